@@ -1,0 +1,23 @@
+"""Time as a value: read once at the edge, passed on as an argument."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on two clocks, so that an age stays true when somebody sets the wall clock."""
+
+    unix_s: float
+    """Seconds since 1970, for what people and Kubernetes are shown."""
+    monotonic_s: float
+    """Seconds on a clock that only goes forward, for ages and deadlines."""
+
+    def age_s(self, now: "Instant") -> float:
+        """Seconds from this moment until `now`."""
+        return now.monotonic_s - self.monotonic_s
+
+
+def now() -> Instant:
+    """The present moment."""
+    return Instant(time.time(), time.monotonic())

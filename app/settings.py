@@ -1,0 +1,121 @@
+"""What a person types, as values: addresses, durations, names. One parser each; every mistake is one sentence."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+BEANSTALKD_PORT = 11300
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_DNS_NAME = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+
+
+class SettingError(ValueError):
+    """A value that a person gave can't be used; `str()` is a sentence for that person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One beanstalkd to read."""
+
+    name: str
+    """The value of the `server` label: a legal Kubernetes label value."""
+    host: str
+    """DNS name or IP address, IPv6 without brackets."""
+    port: int
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT`, IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """A namespaced Kubernetes object's name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def parse_server(text: str) -> Server:
+    """Read `[NAME=]HOST[:PORT]`; NAME defaults to HOST. Raises SettingError."""
+    name, equals, address = text.rpartition("=")
+    if equals and not name:
+        raise SettingError(f"{text!r} has no name before the '='; write NAME=HOST:PORT or just HOST:PORT")
+    host, port = _parse_host_port(address, text)
+    label = name or host
+    if not _LABEL_VALUE.fullmatch(label):
+        raise SettingError(
+            f"{label!r} can't be the `server` label of {text!r}: a label value has at most 63 letters, digits, '.', '_' or '-',"
+            " and starts and ends with a letter or digit; give it a name: NAME=HOST:PORT"
+        )
+    return Server(label, host, port)
+
+
+def parse_servers(texts: tuple[str, ...]) -> tuple[Server, ...]:
+    """Read several servers; their names must differ. Raises SettingError."""
+    servers = tuple(map(parse_server, texts))
+    seen: dict[str, Server] = {}
+    for server in servers:
+        twin = seen.setdefault(server.name, server)
+        if twin is not server:
+            raise SettingError(
+                f"{twin.address} and {server.address} are both named {server.name!r};"
+                f" tell them apart: --beanstalkd NAME={server.address}"
+            )
+    return servers
+
+
+def _parse_host_port(address: str, text: str) -> tuple[str, int]:
+    host, port_text = _split_address(address, text)
+    if not (port_text.isascii() and port_text.isdigit() and 1 <= int(port_text[:6]) <= 65535):
+        raise SettingError(f"{port_text!r} in {text!r} isn't a port; a port is a number from 1 to 65535")
+    if not (_is_ip(host) or _DNS_NAME.fullmatch(host)):
+        raise SettingError(
+            f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
+        )
+    return host, int(port_text)
+
+
+def _split_address(address: str, text: str) -> tuple[str, str]:
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise SettingError(f"{text!r} isn't an address; write IPv6 as [::1]:11300")
+        return host, rest[1:] if rest else str(BEANSTALKD_PORT)
+    if _is_ip(address):
+        return address, str(BEANSTALKD_PORT)
+    host, colon, port = address.rpartition(":")
+    return (host, port) if colon else (address, str(BEANSTALKD_PORT))
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from Kubernetes' way to write a duration: `500ms`, `15s`, `1m30s`, `2h`. Raises SettingError."""
+    parts = _DURATION_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise SettingError(f"{text!r} isn't a duration; write a number with a unit, like 500ms, 15s or 1m30s")
+    return float(sum(Decimal(number) * _UNIT_S[unit] for number, unit in parts))
+
+
+def parse_object_name(text: str) -> ObjectName:
+    """Read `NAMESPACE/NAME`. Raises SettingError."""
+    namespace, slash, name = text.partition("/")
+    if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_LABEL.fullmatch(name)):
+        raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-'")
+    return ObjectName(namespace, name)
