@@ -1,0 +1,25 @@
+"""beanstalkd's rule for tube names, checked before a name goes into a command: a CR LF in one would be a second command."""
+
+import re
+
+from app.settings import SettingError
+
+_TUBE_NAME = re.compile(r"(?!-)[A-Za-z0-9\-+/;.$_()]{1,200}")
+
+
+class TubeNameError(SettingError):
+    """A text that can't name a tube; `str()` is a sentence for the person who wrote it."""
+
+
+def check_tube_name(name: str) -> str:
+    """Return `name` if beanstalkd accepts it (doc/protocol.txt, "Tubes": 1 to 200 bytes). Raises TubeNameError."""
+    if not _TUBE_NAME.fullmatch(name):
+        raise TubeNameError(
+            f"{_shown(name)} can't name a tube: beanstalkd takes 1 to 200 of the characters A-Z a-z 0-9 - + / ; . $ _ ( )"
+            " and no '-' at the start"
+        )
+    return name
+
+
+def _shown(name: str) -> str:
+    return repr(name) if len(name) <= 60 else f"{name[:57]!r}… ({len(name)} characters)"
