@@ -54,8 +54,8 @@ def parse_server(text: str) -> Server:
     label = name or host
     if not _LABEL_VALUE.fullmatch(label):
         raise SettingError(
-            f"{label!r} can't be the `server` label of {text!r}: a label value has at most 63 letters, digits, '.', '_' or '-',"
-            " and starts and ends with a letter or digit; give it a name: NAME=HOST:PORT"
+            f"{label!r} can't be the `server` label of {text!r}: a label value has at most 63 letters, digits, '.', '_'"
+            " or '-', and starts and ends with a letter or digit; give it a name: NAME=HOST:PORT"
         )
     return Server(label, host, port)
 

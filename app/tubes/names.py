@@ -14,12 +14,17 @@ class TubeNameError(SettingError):
 
 def check_tube_name(name: str) -> str:
     """Return `name` if beanstalkd accepts it (doc/protocol.txt, "Tubes": 1 to 200 bytes). Raises TubeNameError."""
-    if not _TUBE_NAME.fullmatch(name):
+    if not is_tube_name(name):
         raise TubeNameError(
             f"{_shown(name)} can't name a tube: beanstalkd takes 1 to 200 of the characters"
             " A-Z a-z 0-9 - + / ; . $ _ ( ) and no '-' at the start"
         )
     return name
+
+
+def is_tube_name(name: str) -> bool:
+    """Whether beanstalkd accepts `name`."""
+    return _TUBE_NAME.fullmatch(name) is not None
 
 
 def _shown(name: str) -> str:

@@ -1,0 +1,26 @@
+"""A beanstalkd that can't be reached: how it is spoken of, and when it is tried again."""
+
+import random
+import socket
+from collections.abc import Iterator
+from itertools import count
+
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 5.0
+_DOUBLINGS = 10  # far beyond the cap already; keeps 2 ** attempt small for ever
+
+
+def retry_delays() -> Iterator[float]:
+    """Seconds to wait before each new attempt: doubled up to a cap, jittered so that a thousand clients don't return at once."""
+    for attempt in count():
+        ceiling_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, _DOUBLINGS))
+        yield ceiling_s * random.uniform(0.5, 1)  # noqa: S311 - jitter keeps no secret
+
+
+def because(error: OSError) -> str:
+    """A clause after the server's name: "connection refused"."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"its name can't be resolved ({error.strerror})"
+    return (error.strerror or str(error)).lower()

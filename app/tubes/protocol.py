@@ -1,0 +1,144 @@
+"""What reading needs of beanstalkd's protocol (its doc/protocol.txt), without I/O: bytes in, values out.
+
+Three rules: an answer is taken whole or not at all; its name must be the one that was asked for; any doubt is a
+ProtocolError, after which the connection must be dropped, because replies are told apart by their order alone.
+"""
+
+import re
+from collections.abc import Callable
+from operator import itemgetter
+from typing import NamedTuple
+
+from app.clock import Instant
+
+STATS = b"stats\r\n"
+LIST_TUBES = b"list-tubes\r\n"
+
+MAX_LINE = 256
+"""Bytes: beanstalkd's longest line without a body is far shorter."""
+MAX_BODY = 1 << 24
+"""Bytes: a list of 80,000 tubes with the longest names."""
+
+_OK = re.compile(rb"OK (\d{1,8})")
+_NAME = re.compile(rb'^name: "?([A-Za-z0-9+/;.$_()-]{1,200})"?$', re.MULTILINE)  # quoted since 1.13
+_LISTED = re.compile(rb'- "?([A-Za-z0-9+/;.$_()-]{1,200})"?')
+_INTEGERS = re.compile(rb"^([a-z-]{1,40}): (-?\d{1,20})$", re.MULTILINE)
+_ID = re.compile(rb'^id: "?([0-9a-f]{1,64})"?$', re.MULTILINE)
+
+NOT_FOUND = None
+"""The reply to a question about a tube that doesn't exist (any more)."""
+
+
+class ProtocolError(Exception):
+    """beanstalkd answered something that can't be trusted; the connection must be dropped."""
+
+
+class TubeStats(NamedTuple):
+    """One tube as `stats-tube` gave it: one atomic answer. Jobs and connections are counts, times whole seconds."""
+
+    name: str
+    answered_at: Instant
+    current_jobs_urgent: int
+    """Ready jobs of a priority below 1024: a subset of ready."""
+    current_jobs_ready: int
+    current_jobs_reserved: int
+    current_jobs_delayed: int
+    current_jobs_buried: int
+    total_jobs: int
+    """Counter; starts anew with the server and with the tube."""
+    current_using: int
+    current_watching: int
+    current_waiting: int
+    cmd_delete: int
+    """Counter, like total_jobs."""
+    cmd_pause_tube: int
+    pause: int
+    pause_time_left: int
+
+
+_COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:])
+_PAUSE_TIMES = 2  # the last two may be negative: beanstalkd prints them signed
+_pick_counts: Callable[[dict[bytes, bytes]], tuple[bytes, ...]] = itemgetter(*_COUNTS)
+
+
+def stats_tube(tube: str) -> bytes:
+    """The command that asks for one tube; the name must have passed `check_tube_name`."""
+    return b"stats-tube %b\r\n" % tube.encode("ascii")
+
+
+def parse_tube(body: bytes, asked: str, answered_at: Instant) -> TubeStats:
+    """Read the body of a `stats-tube` answer. Raises ProtocolError: another tube's, a field missing or no integer."""
+    name = _NAME.search(body)
+    if name is None or name[1] != asked.encode("ascii"):
+        answered = name[1].decode() if name else "nothing"
+        raise ProtocolError(f"asked for tube {asked!r} but the answer names {answered!r}")
+    try:
+        counts = tuple(map(int, _pick_counts(dict(_INTEGERS.findall(body)))))
+    except KeyError as missing:
+        field = missing.args[0].decode()
+        raise ProtocolError(f"the answer about tube {asked!r} has no integer {field!r}") from None
+    if min(counts[:-_PAUSE_TIMES]) < 0:
+        raise ProtocolError(f"the answer about tube {asked!r} counts below zero")
+    return TubeStats._make((asked, answered_at, *counts))
+
+
+def parse_tube_names(body: bytes) -> tuple[str, ...]:
+    """Read the body of a `list-tubes` answer, in beanstalkd's order. Raises ProtocolError."""
+    first, *lines = body.splitlines()
+    names = tuple(match[1].decode("ascii") for match in map(_LISTED.fullmatch, lines) if match)
+    if first != b"---" or len(names) != len(lines) or len(set(names)) != len(names):
+        raise ProtocolError("the answer to list-tubes isn't a list of different tube names")
+    return names
+
+
+def parse_server_id(body: bytes) -> str:
+    """The id in a `stats` answer: random for each start of a beanstalkd. Raises ProtocolError."""
+    server_id = _ID.search(body)
+    if server_id is None:
+        raise ProtocolError("the answer to stats has no id; is this a beanstalkd?")
+    return server_id[1].decode("ascii")
+
+
+class Replies:
+    """Splits a stream of bytes into replies; says no as soon as a reply can't be one."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._read = 0
+
+    def feed(self, received: bytes) -> None:
+        """Take what came from the socket."""
+        del self._received[: self._read]
+        self._read = 0
+        self._received += received
+
+    def next(self) -> tuple[bytes | None] | None:
+        """The next reply as a one-tuple of its body or NOT_FOUND; None until it's whole. Raises ProtocolError."""
+        end = self._received.find(b"\r\n", self._read, self._read + MAX_LINE)
+        if end < 0:
+            if len(self._received) - self._read >= MAX_LINE:
+                raise ProtocolError("an answer's first line doesn't end; is this a beanstalkd?")
+            return None
+        line = bytes(self._received[self._read : end])
+        if line == b"NOT_FOUND":
+            self._read = end + 2
+            return (NOT_FOUND,)
+        return self._body(line, end + 2)
+
+    def _body(self, line: bytes, start: int) -> tuple[bytes] | None:
+        size = _OK.fullmatch(line)
+        if size is None:
+            raise ProtocolError(f"answered {line[:80].decode('ascii', 'backslashreplace')!r} instead of OK")
+        end = start + int(size[1])
+        if end - start > MAX_BODY:
+            raise ProtocolError(f"announced a body of {end - start:,} bytes; at most {MAX_BODY:,} are read")
+        if len(self._received) < end + 2:
+            return None
+        if self._received[end : end + 2] != b"\r\n":
+            raise ProtocolError("an answer's body doesn't end where its length says")
+        self._read = end + 2
+        return (bytes(self._received[start:end]),)
+
+    def __bool__(self) -> bool:
+        """Whether bytes are left that no reply has used."""
+        return self._read < len(self._received)
