@@ -1,0 +1,75 @@
+{{- define "beanscale.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* As `helm create` does it, so that nobody has to guess. */}}
+{{- define "beanscale.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* (list $ "server") → <fullname>-server. At most 52 characters: Kubernetes adds 11 to a StatefulSet's name and puts it into a label. */}}
+{{- define "beanscale.object" -}}
+{{- $part := index . 1 }}
+{{- printf "%s-%s" (include "beanscale.fullname" (index . 0) | trunc (int (sub 51 (len $part))) | trimSuffix "-") $part }}
+{{- end }}
+
+{{/* (list $ "auth-delegator") → a name for objects outside the release's namespace, where releases of the same name meet. */}}
+{{- define "beanscale.clusterObject" -}}
+{{- printf "%s:%s:%s" (include "beanscale.namespace" (index . 0)) (include "beanscale.fullname" (index . 0)) (index . 1) }}
+{{- end }}
+
+{{- define "beanscale.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{- define "beanscale.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- .Values.serviceAccount.name | default (include "beanscale.object" (list . "server")) }}
+{{- else }}
+{{- .Values.serviceAccount.name | default "default" }}
+{{- end }}
+{{- end }}
+
+{{- define "beanscale.apiService" -}}
+v1beta1.external.metrics.k8s.io
+{{- end }}
+
+{{/* (list $ "server"): what never changes in the life of a release. */}}
+{{- define "beanscale.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "beanscale.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* (list $ "server" extraLabels): an object's labels; nobody's labels override those that selectors use. */}}
+{{- define "beanscale.labels" -}}
+{{- $root := index . 0 }}
+{{- $own := include "beanscale.selectorLabels" . | fromYaml }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63) }}
+{{- $_ := set $own "app.kubernetes.io/version" ($root.Chart.AppVersion | trunc 63) }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service }}
+{{- $given := ternary (last .) dict (gt (len .) 2) }}
+{{- toYaml (merge $own $given $root.Values.commonLabels) }}
+{{- end }}
+
+{{/* (list $ "server" podLabels): without versions, which would restart pods that didn't change. */}}
+{{- define "beanscale.podLabels" -}}
+{{- toYaml (merge (include "beanscale.selectorLabels" . | fromYaml) (last .) (index . 0).Values.commonLabels) }}
+{{- end }}
+
+{{/* (list $ .Values.image) → registry/repository:tag, or @digest. */}}
+{{- define "beanscale.image" -}}
+{{- $root := index . 0 }}
+{{- $image := index . 1 }}
+{{- with $root.Values.global.imageRegistry | default $image.registry }}{{ trimSuffix "/" . }}/{{ end }}
+{{- $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- end }}

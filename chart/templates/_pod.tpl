@@ -1,0 +1,63 @@
+{{/* (list $ .Values.server): what every pod's spec shares. */}}
+{{- define "beanscale.pod" -}}
+{{- $root := index . 0 }}
+{{- $part := index . 1 }}
+{{- /* Services' addresses as environment variables could be taken for settings: BEANSCALE_… */ -}}
+enableServiceLinks: false
+{{- with include "beanscale.pullSecrets" $root | fromYamlArray }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $part.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* (list $ .Values.image .Values.server): what every container shares. */}}
+{{- define "beanscale.container" -}}
+{{- $root := index . 0 }}
+{{- $image := index . 1 }}
+{{- $part := index . 2 -}}
+image: {{ include "beanscale.image" (list $root $image) }}
+imagePullPolicy: {{ $image.pullPolicy }}
+{{- with $root.Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Umbrella charts list pull secrets under `global` as names or as objects. */}}
+{{- define "beanscale.pullSecrets" -}}
+{{- $secrets := list }}
+{{- range concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets }}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- $secrets | uniq | toYaml }}
+{{- end }}
+
+{{/* (list 2 annotations): the annotations, indented; nothing at all rather than an empty map. */}}
+{{- define "beanscale.annotations" -}}
+{{- if last . }}
+{{- printf "annotations:\n%s" (last . | toYaml | indent 2) | nindent (first . | int) }}
+{{- end }}
+{{- end }}
