@@ -1,6 +1,6 @@
 """greenstalk, where one command at a time is right: the hello-world worker and the smoke test.
 
-greenstalk has no timeout and checks no tube name, so it gets a connected socket that has one, and names that were checked.
+greenstalk has no timeout and checks no tube name: it gets a connected socket that has one, and checked names.
 After any error its connection isn't to be used again: `connect` closes it.
 """
 
@@ -52,9 +52,19 @@ def connect(
     with (
         _explained(server),
         socket.create_connection((server.host, server.port), timeout_s) as connected,
-        greenstalk.Client(connected, encoding=None, use=use, watch=watch) as client,
+        greenstalk.Client(connected, encoding=None) as client,
     ):
+        _choose_tubes(client, use, watch)
         yield client
+
+
+def _choose_tubes(client: Client, use: str, watch: str) -> None:
+    # not as arguments of Client: where one of these fails in there, its socket stays open
+    if use != DEFAULT_TUBE:
+        client.use(use)
+    if watch != DEFAULT_TUBE:
+        client.watch(watch)
+        client.ignore(DEFAULT_TUBE)
 
 
 def reserve(client: Client, wait_s: int) -> Job | None:

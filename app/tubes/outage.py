@@ -11,7 +11,7 @@ _DOUBLINGS = 10  # far beyond the cap already; keeps 2 ** attempt small for ever
 
 
 def retry_delays() -> Iterator[float]:
-    """Seconds to wait before each new attempt: doubled up to a cap, jittered so that a thousand clients don't return at once."""
+    """Seconds to wait before each new attempt: doubled up to a cap, jittered so that not all clients return at once."""
     for attempt in count():
         ceiling_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, _DOUBLINGS))
         yield ceiling_s * random.uniform(0.5, 1)  # noqa: S311 - jitter keeps no secret
@@ -23,4 +23,6 @@ def because(error: OSError) -> str:
         return "no answer in time"
     if isinstance(error, socket.gaierror):
         return f"its name can't be resolved ({error.strerror})"
-    return (error.strerror or str(error)).lower()
+    return (
+        error.strerror.lower() if error.strerror else "it closed the connection"
+    )  # what an OSError of greenstalk means

@@ -1,0 +1,114 @@
+"""`beanscale worker`: the hello-world, a worker thread beside a page that shows it."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+
+from app import clock, logs
+from app.hello.page import Who, hello_app
+from app.hello.work import Worker
+from app.settings import Server, SettingError
+from app.tubes.names import check_tube_name
+
+GOODBYE_S = 1
+"""How long open requests to the page may still take once the worker has finished, whole seconds."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What `beanscale worker` was told."""
+
+    server: Server
+    tube: str
+    seconds_per_job: float
+    bind: str
+    """An IP address of this machine, or 0.0.0.0 or :: for all."""
+    port: int
+    """0 lets the system choose one; the log tells which."""
+    log_format: logs.LogFormat = "text"
+    log_level: logs.LogLevel = "info"
+
+
+def run(settings: WorkerSettings) -> int:
+    """Work until SIGTERM or SIGINT, then finish the job in hand. Returns 0; raises SettingError."""
+    logs.configure(settings.log_format, settings.log_level)
+    check_tube_name(settings.tube)
+    with _listen(settings.bind, settings.port) as listener:
+        asyncio.run(_work_and_show(settings, listener))
+    return 0
+
+
+def _listen(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    try:
+        return socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
+
+
+async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> None:
+    stop = threading.Event()
+    worker = Worker(settings.server, settings.tube, settings.seconds_per_job, stop, clock.now)
+    page = _Page(
+        uvicorn.Config(
+            hello_app(_who(settings), lambda: worker.work, clock.now),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            loop="asyncio",
+            server_header=False,
+            timeout_graceful_shutdown=GOODBYE_S,
+            ws="none",
+        )
+    )
+    _stop_on_signals(stop, worker)
+    _log.info("hello", page=_url(listener), tube=settings.tube, server=settings.server.address)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(page.serve(sockets=[listener]))
+        await asyncio.to_thread(worker.run)
+        page.should_exit = True
+    _log.info("goodbye", done=worker.work.done, lost=worker.work.lost)
+
+
+class _Page(uvicorn.Server):
+    """uvicorn that leaves the signals alone: the job in hand is finished first, and the page shows it till the end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stop_on_signals(stop: threading.Event, worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave(signal_number: signal.Signals) -> None:
+        job = worker.work.job
+        _log.info("leaving", signal=signal_number.name, finishing_job=job.id if job else None)
+        stop.set()
+        # a second Ctrl-C means now: the connection closes and beanstalkd gives the job to another worker
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave, number)
+
+
+def _who(settings: WorkerSettings) -> Who:
+    name = os.environ.get("POD_NAME") or socket.gethostname()
+    return Who(name, settings.tube, settings.server.address, settings.seconds_per_job)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,0 +1,63 @@
+"""A real beanstalkd for each test that asks for one."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+
+class Beanstalkd:
+    """One beanstalkd process on a loopback port that it keeps over restarts; without a binlog a restart forgets all."""
+
+    def __init__(self, binary: str) -> None:
+        self.host = "127.0.0.1"
+        self.port = _free_port()
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen([self._binary, "-l", self.host, "-p", str(self.port)])
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert self._process.poll() is None, "beanstalkd ended at once"
+            assert time.monotonic() < deadline, "beanstalkd doesn't answer"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it and wait until it is gone."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as connection:
+                connection.sendall(b"stats\r\n")
+                return connection.recv(2) == b"OK"
+        except OSError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def beanstalkd() -> Iterator[Beanstalkd]:
+    binary = shutil.which("beanstalkd")
+    assert binary, "beanstalkd isn't installed: apt-get install beanstalkd"
+    server = Beanstalkd(binary)
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,133 @@
+"""One command at a time against a real beanstalkd: Beanstalkd, and against servers that only pretend."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from app.settings import Server
+from app.tubes.jobs import BeanstalkdError, JobLostError, connect, in_hand, peek, peek_ready, reserve
+from app.tubes.names import TubeNameError
+from tests.beanstalkd.conftest import Beanstalkd
+
+
+@pytest.fixture
+def server(beanstalkd: Beanstalkd) -> Server:
+    return Server("main", beanstalkd.host, beanstalkd.port)
+
+
+type Pretend = Callable[[bytes], Server]
+
+
+@pytest.fixture
+def pretend() -> Iterator[Pretend]:
+    """Starts a server that answers the first question with the bytes given and hangs up."""
+    listeners: list[socket.socket] = []
+
+    def answer_once(listener: socket.socket, answer: bytes) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    def start(answer: bytes) -> Server:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        threading.Thread(target=answer_once, args=(listener, answer), daemon=True).start()
+        return Server("pretender", *listener.getsockname())
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+def test_a_job_goes_in_comes_out_and_is_gone(server: Server) -> None:
+    with connect(server, use="t", watch="t") as client:
+        put = client.put(b"\x00\xff binary")
+        job = reserve(client, 0)
+        assert job is not None
+        assert (job.id, job.body) == (put, b"\x00\xff binary")
+        with in_hand(job):
+            client.delete(job)
+        assert peek(client, put) is None
+
+
+def test_no_job_in_time_is_none(server: Server) -> None:
+    with connect(server, watch="empty") as client:
+        assert reserve(client, 0) is None
+        assert peek_ready(client) is None
+
+
+def test_a_job_that_somebody_else_has_is_lost(server: Server) -> None:
+    with connect(server, use="t", watch="t") as owner, connect(server) as other:
+        owner.put(b"")
+        job = reserve(owner, 0)
+        assert job is not None
+        with pytest.raises(JobLostError, match=rf"job {job.id} isn't ours any more"), in_hand(job):
+            other.delete(job)
+
+
+def test_a_tube_name_that_hides_a_command_never_reaches_beanstalkd(server: Server) -> None:
+    with pytest.raises(TubeNameError), connect(server, watch="t\r\npause-tube default 9"):
+        pass
+
+
+def test_a_name_of_digits_stays_a_name(server: Server) -> None:
+    with connect(server, use="007") as client:
+        assert client.using() == "007"
+
+
+def test_a_beanstalkd_that_is_down_is_named_with_the_reason(server: Server, beanstalkd: Beanstalkd) -> None:
+    beanstalkd.stop()
+    with pytest.raises(BeanstalkdError, match=f"^beanstalkd {server.address}: connection refused$"), connect(server):
+        pass
+
+
+def test_a_host_without_address_is_named() -> None:
+    with pytest.raises(BeanstalkdError, match="its name can't be resolved"), connect(Server("x", "no.invalid", 11300)):
+        pass
+
+
+def test_one_that_accepts_and_never_answers_takes_no_longer_than_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = Server("silent", *silent.getsockname())
+        with pytest.raises(BeanstalkdError, match="no answer in time"), connect(server, 0.2, watch="t"):
+            pass
+
+
+def test_one_that_dies_between_two_commands_is_one_sentence(server: Server, beanstalkd: Beanstalkd) -> None:
+    def ask_after_its_death() -> None:
+        with connect(server, watch="t") as client:
+            beanstalkd.stop()
+            client.stats()
+
+    with pytest.raises(BeanstalkdError, match=server.address):
+        ask_after_its_death()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "closed the connection"),
+        (b"OK 10", "broke off"),
+        (b"OK 100\r\n---\nver", "broke off"),
+        (b"OK ten\r\n", "makes no sense"),
+        (b"\r\n", "makes no sense"),
+        (b"OK 9\r\n---\n\xff\xff: 1\r\n", "makes no sense"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "is it one"),
+        (b"INTERNAL_ERROR\r\n", "its log says more"),
+        (b"OUT_OF_MEMORY\r\n", "out of memory"),
+    ],
+)
+def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, answer: bytes, said: str) -> None:
+    server = pretend(answer)
+    with pytest.raises(BeanstalkdError, match=said) as failure, connect(server, 1) as client:
+        client.stats()
+    assert str(failure.value).startswith(f"beanstalkd {server.address}: ")
+    assert "\n" not in str(failure.value)
+
+
+def test_a_draining_beanstalkd_says_so(pretend: Pretend) -> None:
+    with pytest.raises(BeanstalkdError, match="draining"), connect(pretend(b"DRAINING\r\n"), 1) as client:
+        client.put(b"")

@@ -1,0 +1,215 @@
+"""The real worker process against a real beanstalkd."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import greenstalk
+import httpx
+import pytest
+
+from tests.beanstalkd.conftest import Beanstalkd
+
+TUBE = "hello-world"
+
+
+def command(**options: str | float) -> list[str]:
+    named = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "app", "worker", "--bind=127.0.0.1", f"--tube={TUBE}", *named]
+
+
+class WorkerProcess:
+    """One `beanscale worker`; its page on a loopback port, its log in a file."""
+
+    def __init__(self, log: Path, server: str, seconds_per_job: float, environment: dict[str, str]) -> None:
+        self._log = log
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command(beanstalkd=server, seconds_per_job=seconds_per_job, port=self.port),
+                stderr=stderr,
+                env=os.environ | environment,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+
+    def status(self, path: str) -> int:
+        """The HTTP status, 0 while nobody listens yet."""
+        try:
+            return self.get(path).status_code
+        except httpx.ConnectError:
+            return 0
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+type Start = Callable[..., WorkerProcess]
+type Tube = Callable[[], greenstalk.Client]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    workers: list[WorkerProcess] = []
+
+    def start_worker(server: str, seconds_per_job: float = 0.05, **environment: str) -> WorkerProcess:
+        workers.append(WorkerProcess(tmp_path / f"worker-{len(workers)}.log", server, seconds_per_job, environment))
+        until(lambda: workers[-1].status("/livez") == 200)
+        return workers[-1]
+
+    yield start_worker
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture
+def server(beanstalkd: Beanstalkd) -> str:
+    return f"{beanstalkd.host}:{beanstalkd.port}"
+
+
+@pytest.fixture
+def tube(beanstalkd: Beanstalkd) -> Tube:
+    """Opens a client that puts into the worker's tube."""
+    return lambda: greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, use=TUBE)
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def test_jobs_are_done_one_after_the_other_and_deleted(start: Start, server: str, tube: Tube) -> None:
+    worker = start(server)
+    with tube() as client:
+        for _ in range(5):
+            client.put(b"work")
+        until(lambda: client.stats()["cmd-delete"] == 5)
+        assert client.stats()["current-jobs-ready"] == 0
+    until(lambda: "<dd>5</dd>" in worker.get("/").text)
+
+
+def test_a_payload_is_neither_read_nor_logged(start: Start, server: str, tube: Tube) -> None:
+    worker = start(server)
+    with tube() as client:
+        client.put(b"cos\nsystem\n(S'secret \x00\xff'\ntR.\r\n")
+        until(lambda: client.stats()["cmd-delete"] == 1)
+    assert "secret" not in worker.log
+    assert "bytes=30" in worker.log
+
+
+def test_sigterm_lets_the_job_in_hand_be_finished_and_leaves_the_others(start: Start, server: str, tube: Tube) -> None:
+    worker = start(server, seconds_per_job=1.5)
+    with tube() as client:
+        first, second = client.put(b"first"), client.put(b"second")
+        until(lambda: client.stats_job(first)["state"] == "reserved")
+        worker.process.terminate()
+        assert worker.get("/").status_code == 200  # the page stays until the job is done
+        assert worker.process.wait(5) == 0
+        with pytest.raises(greenstalk.NotFoundError):
+            client.peek(first)
+        assert client.stats_job(second)["reserves"] == 0
+
+
+def test_an_idle_worker_leaves_at_once(start: Start, server: str) -> None:
+    worker = start(server)
+    until(lambda: worker.status("/readyz") == 200)
+    begun = time.monotonic()
+    worker.process.terminate()
+    assert worker.process.wait(5) == 0
+    assert time.monotonic() - begun < 2.5
+
+
+def test_a_second_ctrl_c_leaves_now_and_gives_the_job_back(start: Start, server: str, tube: Tube) -> None:
+    worker = start(server, seconds_per_job=60)
+    with tube() as client:
+        job = client.put(b"long")
+        until(lambda: client.stats_job(job)["state"] == "reserved")
+        worker.process.send_signal(signal.SIGINT)
+        until(lambda: "leaving" in worker.log)
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.process.wait(2) == -signal.SIGINT
+        until(lambda: client.stats_job(job)["state"] == "ready")
+
+
+def test_work_longer_than_a_jobs_time_to_run_keeps_the_job(start: Start, server: str, tube: Tube) -> None:
+    worker = start(server, seconds_per_job=2.5)
+    with tube() as client:
+        client.put(b"slow", ttr=1)
+        until(lambda: client.stats()["cmd-delete"] == 1)
+        assert client.stats()["job-timeouts"] == 0
+    assert worker.log.count("took a job") == 1
+
+
+def test_a_job_whose_time_ran_out_meanwhile_is_called_lost_and_work_goes_on(
+    start: Start, server: str, tube: Tube
+) -> None:
+    worker = start(server, seconds_per_job=0.8)
+    with tube() as client:
+        job = client.put(b"frozen", ttr=1)
+        until(lambda: client.stats_job(job)["state"] == "reserved")
+        worker.process.send_signal(signal.SIGSTOP)
+        until(lambda: client.stats_job(job)["state"] == "ready")
+        worker.process.send_signal(signal.SIGCONT)
+        until(lambda: client.stats()["cmd-delete"] == 1)
+    until(lambda: "1, and 1 lost to another worker" in worker.get("/").text)
+    assert f"job {job} isn't ours any more" in worker.log
+
+
+def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
+    start: Start, server: str, beanstalkd: Beanstalkd, tube: Tube
+) -> None:
+    worker = start(server, seconds_per_job=1)
+    with tube() as client:
+        job = client.put(b"interrupted")
+        until(lambda: client.stats_job(job)["state"] == "reserved")
+    beanstalkd.stop()
+    until(lambda: worker.status("/readyz") == 503)
+    until(lambda: "connection refused" in worker.get("/readyz").text)
+    assert worker.status("/livez") == 200
+    beanstalkd.start()
+    until(lambda: worker.status("/readyz") == 200)
+    with tube() as client:
+        client.put(b"after")
+        until(lambda: client.stats()["cmd-delete"] == 1)
+    assert f"in the middle of job {job}" in worker.log
+    assert "Traceback" not in worker.log
+
+
+def test_a_worker_whose_beanstalkd_never_answers_is_alive_but_not_ready(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        worker = start(f"127.0.0.1:{silent.getsockname()[1]}")
+        until(lambda: "no answer in time" in worker.get("/readyz").text)
+        assert worker.status("/readyz") == 503
+        assert worker.status("/livez") == 200
+
+
+def test_the_page_shows_names_as_text(start: Start, server: str) -> None:
+    worker = start(server, POD_NAME="<script>alert('pod')</script>")
+    page = worker.get("/")
+    assert "<script" not in page.text
+    assert "&lt;script&gt;alert(&#x27;pod&#x27;)&lt;/script&gt;" in page.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_status_2(start: Start, server: str) -> None:
+    taken = start(server).port
+    second = subprocess.run(
+        command(beanstalkd=server, port=taken), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert f"can't listen on 127.0.0.1 port {taken}" in second.stderr
