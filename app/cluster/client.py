@@ -37,7 +37,7 @@ _REMEDIES = {
     401: "the credentials aren't valid (any more): log in again, or use another context",
     403: "grant it by RBAC; the chart's roles have all that beanscale needs",
     404: "create it, or correct the name",
-    409: "somebody else changed it first: read it again",
+    409: "somebody else was first: read it again",
     429: "kube-apiserver is busy: ask again later",
 }
 
