@@ -1,8 +1,3 @@
-{{/* "true" where the server keeps the APIService's caBundle current. */}}
-{{- define "beanscale.patchesApiService" -}}
-{{- if and .Values.apiService.create (not .Values.apiService.caBundle) }}true{{ end }}
-{{- end }}
-
 {{/* The server's spread constraints; one without a labelSelector counts the server's pods. */}}
 {{- define "beanscale.topologySpread" -}}
 {{- $constraints := list }}
