@@ -60,9 +60,8 @@ def parse_server(text: str) -> Server:
     return Server(label, host, port)
 
 
-def parse_servers(texts: tuple[str, ...]) -> tuple[Server, ...]:
-    """Read several servers; their names must differ. Raises SettingError."""
-    servers = tuple(map(parse_server, texts))
+def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
+    """The same servers, whose names must differ. Raises SettingError."""
     seen: dict[str, Server] = {}
     for server in servers:
         twin = seen.setdefault(server.name, server)

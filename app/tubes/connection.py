@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 from app.settings import Server
 from app.tubes.protocol import NOT_FOUND, ProtocolError, Replies
@@ -11,16 +12,24 @@ WINDOW = 64
 """Questions under way at once: more gains nothing, and beanstalkd stops reading from one who doesn't read."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
-_CHUNK = 1 << 16
 
 
-class Connection:
-    """A conversation that any anomaly ends: whoever meets an error must let the connection go."""
+class Connection(asyncio.Protocol):
+    """A conversation that any anomaly ends: whoever meets an error must let the connection go.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    A protocol and not a stream: beanstalkd sends each answer in a packet of its own, and this way only the last one of
+    a window wakes a task.
+    """
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
         self._replies = Replies()
+        self._bodies: list[bytes | None] = []
+        self._awaited = 0
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done.set_result(None)
+        self._lost = False
 
     async def ask(self, command: bytes) -> bytes:
         """One question, one answer's body. Raises ProtocolError, TimeoutError, OSError."""
@@ -34,29 +43,55 @@ class Connection:
 
         Raises ProtocolError, TimeoutError, OSError.
         """
+        if self._lost:
+            raise ProtocolError("closed the connection")
+        self._bodies, self._awaited = [], len(commands)
+        self._done = asyncio.get_running_loop().create_future()
+        self._transport.write(b"".join(commands))
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            self._writer.write(b"".join(commands))
-            await self._writer.drain()
-            bodies = [await self._next_reply() for _ in commands]
-        if self._replies:
-            raise ProtocolError("answered more than it was asked")
-        return bodies
+            await self._done
+        return self._bodies
 
-    async def _next_reply(self) -> bytes | None:
-        while (reply := self._replies.next()) is None:
-            received = await self._reader.read(_CHUNK)
-            if not received:
-                raise ProtocolError("closed the connection instead of answering")
-            self._replies.feed(received)
-        return reply[0]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, received: bytes) -> None:
+        """Called by the event loop."""
+        self._replies.feed(received)
+        try:
+            while (reply := self._replies.next()) is not None:
+                self._bodies.append(reply[0])
+        except ProtocolError as error:
+            self._end(error)
+        if len(self._bodies) > self._awaited:
+            self._end(ProtocolError("answered more than it was asked"))
+        elif len(self._bodies) == self._awaited and not self._done.done():
+            self._done.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the event loop."""
+        self._end(error or ProtocolError("closed the connection instead of answering"))
+
+    def _end(self, error: Exception) -> None:
+        self._lost = True
+        self._transport.abort()
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def close(self) -> None:
+        """Nothing is owed: every answer was read, or the connection isn't trusted any more."""
+        self._done.cancel()
+        self._transport.abort()
 
 
 @asynccontextmanager
 async def connect(server: Server) -> AsyncIterator[Connection]:
     """Resolve the name anew, connect, and close in the end. Raises OSError, TimeoutError."""
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(server.host, server.port)
+        _, connection = await loop.create_connection(Connection, server.host, server.port)
     try:
-        yield Connection(reader, writer)
+        yield connection
     finally:
-        writer.transport.abort()  # nothing is owed: every answer was read, or the connection isn't trusted any more
+        connection.close()

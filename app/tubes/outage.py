@@ -1,5 +1,6 @@
 """A beanstalkd that can't be reached: how it is spoken of, and when it is tried again."""
 
+import os
 import random
 import socket
 from collections.abc import Iterator
@@ -23,6 +24,6 @@ def because(error: OSError) -> str:
         return "no answer in time"
     if isinstance(error, socket.gaierror):
         return f"its name can't be resolved ({error.strerror})"
-    return (
-        error.strerror.lower() if error.strerror else "it closed the connection"
-    )  # what an OSError of greenstalk means
+    if error.errno:
+        return os.strerror(error.errno).lower()  # asyncio's own strerror hides the reason: "Connect call failed"
+    return "it closed the connection"  # what an OSError of greenstalk means

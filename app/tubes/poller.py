@@ -4,18 +4,17 @@ It asks `stats`, `list-tubes` and `stats-tube`, none of which changes anything t
 """
 
 import asyncio
-import random
-import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import batched, count
+from itertools import batched
 from typing import NoReturn
 
 import structlog
 
 from app.clock import Instant
 from app.settings import Server
-from app.tubes.connection import CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S, WINDOW, Connection, connect
+from app.tubes.connection import WINDOW, Connection, connect
+from app.tubes.outage import because, retry_delays
 from app.tubes.protocol import (
     LIST_TUBES,
     STATS,
@@ -32,8 +31,6 @@ PERIOD_S = 1.0
 """From the start of one sweep to the start of the next."""
 BUSY_SHARE = 0.2
 """The largest part of beanstalkd's time that sweeps may take: it has one thread, and a sweep costs it O(tubes²)."""
-FIRST_RETRY_S = 0.25
-LAST_RETRY_S = 5.0
 OVERDUE_S = 60.0
 """Seconds without a turn after which a poll loop counts as stuck: far above every deadline that it keeps."""
 
@@ -64,7 +61,7 @@ class Poller:
         return None
 
     async def _follow(self, position: int) -> None:
-        delays = _retry_delays()
+        delays = retry_delays()
         while True:
             before = self.snapshot.servers[position]
             try:
@@ -73,7 +70,7 @@ class Poller:
             except (OSError, ProtocolError) as error:  # OSError: a TimeoutError and a failed look-up are ones
                 self._fail(position, _because(error))
             if self.snapshot.servers[position].reading is not before.reading:
-                delays = _retry_delays()
+                delays = retry_delays()
             await asyncio.sleep(next(delays))
 
     async def _sweep_forever(self, position: int, connection: Connection) -> NoReturn:
@@ -141,17 +138,5 @@ def pause_s(sweep_s: float) -> float:
     return max(PERIOD_S - sweep_s, sweep_s * (1 / BUSY_SHARE - 1))
 
 
-def _retry_delays() -> Iterator[float]:
-    for attempt in count():
-        ceiling_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, 10))
-        yield ceiling_s * random.uniform(0.5, 1)  # noqa: S311 - jitter keeps no secret
-
-
 def _because(error: OSError | ProtocolError) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in time (connecting may take {CONNECT_TIMEOUT_S:g} s, an answer {REPLY_TIMEOUT_S:g} s)"
-    if isinstance(error, socket.gaierror):
-        return f"its name can't be resolved ({error.strerror})"
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return str(error)
+    return because(error) if isinstance(error, OSError) else str(error)

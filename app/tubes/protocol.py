@@ -84,7 +84,7 @@ def parse_tube(body: bytes, asked: str, answered_at: Instant) -> TubeStats:
 
 def parse_tube_names(body: bytes) -> tuple[str, ...]:
     """Read the body of a `list-tubes` answer, in beanstalkd's order. Raises ProtocolError."""
-    first, *lines = body.splitlines()
+    first, *lines = body.removesuffix(b"\n").split(b"\n")
     names = tuple(match[1].decode("ascii") for match in map(_LISTED.fullmatch, lines) if match)
     if first != b"---" or len(names) != len(lines) or len(set(names)) != len(names):
         raise ProtocolError("the answer to list-tubes isn't a list of different tube names")

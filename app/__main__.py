@@ -1,0 +1,155 @@
+"""The command line: options and their help; what they mean is decided in settings.py, what runs in the modules named."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.logs import LogFormat, LogLevel, configure
+from app.settings import ObjectName, Server, SettingError, distinct_servers, parse_duration, parse_object_name, parse_server
+
+EXIT_WRONG_USE = 2
+
+
+class Parsed(click.ParamType):
+    """A value that settings.py reads."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn a SettingError into click's."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except SettingError as error:
+            self.fail(str(error), param, ctx)
+
+
+SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
+OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
+DURATION = Parsed("DURATION", parse_duration)
+PORT = click.IntRange(1, 65535)
+FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+Decorated = Callable[..., Any]
+
+
+def _options(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+logging_options = _options(
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        show_default=True,
+        help="What to log.",
+    ),
+)
+kubernetes_options = _options(
+    click.option(
+        "--kubeconfig",
+        type=FILE,
+        help="Which cluster, and as whom. Default: in a pod its ServiceAccount, else $KUBECONFIG or ~/.kube/config.",
+    ),
+    click.option("--context", help="A context of the kubeconfig other than its current one."),
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BEANSCALE", "max_content_width": 100}
+)
+@click.version_option(package_name="beanscale", message="%(version)s")
+def cli() -> None:
+    """Scale Kubernetes workloads by what waits in their beanstalkd tubes.
+
+    beanscale reads beanstalkd every second and serves what it read as external metrics, so that an ordinary
+    HorizontalPodAutoscaler can scale by them. In a cluster the Helm chart runs all of this; on a laptop:
+
+    \b
+      beanscale serve --beanstalkd 127.0.0.1:11300 --bind 127.0.0.1 --port 6443
+      kubectl get --raw /apis/external.metrics.k8s.io/v1beta1/namespaces/default/tube-default
+
+    Every option is an environment variable too: --max-age of serve is BEANSCALE_SERVE_MAX_AGE.
+    """
+
+
+@cli.command()
+@click.option(
+    "--beanstalkd",
+    "servers",
+    type=SERVER,
+    multiple=True,
+    required=True,
+    metavar="[NAME=]HOST[:PORT]",
+    help="A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.",
+)
+@click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Address to listen on.")  # noqa: S104 - a pod's
+@click.option("--port", type=PORT, default=10250, show_default=True, help="Port to listen on, for HTTPS.")
+@click.option("--max-age", type=DURATION, default="15s", show_default=True, help="A reading older than this is an error, not a value.")
+@click.option(
+    "--service",
+    type=OBJECT,
+    metavar="NAMESPACE/NAME",
+    help="The Service before this server: its names go into the certificate.",
+)
+@click.option(
+    "--tls-secret",
+    metavar="NAME",
+    help="Keep the certificate in this Secret of the Service's namespace, shared by all replicas, and its CA in the"
+    " APIService. Without it the certificate lives in memory and the APIService is left alone.",
+)
+@click.option("--apiservice", default="v1beta1.external.metrics.k8s.io", show_default=True, help="The APIService to put the CA into.")
+@click.option("--cluster-domain", default="cluster.local", show_default=True, help="The cluster's DNS domain.")
+@kubernetes_options
+@logging_options
+def serve(servers: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
+    """Serve external metrics over HTTPS.
+
+    It listens on ADDRESS with a certificate of its own making, lets Kubernetes decide who may ask, and never changes
+    anything in beanstalkd.
+
+    \b
+    Metrics:
+      tube-<tube>            jobs ready and reserved in that tube, over all servers
+      beanstalkd_tube_jobs   jobs by server, tube and state: ready, reserved, delayed, buried
+    """
+    from app.server import ServeSettings, run  # noqa: PLC0415 - each command loads only what it needs: memory and start
+
+    if options["tls_secret"] and not options["service"]:
+        raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
+    configure(log_format, log_level)
+    return run(ServeSettings(servers=distinct_servers(servers), **options))
+
+
+def main() -> int:
+    """Run a command; exit status 2 and one line on standard error where it can't be run as it was called."""
+    try:
+        return int(cli.main(standalone_mode=False) or 0)
+    except click.Abort:
+        return 130
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "beanscale"
+        print(f"{command}: {_one_line(error.format_message())}; see {command} --help", file=sys.stderr)  # noqa: T201
+    except (click.ClickException, SettingError) as error:
+        print(f"beanscale: {_one_line(str(error))}", file=sys.stderr)  # noqa: T201
+    return EXIT_WRONG_USE
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""/metrics: beanscale's own figures for Prometheus. Nothing a tube: ten thousand tubes are not ten thousand series."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from app.clock import Instant
+from app.tubes.poller import Poller
+
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+
+class Telemetry:
+    """Counts requests, and tells at each scrape how the readings and the certificate stand."""
+
+    def __init__(self, poller: Poller, certificate_expires_s: Callable[[], float | None], clock: Callable[[], Instant]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Readings(poller, clock))
+        self._registry.register(_Certificate(certificate_expires_s))
+        self._requests = Counter(
+            "beanscale_requests", "Requests answered, by HTTP status code.", ["code"], registry=self._registry
+        )
+        self._durations = Histogram(
+            "beanscale_request_duration_seconds",
+            "From a request's head to its answer, access checks included.",
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._by_code: dict[int, Counter] = {}
+
+    def observe(self, code: int, duration_s: float) -> None:
+        """Count one answer."""
+        counter = self._by_code.get(code)
+        if counter is None:
+            counter = self._by_code[code] = self._requests.labels(code)
+        counter.inc()
+        self._durations.observe(duration_s)
+
+    def answer(self) -> Response:
+        """The exposition."""
+        return Response(generate_latest(self._registry), headers={"content-type": _CONTENT_TYPE})
+
+
+class _Readings(Collector):
+    def __init__(self, poller: Poller, clock: Callable[[], Instant]) -> None:
+        self._poller = poller
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """One series a server, none for what isn't known."""
+        up = GaugeMetricFamily("beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=["server"])
+        age = GaugeMetricFamily("beanscale_reading_age_seconds", "Age of the last good reading.", labels=["server"])
+        tubes = GaugeMetricFamily("beanscale_tubes", "Tubes in the last good reading.", labels=["server"])
+        sweep = GaugeMetricFamily("beanscale_sweep_seconds", "What the last good sweep took.", labels=["server"])
+        for state in self._poller.snapshot.servers:
+            name = [state.server.name]
+            up.add_metric(name, float(state.reading is not None and state.failure is None))
+            if state.reading is not None:
+                age.add_metric(name, state.reading.listed_at.age_s(self._clock()))
+                tubes.add_metric(name, len(state.reading.tubes))
+        for server, took_s in self._poller.sweep_s.items():
+            sweep.add_metric([server], took_s)
+        return up, age, tubes, sweep
+
+
+class _Certificate(Collector):
+    def __init__(self, expires_s: Callable[[], float | None]) -> None:
+        self._expires_s = expires_s
+
+    def collect(self) -> Iterable[Metric]:
+        """The serving certificate's end, once there is one."""
+        expires_s = self._expires_s()
+        if expires_s is not None:
+            yield GaugeMetricFamily(
+                "beanscale_serving_certificate_expiry_timestamp_seconds",
+                "Unix time at which the serving certificate ends.",
+                value=expires_s,
+            )

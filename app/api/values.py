@@ -1,0 +1,71 @@
+"""Metric values on the wire: `ExternalMetricValueList` (k8s.io/metrics/pkg/apis/external_metrics/v1beta1)."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import Response
+
+from app.api.discovery import GROUP_VERSION
+from app.api.status import StatusError, json_response
+from app.metrics.evaluation import (
+    AmbiguousMetricError,
+    Evaluation,
+    MetricError,
+    MetricValue,
+    StaleReadingError,
+    UnknownMetricError,
+    evaluate,
+)
+from app.metrics.selector import EVERYTHING, Selector, SelectorError, parse_selector
+
+_REASONS: Mapping[type[MetricError], str] = {
+    UnknownMetricError: "NotFound",
+    AmbiguousMetricError: "Conflict",
+    StaleReadingError: "ServiceUnavailable",
+}
+
+
+def list_values(metric: str, query: bytes, given: Evaluation) -> Response:
+    """Answer a request for one metric. Raises StatusError."""
+    selector = _selector(query)
+    try:
+        values = evaluate(metric, selector, given)
+    except MetricError as error:
+        raise StatusError(_REASONS[type(error)], str(error), {"group": GROUP_VERSION.partition("/")[0], "kind": metric}) from error
+    return json_response(
+        {
+            "kind": "ExternalMetricValueList",
+            "apiVersion": GROUP_VERSION,
+            "metadata": {},
+            "items": [_item(value) for value in values],
+        }
+    )
+
+
+def _item(value: MetricValue) -> dict[str, Any]:
+    return {
+        "metricName": value.metric_name,
+        "metricLabels": value.labels,
+        "timestamp": _rfc3339(int(value.answered_at.unix_s)),
+        "value": value.quantity,
+    }
+
+
+@lru_cache(maxsize=64)
+def _rfc3339(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache(maxsize=1024)
+def _selector(query: bytes) -> Selector:
+    """The selector in a query string; of several the first, as in Kubernetes. Raises StatusError."""
+    if not query:
+        return EVERYTHING
+    text = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("labelSelector", [""])[0]
+    try:
+        return parse_selector(text)
+    except SelectorError as error:
+        raise StatusError("BadRequest", str(error)) from error

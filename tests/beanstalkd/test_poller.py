@@ -1,0 +1,210 @@
+"""What the poller makes of real beanstalkds, and of servers that only pretend."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import greenstalk
+import pytest
+
+from app import clock
+from app.settings import Server
+from app.tubes.connection import connect
+from app.tubes.poller import Poller, pause_s, read_server
+from app.tubes.snapshot import Reading, ServerState
+from tests.beanstalkd.conftest import Beanstalkd
+
+pytestmark = pytest.mark.anyio
+STATS = b'OK 16\r\n---\nid: "00ff"\n\n\r\n'
+LIST = b"OK 14\r\n---\n- default\n\r\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@asynccontextmanager
+async def polling(*servers: Server) -> AsyncIterator[Poller]:
+    poller = Poller(servers, clock.now)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def read(beanstalkd: Beanstalkd) -> Reading:
+    async with connect(address(beanstalkd)) as connection:
+        return await read_server(connection, clock.now)
+
+
+def address(beanstalkd: Beanstalkd, name: str = "eu") -> Server:
+    return Server(name, beanstalkd.host, beanstalkd.port)
+
+
+def client(beanstalkd: Beanstalkd, tube: str) -> greenstalk.Client:
+    return greenstalk.Client((beanstalkd.host, beanstalkd.port), use=tube, watch=tube, encoding=None)
+
+
+def first(poller: Poller) -> ServerState:
+    return poller.snapshot.servers[0]
+
+
+async def test_jobs_are_counted_by_state(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        for number in range(5):
+            jobs.put(b"job", priority=number * 1000)
+        jobs.put(b"later", delay=60)
+        jobs.bury(jobs.reserve())
+        jobs.reserve()
+        tube = (await read(beanstalkd)).tubes["checkout"]
+    assert (tube.current_jobs_ready, tube.current_jobs_reserved) == (3, 1)
+    assert (tube.current_jobs_delayed, tube.current_jobs_buried) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["007", "1_000", "Upper.Case", "a/b;c$(d)+e_f", "z" * 200])
+async def test_every_legal_tube_name_is_read(beanstalkd: Beanstalkd, name: str) -> None:
+    with client(beanstalkd, name) as jobs:
+        jobs.put(b"job")
+        assert (await read(beanstalkd)).tubes[name].current_jobs_ready == 1
+
+
+async def test_reading_leaves_no_trace(beanstalkd: Beanstalkd) -> None:
+    async with polling(address(beanstalkd)) as poller:
+        await until(lambda: first(poller).reading is not None)
+        with client(beanstalkd, "other") as observer:
+            tube, server = observer.stats_tube("default"), observer.stats()
+        assert set(first(poller).reading.tubes) == {"default"}  # type: ignore[union-attr]
+    touched = {name for name, count in server.items() if str(name).startswith("cmd-") and count}
+    assert touched <= {"cmd-stats", "cmd-stats-tube", "cmd-list-tubes", "cmd-use", "cmd-watch", "cmd-ignore"}
+    assert server["current-workers"] == server["current-producers"] == 0
+    assert tube["total-jobs"] == 0
+
+
+async def test_our_own_connection_isnt_counted_as_a_worker_of_default(beanstalkd: Beanstalkd) -> None:
+    async with polling(address(beanstalkd)) as poller:
+        await until(lambda: first(poller).reading is not None)
+        tube = first(poller).reading.tubes["default"]  # type: ignore[union-attr]
+    assert (tube.current_using, tube.current_watching) == (0, 0)
+
+
+async def test_a_tube_that_vanishes_is_gone_from_the_next_reading(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "fleeting") as jobs:
+        jobs.put(b"job")
+        assert "fleeting" in (await read(beanstalkd)).tubes
+        jobs.delete(jobs.reserve())
+    await until_gone(beanstalkd, "fleeting")
+
+
+async def until_gone(beanstalkd: Beanstalkd, tube: str) -> None:
+    async with asyncio.timeout(5):
+        while tube in (await read(beanstalkd)).tubes:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_tube_that_vanishes_within_a_sweep_is_no_error(beanstalkd: Beanstalkd) -> None:
+    async with connect(address(beanstalkd)) as connection:
+        assert await connection.ask_all([b"stats-tube nobody\r\n"]) == [None]
+
+
+async def test_a_restart_is_noticed_and_reading_goes_on(beanstalkd: Beanstalkd) -> None:
+    async with polling(address(beanstalkd)) as poller:
+        await until(lambda: first(poller).reading is not None)
+        before = first(poller).reading
+        beanstalkd.stop()
+        await until(lambda: first(poller).failure is not None)
+        assert first(poller).reading is before, "the last good reading must be kept: it is served until it is too old"
+        beanstalkd.start()
+        await until(lambda: first(poller).failure is None)
+    assert first(poller).reading.server_id != before.server_id  # type: ignore[union-attr]
+
+
+async def test_a_server_that_isnt_there_fails_alone(beanstalkd: Beanstalkd) -> None:
+    nobody = Server("us", "127.0.0.1", 1)
+    async with polling(address(beanstalkd), nobody) as poller:
+        await until(lambda: all(state.attempted for state in poller.snapshot.servers))
+        there, gone = poller.snapshot.servers
+    assert there.reading is not None
+    assert there.failure is None
+    assert gone.reading is None
+    assert gone.failure is not None
+    assert "refused" in gone.failure.message
+
+
+async def test_a_name_that_cant_be_resolved_is_said_so() -> None:
+    async with polling(Server("eu", "nowhere.invalid", 11300)) as poller:
+        await until(lambda: first(poller).attempted)
+    assert "can't be resolved" in first(poller).failure.message  # type: ignore[union-attr]
+
+
+@asynccontextmanager
+async def pretender(converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[Server]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await converse(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield Server("eu", "127.0.0.1", server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        ([b"OK 100\r\n---\nid: 00"], "closed the connection"),
+        ([b"INTERNAL_ERROR\r\n"], "INTERNAL_ERROR"),
+        ([STATS, LIST, b"OK 4\r\nabcd\r\n"], "the answer names 'nothing'"),
+        ([STATS + STATS], "more than it was asked"),
+        ([STATS, b"NOT_FOUND\r\n"], "NOT_FOUND"),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400"),
+    ],
+)
+async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[bytes], complaint: str) -> None:
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readline()
+            writer.write(answer)
+            await writer.drain()
+
+    async with pretender(converse) as server, polling(server) as poller:
+        await until(lambda: first(poller).attempted)
+    assert first(poller).reading is None
+    assert complaint in first(poller).failure.message  # type: ignore[union-attr]
+
+
+async def test_a_server_that_accepts_and_never_answers_fails_within_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with polling(Server("eu", "127.0.0.1", silent.getsockname()[1])) as poller:
+            await until(lambda: first(poller).attempted)
+    assert first(poller).failure is not None
+    assert "no answer in time" in first(poller).failure.message
+
+
+async def test_ten_thousand_tubes_are_read_in_one_sweep(beanstalkd: Beanstalkd) -> None:
+    reader, writer = await asyncio.open_connection(beanstalkd.host, beanstalkd.port)
+    for start in range(0, 10_000, 100):
+        writer.write(b"".join(b"use tube-%05d\r\nput 1 60 60 1\r\nx\r\n" % number for number in range(start, start + 100)))
+        for _ in range(200):
+            await reader.readline()
+    reading = await read(beanstalkd)
+    writer.close()
+    assert len(reading.tubes) == 10_001
+    assert all(tube.current_jobs_delayed == 1 for name, tube in reading.tubes.items() if name != "default")
+
+
+def test_sweeps_take_at_most_a_fifth_of_beanstalkds_time() -> None:
+    assert pause_s(0.05) == pytest.approx(0.95)
+    assert pause_s(1) == pytest.approx(4)

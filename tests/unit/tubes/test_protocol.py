@@ -1,0 +1,133 @@
+"""An answer of beanstalkd is taken whole and true, or not at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.clock import Instant
+from app.tubes.protocol import ProtocolError, Replies, parse_server_id, parse_tube, parse_tube_names, stats_tube
+
+AT = Instant(1, 1)
+FIELDS = {
+    "current-jobs-urgent": 1,
+    "current-jobs-ready": 2,
+    "current-jobs-reserved": 3,
+    "current-jobs-delayed": 4,
+    "current-jobs-buried": 5,
+    "total-jobs": 6,
+    "current-using": 7,
+    "current-watching": 8,
+    "current-waiting": 9,
+    "cmd-delete": 10,
+    "cmd-pause-tube": 11,
+    "pause": 0,
+    "pause-time-left": -1,
+}
+
+
+def stats(name: str = '"checkout"', **changed: object) -> bytes:
+    fields = FIELDS | {field.replace("_", "-"): value for field, value in changed.items()}
+    lines = [f"{field}: {value}" for field, value in fields.items() if value is not None]
+    return "\n".join(["---", f"name: {name}", *lines, ""]).encode()
+
+
+@pytest.mark.parametrize("name", ['"checkout"', "checkout"])
+def test_a_tubes_name_is_read_quoted_as_since_1_13_and_bare_as_before(name: str) -> None:
+    tube = parse_tube(stats(name), "checkout", AT)
+    assert (tube.name, tube.current_jobs_ready, tube.pause_time_left, tube.answered_at) == ("checkout", 2, -1, AT)
+
+
+@pytest.mark.parametrize("name", ["007", "1_000", "---", "a/b;c$(d)+e.f_g", "a" * 200])
+def test_a_name_that_looks_like_something_else_stays_a_name(name: str) -> None:
+    if not name.startswith("-"):
+        assert parse_tube(stats(name), name, AT).name == name
+
+
+def test_fields_that_later_versions_add_are_ignored() -> None:
+    assert parse_tube(stats(new_field=3), "checkout", AT).current_jobs_ready == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (stats('"other"'), "the answer names 'other'"),
+        (stats(""), "the answer names 'nothing'"),
+        (stats(current_jobs_ready=None), "no integer 'current-jobs-ready'"),
+        (stats(current_jobs_ready="two"), "no integer 'current-jobs-ready'"),
+        (stats(current_jobs_ready="1_0"), "no integer 'current-jobs-ready'"),
+        (stats(current_jobs_ready="2.5"), "no integer 'current-jobs-ready'"),
+        (stats(current_jobs_ready="9" * 30), "no integer 'current-jobs-ready'"),
+        (stats(current_jobs_ready=-1), "counts below zero"),
+        (b"", "the answer names 'nothing'"),
+    ],
+)
+def test_an_answer_that_cant_be_trusted_is_refused(body: bytes, complaint: str) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        parse_tube(body, "checkout", AT)
+
+
+def test_the_list_of_tubes_is_read_in_both_quotings() -> None:
+    assert parse_tube_names(b'---\n- default\n- "a/b"\n') == ("default", "a/b")
+
+
+@pytest.mark.parametrize("body", [b"", b"---\n- a\n- a\n", b"---\n- a b\n", b"---\na\n", b"- a\n", b"---\n- \n"])
+def test_a_list_of_tubes_that_cant_be_trusted_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_tube_names(body)
+
+
+def test_the_servers_id_is_read_in_both_quotings() -> None:
+    assert parse_server_id(b"---\npid: 1\nid: 00ff\n") == parse_server_id(b'---\nid: "00ff"\n') == "00ff"
+    with pytest.raises(ProtocolError, match="is this a beanstalkd"):
+        parse_server_id(b"---\npid: 1\n")
+
+
+def test_the_command_for_a_tube_ends_with_its_name() -> None:
+    assert stats_tube("a;b") == b"stats-tube a;b\r\n"
+
+
+def whole(replies: Replies) -> list[bytes | None]:
+    read = []
+    while (reply := replies.next()) is not None:
+        read += reply
+    return read
+
+
+@given(st.lists(st.none() | st.binary(max_size=50), max_size=8), st.integers(1, 20))
+def test_replies_come_out_as_they_went_in_however_the_stream_is_cut(bodies: list[bytes | None], piece: int) -> None:
+    stream = b"".join(b"NOT_FOUND\r\n" if body is None else b"OK %d\r\n%b\r\n" % (len(body), body) for body in bodies)
+    replies, read = Replies(), []
+    for start in range(0, len(stream), piece):
+        replies.feed(stream[start : start + piece])
+        read += whole(replies)
+    assert read == bodies
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"INTERNAL_ERROR\r\n",
+        b"OK\r\n",
+        b"OK -1\r\n",
+        b"OK 2x\r\n",
+        b"OK 99999999\r\n",
+        b"OK 2\r\nabcd",
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"x" * 300,
+    ],
+)
+def test_a_stream_that_isnt_beanstalkds_is_refused_as_soon_as_it_shows(stream: bytes) -> None:
+    replies = Replies()
+    replies.feed(stream)
+    with pytest.raises(ProtocolError):
+        whole(replies)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_replies_or_a_protocol_error(stream: bytes) -> None:
+    replies = Replies()
+    replies.feed(stream)
+    try:
+        whole(replies)
+    except ProtocolError as refused:
+        assert str(refused)  # noqa: PT017 - either outcome is right; nothing else may happen
