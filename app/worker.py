@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 import uvicorn
 
-from app import clock, logs
+from app import clock
 from app.hello.page import Who, hello_app
 from app.hello.work import Worker
 from app.settings import Server, SettingError
@@ -35,13 +35,10 @@ class WorkerSettings:
     """An IP address of this machine, or 0.0.0.0 or :: for all."""
     port: int
     """0 lets the system choose one; the log tells which."""
-    log_format: logs.LogFormat = "text"
-    log_level: logs.LogLevel = "info"
 
 
 def run(settings: WorkerSettings) -> int:
     """Work until SIGTERM or SIGINT, then finish the job in hand. Returns 0; raises SettingError."""
-    logs.configure(settings.log_format, settings.log_level)
     check_tube_name(settings.tube)
     with _listen(settings.bind, settings.port) as listener:
         asyncio.run(_work_and_show(settings, listener))
