@@ -1,0 +1,89 @@
+"""Our APIService: by its `caBundle`, kube-apiserver verifies us when it forwards requests."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from app.cluster.client import Kubernetes, KubernetesError
+from app.settings import ObjectName
+
+_COLLECTION = "/apis/apiregistration.k8s.io/v1/apiservices"
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What kube-apiserver says of its way to us: the `Available` condition."""
+
+    available: bool
+    reason: str
+    """`Passed`, or `FailedDiscoveryCheck`, `MissingEndpoints`…; empty before the first check."""
+    message: str
+
+
+def publish(kubernetes: Kubernetes, name: str, service: ObjectName, bundle: bytes) -> bool:
+    """Have kube-apiserver verify us by these CAs; tells whether that was a change.
+
+    Raises KubernetesError, with reason `NotOurs` when the APIService forwards to any other Service: it is left alone.
+    """
+    spec = _get(kubernetes, name)["spec"]
+    _must_be_ours(name, spec, service)
+    ca_bundle = base64.b64encode(bundle).decode()
+    if spec.get("caBundle") == ca_bundle and not spec.get("insecureSkipTLSVerify"):
+        return False
+    patch = [
+        # The owner is tested in the same transaction: a release that takes the name over just now keeps what it wrote.
+        {"op": "test", "path": "/spec/service/namespace", "value": service.namespace},
+        {"op": "test", "path": "/spec/service/name", "value": service.name},
+        {"op": "add", "path": "/spec/caBundle", "value": ca_bundle},
+        {"op": "add", "path": "/spec/insecureSkipTLSVerify", "value": False},
+    ]
+    kubernetes.request("PATCH", _path(name), body=patch, content_type="application/json-patch+json")
+    return True
+
+
+def read_availability(kubernetes: Kubernetes, name: str) -> Availability:
+    """The present condition. Raises KubernetesError."""
+    for condition in (_get(kubernetes, name).get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Available":
+            available = condition.get("status") == "True"
+            return Availability(available, str(condition.get("reason", "")), str(condition.get("message", "")))
+    return Availability(available=False, reason="", message="kube-apiserver hasn't looked yet")
+
+
+def read_service(kubernetes: Kubernetes, name: str) -> ObjectName | None:
+    """The Service that it forwards to, None if kube-apiserver answers itself. Raises KubernetesError."""
+    return _service(_get(kubernetes, name)["spec"])
+
+
+def _get(kubernetes: Kubernetes, name: str) -> dict[str, Any]:
+    try:
+        return kubernetes.request("GET", _path(name))
+    except KubernetesError as error:
+        if error.status == 404:
+            raise KubernetesError(
+                f"{kubernetes.server} has no APIService {name}, so nobody is sent to beanscale; the chart renders it:"
+                " run helm upgrade",
+                status=404,
+                reason="NotFound",
+            ) from error
+        raise
+
+
+def _must_be_ours(name: str, spec: dict[str, Any], service: ObjectName) -> None:
+    owner = _service(spec)
+    if owner != service:
+        belongs = f"belongs to Service {owner}" if owner else "is kube-apiserver's own"
+        raise KubernetesError(
+            f"APIService {name} {belongs}, not to {service}: its caBundle is left alone;"
+            " a cluster has one server per metrics API: remove the other, or install beanscale without its APIService",
+            reason="NotOurs",
+        )
+
+
+def _service(spec: dict[str, Any]) -> ObjectName | None:
+    service = spec.get("service")
+    return ObjectName(str(service.get("namespace", "")), str(service.get("name", ""))) if service else None
+
+
+def _path(name: str) -> str:
+    return f"{_COLLECTION}/{name}"
