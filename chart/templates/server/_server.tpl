@@ -3,7 +3,11 @@
 {{- $constraints := list }}
 {{- $ours := dict "matchLabels" (include "beanscale.selectorLabels" (list . "server") | fromYaml) }}
 {{- range .Values.server.topologySpreadConstraints }}
-{{- $constraints = append $constraints (ternary . (merge (dict "labelSelector" $ours) .) (hasKey . "labelSelector")) }}
+{{- if hasKey . "labelSelector" }}
+{{- $constraints = append $constraints . }}
+{{- else }}
+{{- $constraints = append $constraints (set (deepCopy .) "labelSelector" $ours) }}
+{{- end }}
 {{- end }}
 {{- toYaml $constraints }}
 {{- end }}

@@ -1,0 +1,91 @@
+"""Every rendered manifest holds against the schemas of a running API server, strictly: a misspelt field is an error."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Chart
+
+API_VERSIONS = [
+    "api/v1",
+    "apis/apps/v1",
+    "apis/autoscaling/v2",
+    "apis/networking.k8s.io/v1",
+    "apis/policy/v1",
+    "apis/rbac.authorization.k8s.io/v1",
+    "apis/apiregistration.k8s.io/v1",
+]
+
+
+def strict(schema: Any) -> Any:
+    """An OpenAPI v3 schema as a JSON schema whose objects take no fields that they don't list."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    done = {key: strict(value) for key, value in schema.items()}
+    if isinstance(done.get("$ref"), str):
+        done["$ref"] = done["$ref"].replace("#/components/schemas/", "#/definitions/")
+    if isinstance(done.get("properties"), dict) and "additionalProperties" not in done:
+        done["additionalProperties"] = False
+    return done
+
+
+def file_name(kind: dict[str, str]) -> str:
+    """Where kubeconform looks: deployment-apps-v1.json, service-v1.json."""
+    group = f"-{kind['group'].partition('.')[0]}" if kind["group"] else ""
+    return f"{kind['kind'].lower()}{group}-{kind['version']}.json"
+
+
+def write_schemas(document: dict[str, Any], directory: Path) -> None:
+    definitions = strict(document["components"]["schemas"])
+    for name, schema in definitions.items():
+        for kind in schema.get("x-kubernetes-group-version-kind", [])[:1]:
+            (directory / file_name(kind)).write_text(
+                json.dumps({"$ref": f"#/definitions/{name}", "definitions": definitions})
+            )
+
+
+@pytest.fixture(scope="session")
+def schemas(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The API server's own schemas: there is no network to get others from, and none could be truer."""
+    directory = tmp_path_factory.mktemp("schemas")
+    for path in API_VERSIONS:
+        document = subprocess.run(
+            [cluster, "get", "--raw", f"/openapi/v3/{path}"], capture_output=True, text=True, check=True
+        ).stdout
+        write_schemas(json.loads(document), directory)
+    return directory
+
+
+@pytest.fixture
+def conform(require: Callable[[str], str], schemas: Path) -> Callable[[str], tuple[int, Any]]:
+    """Run kubeconform: (exit status, its summary)."""
+    location = str(schemas / "{{.ResourceKind}}{{.KindSuffix}}.json")
+
+    def run(manifests: str) -> tuple[int, Any]:
+        command = [require("kubeconform"), "-strict", "-output", "json", "-summary", "-schema-location", location]
+        done = subprocess.run(command, input=manifests, capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    return run
+
+
+def test_every_manifest_of_every_example_conforms(
+    conform: Callable[[str], tuple[int, Any]], chart: Chart, example: Path
+) -> None:
+    manifests = chart.text(None, f"--values={example}")
+    status, report = conform(manifests)
+    assert (status, report["resources"]) == (0, [])
+    assert report["summary"]["valid"] == manifests.count("\nkind: ")
+
+
+def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, Any]], chart: Chart) -> None:
+    """The proof that the test above can fail."""
+    status, report = conform(chart.text().replace("readinessProbe:", "readynessProbe:"))
+    assert status == 1
+    assert "readynessProbe" in report["resources"][0]["msg"]

@@ -1,0 +1,148 @@
+"""Who reaches whom, by a small evaluator of NetworkPolicies: the network of the tests' cluster doesn't enforce them."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Chart, Manifest, Objects
+
+
+@dataclass(frozen=True)
+class End:
+    """A pod, or without a namespace an address outside: a node, the API server, another host."""
+
+    namespace: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    address: str = "203.0.113.7"
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels"}, "the evaluator knows matchLabels only"
+    return set(selector.get("matchLabels", {}).items()) <= set(labels.items())
+
+
+def is_peer(peer: Manifest, end: End, policy_namespace: str) -> bool:
+    if "ipBlock" in peer:
+        return end.namespace is None and ipaddress.ip_address(end.address) in ipaddress.ip_network(
+            peer["ipBlock"]["cidr"]
+        )
+    if end.namespace is None:
+        return False
+    namespace = {"kubernetes.io/metadata.name": end.namespace}
+    there = (
+        selects(peer["namespaceSelector"], namespace)
+        if "namespaceSelector" in peer
+        else end.namespace == policy_namespace
+    )
+    return there and selects(peer.get("podSelector", {}), end.labels)
+
+
+def allows(rule: Manifest, peers: str, end: End, port: tuple[str, int], policy_namespace: str) -> bool:
+    by_peer = peers not in rule or any(is_peer(peer, end, policy_namespace) for peer in rule[peers])
+    by_port = "ports" not in rule or any((each["protocol"], each["port"]) == port for each in rule["ports"])
+    return by_peer and by_port
+
+
+def passes(policies: list[Manifest], direction: str, subject: End, other: End, port: tuple[str, int]) -> bool:
+    """Whether the policies on `subject` let the connection through; where none selects it, everything passes."""
+    its = [
+        policy
+        for policy in policies
+        if direction in policy["spec"]["policyTypes"]
+        and policy["metadata"]["namespace"] == subject.namespace
+        and selects(policy["spec"]["podSelector"], subject.labels)
+    ]
+    rules = [
+        (rule, policy["metadata"]["namespace"]) for policy in its for rule in policy["spec"].get(direction.lower(), [])
+    ]
+    peers = {"Ingress": "from", "Egress": "to"}[direction]
+    return not its or any(allows(rule, peers, other, port, namespace) for rule, namespace in rules)
+
+
+def reaches(objects: Objects, source: End, target: End, port: tuple[str, int]) -> bool:
+    policies = objects.of("NetworkPolicy")
+    return passes(policies, "Egress", source, target, port) and passes(policies, "Ingress", target, source, port)
+
+
+STRANGERS = {
+    "neighbour": End("beanscale", {"app": "shop"}),
+    "other namespace": End("shop", {"app": "shop"}),
+    "outside": End(),
+}
+DNS = {("UDP", 53), ("TCP", 53)}
+API_SERVER = {("TCP", 443), ("TCP", 6443), ("TCP", 8443)}
+PORTS = sorted(DNS | API_SERVER | {("TCP", port) for port in (22, 80, 8080, 10250, 11300, 11301)} | {("UDP", 11300)})
+
+
+def ends(objects: Objects) -> dict[str, End]:
+    return {name: End("beanscale", pod["metadata"]["labels"]) for name, pod in objects.pods().items()} | STRANGERS
+
+
+def flows(objects: Objects) -> dict[tuple[str, str], set[tuple[str, int]]]:
+    """All that passes, but for flows between strangers, which aren't ours to rule."""
+    everybody = ends(objects)
+    pairs = [(a, b) for a, b in product(everybody, everybody) if a != b and not {a, b} <= set(STRANGERS)]
+    found = {
+        pair: {port for port in PORTS if reaches(objects, everybody[pair[0]], everybody[pair[1]], port)}
+        for pair in pairs
+    }
+    return {pair: ports for pair, ports in found.items() if ports}
+
+
+# The README's table, flow by flow.
+DOCUMENTED = {
+    # metrics: the API server may come from anywhere, and proves who it is
+    **{(stranger, "server"): {("TCP", 10250)} for stranger in STRANGERS},
+    # the hello page
+    **{(stranger, "hello-world"): {("TCP", 8080)} for stranger in STRANGERS},
+    # jobs: the release's namespace only
+    **{(source, "beanstalkd"): {("TCP", 11300)} for source in ("server", "smoke", "hello-world", "neighbour")},
+    # names, and the API server
+    **{(source, stranger): DNS | API_SERVER for source in ("server", "smoke") for stranger in STRANGERS},
+    # names
+    **{("hello-world", stranger): DNS for stranger in STRANGERS},
+}
+
+
+def test_the_flows_are_those_documented(default: Objects) -> None:
+    assert flows(default) == DOCUMENTED
+
+
+def test_an_outside_beanstalkd_is_reached_by_its_port(chart: Chart) -> None:
+    external = {"enabled": False, "external": [{"host": "eu.example.com"}, {"host": "us.example.com", "port": 11301}]}
+    objects = chart.render({"beanstalkd": external})
+    everybody = ends(objects)
+    for source, port in product(("server", "smoke", "hello-world"), (11300, 11301)):
+        assert reaches(objects, everybody[source], everybody["outside"], ("TCP", port))
+        assert not reaches(objects, everybody[source], everybody["outside"], ("TCP", 22))
+
+
+@pytest.mark.parametrize(
+    ("peer", "gets_in"),
+    [
+        ({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}, {"other namespace"}),
+        ({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "else"}}}, set()),
+        ({"ipBlock": {"cidr": "203.0.113.0/24"}}, {"outside"}),
+    ],
+)
+def test_who_is_named_gets_in_to_beanstalkd_too_and_nobody_else(chart: Chart, peer: Any, gets_in: set[str]) -> None:
+    objects = chart.render({"beanstalkd": {"networkPolicy": {"ingressFrom": [peer]}}})
+    beanstalkd = ends(objects)["beanstalkd"]
+    assert {name for name, end in STRANGERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == {
+        "neighbour"
+    } | gets_in
+
+
+def test_more_egress_is_the_servers_alone(chart: Chart) -> None:
+    proxy = {"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 22, "protocol": "TCP"}]}
+    found = flows(chart.render({"networkPolicy": {"extraEgress": [proxy]}}))
+    assert {pair: ports for pair, ports in found.items() if ports != DOCUMENTED.get(pair)} == {
+        ("server", "outside"): DNS | API_SERVER | {("TCP", 22)}
+    }
+
+
+def test_without_network_policies_nothing_is_ruled(chart: Chart) -> None:
+    assert chart.render({"networkPolicy": {"enabled": False}}).of("NetworkPolicy") == []

@@ -1,0 +1,124 @@
+"""Exactly the least permissions."""
+
+from collections import defaultdict
+from typing import Any
+
+from tests.chart.conftest import Chart, Manifest, Objects
+
+APISERVICE = "v1beta1.external.metrics.k8s.io"
+
+
+def permission(rule: Manifest, namespace: str | None) -> tuple[Any, ...]:
+    assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
+    kinds = [
+        f"{resource}.{group}" if group else resource for group in rule["apiGroups"] for resource in rule["resources"]
+    ]
+    return (
+        namespace or "everywhere",
+        " ".join(kinds),
+        " ".join(rule.get("resourceNames", ["*"])),
+        " ".join(rule["verbs"]),
+    )
+
+
+def granted(objects: Objects) -> dict[str, set[tuple[Any, ...]]]:
+    """Subject → (namespace, resource, name, verbs), or the name of a role that the cluster brings."""
+    roles = {
+        (each["kind"], each["metadata"]["name"]): each["rules"]
+        for kind in ("Role", "ClusterRole")
+        for each in objects.of(kind)
+    }
+    found = defaultdict[str, set[tuple[Any, ...]]](set)
+    for binding in objects.of("RoleBinding") + objects.of("ClusterRoleBinding"):
+        namespace = binding["metadata"].get("namespace")
+        role = (binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        rules = (
+            [permission(rule, namespace) for rule in roles[role]]
+            if role in roles
+            else [(namespace or "everywhere", *role)]
+        )
+        for subject in binding["subjects"]:
+            assert subject["kind"] == "ServiceAccount"
+            found[f"{subject['namespace']}/{subject['name']}"].update(rules)
+    return dict(found)
+
+
+def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
+    assert granted(default) == {
+        "beanscale/beanscale-server": {
+            ("everywhere", "ClusterRole", "system:auth-delegator"),
+            ("kube-system", "Role", "extension-apiserver-authentication-reader"),
+            ("beanscale", "secrets", "beanscale-serving-cert", "get watch patch update"),
+            ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
+        },
+        "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},
+        "beanscale/beanscale-smoke": {
+            ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get"),
+            ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
+            ("beanscale", "horizontalpodautoscalers.autoscaling", "beanscale-hello-world", "get"),
+        },
+    }
+
+
+def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> None:
+    smoke = [each for each in default if each["metadata"]["name"].endswith("smoke") and each["kind"] != "NetworkPolicy"]
+    assert {each["kind"] for each in smoke} == {
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Pod",
+    }
+    for each in smoke:
+        annotations = each["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "test"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded,hook-failed"
+        assert annotations["helm.sh/hook-weight"] == ("1" if each["kind"] == "Pod" else "0")
+
+
+def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -> None:
+    tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in default.pods().items()}
+    assert tokens == {"server": True, "smoke": True, "hello-world": False, "beanstalkd": False}
+    assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
+
+
+def test_who_hands_out_permissions_elsewhere_gets_none_rendered_and_is_told_the_commands(chart: Chart) -> None:
+    values = {"rbac": {"create": False}}
+    assert granted(chart.render(values)) == {}
+    assert chart.notes(values).count("kubectl create ") == 6
+
+
+def test_the_binding_in_kube_system_can_be_left_to_an_administrator(chart: Chart) -> None:
+    values = {"rbac": {"authReader": {"create": False}}}
+    assert all(each["metadata"].get("namespace") != "kube-system" for each in chart.render(values))
+    assert "kubectl create rolebinding -n kube-system beanscale:beanscale:auth-reader" in chart.notes(values)
+
+
+def test_viewers_read_the_metrics_only_where_that_is_wanted(chart: Chart, default: Objects) -> None:
+    aggregating = chart.render({"rbac": {"aggregateReader": True}})
+    label = "rbac.authorization.k8s.io/aggregate-to-view"
+    assert [
+        each["metadata"]["name"] for each in aggregating.of("ClusterRole") if label in each["metadata"]["labels"]
+    ] == ["beanscale:beanscale:metrics-reader"]
+    assert all(label not in each["metadata"]["labels"] for each in default)
+
+
+def test_an_account_made_elsewhere_is_bound_but_not_made(chart: Chart) -> None:
+    objects = chart.render({"serviceAccount": {"create": False, "name": "given"}})
+    assert "beanscale/given" in granted(objects)
+    assert [each["metadata"]["name"] for each in objects.of("ServiceAccount")] == ["beanscale-smoke"]
+    assert objects.pods()["server"]["spec"]["serviceAccountName"] == "given"
+
+
+def test_releases_of_one_name_in_two_namespaces_do_not_meet_in_the_cluster(chart: Chart, default: Objects) -> None:
+    def cluster_wide(objects: Objects) -> set[tuple[str, str]]:
+        ours = [
+            each
+            for each in objects
+            if each["metadata"].get("namespace") != "beanscale" and each["metadata"].get("namespace") != "other"
+        ]
+        return {(each["kind"], each["metadata"]["name"]) for each in ours}
+
+    other = chart.render({"namespaceOverride": "other"})
+    assert cluster_wide(default) & cluster_wide(other) == {("APIService", APISERVICE)}

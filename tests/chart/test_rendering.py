@@ -1,0 +1,306 @@
+"""What the values do."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.conftest import Chart, Manifest, Objects
+
+
+def arguments(pod: Manifest) -> list[str]:
+    return list(pod["spec"]["containers"][0]["args"])
+
+
+def test_lint_finds_nothing(chart: Chart, example: Path) -> None:
+    done = chart.helm("lint", "--strict", str(chart.path), f"--values={example}")
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+def test_the_default_install_has_these_parts(default: Objects) -> None:
+    hooks = ("helm.sh/hook", "test")
+    parts = [
+        f"{each['kind']} {each['metadata']['name']}"
+        for each in default
+        if hooks not in each["metadata"].get("annotations", {}).items()
+    ]
+    assert sorted(part for part in parts if "Role" not in part) == [
+        "APIService v1beta1.external.metrics.k8s.io",
+        "Deployment beanscale-hello-world",
+        "Deployment beanscale-server",
+        "HorizontalPodAutoscaler beanscale-hello-world",
+        "NetworkPolicy beanscale-beanstalkd",
+        "NetworkPolicy beanscale-hello-world",
+        "NetworkPolicy beanscale-server",
+        "NetworkPolicy beanscale-smoke",
+        "PodDisruptionBudget beanscale-server",
+        "Secret beanscale-serving-cert",
+        "Service beanscale-beanstalkd",
+        "Service beanscale-hello-world",
+        "Service beanscale-server",
+        "ServiceAccount beanscale-server",
+        "StatefulSet beanscale-beanstalkd",
+    ]
+
+
+def test_the_server_is_told_all_it_needs(default: Objects) -> None:
+    assert arguments(default.pods()["server"]) == [
+        "serve",
+        "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
+        "--port=10250",
+        "--service=beanscale/beanscale-server",
+        "--tls-secret=beanscale-serving-cert",
+        "--apiservice=v1beta1.external.metrics.k8s.io",
+        "--cluster-domain=cluster.local",
+        "--max-age=15s",
+        "--log-format=json",
+        "--log-level=info",
+    ]
+
+
+def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None:
+    external = [{"host": "eu.example.com"}, {"name": "us", "host": "fd00::1", "port": 11301}]
+    pods = chart.render({"beanstalkd": {"external": external}}).pods()
+    sources = [
+        "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
+        "--beanstalkd=eu.example.com=eu.example.com:11300",
+        "--beanstalkd=us=[fd00::1]:11301",
+    ]
+    assert arguments(pods["server"])[1:4] == sources
+    assert arguments(pods["smoke"])[1:4] == sources
+    assert "--beanstalkd=beanscale-beanstalkd.beanscale.svc:11300" in arguments(pods["hello-world"])
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"beanstalkd": {"enabled": False}}, "beanscale has no beanstalkd to read"),
+        ({"beanstalkd": {"external": [{"host": "beanstalkd"}]}}, 'are both named "beanstalkd"'),
+        (
+            {"beanstalkd": {"external": [{"host": "a"}, {"name": "a", "host": "b"}]}},
+            'a:11300 and b:11300 are both named "a"',
+        ),
+        ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas is 11, more than maxReplicas, 10"),
+        ({"server": {"hostNetwork": {"enabled": True}}}, "needs another server.containerPort than 10250"),
+        ({"podDisruptionBudget": {"maxUnavailable": None}}, "needs minAvailable or maxUnavailable"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+    assert sentence in chart.refusal(values)
+
+
+def test_a_disruption_budget_exists_only_for_more_than_one_replica(chart: Chart, default: Objects) -> None:
+    assert default.one("PodDisruptionBudget", "beanscale-server")["spec"]["maxUnavailable"] == 1
+    assert chart.render({"server": {"replicaCount": 1}}).of("PodDisruptionBudget") == []
+    assert chart.render({"podDisruptionBudget": {"enabled": False}}).of("PodDisruptionBudget") == []
+
+
+def test_a_disruption_budget_takes_zero_for_a_number(chart: Chart) -> None:
+    spec = chart.render({"podDisruptionBudget": {"minAvailable": 0}}).one("PodDisruptionBudget", "beanscale-server")[
+        "spec"
+    ]
+    assert spec["minAvailable"] == 0
+    assert "maxUnavailable" not in spec
+
+
+def test_an_upgrade_keeps_what_the_server_and_the_autoscaler_wrote(default: Objects) -> None:
+    """Fields that others own aren't rendered: the certificate, the CA, the number of workers."""
+    assert not {"data", "stringData"} & set(default.one("Secret", "beanscale-serving-cert"))
+    spec = default.one("APIService", "v1beta1.external.metrics.k8s.io")["spec"]
+    assert not {"caBundle", "insecureSkipTLSVerify"} & set(spec)
+    assert "replicas" not in default.one("Deployment", "beanscale-hello-world")["spec"]
+
+
+def test_an_upgrade_restarts_no_pod_that_did_not_change(chart: Chart, default: Objects) -> None:
+    """Nor does it touch the volume claims' template, which Kubernetes refuses to change."""
+    objects = chart.render({"beanstalkd": {"persistence": {"enabled": True}}})
+    claim = objects.one("StatefulSet", "beanscale-beanstalkd")["spec"]["volumeClaimTemplates"][0]
+    templates = [pod["metadata"]["labels"] for name, pod in default.pods().items() if name != "smoke"]
+    for labels in [*templates, claim["metadata"]["labels"]]:
+        assert set(labels) == {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
+
+
+# Here Kubernetes keeps a `false` that was given; elsewhere it drops it, and GitOps tools see a difference for ever.
+KEPT_FALSE = {"automountServiceAccountToken", "enableServiceLinks", "allowPrivilegeEscalation"}
+
+
+def empty_fields(value: Any, path: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [found for key, each in value.items() for found in empty_fields(each, f"{path}.{key}")]
+    if isinstance(value, list):
+        return [
+            found for each in value if each != "" for found in empty_fields(each, f"{path}[]")
+        ]  # "": the core API group
+    return [path] if value in (None, False, "") and type(value) is not int else []
+
+
+def test_no_field_is_rendered_empty(chart: Chart, example: Path) -> None:
+    found = [path for each in chart.render(None, f"--values={example}") for path in empty_fields(each)]
+    assert {path.rpartition(".")[2] for path in found} <= KEPT_FALSE
+
+
+def test_every_selector_finds_its_pods_and_no_others(chart: Chart, example: Path) -> None:
+    objects = chart.render(None, f"--values={example}")
+    labels = {name: pod["metadata"]["labels"] for name, pod in objects.pods().items()}
+    selectors = [(each, each["spec"]["selector"]) for each in objects.of("Service")]
+    selectors += [
+        (each, each["spec"]["selector"]["matchLabels"])
+        for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget")
+        for each in objects.of(kind)
+    ]
+    for each, selector in selectors:
+        component = each["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert [name for name, given in labels.items() if selector.items() <= given.items()] == [component]
+
+
+def test_labels_reach_everything_and_override_nothing(chart: Chart) -> None:
+    given = {"team": "queues", "app.kubernetes.io/component": "mine", "app.kubernetes.io/name": "mine"}
+    objects = chart.render({"commonLabels": given, "server": {"podLabels": given}, "service": {"labels": given}})
+    for each in [*objects, *objects.pods().values()]:
+        labels = each["metadata"]["labels"]
+        assert labels["team"] == "queues"
+        assert "mine" not in labels.values()
+
+
+@pytest.mark.parametrize(
+    ("values", "server", "beanstalkd"),
+    [
+        ({}, "beanscale:0.1.0", "beanscale-beanstalkd:0.1.0"),
+        ({"image": {"tag": "1.10"}}, "beanscale:1.10", "beanscale-beanstalkd:0.1.0"),
+        ({"image": {"registry": "a.example/b"}}, "a.example/b/beanscale:0.1.0", "beanscale-beanstalkd:0.1.0"),
+        (
+            {"global": {"imageRegistry": "a.example"}, "beanstalkd": {"image": {"registry": "b.example"}}},
+            "a.example/beanscale:0.1.0",
+            "a.example/beanscale-beanstalkd:0.1.0",
+        ),
+        (
+            {"image": {"digest": f"sha256:{'0' * 64}", "tag": "1"}},
+            f"beanscale@sha256:{'0' * 64}",
+            "beanscale-beanstalkd:0.1.0",
+        ),
+    ],
+)
+def test_images_come_from_where_they_are_said_to(chart: Chart, values: Any, server: str, beanstalkd: str) -> None:
+    images = {name: pod["spec"]["containers"][0]["image"] for name, pod in chart.render(values).pods().items()}
+    assert images == {"server": server, "hello-world": server, "smoke": server, "beanstalkd": beanstalkd}
+
+
+def test_the_autoscaler_reaches_its_size_in_one_step_and_shrinks_gently(chart: Chart) -> None:
+    spec = chart.render({"helloWorld": {"autoscaling": {"maxReplicas": 7}}}).one(
+        "HorizontalPodAutoscaler", "beanscale-hello-world"
+    )["spec"]
+    assert spec["metrics"][0]["external"] == {
+        "metric": {"name": "tube-hello-world"},
+        "target": {"type": "AverageValue", "averageValue": "2"},
+    }
+    assert spec["behavior"]["scaleUp"]["policies"] == [{"type": "Pods", "value": 7, "periodSeconds": 15}]
+    assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 30
+
+
+def test_a_given_behaviour_stands_in_for_the_whole(chart: Chart) -> None:
+    behavior = {"scaleUp": {"stabilizationWindowSeconds": 60}}
+    objects = chart.render({"helloWorld": {"autoscaling": {"behavior": behavior}}})
+    assert objects.one("HorizontalPodAutoscaler", "beanscale-hello-world")["spec"]["behavior"] == behavior
+
+
+def test_without_autoscaling_the_number_of_workers_is_the_given_one(chart: Chart) -> None:
+    objects = chart.render({"helloWorld": {"autoscaling": {"enabled": False}, "replicaCount": 0}})
+    assert objects.one("Deployment", "beanscale-hello-world")["spec"]["replicas"] == 0
+    assert objects.of("HorizontalPodAutoscaler") == []
+    assert not any(argument.startswith("--hpa") for argument in arguments(objects.pods()["smoke"]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "argument", "grace"), [(5, "5", 35), (0.25, "0.25", 31), (86400, "86400", 86430), (0, "0", 30)]
+)
+def test_a_worker_has_time_for_the_job_in_hand(chart: Chart, seconds: float, argument: str, grace: int) -> None:
+    worker = chart.render({"helloWorld": {"secondsPerJob": seconds}}).pods()["hello-world"]
+    assert f"--seconds-per-job={argument}" in arguments(worker)
+    assert worker["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+def test_beanstalkd_writes_a_binlog_only_onto_a_volume(chart: Chart, default: Objects) -> None:
+    objects = chart.render({"beanstalkd": {"persistence": {"enabled": True}}})
+    assert arguments(objects.pods()["beanstalkd"])[-2:] == ["-b", "/var/lib/beanstalkd"]
+    assert objects.pods()["beanstalkd"]["spec"]["containers"][0]["volumeMounts"] == [
+        {"name": "binlog", "mountPath": "/var/lib/beanstalkd"}
+    ]
+    assert "volumeClaimTemplates" not in default.one("StatefulSet", "beanscale-beanstalkd")["spec"]
+    assert "-b" not in arguments(default.pods()["beanstalkd"])
+
+
+def test_a_spread_constraint_counts_the_servers_pods_unless_it_says_whom(chart: Chart) -> None:
+    common = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    selector = {"matchLabels": {"app": "other"}}
+    objects = chart.render({"server": {"topologySpreadConstraints": [common, common | {"labelSelector": selector}]}})
+    first, second = objects.pods()["server"]["spec"]["topologySpreadConstraints"]
+    assert first["labelSelector"] == objects.one("Deployment", "beanscale-server")["spec"]["selector"]
+    assert second["labelSelector"] == selector
+
+
+def test_the_longest_names_are_still_legal(chart: Chart) -> None:
+    """52 characters for a StatefulSet's, 63 for a Service's; the server of another long release keeps another name."""
+    done = chart.helm("template", "r" * 53, str(chart.path), "--namespace=n", values={})
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert max(len(each["metadata"]["name"]) for each in objects if each["kind"] == "StatefulSet") <= 52
+    assert max(len(each["metadata"]["name"]) for each in objects if each["metadata"].get("namespace") == "n") <= 63
+
+
+def test_extra_objects_are_filled_in(chart: Chart) -> None:
+    extra = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-map"}},
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-text}\n",
+    ]
+    names = {each["metadata"]["name"] for each in chart.render({"extraObjects": extra}).of("ConfigMap")}
+    assert names == {"beanscale-map", "beanscale-text"}
+
+
+def test_the_notes_fit_the_values(chart: Chart) -> None:
+    notes = chart.notes()
+    assert "helm test beanscale -n beanscale" in notes
+    assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
+    assert len(notes.strip().splitlines()) == 6
+    external = chart.notes(
+        {
+            "beanstalkd": {"enabled": False, "external": [{"host": "eu"}]},
+            "test": {"enabled": False},
+            "helloWorld": {"enabled": False},
+        }
+    )
+    assert "reads eu." in external
+    assert not any(word in external for word in ("helm test", "kubectl exec", "get hpa"))
+
+
+def test_the_chart_lives_in_an_umbrella(chart: Chart, tmp_path: Path) -> None:
+    """An umbrella's `global` holds other charts' keys, and its condition an `enabled` among ours."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts/beanscale").symlink_to(chart.path)
+    metadata = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0"}
+    dependency = {"name": "beanscale", "version": "0.1.0", "condition": "beanscale.enabled"}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(metadata | {"dependencies": [dependency]}))
+    values = {
+        "global": {
+            "imageRegistry": "mirror.example.com",
+            "imagePullSecrets": ["pull"],
+            "cattle": {"clusterId": "c"},
+            "storageClass": "",
+        },
+        "beanscale": {"enabled": True, "server": {"replicaCount": 1}},
+    }
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    done = subprocess.run(["helm", "template", "release", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (server,) = (
+        each
+        for each in yaml.safe_load_all(done.stdout)
+        if each and each["metadata"]["name"] == "release-beanscale-server" and each["kind"] == "Deployment"
+    )
+    assert server["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example.com/beanscale:0.1.0"
+    assert server["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+    off = chart.helm("template", "release", str(tmp_path), "--set=beanscale.enabled=false")
+    assert (off.returncode, off.stdout.strip()) == (0, "")

@@ -1,0 +1,244 @@
+"""values.schema.json refuses every wrong value by its name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.conftest import Chart
+
+TOO_LONG = "a" * 64
+
+# Where the value stands → wrong values.
+WRONG: dict[str, list[Any]] = {
+    "unknownKey": [1],
+    "enabled": ["yes", 1],
+    "global": [[], "x"],
+    "global.imageRegistry": [1, "https://registry.example.com", "a b"],
+    "global.imagePullSecrets": ["x", [1], [{}], [{"name": ""}]],
+    "nameOverride": [1, "Upper", "a_b", "-a", TOO_LONG],
+    "fullnameOverride": [1, "a.b", "a-", TOO_LONG],
+    "namespaceOverride": [1, "a/b", TOO_LONG],
+    "commonLabels": [[], {"a b": "c"}, {"a": 1}, {"a": "b c"}, {"a": TOO_LONG}, {"-a": "b"}],
+    "clusterDomain": ["", 1, "cluster.local.", "Cluster.local", "a..b", "a b"],
+    "image.registry": [1, "docker://x", "x y"],
+    "image.repository": ["", 1, "Upper", "a:b@c", "/a"],
+    "image.tag": [1.10, 1, "a/b", "-a", "a" * 129],
+    "image.digest": ["latest", "sha256:abc", "md5:" + "0" * 64, "sha256:" + "G" * 64],
+    "image.pullPolicy": ["", "always", True],
+    "image.name": ["x"],
+    "imagePullSecrets": ["x", ["x"], [{}], [{"name": "A"}], [{"name": "a", "namespace": "b"}]],
+    "preflight": [True],
+    "preflight.enabled": ["true", 1],
+    "apiService.create": ["true", 1],
+    "apiService.annotations": [{"a": True}, {"a b": "c"}],
+    "apiService.insecureSkipTLSVerify": [True],
+    "rbac.create": ["true"],
+    "rbac.authReader": [True],
+    "rbac.authReader.create": ["true"],
+    "rbac.aggregateReader": ["view"],
+    "serviceAccount.create": ["true"],
+    "serviceAccount.name": [1, "a/b", "A", "a" * 254],
+    "serviceAccount.annotations": [{"a": 1}],
+    "podSecurityContext.runAsUser": ["65532", -1, 1.5, 2**31],
+    "podSecurityContext.runAsGroup": ["root"],
+    "podSecurityContext.fsGroup": [-1],
+    "podSecurityContext.fsGroupChangePolicy": ["Sometimes"],
+    "podSecurityContext.runAsNonRoot": ["true"],
+    "podSecurityContext.seccompProfile": ["RuntimeDefault", {"type": "Any"}, {"type": "Localhost", "file": "x"}],
+    "podSecurityContext.supplementalGroups": [1, ["a"]],
+    "podSecurityContext.privileged": [False],
+    "securityContext.allowPrivilegeEscalation": ["no"],
+    "securityContext.readOnlyRootFilesystem": ["yes"],
+    "securityContext.privileged": [0],
+    "securityContext.capabilities": [["ALL"], {"drop": "ALL"}, {"keep": []}],
+    "securityContext.runAsUser": ["x"],
+    "server.unknownKey": [1],
+    "server.replicaCount": ["2", 0, -1, 1.5, 101],
+    "server.maxAge": [15, "15", "", "0s", "1d", "15 s", "-1s", "s"],
+    "server.logging.level": ["DEBUG", "warn", 1],
+    "server.logging.format": ["xml"],
+    "server.logging.file": ["x"],
+    "server.containerPort": ["10250", 0, 443, 65536],
+    "server.extraArgs": ["--bind=::", [1]],
+    "server.extraEnv": [{"A": "b"}, [{"value": "x"}], [{"name": "A", "value": 1}], [{"name": "A", "from": "x"}]],
+    "server.extraVolumes": [{}, [{"emptyDir": {}}], [{"name": "a"}], [{"name": "A", "emptyDir": {}}]],
+    "server.extraVolumeMounts": [
+        [{"name": "a"}],
+        [{"name": "a", "mountPath": "relative"}],
+        [{"name": "a", "mountPath": "/a", "mode": 1}],
+    ],
+    "server.resources": [[], {"memory": "1Gi"}],
+    "server.resources.limits": [{"memory": "1 Gi"}, {"memory": "1GiB"}, {"cpu": -1}, {"cpu": True}],
+    "server.resources.requests": [{"cpu": "fast"}],
+    "server.updateStrategy": [
+        "Recreate",
+        {"type": "OnDelete"},
+        {"rollingUpdate": {"maxSurge": -1}},
+        {"rollingUpdate": {"partition": 1}},
+    ],
+    "server.revisionHistoryLimit": [-1, "3"],
+    "server.terminationGracePeriodSeconds": ["30", 5],
+    "server.startupProbe": [[], {"periodSeconds": 0}, {"failureThreshold": 0}, {"command": []}],
+    "server.livenessProbe": [{"timeoutSeconds": "1"}, {"httpGet": {"scheme": "https"}}, {"httpGet": {"path": "livez"}}],
+    "server.readinessProbe": [{"httpGet": {"port": 0}}, {"exec": {"command": "true"}}, {"initialDelaySeconds": -1}],
+    "server.deploymentAnnotations": [{"a": 1}],
+    "server.podAnnotations": [{"a": 1}],
+    "server.podLabels": [{"a": 1}, {"a": "b/c"}],
+    "server.nodeSelector": [{"a": True}],
+    "server.tolerations": [{}, [{"effect": "Never"}], [{"key": 1}], [{"operator": "Is"}], [{"seconds": 1}]],
+    "server.affinity": [[], {"anti": {}}, {"nodeAffinity": {"required": []}}],
+    "server.topologySpreadConstraints": [
+        {},
+        [{"maxSkew": 1}],
+        [{"maxSkew": 0, "topologyKey": "a", "whenUnsatisfiable": "ScheduleAnyway"}],
+    ],
+    "server.priorityClassName": [1, "A"],
+    "server.hostNetwork": [True],
+    "server.hostNetwork.enabled": ["true"],
+    "server.dnsPolicy": ["cluster"],
+    "server.dnsConfig": [{"servers": []}, {"options": [{"value": "x"}]}, {"searches": "a"}],
+    "podDisruptionBudget.enabled": ["true"],
+    "podDisruptionBudget.minAvailable": [-1, "50", "101%", "half", 1.5],
+    "podDisruptionBudget.maxUnavailable": [-1, "0.5%"],
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": ["Always"],
+    "service.type": ["ExternalName", "None"],
+    "service.port": [0, 65536, "443"],
+    "service.annotations": [{"a": 1}],
+    "service.labels": [{"a": 1}],
+    "networkPolicy.enabled": ["true"],
+    "networkPolicy.apiServerPorts": [443, [], [0], ["443"], [443, 443]],
+    "networkPolicy.dnsPorts": [53, [], [65536]],
+    "networkPolicy.extraEgress": [{}, [{"from": []}], [{"to": [{"cidr": "x"}]}], [{"ports": [{"protocol": "tcp"}]}]],
+    "beanstalkd.unknownKey": [1],
+    "beanstalkd.enabled": ["true"],
+    "beanstalkd.external": ["host", ["host"], [{}], [{"name": "eu"}], [{"host": "a", "user": "b"}]],
+    "beanstalkd.external.0.host": [1, "", "a:11300", "http://a", "[::1]", "a b", "a/b"],
+    "beanstalkd.external.0.port": [0, 65536, "11300"],
+    "beanstalkd.external.0.name": ["", 1, "a b", "a/b", "-a", TOO_LONG],
+    "beanstalkd.image.registry": ["https://x"],
+    "beanstalkd.image.repository": [""],
+    "beanstalkd.image.tag": [1.13],
+    "beanstalkd.image.digest": ["1.13"],
+    "beanstalkd.image.pullPolicy": ["x"],
+    "beanstalkd.persistence.enabled": ["true"],
+    "beanstalkd.persistence.size": [1, "0", "-1Gi", "1GB", "1 Gi"],
+    "beanstalkd.persistence.storageClass": [1, "-"],
+    "beanstalkd.persistence.accessModes": ["ReadWriteOnce", [], ["ReadOnlyMany"]],
+    "beanstalkd.persistence.annotations": [{"a": 1}],
+    "beanstalkd.persistence.whenDeleted": ["Keep"],
+    "beanstalkd.extraArgs": ["-V", [1]],
+    "beanstalkd.resources": [{"limits": {"memory": "x"}}],
+    "beanstalkd.service.annotations": [{"a": 1}],
+    "beanstalkd.service.labels": [{"a": 1}],
+    "beanstalkd.service.type": ["LoadBalancer"],
+    "beanstalkd.networkPolicy.ingressFrom": [{}, [{}], [{"namespace": "shop"}], [{"ipBlock": {"cidr": "10.0.0.0"}}]],
+    "beanstalkd.podAnnotations": [{"a": 1}],
+    "beanstalkd.podLabels": [{"a": 1}],
+    "beanstalkd.nodeSelector": [{"a": 1}],
+    "beanstalkd.tolerations": [{}],
+    "beanstalkd.affinity": [[]],
+    "beanstalkd.priorityClassName": ["A"],
+    "helloWorld.unknownKey": [1],
+    "helloWorld.enabled": ["true"],
+    "helloWorld.tube": ["", 1, "Upper", "a/b", "a b", "-a", TOO_LONG],
+    "helloWorld.secondsPerJob": ["5", -1, 86401],
+    "helloWorld.replicaCount": [-1, "1", 1.5],
+    "helloWorld.autoscaling.enabled": ["true"],
+    "helloWorld.autoscaling.jobsPerPod": [0, "2", 0.5],
+    "helloWorld.autoscaling.minReplicas": [-1, "1"],
+    "helloWorld.autoscaling.maxReplicas": [0, 1001, "10"],
+    "helloWorld.autoscaling.behavior": [[], {"up": {}}],
+    "helloWorld.autoscaling.behavior.scaleUp": [
+        {"policies": []},
+        {"policies": [{"type": "Pods"}]},
+        {"policies": [{"type": "Pod", "value": 1, "periodSeconds": 1}]},
+        {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 1801}]},
+    ],
+    "helloWorld.autoscaling.behavior.scaleDown": [
+        {"stabilizationWindowSeconds": 3601},
+        {"selectPolicy": "None"},
+        {"tolerance": -1},
+    ],
+    "helloWorld.resources": [{"limits": {"memory": "x"}}],
+    "helloWorld.service.type": ["x"],
+    "helloWorld.service.port": [0],
+    "helloWorld.service.annotations": [{"a": 1}],
+    "helloWorld.service.labels": [{"a": 1}],
+    "helloWorld.podAnnotations": [{"a": 1}],
+    "helloWorld.podLabels": [{"a": 1}],
+    "helloWorld.nodeSelector": [{"a": 1}],
+    "helloWorld.tolerations": [{}],
+    "helloWorld.affinity": [[]],
+    "helloWorld.priorityClassName": ["A"],
+    "test.enabled": ["true"],
+    "test.timeout": [60, "0s", "1 min"],
+    "test.resources": [{"limits": {"memory": "x"}}],
+    "extraObjects": [{}, [1], [{}], [{"kind": "ConfigMap"}], [""]],
+}
+
+
+def nested(path: str, value: Any) -> Any:
+    """`a.0.b`, 1 → {a: [{b: 1}]}; a list's first element gets a host, which each needs."""
+    key, _, rest = path.partition(".")
+    inner = nested(rest, value) if rest else value
+    if key == "0":
+        return [{"host": "beanstalkd.example.com", **inner}]
+    return {key: inner}
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_refused_by_its_name(chart: Chart, path: str, value: Any) -> None:
+    refusal = chart.refusal(nested(path, value))
+    parent, _, key = path.rpartition(".")
+    named = f"at '/{path.replace('.', '/')}"
+    unknown = f"at '{'/' if parent else ''}{parent.replace('.', '/')}': additional properties '{key}' not allowed"
+    assert named in refusal or unknown in refusal
+
+
+def leaves(values: Any, path: str = "") -> list[str]:
+    """The paths of all keys whose default isn't a filled mapping."""
+    if isinstance(values, dict) and values:
+        return [leaf for key, value in values.items() for leaf in leaves(value, f"{path}.{key}" if path else key)]
+    return [path]
+
+
+def test_the_table_of_wrong_values_has_every_key_of_the_chart(chart: Chart) -> None:
+    """A key that nobody got wrong is a key whose schema nobody tested; one below a tried key counts as tried."""
+    every = leaves(yaml.safe_load((chart.path / "values.yaml").read_text()))
+    untried = [leaf for leaf in every if not any(leaf == tried or leaf.startswith(f"{tried}.") for tried in WRONG)]
+    assert untried == []
+
+
+@pytest.mark.parametrize(
+    "path", ["server", "server.replicaCount", "beanstalkd.image", "helloWorld.autoscaling.maxReplicas", "rbac.create"]
+)
+def test_a_value_that_the_chart_cannot_do_without_cannot_be_taken_away(chart: Chart, path: str) -> None:
+    """`null` removes a default; without the check a missing number would render as 0."""
+    assert f"missing property '{path.rpartition('.')[2]}'" in chart.refusal(nested(path, None))
+
+
+def test_a_default_that_is_only_a_preference_can_be_taken_away(chart: Chart) -> None:
+    """OpenShift picks the user itself."""
+    objects = chart.render({"podSecurityContext": {"runAsUser": None, "fsGroup": None}, "server": {"resources": None}})
+    assert "runAsUser" not in objects.pods()["server"]["spec"]["securityContext"]
+    assert "resources" not in objects.pods()["server"]["spec"]["containers"][0]
+
+
+def objects_of(schema: Any) -> list[Any]:
+    children = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []
+    return [each for child in children for each in objects_of(child)] + ([schema] if isinstance(schema, dict) else [])
+
+
+def test_every_object_in_the_schema_that_lists_its_keys_is_closed_except_global(chart: Chart) -> None:
+    schema = json.loads(Path(chart.path / "values.schema.json").read_text())
+    # Lists and objects of Kubernetes that only have to hold a few keys of ours are checked by the API server in full.
+    openly = [
+        list(each["properties"])
+        for each in objects_of(schema)
+        if "properties" in each and each.get("additionalProperties") is not False
+    ]
+    assert ["imageRegistry", "imagePullSecrets"] in openly
+    assert [keys for keys in openly if keys not in (["imageRegistry", "imagePullSecrets"], ["name"], ["weight"])] == []
