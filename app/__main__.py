@@ -1,4 +1,4 @@
-"""The command line: options and their help; what they mean is decided in settings.py, what runs in the modules named."""
+"""The command line: options and their help. What they mean settings.py says, what runs the modules named."""
 
 import sys
 from collections.abc import Callable
@@ -8,12 +8,20 @@ from typing import Any
 import click
 
 from app.logs import LogFormat, LogLevel, configure
-from app.settings import ObjectName, Server, SettingError, distinct_servers, parse_duration, parse_object_name, parse_server
+from app.settings import (
+    Server,
+    SettingError,
+    distinct_servers,
+    parse_duration,
+    parse_object_name,
+    parse_server,
+)
 
 EXIT_WRONG_USE = 2
+APISERVICE = "v1beta1.external.metrics.k8s.io"
 
 
-class Parsed(click.ParamType):
+class Parsed(click.ParamType[Any]):
     """A value that settings.py reads."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -47,8 +55,22 @@ def _options(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated]
     return decorate
 
 
+def _servers_option(help_text: str) -> Callable[[Decorated], Decorated]:
+    return click.option(
+        "--beanstalkd",
+        "servers",
+        type=SERVER,
+        multiple=True,
+        required=True,
+        metavar="[NAME=]HOST[:PORT]",
+        help=help_text,
+    )
+
+
 logging_options = _options(
-    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."),
+    click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
+    ),
     click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
@@ -68,7 +90,11 @@ kubernetes_options = _options(
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BEANSCALE", "max_content_width": 100}
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "BEANSCALE",
+        "max_content_width": 100,
+    }
 )
 @click.version_option(package_name="beanscale", message="%(version)s")
 def cli() -> None:
@@ -86,18 +112,16 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--beanstalkd",
-    "servers",
-    type=SERVER,
-    multiple=True,
-    required=True,
-    metavar="[NAME=]HOST[:PORT]",
-    help="A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.",
-)
+@_servers_option("A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.")
 @click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Address to listen on.")  # noqa: S104 - a pod's
 @click.option("--port", type=PORT, default=10250, show_default=True, help="Port to listen on, for HTTPS.")
-@click.option("--max-age", type=DURATION, default="15s", show_default=True, help="A reading older than this is an error, not a value.")
+@click.option(
+    "--max-age",
+    type=DURATION,
+    default="15s",
+    show_default=True,
+    help="A reading older than this is an error, not a value.",
+)
 @click.option(
     "--service",
     type=OBJECT,
@@ -110,7 +134,12 @@ def cli() -> None:
     help="Keep the certificate in this Secret of the Service's namespace, shared by all replicas, and its CA in the"
     " APIService. Without it the certificate lives in memory and the APIService is left alone.",
 )
-@click.option("--apiservice", default="v1beta1.external.metrics.k8s.io", show_default=True, help="The APIService to put the CA into.")
+@click.option(
+    "--apiservice",
+    default=APISERVICE,
+    show_default=True,
+    help="The APIService to put the CA into.",
+)
 @click.option("--cluster-domain", default="cluster.local", show_default=True, help="The cluster's DNS domain.")
 @kubernetes_options
 @logging_options
@@ -131,6 +160,55 @@ def serve(servers: tuple[Server, ...], log_format: LogFormat, log_level: LogLeve
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
     configure(log_format, log_level)
     return run(ServeSettings(servers=distinct_servers(servers), **options))
+
+
+@cli.command()
+@click.option("--beanstalkd", "server", type=SERVER, required=True, metavar="HOST[:PORT]", help="Whose jobs to do.")
+@click.option("--tube", required=True, help="The tube to take them from.")
+@click.option(
+    "--seconds-per-job",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    help="How long each job is worked on.",
+)
+@click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Where the page is.")  # noqa: S104
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port of the page, for HTTP.")
+@logging_options
+def worker(server: Server, log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
+    """The hello-world: do one job after the other, and show a page that says which.
+
+    A job is done by waiting; what is in it isn't looked at. On SIGTERM the job in hand is finished first.
+    """
+    from app.worker import WorkerSettings, run  # noqa: PLC0415
+
+    configure(log_format, log_level)
+    return run(WorkerSettings(server=server, **options))
+
+
+@cli.command()
+@_servers_option("A beanstalkd to check; again for each further one, just as for serve.")
+@click.option(
+    "--service", type=OBJECT, required=True, metavar="NAMESPACE/NAME", help="The Service of `beanscale serve`."
+)
+@click.option("--apiservice", default=APISERVICE, show_default=True, help="The APIService that leads to it.")
+@click.option(
+    "--hpa", type=OBJECT, metavar="NAMESPACE/NAME", help="A HorizontalPodAutoscaler that must see its metric."
+)
+@click.option(
+    "--tube-prefix", default="beanscale-smoke-", show_default=True, help="How the scratch tube's name begins."
+)
+@click.option("--timeout", "timeout_s", type=DURATION, default="60s", show_default=True, help="For each link.")
+@kubernetes_options
+def smoke(servers: tuple[Server, ...], **options: Any) -> int:
+    """Check the whole chain from beanstalkd to the autoscaler, link by link; what `helm test` runs.
+
+    It puts three jobs into a scratch tube and takes them away again, whatever happens. Exit status 1: a link is broken,
+    and the output says which and how to mend it.
+    """
+    from app.smoke import SmokeSettings, run  # noqa: PLC0415
+
+    return run(SmokeSettings(servers=distinct_servers(servers), **options))
 
 
 def main() -> int:

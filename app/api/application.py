@@ -4,12 +4,10 @@ The path is taken apart once, and what was authorised is what is then handled; s
 see another path than the authoriser did.
 """
 
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import structlog
 from starlette.responses import Response
@@ -80,7 +78,9 @@ class Application:
         return answer()
 
     def _metric(self, info: RequestInfo, query: bytes) -> Response:
-        is_metric = (info.group, info.version) == (discovery.GROUP, discovery.VERSION) and info.namespace and not info.name
+        is_metric = (
+            (info.group, info.version) == (discovery.GROUP, discovery.VERSION) and info.namespace and not info.name
+        )
         if not is_metric:
             raise not_found()
         if info.method != "GET":
@@ -91,7 +91,9 @@ class Application:
         return {
             "/apis": discovery.group_list,
             f"/apis/{discovery.GROUP}": discovery.group,
-            f"/apis/{discovery.GROUP_VERSION}": lambda: discovery.resource_list(metric_names(self.evaluation().snapshot)),
+            f"/apis/{discovery.GROUP_VERSION}": lambda: discovery.resource_list(
+                metric_names(self.evaluation().snapshot)
+            ),
             "/healthz": lambda: self.livez.answer(self.livez.path, b""),
             "/metrics": self.telemetry.answer,
             "/version": lambda: json_response(self.version),
@@ -101,6 +103,11 @@ class Application:
 def _audit_id(scope: Scope) -> bytes:
     """kube-apiserver's, so that both logs can be laid side by side, or a new one."""
     for name, value in scope["headers"]:
-        if name == b"audit-id" and 0 < len(value) <= _MOST_AUDIT_ID and value.isascii() and value.decode().isprintable():
+        if (
+            name == b"audit-id"
+            and 0 < len(value) <= _MOST_AUDIT_ID
+            and value.isascii()
+            and value.decode().isprintable()
+        ):
             return bytes(value)
     return str(uuid.uuid4()).encode()

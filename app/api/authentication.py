@@ -1,4 +1,4 @@
-"""Who asks: the aggregator's word, a certificate, a token, or nobody; in the order of Kubernetes' delegated authentication.
+"""Who asks: the aggregator's word, a certificate, a token, or nobody, in the order of Kubernetes' own servers.
 
 Source: k8s.io/apiserver/pkg/authentication/authenticatorfactory/delegating.go. A wrong proof beside no right one is an
 error (401); no proof at all makes `system:anonymous`.
@@ -117,11 +117,11 @@ def _user_of_headers(headers: Headers, trust: ClientTrust) -> User | None:
     for name, value in headers:
         if name.startswith(b"x-") or name in trust.username_headers:
             values.setdefault(name, []).append(value.decode("utf-8", "replace"))
-    name = _first(values, trust.username_headers)
-    if not name:
+    username = _first(values, trust.username_headers)
+    if not username:
         return None
     groups = tuple(group for header in trust.group_headers for group in values.get(header, ()))
-    return User(name, groups, _first(values, trust.uid_headers), _extra(values, trust.extra_header_prefixes))
+    return User(username, groups, _first(values, trust.uid_headers), _extra(values, trust.extra_header_prefixes))
 
 
 def _first(values: dict[bytes, list[str]], headers: Iterable[bytes]) -> str:

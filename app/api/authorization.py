@@ -29,7 +29,9 @@ class Authorizer:
 
     def __init__(self, review_access: ReviewAccess) -> None:
         self._review_access = review_access
-        self._decisions: TTLCache[tuple[User, Attributes], asyncio.Future[Decision]] = TTLCache(MOST_DECISIONS, CACHED_S)
+        self._decisions: TTLCache[tuple[User, Attributes], asyncio.Future[Decision]] = TTLCache(
+            MOST_DECISIONS, CACHED_S
+        )
 
     async def check(self, user: User, info: RequestInfo) -> None:
         """Raises StatusError: 403 where Kubernetes says no, 500 where it can't be asked."""
@@ -69,7 +71,9 @@ def _attributes(info: RequestInfo) -> Attributes:
 def _forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:
     """In the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go."""
     if not info.resource:
-        return StatusError("Forbidden", f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"' + _why(reason), {})
+        return StatusError(
+            "Forbidden", f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"' + _why(reason), {}
+        )
     resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
     scope = f' in the namespace "{info.namespace}"' if info.namespace else " at the cluster scope"
     named = f' "{info.name}"' if info.name else ""

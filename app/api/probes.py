@@ -1,6 +1,7 @@
 """/livez and /readyz as Kubernetes serves them: `ok`, or which check failed; `?verbose`, `?exclude=`, and one by one.
 
-Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. The reason isn't withheld: it holds no secret, and people need it.
+Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. Unlike there the reason isn't withheld: it holds no secret, and
+people need it.
 """
 
 from collections.abc import Callable, Mapping

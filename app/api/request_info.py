@@ -33,8 +33,8 @@ class RequestInfo:
 @lru_cache(maxsize=4096)  # the HPA controller asks for the same few paths for ever
 def request_info(method: str, path: str, query: bytes) -> RequestInfo:
     """Take a path apart."""
-    parts = [part for part in path.split("/") if part] if path.strip("/") else []
-    if len(parts) < 4 or parts[0] != "apis" or "//" in path.strip("/"):
+    parts = path.strip("/").split("/")
+    if len(parts) < 4 or parts[0] != "apis" or "//" in path:
         return RequestInfo(path, method, method.lower())
     _, group, version, *parts = parts
     namespace = ""

@@ -50,7 +50,9 @@ def status_response(error: StatusError) -> Response:
     """The error as a `Status` object."""
     body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(error)}
     body["reason"] = error.reason
-    response = json_response(body | ({} if error.details is None else {"details": error.details}) | {"code": error.code})
+    response = json_response(
+        body | ({} if error.details is None else {"details": error.details}) | {"code": error.code}
+    )
     response.status_code = error.code
     if error.reason == "Forbidden":
         response.headers["x-content-type-options"] = "nosniff"

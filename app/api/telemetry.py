@@ -17,7 +17,9 @@ _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 class Telemetry:
     """Counts requests, and tells at each scrape how the readings and the certificate stand."""
 
-    def __init__(self, poller: Poller, certificate_expires_s: Callable[[], float | None], clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self, poller: Poller, certificate_expires_s: Callable[[], float | None], clock: Callable[[], Instant]
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Readings(poller, clock))
         self._registry.register(_Certificate(certificate_expires_s))
@@ -52,7 +54,9 @@ class _Readings(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """One series a server, none for what isn't known."""
-        up = GaugeMetricFamily("beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=["server"])
+        up = GaugeMetricFamily(
+            "beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=["server"]
+        )
         age = GaugeMetricFamily("beanscale_reading_age_seconds", "Age of the last good reading.", labels=["server"])
         tubes = GaugeMetricFamily("beanscale_tubes", "Tubes in the last good reading.", labels=["server"])
         sweep = GaugeMetricFamily("beanscale_sweep_seconds", "What the last good sweep took.", labels=["server"])

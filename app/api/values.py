@@ -1,6 +1,6 @@
 """Metric values on the wire: `ExternalMetricValueList` (k8s.io/metrics/pkg/apis/external_metrics/v1beta1)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -34,7 +34,9 @@ def list_values(metric: str, query: bytes, given: Evaluation) -> Response:
     try:
         values = evaluate(metric, selector, given)
     except MetricError as error:
-        raise StatusError(_REASONS[type(error)], str(error), {"group": GROUP_VERSION.partition("/")[0], "kind": metric}) from error
+        raise StatusError(
+            _REASONS[type(error)], str(error), {"group": GROUP_VERSION.partition("/")[0], "kind": metric}
+        ) from error
     return json_response(
         {
             "kind": "ExternalMetricValueList",

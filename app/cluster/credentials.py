@@ -33,17 +33,20 @@ class Credentials:
     proxy: str | None = None
 
 
-def find_credentials(kubeconfig: Path | None, context: str | None) -> Credentials:
+def find_credentials(
+    kubeconfig: Path | None, context: str | None, service_account: Path = SERVICE_ACCOUNT
+) -> Credentials:
     """The kubeconfig named; else the pod's own account; else $KUBECONFIG or ~/.kube/config. Raises KubeconfigError."""
     if kubeconfig is None and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return _from_pod(os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+        port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        return _from_pod(os.environ["KUBERNETES_SERVICE_HOST"], port, service_account)
     if kubeconfig is not None:
         return _from_kubeconfig(str(kubeconfig), context)
     return _from_kubeconfig(os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser()), context)
 
 
-def _from_pod(host: str, port: str) -> Credentials:
-    token_file = SERVICE_ACCOUNT / "token"
+def _from_pod(host: str, port: str, service_account: Path) -> Credentials:
+    token_file = service_account / "token"
 
     def authorization() -> str:
         # Read each time: the kubelet replaces the token before it expires, and reading its tmpfs costs microseconds.
@@ -57,7 +60,7 @@ def _from_pod(host: str, port: str) -> Credentials:
 
     authorization()
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Credentials(server, _verifying(SERVICE_ACCOUNT / "ca.crt", "the pod's service account"), authorization)
+    return Credentials(server, _verifying(service_account / "ca.crt", "the pod's service account"), authorization)
 
 
 def _from_kubeconfig(files: str, context: str | None) -> Credentials:

@@ -1,0 +1,217 @@
+"""`beanscale serve`: puts the parts together, poller → snapshot → API, and runs them until told to stop."""
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from app import clock
+from app.api.application import Application
+from app.api.authentication import Authenticator, Trust
+from app.api.authorization import Authorizer
+from app.api.client_certificate import TlsHttpProtocol
+from app.api.probes import Check, Probe
+from app.api.telemetry import Telemetry
+from app.cluster import request_header
+from app.cluster.client import Kubernetes, KubernetesError, connect
+from app.cluster.identity import Identity, Registration, load_into, service_names
+from app.cluster.request_header import ClientTrust
+from app.cluster.reviews import review_access, review_token
+from app.metrics.evaluation import Evaluation
+from app.settings import ObjectName, Server
+from app.tubes.poller import Poller
+
+_log = structlog.get_logger()
+
+KEEP_ALIVE_S = 90
+"""Longer than the aggregator leaves a connection idle, so that it never meets one that we just closed."""
+GRACE_S = 10
+"""How long a request may still take after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """What `beanscale serve` was told."""
+
+    servers: tuple[Server, ...]
+    bind: str
+    port: int
+    max_age: float
+    """Seconds."""
+    service: ObjectName | None
+    tls_secret: str | None
+    apiservice: str
+    cluster_domain: str
+    kubeconfig: Path | None
+    context: str | None
+
+
+def run(settings: ServeSettings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Raises KubeconfigError where no cluster is configured."""
+    kubernetes = connect(settings.kubeconfig, settings.context)
+    uvloop.run(_Server(settings, kubernetes).serve())
+    return 0
+
+
+class _Server:
+    """The parts, and how they hang together."""
+
+    def __init__(self, settings: ServeSettings, kubernetes: Kubernetes) -> None:
+        self._settings = settings
+        self._kubernetes = kubernetes
+        self._poller = Poller(settings.servers, clock.now)
+        self._authenticator = Authenticator(partial(review_token, kubernetes))
+        self._authorizer = Authorizer(partial(review_access, kubernetes))
+        self._trust_failure = "not read yet"
+        self._tls = _tls_context()
+        self._identity = Identity(_names(settings), _registration(settings, kubernetes))
+
+    async def serve(self) -> None:
+        # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
+        # awaited; nobody else trusts it, and /readyz says so.
+        load_into(self._tls, await Identity(_names(self._settings)).obtain(clock.now()))
+        self._follow_trust()
+        chores = [asyncio.create_task(chore) for chore in (self._poller.run(), self._keep_certificate())]
+        http = _HttpServer(self._http_config())
+        for chore in chores:
+            chore.add_done_callback(partial(_stop_after_a_defect, http))
+        await http.serve()
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _keep_certificate(self) -> None:
+        serve_from_now_on = partial(load_into, self._tls)
+        await self._identity.check(serve_from_now_on, clock.now())
+        await self._identity.keep(serve_from_now_on)
+
+    def _follow_trust(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def trust(configuration: ClientTrust) -> None:
+            loop.call_soon_threadsafe(self._trust, configuration)
+
+        def distrust(error: KubernetesError) -> None:
+            loop.call_soon_threadsafe(self._cant_read_trust, error)
+
+        request_header.follow(self._kubernetes, trust, distrust)
+
+    def _trust(self, configuration: ClientTrust) -> None:
+        # A CA is only ever added to what TLS accepts; whether it still counts is decided at each request.
+        for bundle in filter(None, (configuration.client_ca_pem, configuration.requestheader_ca_pem)):
+            self._tls.load_verify_locations(cadata=bundle)
+        self._authenticator.trust = Trust.of(configuration)
+        _log.info("reading who may ask", allowed_names=sorted(configuration.allowed_names))
+
+    def _cant_read_trust(self, error: KubernetesError) -> None:
+        self._trust_failure = str(error)
+        _log.warning("can't read who may ask", reason=str(error))
+
+    def _http_config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._application(),
+            host=self._settings.bind,
+            port=self._settings.port,
+            http=TlsHttpProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            headers=[("cache-control", "no-cache, private")],
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=lambda *_: self._tls,
+        )
+
+    def _application(self) -> Application:
+        live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
+        ready: dict[str, Check] = {
+            "ping": lambda: None,
+            "certificate": self._certificate,
+            "access": self._access,
+            "first-poll": self._first_poll,
+        }
+        return Application(
+            authenticator=self._authenticator,
+            authorizer=self._authorizer,
+            livez=Probe("/livez", live),
+            readyz=Probe("/readyz", ready),
+            telemetry=Telemetry(self._poller, self._certificate_expires_s, clock.now),
+            evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
+            version={"gitVersion": f"v{version('beanscale')}", "platform": "beanscale"},
+        )
+
+    def _polling(self) -> str | None:
+        stuck = self._poller.stuck(clock.now())
+        return f"the poll loop of {stuck!r} doesn't turn any more" if stuck else None
+
+    def _certificate(self) -> str | None:
+        if self._identity.certificate is not None:
+            return None
+        return str(self._identity.last_error or "the serving certificate is being made")
+
+    def _access(self) -> str | None:
+        return self._trust_failure if self._authenticator.trust is None else None
+
+    def _first_poll(self) -> str | None:
+        waiting = [state.server.name for state in self._poller.snapshot.servers if not state.attempted]
+        return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
+
+    def _certificate_expires_s(self) -> float | None:
+        certificate = self._identity.certificate
+        return certificate.expires_at.timestamp() if certificate else None
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn's, that ends with status 0 when it is told to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Begin the shutdown on a signal, and don't raise the signal again after it."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self.handle_exit, signum, None)
+        yield
+
+
+def _stop_after_a_defect(http: uvicorn.Server, chore: asyncio.Task[None]) -> None:
+    # A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why.
+    if not chore.cancelled():
+        _log.error("ended unexpectedly", chore=repr(chore.get_coro()), exc_info=chore.exception())
+        http.should_exit = True
+
+
+def _names(settings: ServeSettings) -> tuple[str, ...]:
+    local = ("localhost", "127.0.0.1", "::1")
+    return (*service_names(settings.service, settings.cluster_domain), *local) if settings.service else local
+
+
+def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registration | None:
+    if settings.service is None or settings.tls_secret is None:
+        return None
+    secret = ObjectName(settings.service.namespace, settings.tls_secret)
+    return Registration(kubernetes, secret, settings.apiservice, settings.service)
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL  # a token will do instead
+    # As in Go, a CA of the bundle is trusted also when it isn't self-signed.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    # A resumed session would bring a certificate without the chain that says which CA vouched for it.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    return context

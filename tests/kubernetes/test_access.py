@@ -1,0 +1,141 @@
+"""Kubernetes decides who may ask: each way to prove who one is, and each way to fail at it."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.kubernetes.conftest import VALUES, Beanscale
+
+METRIC = f"{VALUES}/tube-default"
+MASTER = {"X-Remote-User": "somebody", "X-Remote-Group": "system:masters"}
+
+
+def pair(pki: Path, name: str) -> tuple[Path, Path]:
+    return pki / f"{name}.crt", pki / f"{name}.key"
+
+
+def message(answer: httpx.Response) -> str:
+    status = answer.json()
+    assert (status["kind"], status["status"], status["code"]) == ("Status", "Failure", answer.status_code)
+    return str(status["message"])
+
+
+@pytest.fixture(scope="module")
+def account(kubectl: str) -> Iterator[str]:
+    """A ServiceAccount that may list external metrics, and nothing else."""
+    name = "beanscale-access-test"
+    subprocess.run([kubectl, "create", "serviceaccount", name], check=True)
+    rule = ["--verb=get,list", "--resource=*.external.metrics.k8s.io"]
+    manifest = subprocess.run(
+        [kubectl, "create", "clusterrole", name, *rule, "--dry-run=client", "-o", "yaml"],
+        check=False,
+        capture_output=True,
+    ).stdout
+    if not manifest:  # kubectl knows no resource of an API that isn't there yet
+        manifest = (
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\n"
+            'rules: [{apiGroups: [external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}]\n' % name
+        ).encode()
+    subprocess.run([kubectl, "apply", "-f", "-"], input=manifest, check=True)
+    subprocess.run(
+        [kubectl, "create", "clusterrolebinding", name, f"--clusterrole={name}", f"--serviceaccount=default:{name}"],
+        check=True,
+    )
+    yield name
+    for kind in ("clusterrolebinding", "clusterrole", "serviceaccount"):
+        subprocess.run([kubectl, "delete", kind, name, "--wait=false"], check=True)
+
+
+def token_of(kubectl: str, account: str) -> str:
+    return subprocess.run(
+        [kubectl, "create", "token", account], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_aggregator_is_believed_about_the_user(server: Beanscale, pki: Path) -> None:
+    with server.client(pair(pki, "front-proxy-client"), **MASTER) as aggregator:
+        assert aggregator.get(METRIC).status_code == 200
+
+
+def test_many_users_come_over_one_connection_of_the_aggregator(server: Beanscale, pki: Path) -> None:
+    with server.client(pair(pki, "front-proxy-client")) as aggregator:
+        for _ in range(3):
+            assert aggregator.get(METRIC, headers=MASTER).status_code == 200
+            refused = aggregator.get(METRIC, headers={"X-Remote-User": "nobody"})
+            assert refused.status_code == 403
+            assert message(refused) == (
+                'tube-default.external.metrics.k8s.io is forbidden: User "nobody" cannot list resource "tube-default"'
+                ' in API group "external.metrics.k8s.io" in the namespace "default"'
+            )
+
+
+def test_headers_without_the_aggregators_certificate_are_nobodys_word(server: Beanscale, pki: Path) -> None:
+    with server.client(None, **MASTER) as stranger:
+        assert message(stranger.get(METRIC)).startswith(
+            'tube-default.external.metrics.k8s.io is forbidden: User "system:anonymous"'
+        )
+    with server.client(pair(pki, "node"), **MASTER) as node:
+        assert 'User "system:node:node0"' in message(node.get(METRIC))
+
+
+def test_the_aggregators_certificate_without_a_user_is_no_user(server: Beanscale, pki: Path) -> None:
+    with server.client(pair(pki, "front-proxy-client")) as aggregator:
+        refused = aggregator.get(METRIC)
+    assert (refused.status_code, message(refused)) == (401, "Unauthorized")
+
+
+def test_a_certificate_of_the_cluster_is_its_user(server: Beanscale, pki: Path) -> None:
+    with server.client(pair(pki, "admin")) as admin:
+        assert admin.get(METRIC).status_code == 200
+        assert admin.get(METRIC, headers={"X-Remote-User": "nobody"}).status_code == 200
+
+
+def test_a_token_is_its_account_with_the_rights_that_rbac_gives(server: Beanscale, kubectl: str, account: str) -> None:
+    with server.client(Authorization=f"Bearer {token_of(kubectl, account)}") as pod:
+        assert pod.get(METRIC).status_code == 200
+        refused = pod.get("/metrics")
+        assert refused.status_code == 403
+        assert message(refused) == (
+            f'forbidden: User "system:serviceaccount:default:{account}" cannot get path "/metrics"'
+        )
+
+
+def test_a_token_that_is_nobodys_is_refused(server: Beanscale) -> None:
+    with server.client(Authorization="Bearer abc") as stranger:
+        for path in (METRIC, "/livez"):
+            refused = stranger.get(path)
+            assert (refused.status_code, message(refused)) == (401, "Unauthorized")
+
+
+def test_nobody_may_see_the_health_and_nothing_else(server: Beanscale) -> None:
+    with server.client() as stranger:
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert (stranger.get(path).status_code, stranger.get(path).text) == (200, "ok")
+        for path in ("/metrics", "/apis", METRIC, "/nope", "/readyz/../metrics"):
+            assert stranger.get(path).status_code == 403
+        assert stranger.get("/livez?verbose").status_code == 200
+
+
+def test_a_certificate_of_an_unknown_authority_ends_in_an_alert(server: Beanscale, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "own.key", tmp_path / "own.crt"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        + ["-subj", "/CN=front-proxy-client", "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    with server.client((certificate, key), **MASTER) as stranger, pytest.raises(httpx.TransportError):
+        stranger.get(METRIC)
+
+
+def test_health_is_told_check_by_check(server: Beanscale, pki: Path) -> None:
+    with server.client(pair(pki, "admin")) as admin:
+        assert admin.get("/readyz?verbose").text == (
+            "[+]ping ok\n[+]certificate ok\n[+]access ok\n[+]first-poll ok\nreadyz check passed\n"
+        )
+        assert admin.get("/readyz/certificate").text == "ok"
+        assert admin.get("/readyz/nope").status_code == 404
+        assert "first-poll excluded: ok" in admin.get("/readyz?verbose&exclude=first-poll").text
