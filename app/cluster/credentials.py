@@ -145,7 +145,7 @@ def _verifying(ca_file: Path | None, source: str) -> ssl.SSLContext:
     try:
         tls = ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # SSLError is one
-        raise KubeconfigError(f"the CA certificate {ca_file} of {source} can't be used: {error}; is it PEM?") from error
+        raise KubeconfigError(f"the certificate-authority of {source} can't be used: {error}; is it PEM?") from error
     # Since Python 3.13 the default refuses CAs without key identifiers and key usage. The standard lets a private CA go
     # without, many clusters' do, and kubectl takes them; signatures, names and dates are verified as ever.
     tls.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -1,0 +1,100 @@
+"""A server that says what it is told, over real TLS: for answers that a healthy kube-apiserver never gives."""
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from app.cluster.certificates import ServingCertificate
+from app.cluster.identity import load_into
+
+
+@dataclass
+class Answer:
+    """One response, after a delay."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    delay_s: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Asked:
+    """One request as it came."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Apiserver:
+    """Answers all with `answer`, and remembers what it was asked."""
+
+    port: int
+    answer: Answer = field(default_factory=Answer)
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
+    """Serve on loopback until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            server.asked.append(Asked(self.requestline, {k.lower(): v for k, v in self.headers.items()}, body))
+            time.sleep(server.answer.delay_s)
+            self.send_response(server.answer.status)
+            for name, value in server.answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(server.answer.body)))
+            self.end_headers()
+            self.wfile.write(server.answer.body)
+
+        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_into(context, certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        listener.daemon_threads = True
+        server = Apiserver(listener.server_port)
+        thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def kubeconfig(path: Path, server: str, ca_pem: bytes, **user: object) -> Path:
+    """Write one, with a CA inside."""
+    ca = path.with_suffix(".ca")
+    ca.write_bytes(ca_pem)
+    configuration = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority": str(ca)}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "here",
+    }
+    path.write_text(json.dumps(configuration))
+    return path
