@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -114,3 +115,18 @@ def cluster(require: Callable[[str], str]) -> str:
     if "KUBECONFIG" not in os.environ:
         pytest.fail("this test asks a real cluster and KUBECONFIG names none: run it by `scripts/test chart`")
     return require("kubectl")
+
+
+@pytest.fixture
+def restricted_namespace(cluster: str) -> Iterator[str]:
+    """Refuses pods that aren't restricted and warns of workloads that would make such; with an account `pods`."""
+    name = f"restricted-{uuid4().hex[:8]}"
+    standard = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
+    for command in (
+        ["create", "namespace", name],
+        ["label", "namespace", name, *standard],
+        ["create", "serviceaccount", "pods", "--namespace", name],
+    ):
+        subprocess.run([cluster, *command], check=True, capture_output=True)
+    yield name
+    subprocess.run([cluster, "delete", "namespace", name, "--wait=false"], check=True, capture_output=True)

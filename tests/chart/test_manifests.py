@@ -1,4 +1,4 @@
-"""Every rendered manifest holds against the schemas of a running API server, strictly: a misspelt field is an error."""
+"""Every rendered manifest holds against a running API server's schemas, and against the server itself."""
 
 import json
 import subprocess
@@ -89,3 +89,21 @@ def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, A
     status, report = conform(chart.text().replace("readinessProbe:", "readynessProbe:"))
     assert status == 1
     assert "readynessProbe" in report["resources"][0]["msg"]
+
+
+def test_the_api_server_takes_every_object_without_a_warning(
+    chart: Chart, example: Path, cluster: str, restricted_namespace: str
+) -> None:
+    """What no schema knows: names, ranges, fields that don't fit together. Pods need their account: another test's."""
+    values = {"namespaceOverride": restricted_namespace, "server": {"hostNetwork": {"enabled": False}}}
+    objects = [each for each in chart.render(values, f"--values={example}") if each["kind"] != "Pod"]
+    command = [cluster, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-"]
+    done = subprocess.run(
+        command,
+        input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(objects)
