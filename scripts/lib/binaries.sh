@@ -1,0 +1,76 @@
+# shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
+# Programs built from Go modules, once, into the cache: sourced, after setup.sh. Each is kept under its version: bin/VERSION/NAME.
+
+K8S_VERSION=${K8S_VERSION:-1.36.3}
+
+# name, where it is kept, what is built (a package of Kubernetes, a module at a version, a folder here), seconds on two cores when nothing is cached
+programs="
+kube-apiserver           kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-apiserver               320
+kube-controller-manager  kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-controller-manager       80
+kube-scheduler           kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-scheduler                10
+kubelet                  kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kubelet                       25
+kube-proxy               kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-proxy                    10
+kubectl                  kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kubectl                       30
+coredns                  coredns-1.15.0           ./coredns                                           45
+pause                    pause-1                  ./pause                                              2
+helm                     helm-4.3.1               helm.sh/helm/v4/cmd/helm@v4.3.1                    135
+kubeconform              kubeconform-0.8.0        github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0  5
+bombardier               bombardier-1.2.6         github.com/codesenberg/bombardier@v1.2.6            10
+"
+PATH=$(awk -v bin="$cache/bin/" 'NF && !seen[$2]++ { printf "%s%s:", bin, $2 }' <<<"$programs")$PATH
+
+# need_binaries NAME...: they are on the PATH after this
+need_binaries() {
+  [ -z "$(missing_binaries "$@")" ] || locked build build_missing "$@"
+}
+
+missing_binaries() {
+  local name folder package seconds
+  while read -r name folder package seconds; do
+    [[ " $* " != *" $name "* ]] || [ -x "$cache/bin/$folder/$name" ] || echo "$name $folder $package $seconds"
+  done <<<"$programs"
+}
+
+build_missing() {
+  local list i=0 n name folder package seconds
+  list=$(missing_binaries "$@") # another run may have built them while this one waited for the lock
+  [ -n "$list" ] || return 0
+  need_go
+  n=$(wc -l <<<"$list")
+  say "building $n programs from Go modules, once; about $(awk '{ s += $4 } END { print int(s / 60) + 1 }' <<<"$list") minutes on two cores"
+  while read -r name folder package seconds <&3; do
+    i=$((i + 1))
+    step "[$i/$n] $name" "$seconds" build_binary "$cache/bin/$folder" "$name" "$package"
+  done 3<<<"$list"
+}
+
+# A build that was cut off leaves no half program: it gets its name when it is whole.
+build_binary() {
+  local folder=$1 name=$2 package=$3 unfinished=$1/unfinished
+  mkdir -p "$unfinished" || return
+  case $package in
+    k8s.io/*) kubernetes_module && go -C "$cache/src/kubernetes-$K8S_VERSION" build -trimpath -ldflags "$(kubernetes_flags)" -o "$unfinished/$name" "$package" ;;
+    ./*) go -C "$repo/scripts/lib/$package" build -trimpath -ldflags '-s -w' -o "$unfinished/$name" . ;;
+    *) GOBIN=$unfinished go install -trimpath -ldflags '-s -w' "$package" ;;
+  esac && mv "$unfinished/$name" "$folder/$name" && rm -r "$unfinished"
+}
+
+# Kubernetes can't be `go install`ed: its go.mod points to its own staging folders. Ours points to their published versions.
+kubernetes_module() {
+  local folder=$cache/src/kubernetes-$K8S_VERSION theirs name
+  [ ! -f "$folder/go.sum" ] || return 0
+  mkdir -p "$folder" && theirs=$(cd / && go list -m -f '{{.GoMod}}' "k8s.io/kubernetes@v$K8S_VERSION") || return
+  {
+    echo "module beanscale/kubernetes"
+    grep -m 1 '^go ' "$theirs"
+    echo "require k8s.io/kubernetes v$K8S_VERSION"
+    sed -n "s#^\s*\(k8s.io/[a-z-]*\) => ./staging.*#replace \1 => \1 v0.${K8S_VERSION#1.}#p" "$theirs"
+    for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do echo "tool k8s.io/kubernetes/cmd/$name"; done
+  } >"$folder/go.mod"
+  go -C "$folder" mod tidy
+}
+
+kubernetes_flags() {
+  local version=k8s.io/component-base/version
+  echo "-s -w -X $version.gitVersion=v$K8S_VERSION -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<"$K8S_VERSION")"
+}

@@ -1,0 +1,3 @@
+module beanscale/pause
+
+go 1.26
