@@ -3,8 +3,10 @@
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,19 +156,38 @@ def test_work_longer_than_a_jobs_time_to_run_keeps_the_job(start: Start, server:
     assert worker.log.count("took a job") == 1
 
 
-def test_a_job_whose_time_ran_out_meanwhile_is_called_lost_and_work_goes_on(
-    start: Start, server: str, tube: Tube
-) -> None:
-    worker = start(server, seconds_per_job=0.8)
-    with tube() as client:
-        job = client.put(b"frozen", ttr=1)
-        until(lambda: client.stats_job(job)["state"] == "reserved")
-        worker.process.send_signal(signal.SIGSTOP)
-        until(lambda: client.stats_job(job)["state"] == "ready")
-        worker.process.send_signal(signal.SIGCONT)
-        until(lambda: client.stats()["cmd-delete"] == 1)
-    until(lambda: "1, and 1 lost to another worker" in worker.get("/").text)
-    assert f"job {job} isn't ours any more" in worker.log
+@pytest.fixture
+def forgetful() -> Iterator[str]:
+    """A stand-in that takes every job back after half a second: a silent worker's TTR is no clock in beanstalkd 1.12.
+
+    (It often misses the end; beanstalkd#262, #380.)
+    """
+    answers = {
+        b"watch": b"WATCHING 2",
+        b"ignore": b"WATCHING 1",
+        b"list-tubes-watched": b"OK 4\r\n---\n",
+        b"reserve-with-timeout": b"RESERVED 7 1\r\nx",
+        b"touch": b"NOT_FOUND",
+    }
+
+    class Conversation(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                self.wfile.write(answers[line.split()[0]] + b"\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield "{}:{}".format(*listener.server_address)
+        listener.shutdown()
+
+
+def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start, forgetful: str) -> None:
+    worker = start(forgetful, seconds_per_job=0.2)
+    until(lambda: worker.log.count("took a job") > 2)
+    assert "job 7 isn't ours any more" in worker.log
+    assert " lost to another worker" in worker.get("/").text
+    assert worker.status("/readyz") == 200
+    worker.process.kill()
 
 
 def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
