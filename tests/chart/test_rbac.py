@@ -48,7 +48,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
         "beanscale/beanscale-server": {
             ("everywhere", "ClusterRole", "system:auth-delegator"),
             ("kube-system", "Role", "extension-apiserver-authentication-reader"),
-            ("beanscale", "secrets", "beanscale-serving-cert", "get watch patch update"),
+            ("beanscale", "secrets", "beanscale-serving-cert", "get patch"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
         },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},

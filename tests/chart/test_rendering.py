@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.__main__ import cli
 from tests.chart.conftest import Chart, Manifest, Objects
 
 
@@ -59,6 +60,13 @@ def test_the_server_is_told_all_it_needs(default: Objects) -> None:
         "--log-format=json",
         "--log-level=info",
     ]
+
+
+def test_the_commands_take_the_arguments_that_the_chart_gives(chart: Chart, example: Path) -> None:
+    for pod in chart.render(None, f"--values={example}").pods().values():
+        command, *options = arguments(pod)
+        if command in cli.commands:
+            cli.commands[command].make_context(command, options)
 
 
 def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None:
