@@ -1,0 +1,87 @@
+"""The objects that the chart would make, made by the tests of the cluster layer, and taken away again."""
+
+import os
+import time
+import uuid
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.cluster.client import Kubernetes, connect
+from app.cluster.identity import Registration, service_names
+from app.settings import ObjectName
+
+MERGE = "application/merge-patch+json"
+
+
+@pytest.fixture(scope="module")
+def kubernetes() -> Kubernetes:
+    return connect(Path(os.environ["KUBECONFIG"]), None)
+
+
+@pytest.fixture(scope="module")
+def namespace(kubernetes: Kubernetes) -> Iterator[str]:
+    name = f"cluster-layer-{uuid.uuid4().hex[:8]}"
+    kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    yield name
+    kubernetes.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def secret(kubernetes: Kubernetes, namespace: str) -> ObjectName:
+    """As the chart renders it: without data."""
+    name = f"serving-cert-{uuid.uuid4().hex[:8]}"
+    kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body={"metadata": {"name": name}})
+    return ObjectName(namespace, name)
+
+
+@pytest.fixture
+def registration(kubernetes: Kubernetes, namespace: str, secret: ObjectName) -> Iterator[Registration]:
+    """An APIService of a group that nobody else has."""
+    group = f"g{uuid.uuid4().hex[:8]}.beanscale.example"
+    service = ObjectName(namespace, "beanscale")
+    spec = {
+        "group": group,
+        "version": "v1",
+        "service": {"namespace": namespace, "name": service.name},
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+    }
+    services = "/apis/apiregistration.k8s.io/v1/apiservices"
+    kubernetes.request("POST", services, body={"metadata": {"name": f"v1.{group}"}, "spec": spec})
+    yield Registration(kubernetes, secret, f"v1.{group}", service)
+    kubernetes.request("DELETE", f"{services}/v1.{group}")
+
+
+def names(registration: Registration) -> tuple[str, ...]:
+    return service_names(registration.service, "cluster.local")
+
+
+def path(secret: ObjectName) -> str:
+    return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+
+
+def ca_bundle(registration: Registration) -> bytes:
+    spec = api_service(registration)["spec"]
+    return b64decode(spec.get("caBundle", ""))
+
+
+def api_service(registration: Registration) -> dict[str, dict[str, str]]:
+    return registration.kubernetes.request("GET", api_service_path(registration))
+
+
+def api_service_path(registration: Registration) -> str:
+    return f"/apis/apiregistration.k8s.io/v1/apiservices/{registration.api_service}"
+
+
+def patch_api_service(registration: Registration, **spec: object) -> None:
+    registration.kubernetes.request("PATCH", api_service_path(registration), body={"spec": spec}, content_type=MERGE)
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.05)

@@ -1,0 +1,88 @@
+"""Who asks, who may, and whom to trust as a client: asked of a real kube-apiserver."""
+
+import json
+
+import pytest
+
+from app.cluster import request_header
+from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.request_header import ClientTrust
+from app.cluster.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
+from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes, namespace
+
+__all__ = ["kubernetes", "namespace"]
+
+TRUST = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+
+
+@pytest.fixture(scope="module")
+def account(kubernetes: Kubernetes, namespace: str) -> str:
+    """The path of a ServiceAccount without any rights."""
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    kubernetes.request("POST", accounts, body={"metadata": {"name": "worker"}})
+    return f"{accounts}/worker"
+
+
+def test_a_token_tells_its_user(kubernetes: Kubernetes, namespace: str, account: str) -> None:
+    user = review_token(kubernetes, token(kubernetes, account))
+    assert user is not None
+    assert user.name == f"system:serviceaccount:{namespace}:worker"
+    assert {"system:serviceaccounts", "system:authenticated"} <= set(user.groups)
+    assert user.uid
+    assert "authentication.kubernetes.io/credential-id" in dict(user.extra)
+
+
+def test_a_made_up_token_is_nobodys(kubernetes: Kubernetes) -> None:
+    assert review_token(kubernetes, "made-up") is None
+
+
+def test_a_token_for_another_audience_is_nobodys(kubernetes: Kubernetes, account: str) -> None:
+    other = token(kubernetes, account, "vault")
+    assert review_token(kubernetes, other) is None
+    assert review_token(kubernetes, other, ["beanscale"]) is None
+    assert review_token(kubernetes, other, ["beanscale", "vault"]) is not None
+
+
+def test_who_may_is_decided_by_rbac(kubernetes: Kubernetes) -> None:
+    list_metric = ResourceAttributes("shop", "list", "external.metrics.k8s.io", "v1beta1", "tube-default")
+    bob = User("bob", ("system:authenticated",), "7", (("scopes", ("a", "b")),))
+    assert not review_access(kubernetes, bob, list_metric).allowed
+    assert review_access(kubernetes, User("eve", ("system:masters",)), list_metric).allowed
+    assert not review_access(kubernetes, bob, PathAttributes("/metrics", "get")).allowed
+    version = review_access(kubernetes, bob, PathAttributes("/version", "get"))
+    assert version.allowed
+    assert version.reason.startswith("RBAC: allowed by ClusterRoleBinding")
+
+
+def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
+    request = {"spec": {"audiences": list(audiences)} if audiences else {}}
+    return str(kubernetes.request("POST", f"{account}/token", body=request)["status"]["token"])
+
+
+def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
+    trust = request_header.read(kubernetes)
+    assert "BEGIN CERTIFICATE" in trust.client_ca_pem
+    assert "BEGIN CERTIFICATE" in trust.requestheader_ca_pem
+    assert b"x-remote-user" in trust.username_headers
+
+
+def test_a_change_arrives_at_once_and_garbage_never(kubernetes: Kubernetes) -> None:
+    seen: list[ClientTrust] = []
+    errors: list[KubernetesError] = []
+    request_header.follow(kubernetes, seen.append, errors.append)
+    eventually(lambda: len(seen) == 1)
+    before = kubernetes.request("GET", TRUST)["data"]["requestheader-allowed-names"]
+    try:
+        allow(kubernetes, json.dumps([*json.loads(before), "one-more"]))
+        eventually(lambda: "one-more" in seen[-1].allowed_names, within_s=2)
+        allow(kubernetes, "garbage")
+        eventually(lambda: bool(errors))
+        assert "requestheader-allowed-names" in str(errors[0])
+        assert "one-more" in seen[-1].allowed_names
+    finally:
+        allow(kubernetes, before)
+    eventually(lambda: seen[-1] == seen[0])
+
+
+def allow(kubernetes: Kubernetes, allowed: str) -> None:
+    kubernetes.request("PATCH", TRUST, body={"data": {"requestheader-allowed-names": allowed}}, content_type=MERGE)
