@@ -55,6 +55,11 @@ def _free_port() -> int:
 
 @pytest.fixture
 def beanstalkd() -> Iterator[Beanstalkd]:
+    yield from running_beanstalkd()
+
+
+def running_beanstalkd() -> Iterator[Beanstalkd]:
+    """One that answers, ended in the end."""
     binary = shutil.which("beanstalkd")
     assert binary, "beanstalkd isn't installed: apt-get install beanstalkd"
     server = Beanstalkd(binary)

@@ -148,7 +148,9 @@ async def test_a_name_that_cant_be_resolved_is_said_so() -> None:
 
 
 @asynccontextmanager
-async def pretender(converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[Server]:
+async def pretender(
+    converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[Server]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             await converse(reader, writer)
@@ -196,7 +198,9 @@ async def test_a_server_that_accepts_and_never_answers_fails_within_seconds() ->
 async def test_ten_thousand_tubes_are_read_in_one_sweep(beanstalkd: Beanstalkd) -> None:
     reader, writer = await asyncio.open_connection(beanstalkd.host, beanstalkd.port)
     for start in range(0, 10_000, 100):
-        writer.write(b"".join(b"use tube-%05d\r\nput 1 60 60 1\r\nx\r\n" % number for number in range(start, start + 100)))
+        writer.write(
+            b"".join(b"use tube-%05d\r\nput 1 60 60 1\r\nx\r\n" % number for number in range(start, start + 100))
+        )
         for _ in range(200):
             await reader.readline()
     reading = await read(beanstalkd)

@@ -1,5 +1,7 @@
 """A beanscale beside a real kube-apiserver: `scripts/test kubernetes` starts that and enters its network."""
 
+import http.client
+import json
 import os
 import shutil
 import socket
@@ -8,17 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.beanstalkd.conftest import Beanstalkd, beanstalkd
+from tests.beanstalkd.conftest import Beanstalkd, beanstalkd, running_beanstalkd
 
 __all__ = ["beanstalkd"]
 
+Pair = tuple[Path, Path]
+"""Certificate and key."""
 VALUES = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
 
 
@@ -29,16 +34,27 @@ class Beanscale:
     port: int
     process: subprocess.Popen[str]
 
-    def client(self, certificate: tuple[Path, Path] | None = None, **headers: str) -> httpx.Client:
+    def client(self, certificate: Pair | None = None, **headers: str) -> httpx.Client:
         """An HTTPS client that shows a client certificate, or none."""
-        tls = ssl.create_default_context()
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
-        if certificate:
-            tls.load_cert_chain(*certificate)
-        return httpx.Client(
-            base_url=f"https://127.0.0.1:{self.port}", verify=tls, headers=headers, timeout=10, trust_env=False
-        )
+        url = f"https://127.0.0.1:{self.port}"
+        return httpx.Client(base_url=url, verify=_tls(certificate), headers=headers, timeout=10, trust_env=False)
+
+    def raw_get(self, path: str, certificate: Pair) -> tuple[int, Any]:
+        """Status and JSON for a path that no client library has tidied up."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=_tls(certificate))
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+
+
+def _tls(certificate: Pair | None) -> ssl.SSLContext:
+    tls = ssl.create_default_context()
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
+    if certificate:
+        tls.load_cert_chain(*certificate)
+    return tls
 
 
 @contextmanager
@@ -76,9 +92,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def server(beanstalkd: Beanstalkd) -> Iterator[Beanscale]:
-    with serving("--beanstalkd", f"eu={beanstalkd.host}:{beanstalkd.port}") as started:
+@pytest.fixture(scope="session")
+def source() -> Iterator[Beanstalkd]:
+    """The beanstalkd that `server` reads; a test that stops one takes `beanstalkd` and a server of its own."""
+    yield from running_beanstalkd()
+
+
+@pytest.fixture(scope="session")
+def server(source: Beanstalkd) -> Iterator[Beanscale]:
+    with serving("--beanstalkd", f"eu={source.host}:{source.port}") as started:
         yield started
 
 

@@ -10,6 +10,12 @@ import pytest
 from tests.kubernetes.conftest import VALUES, Beanscale
 
 METRIC = f"{VALUES}/tube-default"
+ROLE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {name}}}
+rules: [{{apiGroups: [external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}}]
+"""
 MASTER = {"X-Remote-User": "somebody", "X-Remote-Group": "system:masters"}
 
 
@@ -28,18 +34,7 @@ def account(kubectl: str) -> Iterator[str]:
     """A ServiceAccount that may list external metrics, and nothing else."""
     name = "beanscale-access-test"
     subprocess.run([kubectl, "create", "serviceaccount", name], check=True)
-    rule = ["--verb=get,list", "--resource=*.external.metrics.k8s.io"]
-    manifest = subprocess.run(
-        [kubectl, "create", "clusterrole", name, *rule, "--dry-run=client", "-o", "yaml"],
-        check=False,
-        capture_output=True,
-    ).stdout
-    if not manifest:  # kubectl knows no resource of an API that isn't there yet
-        manifest = (
-            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\n"
-            'rules: [{apiGroups: [external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}]\n' % name
-        ).encode()
-    subprocess.run([kubectl, "apply", "-f", "-"], input=manifest, check=True)
+    subprocess.run([kubectl, "apply", "-f", "-"], input=ROLE.format(name=name), text=True, check=True)
     subprocess.run(
         [kubectl, "create", "clusterrolebinding", name, f"--clusterrole={name}", f"--serviceaccount=default:{name}"],
         check=True,
@@ -121,12 +116,9 @@ def test_nobody_may_see_the_health_and_nothing_else(server: Beanscale) -> None:
 
 def test_a_certificate_of_an_unknown_authority_ends_in_an_alert(server: Beanscale, tmp_path: Path) -> None:
     key, certificate = tmp_path / "own.key", tmp_path / "own.crt"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-        + ["-subj", "/CN=front-proxy-client", "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    make += ["-subj", "/CN=front-proxy-client", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(make, check=True, capture_output=True)
     with server.client((certificate, key), **MASTER) as stranger, pytest.raises(httpx.TransportError):
         stranger.get(METRIC)
 

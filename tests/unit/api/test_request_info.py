@@ -27,7 +27,7 @@ V1 = "/apis/external.metrics.k8s.io/v1beta1"
         ("GET", f"{V1}//namespaces/shop/tube-a", b"", "get", "", "", ""),
     ],
 )
-def test_verb_namespace_and_resource(  # noqa: PLR0913 - a table's columns
+def test_verb_namespace_and_resource(
     method: str, path: str, query: bytes, verb: str, namespace: str, resource: str, name: str
 ) -> None:
     info = request_info(method, path, query)

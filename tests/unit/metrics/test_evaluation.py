@@ -65,7 +65,9 @@ def test_a_vanished_tube_holds_no_jobs() -> None:
 
 
 def test_a_vanished_tube_holds_no_jobs_by_state_either() -> None:
-    answer = evaluate("beanstalkd_tube_jobs", parse_selector("tube=gone,state in (ready,reserved)"), known(eu=[], us=[]))
+    answer = evaluate(
+        "beanstalkd_tube_jobs", parse_selector("tube=gone,state in (ready,reserved)"), known(eu=[], us=[])
+    )
     assert counts(answer) == {
         ("eu", "gone", "ready"): "0",
         ("eu", "gone", "reserved"): "0",
@@ -156,7 +158,9 @@ def test_two_tubes_of_the_same_name_but_for_case_are_never_mixed_up() -> None:
     with pytest.raises(AmbiguousMetricError, match="'Checkout' and 'checkout'"):
         evaluate("tube-checkout", EVERYTHING, given)
     assert values(evaluate("tube-Checkout", EVERYTHING, given)) == ["3"]
-    assert values(evaluate("beanstalkd_tube_jobs", parse_selector("tube=checkout,server=us,state=ready"), given)) == ["4"]
+    assert values(evaluate("beanstalkd_tube_jobs", parse_selector("tube=checkout,server=us,state=ready"), given)) == [
+        "4"
+    ]
 
 
 def test_a_selector_that_doesnt_match_gets_no_items() -> None:

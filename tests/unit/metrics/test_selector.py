@@ -45,7 +45,7 @@ CHECKOUT = {"tube": "checkout", "server": "eu", "state": "ready", "shard": "7"}
         ("tube=checkout,tube=other", False),
     ],
 )
-def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None:
     assert parse_selector(text).matches(CHECKOUT) is matches
 
 
@@ -77,7 +77,9 @@ def test_a_selector_that_cant_be_read_is_refused_in_kubernetes_words(text: str, 
     assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("text", ["/tube=x", "tube/=x", "UPPER/tube=x", "a" * 64, "tube=" + "a" * 64, "tube=-a", "tube=a/b", "-=x"])
+@pytest.mark.parametrize(
+    "text", ["/tube=x", "tube/=x", "UPPER/tube=x", "a" * 64, "tube=" + "a" * 64, "tube=-a", "tube=a/b", "-=x"]
+)
 def test_keys_and_values_are_held_to_the_rules_for_labels(text: str) -> None:
     with pytest.raises(SelectorError, match="must"):
         parse_selector(text)
