@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
 # Container images with whatever builds them here, as archives in the cache: sourced, after setup.sh.
 
-# docker or podman where one works, else buildah, which needs no service and no registry
+# docker or podman where one works, else buildah, which needs neither a service nor a registry
 image_builder() {
   local engine
   for engine in docker podman; do
@@ -10,19 +10,36 @@ image_builder() {
   echo buildah
 }
 
-# build_archive ARCHIVE TAG FOLDER [OPTION...]: build FOLDER's Dockerfile; the archive appears when it is whole
-build_archive() {
-  local archive=$1 tag=$2 folder=$3
-  shift 3
-  mkdir -p "${archive%/*}"
-  case $builder in
-    buildah)
-      our_buildah bud --isolation chroot --network host --layers --tag "$tag" "$@" "$folder" && rm -f "$archive.unfinished" &&
-        our_buildah push "$tag" "oci-archive:$archive.unfinished:$tag"
-      ;;
-    *) $builder build --tag "$tag" "$@" "$folder" && $builder save --output "$archive.unfinished" "$tag" ;;
-  esac && mv "$archive.unfinished" "$archive"
+# The builder, and in `options` what it needs to know about this machine
+need_builder() {
+  local ca=/etc/ssl/certs/ca-certificates.crt
+  options=()
+  [ ! -f $ca ] || options+=(--secret "id=ca,src=$ca")
+  [ "$builder" = buildah ] || return 0
+  need_packages buildah debootstrap
+  our_buildah inspect --type image localhost/trixie >/dev/null 2>&1 || step "base image, by debootstrap" 60 base_image
+  options+=(--build-arg BASE=localhost/trixie)
 }
 
-# Its own storage, so that it meets nobody else's images
+# Stands in for debian:trixie-slim, and leaves out what that leaves out
+base_image() {
+  local folder=$cache/images/trixie
+  rm -rf "$folder"
+  debootstrap --variant=minbase trixie "$folder" &&
+    rm -rf "$folder"/{dev,proc,sys}/* "$folder"/usr/share/{doc,man,info,locale}/* "$folder"/var/{cache,log,lib/apt/lists}/* &&
+    printf 'FROM scratch\nADD . /\n' | our_buildah bud --tag localhost/trixie --file - "$folder" && rm -rf "$folder"
+}
+
+# build_archive ARCHIVE TAG FOLDER [OPTION...]: from FOLDER's Dockerfile; the archive appears when it is whole
+build_archive() {
+  local archive=$1 tag=$2 folder=$3 unfinished=$1.unfinished
+  shift 3
+  rm -f "$unfinished"
+  case $builder in
+    buildah) our_buildah bud --isolation chroot --network host --layers --tag "$tag" "$@" "$folder" && our_buildah push "$tag" "oci-archive:$unfinished:$tag" ;;
+    *) "$builder" build --tag "$tag" "$@" "$folder" && "$builder" save --output "$unfinished" "$tag" ;;
+  esac && mv "$unfinished" "$archive"
+}
+
+# With storage of its own, so that it meets nobody else's images
 our_buildah() { buildah --root "$cache/images/storage" --runroot "$cache/images/running" --storage-driver overlay "$@"; }

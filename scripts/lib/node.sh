@@ -90,6 +90,7 @@ state = "$run/containerd-run"
     conf_dir = "$run/cni"
 END
   # KubeletInUserNamespace: forgives kernel settings that it may not change; enforceNodeAllocatable: the machine is not ours alone
+  # imageGC…: an image that a full disk pushes out could not be pulled again
   cat >"$run/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -109,6 +110,7 @@ failCgroupV1: false
 failSwapOn: false
 featureGates: {KubeletInUserNamespace: true}
 enforceNodeAllocatable: []
+imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
 END
   cat >"$run/kube-proxy.yaml" <<END

@@ -1,0 +1,40 @@
+# Both images: --target app (the metrics server and the hello-world worker), --target beanstalkd (one from Debian, 1.13).
+ARG BASE=debian:trixie-slim
+
+FROM ${BASE} AS python
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+
+FROM python AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
+# The CA of a proxy that inspects TLS, for pip and uv: `--secret id=ca,src=FILE`; scripts/build gives the machine's. Absent, pip has its own.
+RUN --mount=type=secret,id=ca,target=/run/ca.crt \
+    if [ -s /run/ca.crt ]; then export PIP_CERT=/run/ca.crt; fi \
+ && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv
+ENV UV_PROJECT_ENVIRONMENT=/opt/beanscale UV_PYTHON=/usr/bin/python3 UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_FROZEN=1 UV_NO_DEV=1
+WORKDIR /src
+# The dependencies apart from the app: they stay built while only the app changes.
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=secret,id=ca,target=/run/ca.crt \
+    if [ -s /run/ca.crt ]; then export SSL_CERT_FILE=/run/ca.crt; fi \
+ && /opt/uv/bin/uv sync --no-install-project
+COPY app app
+RUN --mount=type=secret,id=ca,target=/run/ca.crt \
+    if [ -s /run/ca.crt ]; then export SSL_CERT_FILE=/run/ca.crt; fi \
+ && touch README.md && /opt/uv/bin/uv sync --no-editable # README.md: pyproject.toml names it, the image has no use for it
+
+FROM python AS app
+COPY --from=build /opt/beanscale /opt/beanscale
+ENV PATH=/opt/beanscale/bin:$PATH PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["beanscale"]
+
+FROM ${BASE} AS beanstalkd
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends beanstalkd \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+COPY scripts/lib/beanstalkd-ready /usr/local/bin/
+USER 65532:65532
+EXPOSE 11300
+ENTRYPOINT ["beanstalkd"]
