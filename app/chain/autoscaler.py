@@ -11,8 +11,8 @@ from app.settings import ObjectName
 type Json = Mapping[str, Any]
 
 _INACTIVE = {
-    "FailedGetExternalMetric": "we just read metrics the same way, so either the autoscaler's account may not, or that"
-    " name is another's: kubectl get clusterrolebinding | grep metrics-reader; kubectl -n {namespace} get hpa {name}",
+    "FailedGetExternalMetric": "we just read metrics the same way: is that metric's name right (tube-NAME)? If so, may"
+    " the autoscaler's account read it? kubectl get clusterrolebinding | grep metrics-reader",
     "FailedGetScale": "the workload of its scaleTargetRef isn't there: kubectl -n {namespace} get hpa {name} -o yaml",
     "ScalingDisabled": "its workload was scaled to 0 by hand; scale it to 1 and it takes over",
 }
@@ -46,7 +46,8 @@ def judge(autoscaler: Json, hpa: ObjectName) -> str:
         if values.get(name, "-").startswith("-"):
             raise _broken(hpa, f"has no value of {name} yet", _LOOK)
     seen = ", ".join(f"{name} is {value}" for name, value in values.items())
-    return f"{hpa} is active and sees: {seen}; {status.get('currentReplicas', 0)} replicas"
+    replicas = status.get("currentReplicas", 0)
+    return f"{hpa} is active and sees: {seen}; {replicas} replica{'' if replicas == 1 else 's'}"
 
 
 def _check_conditions(status: Json, hpa: ObjectName) -> None:

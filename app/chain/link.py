@@ -81,14 +81,16 @@ class Patience:
     def wait(self, look: Callable[[], str]) -> str:
         """Look again and again until it holds. Raises the last BrokenLink when time is over or waiting can't help."""
         deadline_s = time.monotonic() + self.timeout_s
+        if self.stopped():
+            raise BrokenLink("stopped before it was looked at", "run it again", final=True)
         while True:
-            if self.stopped():
-                raise BrokenLink("stopped before it held", "run it again", final=True)
             try:
                 return look()
             except BrokenLink as broken:
                 if broken.final:
                     raise
+                if self.stopped():
+                    raise BrokenLink(f"{broken} (stopped while waiting)", broken.fix) from broken
                 if time.monotonic() >= deadline_s:
                     raise BrokenLink(f"{broken} (waited {self.timeout_s:g} s)", broken.fix) from broken
             time.sleep(LOOK_EVERY_S)

@@ -79,6 +79,12 @@ def test_nobody_waits_after_being_stopped() -> None:
         Patience(60, stopped=lambda: True).wait(breaks)
 
 
+def test_being_stopped_while_waiting_keeps_the_reason() -> None:
+    answers = iter([False, True])
+    with pytest.raises(BrokenLink, match=r"it is torn \(stopped while waiting\)"):
+        Patience(60, stopped=lambda: next(answers)).wait(breaks)
+
+
 def apiservice(conditions: list[dict[str, str]] | None = None, **spec: object) -> dict[str, object]:
     ours = {"namespace": "beanscale", "name": "beanscale-server", "port": 443}
     return {
