@@ -270,7 +270,7 @@ def test_extra_objects_are_filled_in(chart: Chart) -> None:
 
 def test_the_notes_fit_the_values(chart: Chart) -> None:
     notes = chart.notes()
-    assert "helm test beanscale -n beanscale" in notes
+    assert "helm test beanscale -n beanscale --logs" in notes
     assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
     assert len(notes.strip().splitlines()) == 6
     external = chart.notes(
