@@ -7,8 +7,9 @@ error (401); no proof at all makes `system:anonymous`.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,6 +48,16 @@ class Trust:
         """Take the bundles of PEM apart."""
         return cls(_authorities(trust.client_ca_pem), _authorities(trust.requestheader_ca_pem), trust)
 
+    def is_about_the_user(self, header: tuple[bytes, bytes]) -> bool:
+        """Whether the aggregator tells a part of the user in it."""
+        trust, name = self.headers, header[0]
+        return (
+            name.startswith(trust.extra_header_prefixes)
+            or name in trust.username_headers
+            or name in trust.group_headers
+            or name in trust.uid_headers
+        )
+
 
 def _authorities(pem: str) -> frozenset[bytes]:
     certificates = x509.load_pem_x509_certificates(pem.encode()) if pem else []
@@ -71,7 +82,7 @@ class Authenticator:
         if certificate is not None:
             user = _user_of_certificate(certificate, scope["headers"], self.trust)
             if user is not None:
-                return _authenticated(user)
+                return user
             refused = True
         token = _bearer_token(scope["headers"])
         if token:
@@ -99,11 +110,11 @@ def _user_of_certificate(certificate: ClientCertificate, headers: Headers, trust
     if certificate.valid_until_s < time.time():
         return None
     if certificate.signed_by(trust.proxies) and _may_speak_for_others(certificate, trust.headers):
-        user = _user_of_headers(headers, trust.headers)
+        user = _user_of_headers(tuple(filter(trust.is_about_the_user, headers)), trust.headers)
         if user is not None:
             return user
     if certificate.signed_by(trust.clients) and certificate.common_name:
-        return User(certificate.common_name, certificate.organizations)
+        return _authenticated(User(certificate.common_name, certificate.organizations))
     return None
 
 
@@ -112,23 +123,24 @@ def _may_speak_for_others(certificate: ClientCertificate, trust: ClientTrust) ->
     return not trust.allowed_names or certificate.common_name in trust.allowed_names
 
 
-def _user_of_headers(headers: Headers, trust: ClientTrust) -> User | None:
+@lru_cache(maxsize=1024)  # the aggregator speaks for few users, thousands of times
+def _user_of_headers(headers: tuple[tuple[bytes, bytes], ...], trust: ClientTrust) -> User | None:
     values: dict[bytes, list[str]] = {}
     for name, value in headers:
-        if name.startswith(b"x-") or name in trust.username_headers:
-            values.setdefault(name, []).append(value.decode("utf-8", "replace"))
+        values.setdefault(name, []).append(value.decode("utf-8", "replace"))
     username = _first(values, trust.username_headers)
     if not username:
         return None
     groups = tuple(group for header in trust.group_headers for group in values.get(header, ()))
-    return User(username, groups, _first(values, trust.uid_headers), _extra(values, trust.extra_header_prefixes))
+    uid = _first(values, trust.uid_headers)
+    return _authenticated(User(username, groups, uid, _extra(values, trust.extra_header_prefixes)))
 
 
-def _first(values: dict[bytes, list[str]], headers: Iterable[bytes]) -> str:
+def _first(values: Mapping[bytes, list[str]], headers: Iterable[bytes]) -> str:
     return next((values[header][0] for header in headers if values.get(header, [""])[0]), "")
 
 
-def _extra(values: dict[bytes, list[str]], prefixes: tuple[bytes, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _extra(values: Mapping[bytes, list[str]], prefixes: tuple[bytes, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple(
         (unquote(header[len(prefix) :].decode("latin-1")).lower(), tuple(listed))
         for header, listed in values.items()

@@ -22,6 +22,9 @@ CODES: Mapping[str, int] = {
 """Reason → HTTP status code."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 class StatusError(Exception):
     """An answer that isn't a value; `str()` is its message."""
 
@@ -61,4 +64,4 @@ def status_response(error: StatusError) -> Response:
 
 def json_response(value: Any) -> Response:
     """A JSON answer, compact and with a line end, as Kubernetes writes it."""
-    return Response(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n", media_type="application/json")
+    return Response(_encode(value) + "\n", media_type="application/json")

@@ -72,7 +72,7 @@ def test_headers_without_the_aggregators_certificate_are_nobodys_word(server: Be
         assert message(stranger.get(METRIC)).startswith(
             'tube-default.external.metrics.k8s.io is forbidden: User "system:anonymous"'
         )
-    with server.client(pair(pki, "node"), **MASTER) as node:
+    with server.client(pair(pki, "kubelet"), **MASTER) as node:
         assert 'User "system:node:node0"' in message(node.get(METRIC))
 
 
