@@ -114,7 +114,7 @@ def _progress(job: JobInHand, whole_s: float, now: Instant) -> str:
 
 
 def _done(work: Work) -> str:
-    return f"{work.done}, and {work.lost} lost to another worker" if work.lost else str(work.done)
+    return f"{work.done}, and {work.lost} lost on the way" if work.lost else str(work.done)
 
 
 def spoken(seconds: float) -> str:

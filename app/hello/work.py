@@ -42,7 +42,7 @@ class Work:
     job: JobInHand | None = None
     done: int = 0
     lost: int = 0
-    """Jobs begun but not ended by us: beanstalkd gives them to another worker."""
+    """Jobs begun but not deleted by us: where beanstalkd still has them, they are done again."""
 
 
 class Worker:
@@ -108,7 +108,7 @@ class Worker:
         self._publish(replace(self.work, connected=False, trouble=str(error)))
 
     def _lose(self, reason: str) -> None:
-        _log.warning("lost a job; beanstalkd gives it to another worker", reason=reason)
+        _log.warning("lost a job", reason=reason)
         self._publish(replace(self.work, job=None, lost=self.work.lost + 1))
 
     def _publish(self, work: Work) -> None:

@@ -185,7 +185,7 @@ def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start,
     worker = start(forgetful, seconds_per_job=0.2)
     until(lambda: worker.log.count("took a job") > 2)
     assert "job 7 isn't ours any more" in worker.log
-    assert " lost to another worker" in worker.get("/").text
+    assert " lost on the way" in worker.get("/").text
     assert worker.status("/readyz") == 200
     worker.process.kill()
 
