@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
 # Programs built from Go modules, once, into the cache: sourced, after setup.sh. Each is kept under its version: bin/VERSION/NAME.
 
-K8S_VERSION=${K8S_VERSION:-1.36.3}
+# the one asked for, the one that runs, or else the one that we usually test with
+K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.36.3)}
 
 # name, where it is kept, what is built (a package of Kubernetes, a module at a version, a folder here), seconds on two cores when nothing is cached
 programs="
@@ -21,7 +22,7 @@ PATH=$(awk -v bin="$cache/bin/" 'NF && !seen[$2]++ { printf "%s%s:", bin, $2 }' 
 
 # need_binaries NAME...: they are on the PATH after this
 need_binaries() {
-  [ -z "$(missing_binaries "$@")" ] || locked build build_missing "$@"
+  [ -z "$(missing_binaries "$@")" ] || locked programs build_missing "$@"
 }
 
 missing_binaries() {

@@ -44,20 +44,31 @@ health_of() { inside kubectl --kubeconfig /dev/null --server "http://127.0.0.1:$
 # Containers are their shims' children. This needs no containerd, which may be what died.
 stop_containers() {
   local shim
+  find "$run/containerd-run" -name address -exec sed 's#^unix://\(.*\)#\1\n#' {} + 2>/dev/null | xargs --no-run-if-empty rm -f || true
   for shim in $(pgrep --full "^[^ ]*containerd-shim-runc-v2 .*$run/containerd.sock"); do
     pkill -KILL --parent "$shim" || true
     kill -KILL "$shim" 2>/dev/null || true
   done
-  find "$run/containerd-run" -name address -exec sed 's#^unix://##' {} + 2>/dev/null | xargs --no-run-if-empty rm -f || true
 }
 
 # What the node leaves on the machine outside of its folder: mounts, cgroups, CNI results, log links, kernel settings
 clear_node() {
+  local i
   awk -v folder="$run/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | sort --reverse | xargs --no-run-if-empty umount --lazy
-  cgroups | sed 's#$#/beanscale#' | xargs --replace find {} -depth -type d -exec rmdir {} + 2>/dev/null || true
-  rm -rf /var/lib/cni/results/beanscale-*
+  for i in {1..50}; do # a cgroup goes when the last of its processes has gone
+    ! remove_cgroups || break
+    sleep 0.1
+  done
+  grep --fixed-strings --files-with-matches --no-messages "$run/" /var/lib/cni/results/* | xargs --no-run-if-empty rm -f || true
   [ ! -d /var/log/containers ] || find /var/log/containers -lname "$run/*" -delete
   [ ! -f "$run/sysctl" ] || sysctl --quiet --load="$run/sysctl" || true
+}
+
+remove_cgroups() {
+  local parent
+  for parent in $(cgroups); do
+    [ ! -d "$parent/beanscale" ] || find "$parent/beanscale" -depth -type d -exec rmdir {} + 2>/dev/null || return
+  done
 }
 
 write_configuration() {

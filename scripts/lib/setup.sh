@@ -15,12 +15,12 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "needs root, for network namespaces, mounts and Debian packages: try sudo $0"
 }
 
-# locked NAME COMMAND...: one at a time on this machine
+# locked WHAT COMMAND...: one at a time on this machine
 locked() {
-  local name=$1 lock
+  local what=$1 lock
   shift
-  exec {lock}>"$cache/$name.lock"
-  flock --nonblock "$lock" || { say "waiting for another $name to end"; flock "$lock"; }
+  exec {lock}>"$cache/$what.lock"
+  flock --nonblock "$lock" || { say "waiting for another script that works on the same $what"; flock "$lock"; }
   "$@"
   exec {lock}>&-
 }
@@ -58,7 +58,7 @@ need_packages() {
   need_root
   command -v apt-get >/dev/null || die "needs Debian or a relative of it, for apt-get install" "$missing"
   # shellcheck disable=SC2086 # a list of names
-  locked apt step "Debian packages: ${missing//$'\n'/ }" 60 apt_install $missing
+  locked packages step "Debian packages: ${missing//$'\n'/ }" 60 apt_install $missing
 }
 
 installed() { [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
