@@ -1,7 +1,7 @@
 """The command line: options and their help. What they mean settings.py says, what runs the modules named."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,6 @@ def _options(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated]
 def _servers_option(help_text: str) -> Callable[[Decorated], Decorated]:
     return click.option(
         "--beanstalkd",
-        "servers",
         type=SERVER,
         multiple=True,
         required=True,
@@ -143,7 +142,7 @@ def cli() -> None:
 @click.option("--cluster-domain", default="cluster.local", show_default=True, help="The cluster's DNS domain.")
 @kubernetes_options
 @logging_options
-def serve(servers: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
+def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
     """Serve external metrics over HTTPS.
 
     It listens on ADDRESS with a certificate of its own making, lets Kubernetes decide who may ask, and never changes
@@ -159,11 +158,11 @@ def serve(servers: tuple[Server, ...], log_format: LogFormat, log_level: LogLeve
     if options["tls_secret"] and not options["service"]:
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
     configure(log_format, log_level)
-    return run(ServeSettings(servers=distinct_servers(servers), **options))
+    return run(ServeSettings(servers=distinct_servers(beanstalkd), **options))
 
 
 @cli.command()
-@click.option("--beanstalkd", "server", type=SERVER, required=True, metavar="HOST[:PORT]", help="Whose jobs to do.")
+@click.option("--beanstalkd", type=SERVER, required=True, metavar="HOST[:PORT]", help="Whose jobs to do.")
 @click.option("--tube", required=True, help="The tube to take them from.")
 @click.option(
     "--seconds-per-job",
@@ -175,7 +174,7 @@ def serve(servers: tuple[Server, ...], log_format: LogFormat, log_level: LogLeve
 @click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Where the page is.")  # noqa: S104
 @click.option("--port", type=PORT, default=8080, show_default=True, help="Port of the page, for HTTP.")
 @logging_options
-def worker(server: Server, log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
+def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
     """The hello-world: do one job after the other, and show a page that says which.
 
     A job is done by waiting; what is in it isn't looked at. On SIGTERM the job in hand is finished first.
@@ -183,7 +182,7 @@ def worker(server: Server, log_format: LogFormat, log_level: LogLevel, **options
     from app.worker import WorkerSettings, run  # noqa: PLC0415
 
     configure(log_format, log_level)
-    return run(WorkerSettings(server=server, **options))
+    return run(WorkerSettings(server=beanstalkd, **options))
 
 
 @cli.command()
@@ -198,9 +197,9 @@ def worker(server: Server, log_format: LogFormat, log_level: LogLevel, **options
 @click.option(
     "--tube-prefix", default="beanscale-smoke-", show_default=True, help="How the scratch tube's name begins."
 )
-@click.option("--timeout", "timeout_s", type=DURATION, default="60s", show_default=True, help="For each link.")
+@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="For each link.")
 @kubernetes_options
-def smoke(servers: tuple[Server, ...], **options: Any) -> int:
+def smoke(beanstalkd: tuple[Server, ...], timeout: float, **options: Any) -> int:
     """Check the whole chain from beanstalkd to the autoscaler, link by link; what `helm test` runs.
 
     It puts three jobs into a scratch tube and takes them away again, whatever happens. Exit status 1: a link is broken,
@@ -208,15 +207,18 @@ def smoke(servers: tuple[Server, ...], **options: Any) -> int:
     """
     from app.smoke import SmokeSettings, run  # noqa: PLC0415
 
-    return run(SmokeSettings(servers=distinct_servers(servers), **options))
+    return run(SmokeSettings(servers=distinct_servers(beanstalkd), timeout_s=timeout, **options))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit status 2 and one line on standard error where it can't be run as it was called."""
     try:
-        return int(cli.main(standalone_mode=False) or 0)
+        return int(cli.main(arguments, prog_name="beanscale", standalone_mode=False) or 0)
     except click.Abort:
         return 130
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        click.echo(help_page.format_message())
+        return EXIT_WRONG_USE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "beanscale"
         print(f"{command}: {_one_line(error.format_message())}; see {command} --help", file=sys.stderr)  # noqa: T201

@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
+import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,12 +22,13 @@ from app.api.client_certificate import TlsHttpProtocol
 from app.api.probes import Check, Probe
 from app.api.telemetry import Telemetry
 from app.cluster import request_header
-from app.cluster.client import Kubernetes, KubernetesError, connect
+from app.cluster.client import KubeconfigError, Kubernetes, KubernetesError, connect
 from app.cluster.identity import Identity, Registration, load_into, service_names
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import review_access, review_token
+from app.http_server import HttpServer, listen
 from app.metrics.evaluation import Evaluation
-from app.settings import ObjectName, Server
+from app.settings import ObjectName, Server, SettingError
 from app.tubes.poller import Poller
 
 _log = structlog.get_logger()
@@ -56,9 +57,13 @@ class ServeSettings:
 
 
 def run(settings: ServeSettings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. Raises KubeconfigError where no cluster is configured."""
-    kubernetes = connect(settings.kubeconfig, settings.context)
-    uvloop.run(_Server(settings, kubernetes).serve())
+    """Serve until SIGTERM or SIGINT; the exit status. Raises SettingError."""
+    try:
+        kubernetes = connect(settings.kubeconfig, settings.context)
+    except KubeconfigError as error:
+        raise SettingError(str(error)) from error
+    with listen(settings.bind, settings.port) as listener:
+        uvloop.run(_Server(settings, kubernetes).serve(listener))
     return 0
 
 
@@ -75,16 +80,20 @@ class _Server:
         self._tls = _tls_context()
         self._identity = Identity(_names(settings), _registration(settings, kubernetes))
 
-    async def serve(self) -> None:
+    async def serve(self, listener: socket.socket) -> None:
+        """Until SIGTERM or SIGINT."""
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
         load_into(self._tls, await Identity(_names(self._settings)).obtain(clock.now()))
         self._follow_trust()
         chores = [asyncio.create_task(chore) for chore in (self._poller.run(), self._keep_certificate())]
-        http = _HttpServer(self._http_config())
+        http = HttpServer(self._http_config())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, http.handle_exit, number, None)
         for chore in chores:
             chore.add_done_callback(partial(_stop_after_a_defect, http))
-        await http.serve()
+        _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
+        await http.serve(sockets=[listener])
         for chore in chores:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
@@ -98,10 +107,12 @@ class _Server:
         loop = asyncio.get_running_loop()
 
         def trust(configuration: ClientTrust) -> None:
-            loop.call_soon_threadsafe(self._trust, configuration)
+            with suppress(RuntimeError):  # the loop is closed: we are leaving
+                loop.call_soon_threadsafe(self._trust, configuration)
 
         def distrust(error: KubernetesError) -> None:
-            loop.call_soon_threadsafe(self._cant_read_trust, error)
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._cant_read_trust, error)
 
         request_header.follow(self._kubernetes, trust, distrust)
 
@@ -119,8 +130,6 @@ class _Server:
     def _http_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._application(),
-            host=self._settings.bind,
-            port=self._settings.port,
             http=TlsHttpProtocol,
             ws="none",
             loop="none",
@@ -171,18 +180,6 @@ class _Server:
     def _certificate_expires_s(self) -> float | None:
         certificate = self._identity.certificate
         return certificate.expires_at.timestamp() if certificate else None
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn's, that ends with status 0 when it is told to end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Begin the shutdown on a signal, and don't raise the signal again after it."""
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self.handle_exit, signum, None)
-        yield
 
 
 def _stop_after_a_defect(http: uvicorn.Server, chore: asyncio.Task[None]) -> None:

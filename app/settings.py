@@ -109,7 +109,12 @@ def parse_duration(text: str) -> float:
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise SettingError(f"{text!r} isn't a duration; write a number with a unit, like 500ms, 15s or 1m30s")
-    return float(sum(Decimal(number) * _UNIT_S[unit] for number, unit in parts))
+    seconds = float(sum(Decimal(number) * _UNIT_S[unit] for number, unit in parts))
+    if seconds == 0:
+        raise SettingError(
+            f"{text!r} isn't a duration of any length; write a number with a unit, like 500ms, 15s or 1m30s"
+        )
+    return seconds
 
 
 def parse_object_name(text: str) -> ObjectName:

@@ -5,8 +5,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +13,8 @@ import uvicorn
 from app import clock
 from app.hello.page import Who, hello_app
 from app.hello.work import Worker
-from app.settings import Server, SettingError
+from app.http_server import HttpServer, listen
+from app.settings import Server
 from app.tubes.names import check_tube_name
 
 GOODBYE_S = 1
@@ -40,24 +39,15 @@ class WorkerSettings:
 def run(settings: WorkerSettings) -> int:
     """Work until SIGTERM or SIGINT, then finish the job in hand. Returns 0; raises SettingError."""
     check_tube_name(settings.tube)
-    with _listen(settings.bind, settings.port) as listener:
+    with listen(settings.bind, settings.port) as listener:
         asyncio.run(_work_and_show(settings, listener))
     return 0
-
-
-def _listen(bind: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    try:
-        return socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
 
 
 async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> None:
     stop = threading.Event()
     worker = Worker(settings.server, settings.tube, settings.seconds_per_job, stop, clock.now)
-    page = _Page(
+    page = HttpServer(
         uvicorn.Config(
             hello_app(_who(settings), lambda: worker.work, clock.now),
             log_config=None,
@@ -69,6 +59,7 @@ async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> N
             ws="none",
         )
     )
+    # the signals are ours: the job in hand is finished first, and the page shows it till the end
     _stop_on_signals(stop, worker)
     _log.info("hello", page=_url(listener), tube=settings.tube, server=settings.server.address)
     async with asyncio.TaskGroup() as tasks:
@@ -76,14 +67,6 @@ async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> N
         await asyncio.to_thread(worker.run)
         page.should_exit = True
     _log.info("goodbye", done=worker.work.done, lost=worker.work.lost)
-
-
-class _Page(uvicorn.Server):
-    """uvicorn that leaves the signals alone: the job in hand is finished first, and the page shows it till the end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _stop_on_signals(stop: threading.Event, worker: Worker) -> None:

@@ -1,0 +1,99 @@
+"""Every wrong use ends in one line that says what is wrong, and exit status 2."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _no_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["serve"], "Missing option '--beanstalkd'"),
+        (["serve", "--beanstalkd", "bean:99999"], "'99999' in 'bean:99999' isn't a port"),
+        (["serve", "--beanstalkd", "a", "--beanstalkd", "a:1"], "are both named 'a'"),
+        (["serve", "--beanstalkd", "a", "--port", "x"], "'x' is not a valid integer range"),
+        (["serve", "--beanstalkd", "a", "--max-age", "15"], "'15' isn't a duration"),
+        (["serve", "--beanstalkd", "a", "--kubeconfig", "/nope"], "File '/nope' does not exist"),
+        (["serve", "--beanstalkd", "a", "--kubeconfig", "/etc/passwd"], "/etc/passwd as a kubeconfig"),
+        (["serve", "--beanstalkd", "a"], "there is no kubeconfig at"),
+        (["serve", "--beanstalkd", "a", "--tls-secret", "x"], "--tls-secret needs --service"),
+        (["serve", "--beanstalkd", "a", "--service", "x"], "isn't NAMESPACE/NAME"),
+        (["serve", "--nope"], "No such option '--nope'"),
+        (["nope"], "No such command 'nope'"),
+        (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),
+        (["worker", "--beanstalkd", "a", "--tube", "x", "--bind", "1.2.3.4"], "can't listen on 1.2.3.4 port 8080"),
+        (["smoke", "--beanstalkd", "a"], "Missing option '--service'"),
+    ],
+)
+def test_a_wrong_use_is_one_clear_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("beanscale")
+    assert said.err.count("\n") == 1
+    assert complaint in said.err
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+            }
+        )
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--kubeconfig", str(kubeconfig), "--bind", "127.0.0.1", "--port", port]
+        assert main(["serve", "--beanstalkd", "a", *options]) == 2
+    assert f"can't listen on 127.0.0.1 port {port}: address already in use" in capsys.readouterr().err
+
+
+def test_options_may_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BEANSCALE_SERVE_BEANSTALKD", "eu=bean:99999")
+    assert main(["serve"]) == 2
+    assert "'99999' in 'eu=bean:99999' isn't a port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "smoke"])
+def test_each_command_has_a_help_page(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert "--beanstalkd" in capsys.readouterr().out
+
+
+def test_without_a_command_the_help_page_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert "serve" in said.out
+    assert said.err == ""
+
+
+def test_a_traceback_in_the_log_shows_no_values() -> None:
+    for log_format in ("json", "text"):
+        program = (
+            f"import structlog; from app.logs import configure; configure('{log_format}', 'info')\n"
+            "token = 'very' + 'secret'\ntry: 1 / 0\nexcept ZeroDivisionError: structlog.get_logger().exception('x')"
+        )
+        logged = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+        assert "ZeroDivisionError" in logged
+        assert "verysecret" not in logged

@@ -1,0 +1,80 @@
+"""What a person types is understood, or refused in one sentence."""
+
+import pytest
+
+from app.settings import (
+    ObjectName,
+    Server,
+    SettingError,
+    distinct_servers,
+    parse_duration,
+    parse_object_name,
+    parse_server,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "server", "address"),
+    [
+        (
+            "beanstalkd.shop.svc",
+            Server("beanstalkd.shop.svc", "beanstalkd.shop.svc", 11300),
+            "beanstalkd.shop.svc:11300",
+        ),
+        ("127.0.0.1:4711", Server("127.0.0.1", "127.0.0.1", 4711), "127.0.0.1:4711"),
+        ("eu=bean:11301", Server("eu", "bean", 11301), "bean:11301"),
+        ("eu=[::1]:11301", Server("eu", "::1", 11301), "[::1]:11301"),
+        ("eu=[::1]", Server("eu", "::1", 11300), "[::1]:11300"),
+        ("eu=::1", Server("eu", "::1", 11300), "[::1]:11300"),
+    ],
+)
+def test_a_server_is_read_with_or_without_name_and_port(text: str, server: Server, address: str) -> None:
+    assert parse_server(text) == server
+    assert parse_server(text).address == address
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "neither a host name nor an IP address"),
+        ("bean:", "'' in 'bean:' isn't a port"),
+        ("bean:0", "a number from 1 to 65535"),
+        ("bean:65536", "a number from 1 to 65535"),
+        ("bean:٣", "isn't a port"),
+        ("=bean", "no name before the '='"),
+        ("::1", "give it a name"),
+        ("-eu=bean", "can't be the `server` label"),
+        (f"{'a' * 64}=bean", "at most 63"),
+        ("eu=[::1", "write IPv6 as"),
+        ("eu=[::1]x", "write IPv6 as"),
+        ("eu=http://bean", "isn't a port"),
+        ("eu=be an", "neither a host name nor an IP address"),
+        ("eu=bean\r\n", "neither a host name nor an IP address"),
+    ],
+)
+def test_a_server_that_cant_be_meant_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(SettingError, match=complaint):
+        parse_server(text)
+
+
+def test_two_servers_of_one_name_are_refused() -> None:
+    with pytest.raises(SettingError, match="bean:1 and bean:2 are both named 'bean'; tell them apart"):
+        distinct_servers((parse_server("bean:1"), parse_server("bean:2")))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("15s", 15), ("1m30s", 90), ("2h", 7200), ("1.5s", 1.5)])
+def test_durations_are_written_as_in_kubernetes(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "15", "15 s", "-1s", "s", "1s1", "1d", "0s"])
+def test_what_isnt_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="isn't a duration"):
+        parse_duration(text)
+
+
+def test_an_objects_name_has_a_namespace() -> None:
+    assert parse_object_name("shop/beanscale-server") == ObjectName("shop", "beanscale-server")
+    for text in ("shop", "shop/", "/x", "Shop/x", "a/b/c"):
+        with pytest.raises(SettingError, match="isn't NAMESPACE/NAME"):
+            parse_object_name(text)
