@@ -20,7 +20,6 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
         processors=[*facts, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

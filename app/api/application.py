@@ -52,8 +52,6 @@ class Application:
             _log.exception("a request failed", method=scope["method"], path=scope["path"])
             response = status_response(StatusError("InternalError", "Internal error occurred: see beanscale's log"))
         response.raw_headers.append((b"audit-id", _audit_id(scope)))
-        if scope["method"] == "HEAD":
-            response.body = b""
         await response(scope, receive, send)
         self.telemetry.observe(response.status_code, perf_counter() - started)
 
@@ -61,11 +59,11 @@ class Application:
         info = request_info(scope["method"], scope["path"], scope["query_string"])
         user = await self.authenticator.user(scope)
         await self.authorizer.check(user, info)
-        return self._handle(info, scope["query_string"])
+        return await self._handle(info, scope["query_string"])
 
-    def _handle(self, info: RequestInfo, query: bytes) -> Response:
+    async def _handle(self, info: RequestInfo, query: bytes) -> Response:
         if info.resource:
-            return self._metric(info, query)
+            return await self._metric(info, query)
         path = info.path.rstrip("/")
         for probe in (self.livez, self.readyz):
             if path == probe.path or path.startswith(probe.path + "/"):
@@ -77,7 +75,7 @@ class Application:
             raise method_not_allowed()
         return answer()
 
-    def _metric(self, info: RequestInfo, query: bytes) -> Response:
+    async def _metric(self, info: RequestInfo, query: bytes) -> Response:
         is_metric = (
             (info.group, info.version) == (discovery.GROUP, discovery.VERSION) and info.namespace and not info.name
         )
@@ -85,7 +83,7 @@ class Application:
             raise not_found()
         if info.method != "GET":
             raise method_not_allowed()
-        return list_values(info.resource, query, self.evaluation())
+        return await list_values(info.resource, query, self.evaluation())
 
     def _documents(self) -> Mapping[str, Callable[[], Response]]:
         return {

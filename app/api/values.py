@@ -1,5 +1,6 @@
 """Metric values on the wire: `ExternalMetricValueList` (k8s.io/metrics/pkg/apis/external_metrics/v1beta1)."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +19,7 @@ from app.metrics.evaluation import (
     StaleReadingError,
     UnknownMetricError,
     evaluate,
+    spans_many_tubes,
 )
 from app.metrics.selector import EVERYTHING, Selector, SelectorError, parse_selector
 
@@ -28,9 +30,15 @@ _REASONS: Mapping[type[MetricError], str] = {
 }
 
 
-def list_values(metric: str, query: bytes, given: Evaluation) -> Response:
+async def list_values(metric: str, query: bytes, given: Evaluation) -> Response:
     """Answer a request for one metric. Raises StatusError."""
     selector = _selector(query)
+    if spans_many_tubes(metric, selector):  # tens of thousands of items would hold up everybody else
+        return await asyncio.to_thread(_answer, metric, selector, given)
+    return _answer(metric, selector, given)
+
+
+def _answer(metric: str, selector: Selector, given: Evaluation) -> Response:
     try:
         values = evaluate(metric, selector, given)
     except MetricError as error:

@@ -19,6 +19,9 @@ from app.tubes.snapshot import Reading, ServerState, Snapshot
 TUBE_PREFIX = "tube-"
 TUBE_JOBS = "beanstalkd_tube_jobs"
 
+FEW_TUBES = 100
+"""An answer about so many takes about a millisecond."""
+
 JOBS_BY_STATE: Mapping[str, Callable[[TubeStats], int]] = {
     "ready": attrgetter("current_jobs_ready"),
     "reserved": attrgetter("current_jobs_reserved"),
@@ -73,6 +76,14 @@ def evaluate(metric: str, selector: Selector, given: Evaluation) -> tuple[Metric
     if name == TUBE_JOBS:
         return tuple(_jobs_by_state(selector, given))
     raise UnknownMetricError(_unknown(metric, given.snapshot))
+
+
+def spans_many_tubes(metric: str, selector: Selector) -> bool:
+    """Whether the answer may be long: it names no tubes, or many."""
+    if metric.lower() != TUBE_JOBS:
+        return False
+    pinned = selector.pinned("tube")
+    return pinned is None or len(pinned) > FEW_TUBES
 
 
 def metric_names(snapshot: Snapshot, most_tubes: int = 50) -> list[str]:

@@ -29,9 +29,8 @@ class Reading:
         """Index a sweep."""
         by_name = {tube.name: tube for tube in tubes}
         cased: dict[str, tuple[str, ...]] = {}
-        for name in sorted(by_name):
-            if (lower := name.lower()) != name:
-                cased[lower] = (*cased.get(lower, ()), name)
+        for name in sorted(name for name in by_name if name != name.lower()):
+            cased[name.lower()] = (*cased.get(name.lower(), ()), name)
         return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(cased))
 
     def answered_at(self, tube: str) -> Instant:

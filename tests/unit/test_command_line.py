@@ -1,20 +1,26 @@
 """Every wrong use ends in one line that says what is wrong, and exit status 2."""
 
 import json
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from app.__main__ import main
 
 
 @pytest.fixture(autouse=True)
-def _no_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.delenv("KUBECONFIG", raising=False)
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
 
 
 @pytest.mark.parametrize(
