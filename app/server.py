@@ -4,7 +4,6 @@ import asyncio
 import gc
 import signal
 import socket
-import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,9 @@ from app import clock
 from app.api.application import Application
 from app.api.authentication import Authenticator, Trust
 from app.api.authorization import Authorizer
-from app.api.client_certificate import TlsHttpProtocol
 from app.api.probes import Check, Probe
 from app.api.telemetry import Telemetry
+from app.api.tls import TlsHttpProtocol, server_context
 from app.cluster import request_header
 from app.cluster.client import KubeconfigError, Kubernetes, KubernetesError, connect
 from app.cluster.identity import Identity, Registration, load_into, service_names
@@ -80,7 +79,7 @@ class _Server:
         self._authenticator = Authenticator(partial(review_token, kubernetes))
         self._authorizer = Authorizer(partial(review_access, kubernetes))
         self._trust_failure = "not read yet"
-        self._tls = _tls_context()
+        self._tls = server_context()
         self._identity = Identity(_names(settings), _registration(settings, kubernetes))
 
     async def serve(self, listener: socket.socket) -> None:
@@ -202,16 +201,3 @@ def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registrati
         return None
     secret = ObjectName(settings.service.namespace, settings.tls_secret)
     return Registration(kubernetes, secret, settings.apiservice, settings.service)
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL  # a token will do instead
-    # As in Go, a CA of the bundle is trusted also when it isn't self-signed.
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session would bring a certificate without the chain that says which CA vouched for it.
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
-    return context

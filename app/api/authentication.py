@@ -17,8 +17,8 @@ from cachetools import TTLCache
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from app.api.client_certificate import EXTENSION, ClientCertificate
 from app.api.status import StatusError
+from app.api.tls import EXTENSION, ClientCertificate
 from app.cluster.client import KubernetesError
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import User

@@ -1,8 +1,10 @@
-"""The certificate that a client showed: it belongs to the connection, is read once, and is judged at every request.
+"""TLS: how we speak it, and the certificate that a client showed.
 
-uvicorn's ASGI scope doesn't carry it, hence the small subclass of its protocol.
+That certificate belongs to the connection, is read once, and is judged at every request. uvicorn's ASGI scope doesn't
+carry it, hence the small subclass of its protocol.
 """
 
+import ssl
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -65,3 +67,17 @@ class TlsHttpProtocol(HttpToolsProtocol):
         """Give each request's scope the connection's certificate."""
         super().on_message_begin()
         self.scope["extensions"] = self._tls
+
+
+def server_context() -> ssl.SSLContext:
+    """A context that asks for a client certificate and can do without; it still lacks one to present, and CAs to trust."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL  # a token will do instead
+    # As in Go, a CA of the bundle is trusted also when it isn't self-signed.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    # A resumed session would bring a certificate without the chain that says which CA vouched for it.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    return context
