@@ -70,7 +70,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
 
 def server_context() -> ssl.SSLContext:
-    """A context that asks for a client certificate and can do without; it still lacks one to present, and CAs to trust."""
+    """A context that asks for a client certificate and can do without; whom it trusts is to be loaded yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_OPTIONAL  # a token will do instead
