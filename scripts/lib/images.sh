@@ -1,22 +1,22 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
 # Container images with whatever builds them here, as archives in the cache: sourced, after setup.sh.
 
-# docker or podman where one works, else buildah, which needs neither a service nor a registry
-image_builder() {
-  local engine
-  for engine in docker podman; do
-    ! "$engine" info >/dev/null 2>&1 || { echo $engine; return; }
+# In `builder`: docker or podman where one works, else buildah, which needs neither a service nor a registry
+need_builder() {
+  for builder in docker podman; do
+    ! "$builder" info >/dev/null 2>&1 || return 0
   done
-  echo buildah
+  builder=buildah
+  need_packages buildah netavark
 }
 
-# The builder, and in `options` what it needs to know about this machine
-need_builder() {
+# In `options`: what the Dockerfile needs to know about this machine
+need_base() {
   local ca=/etc/ssl/certs/ca-certificates.crt
   options=()
   [ ! -f $ca ] || options+=(--secret "id=ca,src=$ca")
   [ "$builder" = buildah ] || return 0
-  need_packages buildah debootstrap
+  need_packages debootstrap
   our_buildah inspect --type image localhost/trixie >/dev/null 2>&1 || step "base image, by debootstrap" 60 base_image
   options+=(--build-arg BASE=localhost/trixie)
 }
@@ -36,7 +36,12 @@ build_archive() {
   shift 3
   rm -f "$unfinished"
   case $builder in
-    buildah) our_buildah bud --isolation chroot --network host --layers --tag "$tag" "$@" "$folder" && our_buildah push "$tag" "oci-archive:$unfinished:$tag" && forget_old_images ;;
+    buildah)
+      # limits as they are: newer buildahs would raise them, which a machine that is a container itself forbids
+      our_buildah bud --isolation chroot --network host --layers --ulimit "nproc=$(ulimit -Hu)" --ulimit "nofile=$(ulimit -Hn)" \
+        --tag "$tag" "$@" "$folder" &&
+        our_buildah push "$tag" "oci-archive:$unfinished:$tag" && forget_old_images
+      ;;
     *) "$builder" build --tag "$tag" "$@" "$folder" && "$builder" save --output "$unfinished" "$tag" ;;
   esac && mv "$unfinished" "$archive"
 }

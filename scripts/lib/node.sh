@@ -46,6 +46,7 @@ stop_containers() {
   local shim
   find "$run/containerd-run" -name address -exec sed 's#^unix://\(.*\)#\1\n#' {} + 2>/dev/null | xargs --no-run-if-empty rm -f || true
   for shim in $(pgrep --full "^[^ ]*containerd-shim-runc-v2 .*$run/containerd.sock"); do
+    in_our_network "$shim" || continue
     pkill -KILL --parent "$shim" || true
     kill -KILL "$shim" 2>/dev/null || true
   done
