@@ -26,7 +26,7 @@ base_image() {
   local folder=$cache/images/trixie
   rm -rf "$folder"
   debootstrap --variant=minbase trixie "$folder" &&
-    rm -rf "$folder"/{dev,proc,sys}/* "$folder"/usr/share/{doc,man,info,locale}/* "$folder"/var/{cache,log,lib/apt/lists}/* &&
+    rm -rf "${folder:?}"/{dev,proc,sys}/* "$folder"/usr/share/{doc,man,info,locale}/* "$folder"/var/{cache,log,lib/apt/lists}/* &&
     printf 'FROM scratch\nADD . /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["bash"]\n' | our_buildah bud --tag localhost/trixie --file - "$folder" && rm -rf "$folder"
 }
 

@@ -25,10 +25,11 @@ start_node() {
 
 # Below a cgroup of its own, because a kubelet ends the pods of any other kubelet that it finds in its cgroups.
 make_cgroup() {
-  local parent controller
+  local parent
   for parent in $(cgroups); do
-    for controller in $(cat "$parent/cgroup.controllers" 2>/dev/null); do
-      echo "+$controller" >"$parent/cgroup.subtree_control" || true # version 2 hands a controller down only when told to
+    # version 2 hands a controller down only when told to
+    [ ! -f "$parent/cgroup.controllers" ] || tr ' ' '\n' <"$parent/cgroup.controllers" | while read -r controller; do
+      echo "+$controller" >"$parent/cgroup.subtree_control" || true
     done
     mkdir -p "$parent/beanscale"
   done 2>/dev/null
@@ -44,7 +45,7 @@ health_of() { inside kubectl --kubeconfig /dev/null --server "http://127.0.0.1:$
 # Containers are their shims' children. This needs no containerd, which may be what died.
 stop_containers() {
   local shim
-  find "$run/containerd-run" -name address -exec sed 's#^unix://\(.*\)#\1\n#' {} + 2>/dev/null | xargs --no-run-if-empty rm -f || true
+  find "$run/containerd-run" -name address -exec sh -c 'for f; do rm -f "$(sed s#unix://## "$f")"; done' sh {} + 2>/dev/null || true
   for shim in $(pgrep --full "^[^ ]*containerd-shim-runc-v2 .*$run/containerd.sock"); do
     in_our_network "$shim" || continue
     pkill -KILL --parent "$shim" || true
@@ -54,12 +55,9 @@ stop_containers() {
 
 # What the node leaves on the machine outside of its folder: mounts, cgroups, CNI results, log links, kernel settings
 clear_node() {
-  local i
+  local deadline=$((SECONDS + 10))
   awk -v folder="$run/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | sort --reverse | xargs --no-run-if-empty umount --lazy
-  for i in {1..50}; do # a cgroup goes when the last of its processes has gone
-    ! remove_cgroups || break
-    sleep 0.1
-  done
+  until remove_cgroups || [ $SECONDS -ge $deadline ]; do sleep 0.1; done # each goes when the last of its processes has gone
   grep --fixed-strings --files-with-matches --no-messages "$run/" /var/lib/cni/results/* | xargs --no-run-if-empty rm -f || true
   [ ! -d /var/log/containers ] || find /var/log/containers -lname "$run/*" -delete
   [ ! -f "$run/sysctl" ] || sysctl --quiet --load="$run/sysctl" || true

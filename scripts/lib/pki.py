@@ -1,7 +1,7 @@
 """Write a new cluster's keys and certificates: pki.py FOLDER ADDRESS, the folder to fill and the node's address.
 
-Two authorities (the cluster's; the aggregator's front proxy), one identity per component, and a kubeconfig for those that
-call kube-apiserver. All of it is for one life of a cluster on this machine; keys are readable by root only.
+Two authorities (the cluster's; the aggregator's front proxy), one identity per component, and a kubeconfig for those
+that call kube-apiserver. All of it is for one life of a cluster on this machine; keys are readable by root only.
 """
 
 import base64
