@@ -1,0 +1,65 @@
+"""Measure, and print one table: scripts/bench runs it in the cluster's network; its --help says what is measured."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from bench_autoscaler import hpa
+from bench_figures import FIGURES, Bench
+from bench_report import Row, machine, show
+from bench_servers import BenchError, beanscale, peer
+
+ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**FIGURES, "hpa": hpa}
+"""The autoscaler last: its pods would disturb the others."""
+
+
+@click.command()
+@click.option("--peer", "peers_binary", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
+@click.option("--seconds", type=click.IntRange(1, 600), default=8)
+@click.option("--ours", hidden=True, default="beanscale", help="The program to measure.")
+@click.option("--plan", is_flag=True, hidden=True, help="Only say what would be measured.")
+@click.argument("figures", nargs=-1, type=click.Choice(list(ALL)))
+def bench(peers_binary: str | None, seconds: int, ours: str, plan: bool, figures: tuple[str, ...]) -> None:
+    """Measure beanscale."""
+    wanted = [name for name in ALL if name in (figures or ALL)]
+    if plan:
+        print(*wanted)
+        return
+    where = machine()
+    *_, last_core = cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {last_core})  # and all that is started from here, but for the servers
+    pki = Path(os.environ["BEANSCALE_PKI"])
+    with ExitStack() as stack:
+        programs = [stack.enter_context(beanscale(ours, pki))]
+        if peers_binary:
+            programs.append(peer(peers_binary, stack.enter_context(tempfile.TemporaryDirectory())))
+        setting = Bench(programs, pki, cores[0], seconds)
+        rows: list[Row] = []
+        for name in wanted:
+            print(f"measuring {name} …", file=sys.stderr, flush=True)
+            rows += ALL[name](setting)
+    sys.exit(0 if show(rows, where) else 1)
+
+
+def main() -> None:
+    """Measure; every failure is one line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started ends with us
+    try:
+        bench(prog_name="scripts/bench", standalone_mode=False)
+    except click.ClickException as error:
+        print(f"scripts/bench: {error.format_message().rstrip(".")}; see scripts/bench --help", file=sys.stderr)
+        sys.exit(2)
+    except BenchError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        sys.exit(1)
+    except click.Abort:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What is measured, and how it is started and asked: beanscale as in a pod, a peer, and the beanstalkd they read."""
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+VALUES = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
+ADMINISTRATOR: Mapping[str, str] = {"X-Remote-User": "beanscale-bench", "X-Remote-Group": "system:masters"}
+READER: Mapping[str, str] = {"X-Remote-User": "beanscale-bench-reader"}
+"""Kubernetes has to be asked about this one; bench-access.yaml lets them."""
+START_TIMEOUT_S = 20
+_ACCESS = Path(__file__).with_name("bench-access.yaml")
+
+# The pod's credentials in a /run that only this process sees; with `exec` it keeps the process id that was started.
+_IN_A_POD = """
+mount -t tmpfs tmpfs /run
+mkdir -p /run/secrets/kubernetes.io
+cp -r "$0" /run/secrets/kubernetes.io/serviceaccount
+exec "$@"
+"""
+
+
+class BenchError(Exception):
+    """Nothing can be measured; `str()` is a sentence."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server that can be started, again and again."""
+
+    name: str
+    command: Callable[[int, str], list[str]]
+    """From the port to listen on and beanstalkd's address."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def beanscale(binary: str, pki: Path) -> Iterator[Program]:
+    """Ours, with the rights and the credentials of the chart's pod while this lasts."""
+    kubectl("apply", "--filename", str(_ACCESS))
+    try:
+        with tempfile.TemporaryDirectory(prefix="beanscale-bench-") as folder:
+            token = kubectl("create", "token", "beanscale-bench", "--namespace", "beanscale-bench")
+            Path(folder, "token").write_text(token.strip())
+            Path(folder, "ca.crt").write_bytes((pki / "ca.crt").read_bytes())
+            yield Program(
+                "beanscale",
+                lambda port, tubes: [
+                    *("unshare", "--mount", "sh", "-ec", _IN_A_POD, folder),
+                    *(binary, "serve", "--bind", "127.0.0.1", "--port", str(port), "--beanstalkd", f"bench={tubes}"),
+                ],
+                {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"},
+            )
+    finally:
+        kubectl("delete", "--ignore-not-found", "--filename", str(_ACCESS))
+
+
+def peer(binary: str, certificates: str) -> Program:
+    """A server made of Kubernetes' own parts; it keeps the serving certificate that it makes in a folder."""
+    kubeconfig = os.environ["KUBECONFIG"]
+    return Program(
+        "peer",
+        lambda port, tubes: [
+            *(binary, f"--beanstalkd={tubes}", "--bind-address=127.0.0.1", f"--secure-port={port}"),
+            *(f"--{part}-kubeconfig={kubeconfig}" for part in ("lister", "authentication", "authorization")),
+            f"--cert-dir={certificates}",
+        ],
+    )
+
+
+def kubectl(*arguments: str) -> str:
+    """What kubectl says. Raises BenchError."""
+    return output("kubectl", *arguments)
+
+
+def output(*command: str, timeout_s: float = 180) -> str:
+    """What a program says. Raises BenchError with its complaint."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    if ended.returncode:
+        raise BenchError(f"{' '.join(command[:3])} failed: {ended.stderr.strip()}")
+    return ended.stdout
+
+
+@dataclass
+class Server:
+    """A running one."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    pki: Path
+    log: Path
+
+    @cached_property
+    def certificate(self) -> tuple[Path, Path]:
+        """The aggregator's certificate and key: who shows them speaks for others."""
+        return self.pki / "front-proxy-client.crt", self.pki / "front-proxy-client.key"
+
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[str], bytes]]:
+        """A function from a path to the answer's body, over one connection. It raises OSError and BenchError."""
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
+        tls.load_cert_chain(*self.certificate)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=tls)
+
+        def get(path: str) -> bytes:
+            connection.request("GET", path, headers=dict(ADMINISTRATOR))
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != http.HTTPStatus.OK:
+                raise BenchError(f"{path} is answered with {answer.status}: {body.decode()}")
+            return body
+
+        try:
+            yield get
+        finally:
+            connection.close()
+
+    def first_value(self, tube: str) -> None:
+        """Wait for the first answer with a value."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                with self.asking() as get:
+                    if jobs(get, tube) is not None:
+                        return
+            except (OSError, http.client.HTTPException, BenchError) as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise BenchError(f"no value after {START_TIMEOUT_S} s: {error}; {self.log.read_text()}") from error
+            time.sleep(0.005)
+
+    def resident_mb(self) -> float:
+        """Memory at this moment, in 10⁶ bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+
+    def cpu_s(self) -> float:
+        """Processor time used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def jobs(get: Callable[[str], bytes], tube: str) -> int | None:
+    """The value served for a tube, None where there is none yet."""
+    items: list[dict[str, Any]] = json.loads(get(f"{VALUES}/tube-{tube}"))["items"]
+    return int(items[0]["value"].replace("k", "000")) if items else None
+
+
+@contextmanager
+def serving(program: Program, tubes: str, pki: Path, core: int) -> Iterator[Server]:
+    """Start it on a core of its own; end it in the end."""
+    with tempfile.TemporaryDirectory(prefix="beanscale-bench-") as folder:
+        log, port = Path(folder, "log"), free_port()
+        command = ["taskset", "--cpu-list", str(core), *program.command(port, tubes)]
+        with log.open("wb") as file:
+            process = start(command, file, os.environ | program.environment)
+        with ended(process):
+            yield Server(process, port, pki, log)
+
+
+@contextmanager
+def beanstalkd() -> Iterator[tuple[str, int]]:
+    """An empty one; its host and port."""
+    port = free_port()
+    with ended(start(["beanstalkd", "-l", "127.0.0.1", "-p", str(port)], subprocess.DEVNULL)):
+        yield "127.0.0.1", port
+
+
+def start(
+    command: list[str], log: int | IO[bytes], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program whose words go to a log."""
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+@contextmanager
+def ended[Text: (str, bytes)](process: subprocess.Popen[Text]) -> Iterator[subprocess.Popen[Text]]:
+    """Whatever happens, the process ends here."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
