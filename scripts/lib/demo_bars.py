@@ -1,7 +1,8 @@
 """Bar charts in characters: two series on top of each other, a column for each slice of time. Pure."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import itemgetter
 
 from rich.style import Style
 from rich.text import Text
@@ -17,15 +18,18 @@ def bars(columns: Sequence[Column], rows: int, top: float, lower: str, upper: st
     """The chart's rows from above, for heights from 0 to `top`; `lower` and `upper` are colours."""
     scale = rows * 8 / top
     heights = [None if each is None else (round(each[0] * scale), round(each[1] * scale)) for each in columns]
-    return [
-        Text.assemble(*(_cell(each, row * 8, lower, upper) for each in heights), no_wrap=True)
-        for row in reversed(range(rows))
-    ]
+    return [_merged([_cell(each, row * 8, lower, upper) for each in heights]) for row in reversed(range(rows))]
+
+
+def _merged(cells: Sequence[tuple[str, Style]]) -> Text:
+    """One piece for each run of cells in one style: a tenth of what a terminal would have to read."""
+    runs = groupby(cells, key=itemgetter(1))
+    return Text.assemble(*(("".join(character for character, _ in run), style) for style, run in runs), no_wrap=True)
 
 
 def _cell(heights: tuple[int, int] | None, floor: int, lower: str, upper: str) -> tuple[str, Style]:
     """What stands in the cell whose lower edge is at `floor`, in eighths."""
-    inner, outer = ((max(0, min(8, height - floor)) for height in heights) if heights else (0, 0))
+    inner, outer = (max(0, min(8, height - floor)) for height in heights) if heights else (0, 0)
     if not outer:
         return " ", Style()
     if not inner:
@@ -51,12 +55,13 @@ def labelled(chart: Sequence[Text], top: str, width: int) -> list[Text]:
 def time_axis(columns: int, seconds_per_column: float, width: int) -> list[Text]:
     """A ruler below the columns, and its figures: every 5, 10, 15… seconds, far enough from each other to read."""
     every = next(each for each in (5, 10, 15, 30, 60, 120, 300, 600, 3600) if each / seconds_per_column >= 8)
-    ruler, figures = ["─"] * columns, [" "] * (columns + 8)
+    ruler, figures = ["─"] * columns, [" "] * columns
     for second in range(0, int(columns * seconds_per_column), every):
-        place = round(second / seconds_per_column)
+        place, figure = round(second / seconds_per_column), f"{second} s"
         ruler[place] = "┬"
-        figures[place : place + len(f"{second} s")] = f"{second} s"
+        if place + len(figure) <= columns:
+            figures[place : place + len(figure)] = figure
     return [
         Text(" " * (width - 1) + "└" + "".join(ruler), style="dim", no_wrap=True),
-        Text(" " * width + "".join(figures)[: columns + 2], style="dim", no_wrap=True),
+        Text(" " * width + "".join(figures), style="dim", no_wrap=True),
     ]

@@ -11,11 +11,18 @@ from scripts.lib.demo_bars import Column, bars, labelled, time_axis
 from scripts.lib.demo_story import Milestones, Observation, Scaling, milestones
 from scripts.lib.demo_words import Step, in_order, in_words, progress, shown, told
 
-RESERVED, READY, METRIC, PODS, WANTED = "dodger_blue2", "orange1", "medium_purple1", "green3", "grey42"
+RESERVED, READY, METRIC, PODS, WANTED = (
+    "cornflower_blue",
+    "light_goldenrod3",
+    "medium_purple3",
+    "dark_sea_green4",
+    "grey42",
+)
 """Colours that read on dark and on light terminals; the figures beside them say the same in words."""
-_MARGIN = 6
+_MARGIN = 7
 """Columns to the left of the charts, for their scales."""
 _WIDEST = 110
+_MOST_ROWS = 7
 _WITHOUT_CHARTS = 17
 """Lines of the picture besides the two bar charts."""
 _MARKS = {Step.REACHED: "green", Step.LEFT_OUT: "yellow", Step.AWAITED: "dim"}
@@ -24,7 +31,8 @@ _MARKS = {Step.REACHED: "green", Step.LEFT_OUT: "yellow", Step.AWAITED: "dim"}
 def picture(scaling: Scaling, put: int, run: Sequence[Observation], width: int, height: int) -> Group:
     """All of it for a terminal of `width` columns and `height` lines; `run` has one observation at least."""
     columns = min(width, _WIDEST) - _MARGIN - 3
-    rows = max(2, min(7, (height - 1 - _WITHOUT_CHARTS) // 2))
+    rows = max(2, min(_MOST_ROWS, (height - 1 - _WITHOUT_CHARTS) // 2))
+    space = [Text()] if height > _WITHOUT_CHARTS + 2 * _MOST_ROWS + 2 else []
     last = run[-1]
     slices = sliced(run, columns)
     reached = milestones(scaling, put, run)
@@ -37,8 +45,10 @@ def picture(scaling: Scaling, put: int, run: Sequence[Observation], width: int, 
         Text(),
         _legend("jobs", (RESERVED, "reserved", last.reserved), (READY, "ready", last.ready)),
         *labelled(jobs, str(most_jobs), _MARGIN),
+        *space,
         _metric_line(scaling, last),
         *labelled(metric, "", _MARGIN),
+        *space,
         _legend("pods", (PODS, "ready", last.pods), (WANTED, "wanted", last.desired)),
         *labelled(pods, str(scaling.most), _MARGIN),
         *time_axis(columns, seconds_per_column(run, columns), _MARGIN),
@@ -48,8 +58,8 @@ def picture(scaling: Scaling, put: int, run: Sequence[Observation], width: int, 
 
 
 def seconds_per_column(run: Sequence[Observation], columns: int) -> float:
-    """In steps of half a second, so that the picture stands still for a while between them."""
-    return max(0.5, ceil(2 * (run[-1].at_s + 0.5) / columns) / 2)
+    """In steps of a quarter of a second, so that the picture stands still for a while between them."""
+    return max(0.5, ceil(4 * (run[-1].at_s + 0.25) / columns) / 4)
 
 
 def sliced(run: Sequence[Observation], columns: int) -> list[Observation | None]:
@@ -99,7 +109,7 @@ def _legend(name: str, *series: tuple[str, str, int | None]) -> Text:
 
 def _metric_line(scaling: Scaling, last: Observation) -> Text:
     return Text.assemble(
-        ("metric", "bold"),
+        (f"{'metric':<{_MARGIN}}", "bold"),
         ("■ ", METRIC),
         f"{shown(last.metric):>2} through kube-apiserver as {scaling.metric};",
         f" the autoscaler sees {shown(last.seen)} a pod, aims at {shown(scaling.jobs_per_pod)}",
@@ -109,27 +119,31 @@ def _metric_line(scaling: Scaling, last: Observation) -> Text:
 
 
 def _autoscaler(last: Observation) -> list[Text]:
-    """Its three conditions; fewer while Kubernetes hasn't worked on it, then empty lines: nothing below jumps."""
-    rows = [
-        Text.assemble(
-            ("✓ " if in_order(each) else "✗ ", "green" if in_order(each) else "red"), f"the autoscaler {in_words(each)}"
-        )
-        for each in last.conditions[:3]
+    """Troubles, and its conditions; always as many lines, so that nothing below them jumps."""
+    says = [Text(in_words(each), "" if in_order(each) else "red") for each in last.conditions]
+    says = [*(Text(each, "red") for each in last.troubles), *says, *[Text()] * 3][:3]
+    names = ("HPA", "", "")
+    return [
+        *(
+            _one_line(Text.assemble((f"{name:<{_MARGIN}}", "bold"), each))
+            for name, each in zip(names, says, strict=True)
+        ),
+        Text(),
     ]
-    rows += [Text.assemble(("✗ ", "red"), each) for each in last.troubles[: 3 - len(rows)]]
-    return [_one_line(each) for each in (*rows, *[Text()] * (3 - len(rows)), Text())]
 
 
 def _proof(scaling: Scaling, put: int, reached: Milestones) -> list[Text]:
+    steps = progress(scaling, put, reached)
+    widest = max(len(what) for what, _, _ in steps)
     return [
         _one_line(
             Text.assemble(
                 (f"{state.value} ", _MARKS[state]),
-                (what, "bold" if state is Step.REACHED else "dim"),
-                "" if when is None else f"  {when:.1f} s after the jobs were put",
+                (f"{what:<{widest}}", "bold" if state is Step.REACHED else "dim"),
+                "" if when is None else f"{when:8.1f} s after the jobs were put",
             )
         )
-        for what, state, when in progress(scaling, put, reached)
+        for what, state, when in steps
     ]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 type Json = Mapping[str, Any]
 
-_SUFFIXES = {"n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "k": 10**3, "M": 10**6, "G": 10**9}
+_POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9}
+"""Of ten, by the suffix of a quantity."""
 
 _STABILIZATION_S = 300
 """How long an autoscaler that says nothing about it waits before it scales in (autoscaling/v2, HPAScalingRules)."""
@@ -55,8 +56,10 @@ class Observation:
     at_s: float
     """Since the jobs were put."""
     ready: int | None
-    """Jobs in the tube as beanstalkd itself counts them, as `reserved` is."""
+    """Jobs in the tube as beanstalkd itself counts them, as `reserved` and `deleted` are."""
     reserved: int | None
+    deleted: int | None
+    """Since they were put; below 0 after a restart of beanstalkd, which begins to count anew."""
     metric: int | None
     """The value through kube-apiserver."""
     seen: Fraction | None
@@ -105,12 +108,12 @@ def scaling(autoscaler: Json) -> Scaling:
 
 def quantity(text: str) -> Fraction:
     """A Kubernetes quantity in decimal notation, `12`, `400m`, as a number."""
-    factor = _SUFFIXES.get(text[-1:])
-    return Fraction(text[:-1]) * factor if factor else Fraction(text)
+    power = _POWERS.get(text[-1:])
+    return Fraction(text) if power is None else Fraction(f"{text[:-1]}e{power}")
 
 
 def seen_by(autoscaler: Json) -> Fraction | None:
-    """Jobs a pod in status.currentMetrics. None while it has no value, and for the senseless one that it shows at 0 pods."""
+    """Jobs a pod in status.currentMetrics; None while it has none, and for the senseless one that it has at 0 pods."""
     current = (autoscaler.get("status") or {}).get("currentMetrics") or ()
     values = [quantity(each["external"]["current"]["averageValue"]) for each in current if each.get("external")]
     return values[0] if values and values[0] >= 0 else None
@@ -143,11 +146,16 @@ def milestones(scaling: Scaling, put: int, run: Iterable[Observation]) -> Milest
             peak, ready = seen.desired, None
         if wanted is not None and ready is None and seen.pods >= peak:
             ready = seen.at_s
-        if done is None and seen.jobs == 0:
+        if done is None and seen.jobs == 0 and not lost(put, seen):
             done = seen.at_s
         if back is None and done is not None and at_rest(scaling, seen):
             back = seen.at_s
     return Milestones(wanted, peak, ready, done, back)
+
+
+def lost(put: int, seen: Observation) -> bool:
+    """The tube is empty, though not all jobs were done: a beanstalkd without a binlog forgets them when it restarts."""
+    return seen.jobs == 0 and seen.deleted is not None and seen.deleted < put
 
 
 def quiet_s(run: Sequence[Observation]) -> float:

@@ -19,20 +19,20 @@ _REASONS = {
     "ScaleDownLimit": "takes pods away no faster than its scaleDown policy lets it",
     "ScalingDisabled": "rests, because somebody scaled its deployment to 0",
 }
-"""The reasons of the HPA controller (kubernetes/pkg/controller/podautoscaler); the others come with a message worth reading."""
+"""Reasons of the HPA controller (kubernetes/pkg/controller/podautoscaler); others come with a message worth reading."""
 
 
 class Step(Enum):
     """Where a step of the proof stands, by the mark that people see."""
 
     REACHED = "✓"
-    LEFT_OUT = "–"
+    LEFT_OUT = "-"
     AWAITED = "…"
 
 
 def in_words(condition: Condition) -> str:
     """What the autoscaler means, as the rest of a sentence about it."""
-    return _REASONS.get(condition.reason) or condition.message or condition.reason
+    return _REASONS.get(condition.reason) or f"says: {condition.message or condition.reason}"
 
 
 def in_order(condition: Condition) -> bool:
@@ -46,7 +46,8 @@ def lines(before: Observation | None, seen: Observation) -> list[str]:
     known = () if before is None else (*map(in_words, before.conditions), *before.troubles)
     says = [f"the autoscaler {in_words(each)}" for each in seen.conditions if in_words(each) not in known]
     return [
-        f"{seen.at_s:6.1f} s  {line}" for line in (*changed, *says, *(each for each in seen.troubles if each not in known))
+        f"{seen.at_s:6.1f} s  {line}"
+        for line in (*changed, *says, *(each for each in seen.troubles if each not in known))
     ]
 
 
@@ -103,6 +104,6 @@ def proven(scaling: Scaling, put: int, reached: Milestones) -> str:
 def stuck(scaling: Scaling, put: int, reached: Milestones, last: Observation) -> str:
     """Why the demo gave up: the step that didn't come, and what is known about it."""
     missing = next(what for what, state, _ in progress(scaling, put, reached) if state is Step.AWAITED)
-    wrong = [in_words(each) for each in last.conditions if not in_order(each)]
-    reasons = [*last.troubles, *(f"the autoscaler says: {each}" for each in wrong)] or [figures(last)]
+    wrong = [f"the autoscaler {in_words(each)}" for each in last.conditions if not in_order(each)]
+    reasons = [*last.troubles, *wrong] or [figures(last)]
     return f"nothing changed for {scaling.patience_s:.0f} s while waiting for “{missing}”: {'; '.join(reasons)}"
