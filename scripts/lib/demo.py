@@ -109,7 +109,7 @@ def _values(arguments: argparse.Namespace) -> list[str]:
         of_images = [value for key, image in images if image for value in image_values(key, image)]
     except ValueError as error:
         raise StepError("images", str(error), "scripts/demo --help") from error
-    return [*of_images, *arguments.set]
+    return [*of_images, *(f"--set={value}" for value in arguments.set)]
 
 
 def scale(console: Console, view: View, tools: Tools) -> tuple[Observation, ...]:

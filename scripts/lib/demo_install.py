@@ -14,7 +14,7 @@ from app.chain.aggregation import Aggregation
 from app.chain.link import BrokenLink
 from app.cluster.client import Kubernetes, KubernetesError
 from app.settings import ObjectName
-from scripts.lib.demo_pods import Json, pods_in_words, unpullable
+from scripts.lib.demo_pods import Json, all_ready, helm_reason, pods_in_words, unpullable
 
 RELEASE = NAMESPACE = "beanscale"
 APISERVICE = "v1beta1.external.metrics.k8s.io"
@@ -91,11 +91,13 @@ def make_namespace(kubernetes: Kubernetes, tools: Tools) -> None:
 
 
 def install(console: Console, kubernetes: Kubernetes, tools: Tools, values: Sequence[str]) -> None:
-    """`helm upgrade --install --wait`, given up early where an image can't be had. Raises StepError."""
+    """`helm upgrade --install --wait`, given up early where an image can't be had; `values` are its --set options.
+
+    Raises StepError.
+    """
     title = "helm install"
     command = [*tools.helm, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE]
-    command += ["--wait", "--timeout", "5m", *(f"--set={value}" for value in values)]
-    look = f"{tools.kubectl_in_words} -n {NAMESPACE} get pods,events"
+    command += ["--wait", "--timeout", "5m", *values]
     with step(console, title) as tell, running(command) as (process, said):
         missing_since = None
         while process.poll() is None:
@@ -109,7 +111,7 @@ def install(console: Console, kubernetes: Kubernetes, tools: Tools, values: Sequ
                 )
             time.sleep(0.5)
         if process.returncode:
-            raise StepError(title, f"{helm_reason(said())}\n  {pods_in_words(_pods(kubernetes))}", look)
+            raise _failed(title, said(), _pods(kubernetes), tools)
 
 
 def wait_until_available(console: Console, kubernetes: Kubernetes) -> None:
@@ -174,13 +176,13 @@ def running(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], C
                 process.kill()
 
 
-def helm_reason(said: str) -> str:
-    """Helm's own error without its preamble; the chart's refusals follow one, and have several lines."""
-    _, found, reason = said.partition("Error: ")
-    lines = [line for line in (reason if found else said).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].rstrip().endswith(":"):
-        lines = lines[1:]
-    return "\n  ".join(lines) or "it ended without a word"
+def _failed(title: str, said: str, pods: Sequence[Json], tools: Tools) -> StepError:
+    reason = helm_reason(said)
+    if not all_ready(pods):
+        return StepError(
+            title, f"{reason}; {pods_in_words(pods)}", f"{tools.kubectl_in_words} -n {NAMESPACE} get pods,events"
+        )
+    return StepError(title, reason, f"chart/values.yaml; {tools.kubectl_in_words} -n {NAMESPACE} get all")
 
 
 def _pods(kubernetes: Kubernetes) -> list[Json]:

@@ -1,4 +1,4 @@
-"""What a list of pods says about an installation, and images as the chart's values. Pure."""
+"""What pods and helm say about an installation, and images as the chart's values. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,15 @@ _IMAGE = re.compile(r"(?P<repository>[^@]+?)(?::(?P<tag>[^:/@]+))?(?:@(?P<digest
 
 def pods_in_words(pods: Sequence[Json]) -> str:
     """How many are ready, and what the others wait for: at most two of them."""
-    pods = [pod for pod in pods if pod.get("status", {}).get("phase") != "Succeeded"]
     if not pods:
         return "no pods yet"
     waiting = [f"{pod['metadata']['name']}: {_waits_for(pod)}" for pod in pods if not _ready(pod)]
     return "; ".join([f"{len(pods) - len(waiting)} of {len(pods)} pods ready", *waiting[:2]])
+
+
+def all_ready(pods: Sequence[Json]) -> bool:
+    """Also when there are none."""
+    return all(map(_ready, pods))
 
 
 def unpullable(pods: Iterable[Json]) -> str | None:
@@ -32,11 +36,20 @@ def unpullable(pods: Iterable[Json]) -> str | None:
 
 
 def image_values(key: str, reference: str) -> list[str]:
-    """`REPOSITORY[:TAG][@DIGEST]` as `helm --set` takes it, below the chart's `key`. Raises ValueError."""
+    """`REPOSITORY[:TAG][@DIGEST]` as options for helm, below the chart's `key`. Raises ValueError."""
     parts = _IMAGE.fullmatch(reference)
     if not parts:
         raise ValueError(f"{reference!r} is no image: write REPOSITORY:TAG, e.g. registry.example.com/beanscale:0.1.0")
-    return [f"{key}.{part}={value}" for part, value in parts.groupdict().items() if value]
+    return [f"--set-string={key}.{part}={value}" for part, value in parts.groupdict().items() if value]
+
+
+def helm_reason(said: str) -> str:
+    """Helm's own error, of several lines where it has them (the chart's refusals do), without its place there."""
+    _, _, reason = said.partition("Error: ")
+    lines = [line for line in (reason or said).splitlines() if line.strip()]
+    if lines[1:] and "execution error at" in lines[0]:
+        del lines[0]
+    return "\n  ".join(lines) or "helm ended without a word"
 
 
 def _ready(pod: Json) -> bool:

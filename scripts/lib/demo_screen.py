@@ -46,7 +46,7 @@ def picture(scaling: Scaling, put: int, run: Sequence[Observation], width: int, 
         _legend("jobs", (RESERVED, "reserved", last.reserved), (READY, "ready", last.ready)),
         *labelled(jobs, str(most_jobs), _MARGIN),
         *space,
-        _metric_line(scaling, last),
+        _one_line(_metric_line(scaling, last)),
         *labelled(metric, "", _MARGIN),
         *space,
         _legend("pods", (PODS, "ready", last.pods), (WANTED, "wanted", last.desired)),
@@ -96,7 +96,7 @@ def _title(scaling: Scaling, put: int, last: Observation, width: int) -> Text:
     )
     clock = f"{last.at_s:.0f} s"
     title.append(clock.rjust(max(1, width - title.cell_len)))
-    return title
+    return _one_line(title)
 
 
 def _legend(name: str, *series: tuple[str, str, int | None]) -> Text:
@@ -113,8 +113,6 @@ def _metric_line(scaling: Scaling, last: Observation) -> Text:
         ("■ ", METRIC),
         f"{shown(last.metric):>2} through kube-apiserver as {scaling.metric};",
         f" the autoscaler sees {shown(last.seen)} a pod, aims at {shown(scaling.jobs_per_pod)}",
-        no_wrap=True,
-        overflow="ellipsis",
     )
 
 
