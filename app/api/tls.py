@@ -15,6 +15,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""
+MOST_HEAD = 1 << 20
+"""Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"\r\n431 Request Header Fields Too Large"
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,12 @@ class ClientCertificate:
 
 
 class TlsHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol that puts the client's certificate into each request's scope."""
+    """uvicorn's HTTP protocol that puts the client's certificate into each request's scope, and takes no liberties."""
 
     _tls: dict[str, Any]
+    _in_head = True
+    _held = 0
+    """Bytes that came since the parser last finished with something: at most so many it keeps."""
 
     def connection_made(self, transport: Any) -> None:
         """Read what the handshake proved, once."""
@@ -67,6 +77,40 @@ class TlsHttpProtocol(HttpToolsProtocol):
         """Give each request's scope the connection's certificate."""
         super().on_message_begin()
         self.scope["extensions"] = self._tls
+        self._in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a head that doesn't end: nobody has shown yet who they are, and memory is for all."""
+        self._held += len(data)
+        super().data_received(data)
+        if self._held > MOST_HEAD:
+            self._held = 0
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request."""
+        self._in_head, self._held = False, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Leave a body's length to flow control."""
+        self._held = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End with the request."""
+        self._held = 0
+        super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # Not to upgrade is a right answer (RFC 9110, 7.8), and uvicorn's advice to install a library isn't.
+        pass
 
 
 def server_context() -> ssl.SSLContext:
