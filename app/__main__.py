@@ -12,6 +12,7 @@ from app.settings import (
     Server,
     SettingError,
     distinct_servers,
+    parse_dns_subdomain,
     parse_duration,
     parse_object_name,
     parse_server,
@@ -41,6 +42,7 @@ class Parsed(click.ParamType[Any]):
 SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
 OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
 DURATION = Parsed("DURATION", parse_duration)
+NAME = Parsed("NAME", parse_dns_subdomain)
 PORT = click.IntRange(1, 65535)
 FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 Decorated = Callable[..., Any]
@@ -129,17 +131,20 @@ def cli() -> None:
 )
 @click.option(
     "--tls-secret",
-    metavar="NAME",
+    type=NAME,
     help="Keep the certificate in this Secret of the Service's namespace, shared by all replicas, and its CA in the"
     " APIService. Without it the certificate lives in memory and the APIService is left alone.",
 )
 @click.option(
     "--apiservice",
+    type=NAME,
     default=APISERVICE,
     show_default=True,
     help="The APIService to put the CA into.",
 )
-@click.option("--cluster-domain", default="cluster.local", show_default=True, help="The cluster's DNS domain.")
+@click.option(
+    "--cluster-domain", type=NAME, default="cluster.local", show_default=True, help="The cluster's DNS domain."
+)
 @kubernetes_options
 @logging_options
 def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
@@ -190,7 +195,7 @@ def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **opt
 @click.option(
     "--service", type=OBJECT, required=True, metavar="NAMESPACE/NAME", help="The Service of `beanscale serve`."
 )
-@click.option("--apiservice", default=APISERVICE, show_default=True, help="The APIService that leads to it.")
+@click.option("--apiservice", type=NAME, default=APISERVICE, show_default=True, help="The APIService that leads to it.")
 @click.option(
     "--hpa", type=OBJECT, metavar="NAMESPACE/NAME", help="A HorizontalPodAutoscaler that must see its metric."
 )

@@ -1,5 +1,6 @@
 """What both HTTP servers of beanscale want of uvicorn: a port that is ours or a clear error, and signals left to us."""
 
+import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,12 @@ from app.settings import SettingError
 
 def listen(bind: str, port: int) -> socket.socket:
     """A listening socket on an IP address of this machine, or 0.0.0.0 or :: for all. Raises SettingError."""
+    try:
+        ipaddress.ip_address(bind)
+    except ValueError as error:
+        raise SettingError(
+            f"can't listen on {bind!r}: --bind takes an IP address, and 0.0.0.0 or :: for all"
+        ) from error
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         return socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=1024)

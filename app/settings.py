@@ -8,8 +8,10 @@ from decimal import Decimal
 BEANSTALKD_PORT = 11300
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_DNS_NAME = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_HOST_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,254}}$){_HOST_LABEL}(\.{_HOST_LABEL})*\.?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}$){_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
@@ -61,7 +63,7 @@ def parse_server(text: str) -> Server:
 
 
 def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    """The same servers, whose names must differ. Raises SettingError."""
+    """The same servers, whose names and addresses must differ. Raises SettingError."""
     seen: dict[str, Server] = {}
     for server in servers:
         twin = seen.setdefault(server.name, server)
@@ -70,6 +72,12 @@ def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
                 f"{twin.address} and {server.address} are both named {server.name!r};"
                 f" tell them apart: --beanstalkd NAME={server.address}"
             )
+        same = seen.setdefault(server.address, server)  # an address has a ':', which no name has
+        if same is not server:
+            raise SettingError(
+                f"{same.name!r} and {server.name!r} are both {server.address}, whose jobs would count twice;"
+                " give each address once"
+            )
     return servers
 
 
@@ -77,7 +85,7 @@ def _parse_host_port(address: str, text: str) -> tuple[str, int]:
     host, port_text = _split_address(address, text)
     if not (port_text.isascii() and port_text.isdigit() and 1 <= int(port_text[:6]) <= 65535):
         raise SettingError(f"{port_text!r} in {text!r} isn't a port; a port is a number from 1 to 65535")
-    if not (_is_ip(host) or _DNS_NAME.fullmatch(host)):
+    if not (_is_ip(host) or _HOST_NAME.fullmatch(host)):
         raise SettingError(
             f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
         )
@@ -123,3 +131,13 @@ def parse_object_name(text: str) -> ObjectName:
     if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_LABEL.fullmatch(name)):
         raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-'")
     return ObjectName(namespace, name)
+
+
+def parse_dns_subdomain(text: str) -> str:
+    """A name as Kubernetes' objects and DNS domains have them. Raises SettingError."""
+    if not _DNS_SUBDOMAIN.fullmatch(text):
+        raise SettingError(
+            f"{text!r} isn't a name there: use at most 253 lower-case letters, digits, '-' and '.',"
+            " with a letter or digit at each end"
+        )
+    return text

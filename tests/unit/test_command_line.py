@@ -36,10 +36,20 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["serve", "--beanstalkd", "a"], "there is no kubeconfig at"),
         (["serve", "--beanstalkd", "a", "--tls-secret", "x"], "--tls-secret needs --service"),
         (["serve", "--beanstalkd", "a", "--service", "x"], "isn't NAMESPACE/NAME"),
+        (["serve", "--beanstalkd", "a", "--service", "a/b", "--cluster-domain", "ü"], "'ü' isn't a name there"),
+        (["serve", "--beanstalkd", "a", "--service", "a/b", "--tls-secret", "../x"], "'../x' isn't a name there"),
         (["serve", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
         (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),
         (["worker", "--beanstalkd", "a", "--tube", "x", "--bind", "1.2.3.4"], "can't listen on 1.2.3.4 port 8080"),
+        (
+            ["worker", "--beanstalkd", "a", "--tube", "x", "--bind", "here"],
+            "can't listen on 'here': --bind takes an IP",
+        ),
+        (
+            ["worker", "--beanstalkd", "a", "--tube", "x", "--bind", ""],
+            "can't listen on '': --bind takes an IP address",
+        ),
         (["smoke", "--beanstalkd", "a"], "Missing option '--service'"),
     ],
 )

@@ -7,6 +7,7 @@ from app.settings import (
     Server,
     SettingError,
     distinct_servers,
+    parse_dns_subdomain,
     parse_duration,
     parse_object_name,
     parse_server,
@@ -50,6 +51,8 @@ def test_a_server_is_read_with_or_without_name_and_port(text: str, server: Serve
         ("eu=http://bean", "isn't a port"),
         ("eu=be an", "neither a host name nor an IP address"),
         ("eu=bean\r\n", "neither a host name nor an IP address"),
+        (f"eu={'a' * 64}", "neither a host name nor an IP address"),
+        (f"eu={'a' * 60}!", "neither a host name nor an IP address"),
     ],
 )
 def test_a_server_that_cant_be_meant_is_refused(text: str, complaint: str) -> None:
@@ -60,6 +63,11 @@ def test_a_server_that_cant_be_meant_is_refused(text: str, complaint: str) -> No
 def test_two_servers_of_one_name_are_refused() -> None:
     with pytest.raises(SettingError, match="bean:1 and bean:2 are both named 'bean'; tell them apart"):
         distinct_servers((parse_server("bean:1"), parse_server("bean:2")))
+
+
+def test_two_names_for_one_server_are_refused() -> None:
+    with pytest.raises(SettingError, match="'eu' and 'us' are both bean:1, whose jobs would count twice"):
+        distinct_servers((parse_server("eu=bean:1"), parse_server("us=bean:1")))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("15s", 15), ("1m30s", 90), ("2h", 7200), ("1.5s", 1.5)])
@@ -78,3 +86,10 @@ def test_an_objects_name_has_a_namespace() -> None:
     for text in ("shop", "shop/", "/x", "Shop/x", "a/b/c"):
         with pytest.raises(SettingError, match="isn't NAMESPACE/NAME"):
             parse_object_name(text)
+
+
+def test_names_are_what_dns_and_kubernetes_take() -> None:
+    assert parse_dns_subdomain("v1beta1.external.metrics.k8s.io") == "v1beta1.external.metrics.k8s.io"
+    for text in ("", "a b", "../a", "exämple", "Upper", "a..b", "a.", f"{'a.' * 127}aa"):
+        with pytest.raises(SettingError, match="isn't a name there"):
+            parse_dns_subdomain(text)
