@@ -1,8 +1,11 @@
 """One connection to one beanstalkd: questions out in windows, answers back in order, a deadline on all of it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import cast
 
 from app.settings import Server
@@ -12,6 +15,10 @@ WINDOW = 64
 """Questions under way at once: more gains nothing, and beanstalkd stops reading from one who doesn't read."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
+
+# Threads of their own: while DNS is down each look-up takes most of a minute, and whoever asks kube-apiserver or awaits
+# a long answer uses the loop's few.
+_LOOK_UPS = ThreadPoolExecutor(32, thread_name_prefix="look-up")
 
 
 class Connection(asyncio.Protocol):
@@ -88,10 +95,30 @@ class Connection(asyncio.Protocol):
 @asynccontextmanager
 async def connect(server: Server) -> AsyncIterator[Connection]:
     """Resolve the name anew, connect, and close in the end. Raises OSError, TimeoutError."""
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, connection = await loop.create_connection(Connection, server.host, server.port)
+        connection = await _connect_to_any(await _look_up(server))
     try:
         yield connection
     finally:
         connection.close()
+
+
+async def _look_up(server: Server) -> list[tuple[str, int]]:
+    # not left to create_connection: when time is up, it lets the look-up go on and logs a traceback of what came of it
+    look_up = partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+    return [(str(address[0]), int(address[1])) for *_, address in found]
+
+
+async def _connect_to_any(addresses: Sequence[tuple[str, int]]) -> Connection:
+    """Raises the last address's OSError: one for all of them has no reason of its own."""
+    *others, last = addresses
+    for host, port in others:
+        with suppress(OSError):
+            return await _connect_to(host, port)
+    return await _connect_to(*last)
+
+
+async def _connect_to(host: str, port: int) -> Connection:
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+    return connection

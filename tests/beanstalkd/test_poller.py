@@ -1,9 +1,12 @@
 """What the poller makes of real beanstalkds, and of servers that only pretend."""
 
 import asyncio
+import gc
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import NoReturn
 
 import greenstalk
 import pytest
@@ -145,6 +148,42 @@ async def test_a_name_that_cant_be_resolved_is_said_so() -> None:
     async with polling(Server("eu", "nowhere.invalid", 11300)) as poller:
         await until(lambda: first(poller).attempted)
     assert "can't be resolved" in first(poller).failure.message  # type: ignore[union-attr]
+
+
+async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Down for a minute, DNS neither fills the log with tracebacks nor takes the threads that reviews run in."""
+    released = threading.Event()
+
+    def look_up(*_arguments: object, **_options: object) -> NoReturn:
+        released.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("app.tubes.connection.CONNECT_TIMEOUT_S", 0.05)
+    servers = [Server(f"eu{number}", "slow.example", 11300) for number in range(20)]
+    async with polling(*servers) as poller:
+        await until(lambda: all(state.attempted for state in poller.snapshot.servers))
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2) == "done"
+        released.set()
+    assert first(poller).failure.message == "no answer in time"  # type: ignore[union-attr]
+    gc.collect()
+    assert not caplog.records
+
+
+async def test_every_address_of_a_name_is_tried(beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(_host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with polling(Server("eu", "two.example", beanstalkd.port)) as poller:
+        await until(lambda: first(poller).attempted)
+        assert first(poller).reading is not None
+    beanstalkd.stop()
+    async with polling(Server("eu", "two.example", beanstalkd.port)) as poller:
+        await until(lambda: first(poller).attempted)
+        assert first(poller).failure.message == "connection refused"  # type: ignore[union-attr]
 
 
 @asynccontextmanager
