@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cachetools import TTLCache
 
-from app.api.request_info import RequestInfo
+from app.api.request_info import MOST_REMEMBERED, RequestInfo
 from app.api.status import StatusError
 from app.cluster.client import KubernetesError
 from app.cluster.reviews import Decision, PathAttributes, ResourceAttributes, User
@@ -37,16 +37,17 @@ class Authorizer:
         """Raises StatusError: 403 where Kubernetes says no, 500 where it can't be asked."""
         if PRIVILEGED in user.groups or info.path in ALWAYS_ALLOWED:
             return
-        decision = await self._decide(user, _attributes(info))
+        decision = await self._decide(user, info)
         if not decision.allowed:
             raise _forbidden(user, info, decision.reason)
 
-    async def _decide(self, user: User, attributes: Attributes) -> Decision:
-        key = (user, attributes)
+    async def _decide(self, user: User, info: RequestInfo) -> Decision:
+        key = (user, attributes := _attributes(info))
         review = self._decisions.get(key)
         if review is None:
             review = asyncio.ensure_future(asyncio.to_thread(self._review_access, user, attributes))
-            self._decisions[key] = review
+            if len(info.path) <= MOST_REMEMBERED:
+                self._decisions[key] = review
         try:
             return await asyncio.shield(review)  # others wait for the same answer: one who leaves doesn't take it along
         except KubernetesError as error:

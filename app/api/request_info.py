@@ -8,6 +8,8 @@ from functools import lru_cache
 from urllib.parse import parse_qs
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+MOST_REMEMBERED = 512
+"""Characters of a path and its query: what strangers ask must not fill the memory."""
 _TRUE = {"1", "true"}
 
 
@@ -30,9 +32,13 @@ class RequestInfo:
     name: str = ""
 
 
-@lru_cache(maxsize=4096)  # the HPA controller asks for the same few paths for ever
 def request_info(method: str, path: str, query: bytes) -> RequestInfo:
     """Take a path apart."""
+    short = len(path) + len(query) <= MOST_REMEMBERED
+    return _remembered(method, path, query) if short else _taken_apart(method, path, query)
+
+
+def _taken_apart(method: str, path: str, query: bytes) -> RequestInfo:
     parts = path.strip("/").split("/")
     if len(parts) < 4 or parts[0] != "apis" or "//" in path:
         return RequestInfo(path, method, method.lower())
@@ -46,6 +52,9 @@ def request_info(method: str, path: str, query: bytes) -> RequestInfo:
     if not name:
         verb = _verb_of_all(verb, query)
     return RequestInfo(path, method, verb, group, version, namespace, resource, subresource, name)
+
+
+_remembered = lru_cache(maxsize=4096)(_taken_apart)  # the HPA controller asks for the same few paths for ever
 
 
 def _verb_of_all(verb: str, query: bytes) -> str:

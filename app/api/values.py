@@ -23,6 +23,9 @@ from app.metrics.evaluation import (
 )
 from app.metrics.selector import EVERYTHING, Selector, SelectorError, parse_selector
 
+_MOST_REMEMBERED = 256
+"""Bytes of a query: a long one becomes thousands of conditions, a hundred times its size."""
+
 _REASONS: Mapping[type[MetricError], str] = {
     UnknownMetricError: "NotFound",
     AmbiguousMetricError: "Conflict",
@@ -69,13 +72,19 @@ def _rfc3339(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@lru_cache(maxsize=1024)
 def _selector(query: bytes) -> Selector:
     """The selector in a query string; of several the first, as in Kubernetes. Raises StatusError."""
     if not query:
         return EVERYTHING
+    return _remembered(query) if len(query) <= _MOST_REMEMBERED else _parsed(query)
+
+
+def _parsed(query: bytes) -> Selector:
     text = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("labelSelector", [""])[0]
     try:
         return parse_selector(text)
     except SelectorError as error:
         raise StatusError("BadRequest", str(error)) from error
+
+
+_remembered = lru_cache(maxsize=1024)(_parsed)  # an HPA asks with the same few words for ever

@@ -6,7 +6,6 @@ Source: k8s.io/apimachinery/pkg/labels/selector.go.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 _BINARY_OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _EXACT = {"=", "==", "!=", ">", "<"}
@@ -88,7 +87,6 @@ class Selector:
 EVERYTHING = Selector()
 
 
-@lru_cache(maxsize=1024)  # an HPA asks with the same few words for ever
 def parse_selector(text: str) -> Selector:
     """Read a `labelSelector`. Raises SelectorError."""
     return Selector(tuple(_Parser(text).requirements()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.request_info import request_info
+from app.api.request_info import MOST_REMEMBERED, request_info
 
 V1 = "/apis/external.metrics.k8s.io/v1beta1"
 
@@ -37,3 +37,11 @@ def test_verb_namespace_and_resource(
 def test_dots_stay_a_part_of_the_path_so_that_they_lead_nowhere() -> None:
     info = request_info("GET", f"{V1}/namespaces/shop/../other/tube-a", b"")
     assert (info.namespace, info.resource, info.name) == ("shop", "..", "other")
+
+
+def test_only_short_paths_are_remembered() -> None:
+    """Anybody can ask for thousands of long ones before it's known who they are."""
+    assert request_info("GET", "/short", b"") is request_info("GET", "/short", b"")
+    long = "/" + "a" * MOST_REMEMBERED
+    assert request_info("GET", long, b"") == request_info("GET", long, b"")
+    assert request_info("GET", long, b"") is not request_info("GET", long, b"")
