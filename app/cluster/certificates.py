@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -20,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""How cryptography says that it can't make sense of bytes; not all are a ValueError."""
 
 BACKDATED = timedelta(hours=1)
 """Certificates hold from an hour before they were made: clocks of nodes differ."""
@@ -137,7 +140,7 @@ def read_bundle(pem: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a bundle in their order. Raises CertificateError."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise CertificateError(f"the CA bundle isn't PEM certificates ({error})") from error
 
 
@@ -145,7 +148,7 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     """Whether the names fit and the signature is right; dates are another question."""
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*_UNREADABLE, InvalidSignature):
         return False
     return True
 
@@ -153,9 +156,10 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
 def _load_certificate(pem: bytes, key_pem: bytes, what: str) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        public_key = certificate.public_key()
+    except _UNREADABLE as error:
         raise CertificateError(f"{what} isn't a PEM certificate ({error})") from error
-    if _load_key(key_pem, f"the key of {what}").public_key() != certificate.public_key():
+    if _load_key(key_pem, f"the key of {what}").public_key() != public_key:
         raise CertificateError(f"{what} and its key don't belong together")
     return certificate
 
@@ -163,7 +167,7 @@ def _load_certificate(pem: bytes, key_pem: bytes, what: str) -> x509.Certificate
 def _load_key(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise CertificateError(f"{what} isn't a PEM key without a password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{what} isn't an elliptic curve key, so it isn't one that beanscale made")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from app.cluster.client import Kubernetes, KubernetesError
 
@@ -131,13 +132,13 @@ def _data(config_map: dict[str, Any]) -> Mapping[str, str]:
 
 
 def _bundle(configuration: Mapping[str, str], key: str) -> str:
+    """Only the certificates, because OpenSSL takes neither remarks beyond ASCII nor a bundle of blanks."""
     pem = configuration.get(key, "")
     try:
-        if pem.strip():
-            x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+        certificates = x509.load_pem_x509_certificates(pem.encode()) if pem.strip() else []
+    except (ValueError, x509.InvalidVersion) as error:
         raise _unreadable(key, f"holds no readable certificates ({error})") from error
-    return pem
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
 
 
 def _headers(configuration: Mapping[str, str], key: str) -> tuple[bytes, ...]:

@@ -104,6 +104,15 @@ def test_keys_stay_out_of_logs() -> None:
 
 
 RSA_KEY = rsa.generate_private_key(65537, 1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: S505
+P256, NO_CURVE = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d03017f")
+VERSION_3, VERSION_6 = bytes.fromhex("a003020102"), bytes.fromhex("a003020105")
+
+
+def altered(pem: bytes, old: bytes, new: bytes) -> bytes:
+    """Well-formed, but nothing that cryptography knows."""
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(pem.decode()).replace(old, new, 1)).encode()
+
+
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -112,6 +121,8 @@ OTHER_KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, 
     [
         (b"garbage", SERVING.key_pem, "isn't a PEM certificate"),
         (SERVING.pem[:200], SERVING.key_pem, "isn't a PEM certificate"),
+        (altered(SERVING.pem, VERSION_3, VERSION_6), SERVING.key_pem, "isn't a PEM certificate"),
+        (altered(SERVING.pem, P256, NO_CURVE), SERVING.key_pem, "isn't a PEM certificate"),
         (SERVING.pem, b"garbage", "isn't a PEM key"),
         (SERVING.pem, b"", "isn't a PEM key"),
         (SERVING.pem, RSA_KEY, "isn't an elliptic curve key"),

@@ -1,5 +1,6 @@
 """Whom kube-apiserver tells us to trust: read exactly, and what can't be read trusts nobody new."""
 
+import ssl
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +19,7 @@ USUAL = {
     "requestheader-uid-headers": '["X-Remote-Uid"]',
     "requestheader-username-headers": '["X-Remote-User", " X-Other-User "]',
 }
+BLANKS = {"client-ca-file": " \n", "requestheader-client-ca-file": "\n"}
 
 
 def test_every_value_is_read() -> None:
@@ -32,7 +34,14 @@ def test_every_value_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("configuration", [{}, dict.fromkeys(USUAL, "")])
+def test_remarks_in_a_bundle_are_left_out() -> None:
+    """OpenSSL refuses a bundle that isn't ASCII, or has no certificate; then nobody would get in."""
+    remarked = parse(USUAL | {"client-ca-file": f"# the CA of Zoë\n{CA}\n# fin\n"})
+    assert remarked == parse(USUAL)
+    ssl.create_default_context(cadata=remarked.client_ca_pem)
+
+
+@pytest.mark.parametrize("configuration", [{}, dict.fromkeys(USUAL, ""), dict.fromkeys(USUAL, "") | BLANKS])
 def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
     assert parse(configuration) == ClientTrust("", "", frozenset(), (), (), (), ())
 
