@@ -92,7 +92,7 @@ def _pods(seen: Observation) -> Column:
 
 def _title(scaling: Scaling, put: int, last: Observation, width: int) -> Text:
     title = Text.assemble(
-        (" beanscale ", "bold reverse"), f"  {put} jobs into tube {scaling.tube}: ", (told(scaling), "bold")
+        (" beanscale ", "bold reverse"), f" {put} jobs in tube {scaling.tube}: ", (told(scaling), "bold")
     )
     clock = f"{last.at_s:.0f} s"
     title.append(clock.rjust(max(1, width - title.cell_len)))
@@ -111,7 +111,7 @@ def _metric_line(scaling: Scaling, last: Observation) -> Text:
     return Text.assemble(
         (f"{'metric':<{_MARGIN}}", "bold"),
         ("■ ", METRIC),
-        f"{shown(last.metric):>2} through kube-apiserver as {scaling.metric};",
+        f"{shown(last.metric):>2} through kube-apiserver;",
         f" the autoscaler sees {shown(last.seen)} a pod, aims at {shown(scaling.jobs_per_pod)}",
     )
 

@@ -68,9 +68,9 @@ def pods(number: int | None) -> str:
 
 
 def told(scaling: Scaling) -> str:
-    """What the autoscaler was told, in a sentence's part."""
+    """What the autoscaler was told, after words about jobs."""
     ratio = shown(scaling.jobs_per_pod)
-    return f"a pod for every {ratio} job{'' if ratio == '1' else 's'}, {scaling.least} to {pods(scaling.most)}"
+    return f"a pod for every {'one' if ratio == '1' else ratio}, {scaling.least} to {pods(scaling.most)}"
 
 
 def progress(scaling: Scaling, put: int, reached: Milestones) -> list[tuple[str, Step, float | None]]:

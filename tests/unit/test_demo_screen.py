@@ -90,12 +90,16 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
     assert max(map(len, screen)) <= width
 
 
+def test_a_terminal_of_80_columns_shows_every_word() -> None:
+    assert "…" not in "".join(line for line in on_screen(RUN, 80, 24) if not line.startswith("…"))
+
+
 def test_the_picture_says_in_words_what_the_bars_show() -> None:
     screen = "\n".join(on_screen(RUN[:3], 100, 36))
     for words in (
-        "20 jobs into tube hello-world: a pod for every 2 jobs, 1 to 10 pods",
+        "20 jobs in tube hello-world: a pod for every 2, 1 to 10 pods",
         "10 reserved   ■  9 ready",
-        "19 through kube-apiserver as tube-hello-world; the autoscaler sees 1.9 a pod, aims at 2",
+        "19 through kube-apiserver; the autoscaler sees 1.9 a pod, aims at 2",
         "10 ready   ■ 10 wanted",
         "HPA    wants more pods than it may have (maxReplicas)",
         "✓ the autoscaler wants 10 pods     4.0 s after the jobs were put",

@@ -182,7 +182,7 @@ def test_without_a_reason_the_figures_must_do() -> None:
 
 @pytest.mark.parametrize(
     ("jobs_per_pod", "words"),
-    [(Fraction(2), "a pod for every 2 jobs, 1 to 10 pods"), (Fraction(1), "a pod for every 1 job, 1 to 10 pods")],
+    [(Fraction(2), "a pod for every 2, 1 to 10 pods"), (Fraction(1), "a pod for every one, 1 to 10 pods")],
 )
 def test_the_ratio_is_told_as_people_say_it(jobs_per_pod: Fraction, words: str) -> None:
     assert told(replace(SCALING, jobs_per_pod=jobs_per_pod)) == words
