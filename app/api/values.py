@@ -16,6 +16,7 @@ from app.metrics.evaluation import (
     Evaluation,
     MetricError,
     MetricValue,
+    SameServerError,
     StaleReadingError,
     UnknownMetricError,
     evaluate,
@@ -29,6 +30,7 @@ _MOST_REMEMBERED = 256
 _REASONS: Mapping[type[MetricError], str] = {
     UnknownMetricError: "NotFound",
     AmbiguousMetricError: "Conflict",
+    SameServerError: "Conflict",
     StaleReadingError: "ServiceUnavailable",
 }
 

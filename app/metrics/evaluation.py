@@ -55,6 +55,10 @@ class AmbiguousMetricError(MetricError):
     """The name means more than one tube."""
 
 
+class SameServerError(MetricError):
+    """Two of the servers that the metric spans are one beanstalkd: its jobs would count twice."""
+
+
 class StaleReadingError(MetricError):
     """A server that the metric spans has no reading that is new enough."""
 
@@ -94,7 +98,7 @@ def metric_names(snapshot: Snapshot, most_tubes: int = 50) -> list[str]:
 
 
 def _jobs_of_tube(metric: str, selector: Selector, given: Evaluation) -> tuple[MetricValue, ...]:
-    readings = [_fresh(state, given) for state in given.snapshot.servers]
+    readings = [reading for _, reading in _readings_of(given.snapshot.servers, given)]
     tube = _tube_named(metric, readings, given.snapshot)
     labels = {"tube": tube}
     if not selector.matches(labels):
@@ -130,8 +134,7 @@ def _only(tubes: set[str], metric: str) -> str:
 
 
 def _jobs_by_state(selector: Selector, given: Evaluation) -> Iterable[MetricValue]:
-    servers = _spanned(selector, given.snapshot)
-    readings = [(state.server.name, _fresh(state, given)) for state in servers]
+    readings = _readings_of(_spanned(selector, given.snapshot), given)
     states = [state for state in JOBS_BY_STATE if _may_be(selector, "state", state, JOBS_BY_STATE)]
     pinned = selector.pinned("tube")
     for server, reading in readings:
@@ -162,6 +165,20 @@ def _may_be(selector: Selector, key: str, value: str, known: Iterable[str]) -> b
         demanded = ", ".join(repr(name) for name in sorted(pinned)) or "two values at once"
         raise UnknownMetricError(f"{TUBE_JOBS} has no {key} {demanded}; there is {', '.join(map(repr, known))}")
     return all(part.matches({key: value}) for part in selector.requirements if part.key == key)
+
+
+def _readings_of(states: Iterable[ServerState], given: Evaluation) -> list[tuple[str, Reading]]:
+    """By server name: all fresh, and each another beanstalkd's. Raises StaleReadingError, SameServerError."""
+    readings = [(state.server.name, _fresh(state, given)) for state in states]
+    seen: dict[str, str] = {}
+    for server, reading in readings:
+        twin = seen.setdefault(reading.server_id, server)
+        if twin != server:
+            raise SameServerError(
+                f"beanstalkd {twin!r} and {server!r} are one and the same (id {reading.server_id}), so its jobs would"
+                " count twice; give it to beanscale once"
+            )
+    return readings
 
 
 def _fresh(state: ServerState, given: Evaluation) -> Reading:

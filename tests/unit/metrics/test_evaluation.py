@@ -1,6 +1,7 @@
 """A metric is a fresh reading or an error: never a guess, never somebody else's number."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from app.metrics.evaluation import (
     AmbiguousMetricError,
     Evaluation,
     MetricValue,
+    SameServerError,
     StaleReadingError,
     UnknownMetricError,
     evaluate,
@@ -32,7 +34,7 @@ def known(age_s: float = 1, failure: str = "", **servers: list[TubeStats]) -> Ev
     states = tuple(
         ServerState(
             Server(name, f"{name}.example", 11300),
-            Reading.of("id", at, [one._replace(answered_at=at) for one in tubes]),
+            Reading.of(f"id of {name}", at, [one._replace(answered_at=at) for one in tubes]),
             Failure(failure, NOW) if failure else None,
             attempted=True,
         )
@@ -57,6 +59,17 @@ def test_a_tubes_metric_is_its_ready_and_reserved_jobs() -> None:
 def test_a_tubes_metric_is_the_sum_over_all_servers() -> None:
     given = known(eu=[tube("checkout", ready=3)], us=[tube("checkout", reserved=4)], asia=[tube("default")])
     assert values(evaluate("tube-checkout", EVERYTHING, given)) == ["7"]
+
+
+@pytest.mark.parametrize("metric", ["tube-checkout", "beanstalkd_tube_jobs"])
+def test_one_server_under_two_names_is_an_error_and_not_twice_its_jobs(metric: str) -> None:
+    one, other = known(eu=[tube("checkout", ready=3)], us=[tube("checkout", ready=3)]).snapshot.servers
+    assert one.reading
+    same = replace(other, reading=one.reading)
+    given = Evaluation(Snapshot((one, same)), NOW, 15)
+    with pytest.raises(SameServerError, match="'eu' and 'us' are one and the same"):
+        evaluate(metric, EVERYTHING, given)
+    assert len(evaluate("beanstalkd_tube_jobs", parse_selector("server=eu,state=ready"), given)) == 1
 
 
 def test_a_vanished_tube_holds_no_jobs() -> None:
