@@ -11,7 +11,7 @@ class Instant:
     unix_s: float
     """Seconds since 1970, for what people and Kubernetes are shown."""
     monotonic_s: float
-    """Seconds on a clock that only goes forward, for ages and deadlines."""
+    """Seconds on a clock that only goes forward, also while the machine sleeps: for ages and deadlines."""
 
     def age_s(self, now: "Instant") -> float:
         """Seconds from this moment until `now`."""
@@ -20,4 +20,4 @@ class Instant:
 
 def now() -> Instant:
     """The present moment."""
-    return Instant(time.time(), time.monotonic())
+    return Instant(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
