@@ -38,7 +38,7 @@ build_archive() {
   case $builder in
     buildah)
       # limits as they are: newer buildahs would raise them, which a machine that is a container itself forbids
-      our_buildah bud --isolation chroot --network host --layers --ulimit "nproc=$(ulimit -Hu)" --ulimit "nofile=$(ulimit -Hn)" \
+      our_buildah bud --isolation chroot --network host --layers --ulimit "nproc=$(most_processes)" --ulimit "nofile=$(ulimit -Hn)" \
         --tag "$tag" "$@" "$folder" &&
         our_buildah push "$tag" "oci-archive:$unfinished:$tag" && forget_old_images
       ;;
@@ -46,8 +46,15 @@ build_archive() {
   esac && mv "$unfinished" "$archive"
 }
 
+# Buildah takes the kernel's number of process ids as its limit where that is the lower one, and can't go above it again.
+most_processes() { { ulimit -Hu; cat /proc/sys/kernel/pid_max; } | grep -x '[0-9]*' | sort --numeric-sort | head -n 1; }
+
 # Those that have lost their tag to a newer one; the newest without a tag is the build stage, whose layers the next build uses again.
-forget_old_images() { our_buildah images --filter dangling=true --quiet | tail --lines +2 | while read -r id; do our_buildah rmi "$id"; done; }
+# A build that was cut off leaves its container, which would hold on to its image.
+forget_old_images() {
+  our_buildah rm --all >/dev/null
+  our_buildah images --filter dangling=true --quiet | tail --lines +2 | while read -r id; do our_buildah rmi "$id"; done
+}
 
 # With storage of its own, so that it meets nobody else's images
 our_buildah() { buildah --root "$cache/images/storage" --runroot "$cache/images/running" --storage-driver overlay "$@"; }
