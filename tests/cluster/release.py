@@ -1,0 +1,136 @@
+"""A release of the chart in the cluster: what every test knows about it."""
+
+import json
+import ssl
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import greenstalk
+import yaml
+
+from tests.cluster.commands import eventually, ran, raw, run
+
+CHART = str(Path(__file__).parents[2] / "chart")
+API_SERVICE = "apiservice/v1beta1.external.metrics.k8s.io"
+GROUP_VERSION = "/apis/external.metrics.k8s.io/v1beta1"
+TUBE = "hello-world"
+
+type Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One that is called `beanscale`, so that its objects are called beanscale-server and so on."""
+
+    namespace: str
+    name: str = "beanscale"
+
+    autoscaler = "hpa/beanscale-hello-world"
+    workers = "deployment/beanscale-hello-world"
+    servers = "deployment/beanscale-server"
+    beanstalkds = "statefulset/beanscale-beanstalkd"
+
+    def kubectl(self, *arguments: str, within_s: float = 60) -> str:
+        return ran("kubectl", "--namespace", self.namespace, *arguments, within_s=within_s)
+
+    def helm(self, action: str, *arguments: str, within_s: float = 120) -> str:
+        return ran(*self.helm_command(action, *arguments), within_s=within_s)
+
+    def helm_command(self, action: str, *arguments: str) -> tuple[str, ...]:
+        return ("helm", action, self.name, *arguments, "--namespace", self.namespace)
+
+    @property
+    def is_installed(self) -> bool:
+        return run(*self.helm_command("status")).returncode == 0
+
+    def install(self, values: Values) -> None:
+        """Install and wait until all pods are ready."""
+        given = yaml.safe_dump(dict(values))
+        command = self.helm_command("install", CHART, "--values", "-", "--wait", "--timeout", "90s")
+        ran(*command, given=given, within_s=120)
+
+    def uninstall(self) -> None:
+        self.helm("uninstall", "--ignore-not-found", "--wait")
+
+    def read(self, what: str, *selection: str) -> Any:
+        """An object, or with a selection a list, as a mapping."""
+        return json.loads(self.kubectl("get", what, *selection, "--output", "json"))
+
+    def wait(self, what: str, condition: str, within_s: float = 60) -> None:
+        """As `kubectl wait --for=CONDITION` does."""
+        self.kubectl("wait", what, f"--for={condition}", f"--timeout={within_s:g}s", within_s=within_s + 10)
+
+    def wait_for_pods_wanted(self, replicas: int, within_s: float = 30) -> None:
+        """Until the autoscaler wants that many."""
+        self.wait(self.autoscaler, f"jsonpath={{.status.desiredReplicas}}={replicas}", within_s)
+
+    def wait_for_pods_ready(self, replicas: int, within_s: float = 90) -> None:
+        """Until exactly that many workers are there, all of them ready."""
+        self.wait(self.workers, f"jsonpath={{.status.replicas}}={replicas}", within_s)
+        self.wait(self.workers, f"jsonpath={{.status.readyReplicas}}={replicas}", within_s)
+
+    def pods(self, component: str) -> list[Any]:
+        """Those that aren't on their way out."""
+        found = self.read("pods", f"--selector=app.kubernetes.io/component={component}")["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def logs(self, pod: str) -> list[Mapping[str, Any]]:
+        """The events in a server's log."""
+        return [json.loads(line) for line in self.kubectl("logs", pod).splitlines()]
+
+    def metric_path(self, metric: str) -> str:
+        return f"{GROUP_VERSION}/namespaces/{self.namespace}/{metric}"
+
+    def value(self, metric: str) -> str:
+        """The only value of a metric, as kube-apiserver passes it on."""
+        (item,) = raw(self.metric_path(metric))["items"]
+        return str(item["value"])
+
+    def address(self, service: str) -> str:
+        """The virtual address of one of our Services."""
+        return str(self.read(f"service/{self.name}-{service}")["spec"]["clusterIP"])
+
+    def ca_bundle(self) -> str:
+        """By which kube-apiserver verifies the server, as PEM; empty while there is none."""
+        return b64decode(self.read(API_SERVICE)["spec"].get("caBundle", "")).decode()
+
+    def secret(self) -> Mapping[str, str]:
+        """What the replicas agreed on."""
+        return self.read("secret/beanscale-serving-cert").get("data", {})
+
+    def served_certificates(self) -> list[str]:
+        """What each server pod shows, as PEM."""
+        addresses = [pod["status"]["podIP"] for pod in self.pods("server")]
+        return [ssl.get_server_certificate((address, 10250), timeout=10) for address in addresses]
+
+    @contextmanager
+    def beanstalkd(self) -> Iterator[greenstalk.Client[bytes]]:
+        """A connection that uses the workers' tube."""
+        address = (self.address("beanstalkd"), 11300)
+        client = eventually(
+            lambda: greenstalk.Client(address, encoding=None, use=TUBE), f"a connection to beanstalkd {address}"
+        )
+        with client:
+            yield client
+
+    @contextmanager
+    def waiting_jobs(self, number: int) -> Iterator[tuple[greenstalk.Client[bytes], list[int]]]:
+        """That many jobs that nobody takes, because the workers' tube is paused; none is left at the end."""
+        with self.beanstalkd() as client:
+            client.pause_tube(TUBE, 600)
+            jobs = [client.put(b"waits", ttr=60) for _ in range(number)]
+            try:
+                yield client, jobs
+            finally:
+                _empty(client, jobs)
+                client.pause_tube(TUBE, 0)
+
+
+def _empty(client: greenstalk.Client[bytes], jobs: list[int]) -> None:
+    for job in jobs:
+        with suppress(greenstalk.NotFoundError):
+            client.delete(job)

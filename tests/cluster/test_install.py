@@ -1,0 +1,74 @@
+"""`helm install` into a namespace that admits restricted pods only."""
+
+import ssl
+from datetime import UTC, datetime
+
+import httpx
+
+from tests.cluster.commands import eventually, ran, raw, refused
+from tests.cluster.release import API_SERVICE, TUBE, Release
+
+PRIVILEGED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: privileged}
+spec: {containers: [{name: any, image: any, securityContext: {privileged: true}}]}
+"""
+
+
+def test_every_pod_is_ready_where_only_restricted_ones_may_run(release: Release) -> None:
+    create = ("kubectl", "create", "--namespace", release.namespace, "--filename=-", "--dry-run=server")
+    assert 'violates PodSecurity "restricted' in refused(*create, given=PRIVILEGED)
+    pods = [pod for part in ("server", "beanstalkd", "hello-world") for pod in release.pods(part)]
+    ready = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["ready"] for pod in pods}
+    assert list(ready.values()) == [True] * 4, ready
+
+
+def test_kube_apiserver_verifies_the_server(release: Release) -> None:
+    """By the CA that the server put into the APIService, and by the name that kube-apiserver demands."""
+    release.wait(API_SERVICE, "condition=Available")
+    assert not release.read(API_SERVICE)["spec"].get("insecureSkipTLSVerify")
+    assert ask_directly(release, "/readyz").text == "ok"
+
+
+def test_a_value_arrives_through_kube_apiserver(release: Release) -> None:
+    with release.waiting_jobs(3):
+        eventually(lambda: release.value(f"tube-{TUBE}") == "3", "3 jobs counted")
+        (item,) = raw(release.metric_path(f"tube-{TUBE}"))["items"]
+        age = datetime.now(UTC) - datetime.fromisoformat(item["timestamp"])
+        selector = f"tube={TUBE},state=ready,server=beanstalkd"
+        assert release.value(f"beanstalkd_tube_jobs?labelSelector={selector}") == "3"
+    assert age.total_seconds() < 5
+    eventually(lambda: release.value(f"tube-{TUBE}") == "0", "no job counted")
+
+
+def test_kubernetes_decides_who_may_read(release: Release) -> None:
+    """The autoscaler may, by the chart's ClusterRoleBinding; another account may not, and a stranger is nobody."""
+    path = release.metric_path("tube-any")
+    autoscaler = token("kube-system", "horizontal-pod-autoscaler")
+    assert ask_directly(release, path, autoscaler).json()["items"][0]["value"] == "0"
+    other = ask_directly(release, path, token(release.namespace, "default")).json()
+    assert (other["code"], other["reason"]) == (403, "Forbidden")
+    assert ask_directly(release, path, "made up").status_code == 401
+
+
+def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
+    """No log complains, but for a beanstalkd that starts more slowly; one replica made the certificate."""
+    events = [event for pod in release.pods("server") for event in release.logs(pod["metadata"]["name"])]
+    complaints = [event for event in events if event["level"] in {"warning", "error"}]
+    assert {event["event"] for event in complaints} <= {"can't read beanstalkd"}, complaints
+    assert [event["event"] for event in events].count("serving certificate stored") == 1
+
+
+def ask_directly(release: Release, path: str, token: str = "") -> httpx.Response:
+    """The server's Service, past kube-apiserver but verified as kube-apiserver does it."""
+    tls = ssl.create_default_context(cadata=release.ca_bundle())
+    name = f"beanscale-server.{release.namespace}.svc"
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(verify=tls, trust_env=False) as client:
+        url = f"https://{release.address('server')}{path}"
+        return client.get(url, headers=headers, extensions={"sni_hostname": name})
+
+
+def token(namespace: str, account: str) -> str:
+    return ran("kubectl", "create", "token", account, "--namespace", namespace).strip()

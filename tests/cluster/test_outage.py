@@ -1,0 +1,95 @@
+"""beanstalkd is gone for a while: nothing is made up, everybody says why, and all comes back by itself."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.cluster.commands import eventually, ran, refused
+from tests.cluster.conftest import Measure
+from tests.cluster.observing import Timeline
+from tests.cluster.release import API_SERVICE, TUBE, Release
+
+pytestmark = pytest.mark.timeout(300)
+
+THREE_SYNCS_S = 15
+"""The cluster's autoscaling looks every 5 s, and a wrong 0 would show at the first look: here it scales in at once."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A beanstalkd scaled to 0 while three workers were wanted."""
+
+    release: Release
+    wanted: Timeline
+    """How many pods the autoscaler wanted, since before."""
+
+    def explanation(self) -> str:
+        """What the autoscaler says about a metric that it doesn't get; fails as long as it gets one."""
+        conditions = self.release.read(self.release.autoscaler)["status"]["conditions"]
+        (active,) = (each for each in conditions if each["type"] == "ScalingActive")
+        assert (active["status"], active["reason"]) == ("False", "FailedGetExternalMetric"), active
+        return str(active["message"])
+
+    def end(self) -> None:
+        self.release.kubectl("scale", self.release.beanstalkds, "--replicas=1")
+        self.release.wait(self.release.beanstalkds, "jsonpath={.status.readyReplicas}=1")
+
+
+@pytest.fixture(scope="module")
+def outage(release: Release) -> Iterator[Outage]:
+    """Begins while six jobs wait that nobody takes, and ends at the latest with the module."""
+    with release.beanstalkd() as client:
+        client.pause_tube(TUBE, 600)
+        for _ in range(6):
+            client.put(b"waits")
+    release.wait_for_pods_wanted(3)
+    with Timeline(release, release.autoscaler, path="{.status.desiredReplicas}") as wanted:
+        outage = Outage(release, wanted)
+        release.kubectl("scale", release.beanstalkds, "--replicas=0")
+        release.wait("pod/beanscale-beanstalkd-0", "delete")
+        yield outage
+        outage.end()
+
+
+def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
+    said = refused(*outage.release.helm_command("test", "--timeout", "90s"), within_s=100)
+    assert (
+        f"✗ beanstalkd       beanstalkd beanscale-beanstalkd.{outage.release.namespace}.svc:11300: connection" in said
+    )
+    assert f"is its StatefulSet scaled to 0, or its pod starting? kubectl -n {outage.release.namespace} get" in said
+    assert "Broken: beanstalkd." in said
+
+
+def test_the_metric_is_an_error_that_says_why(outage: Outage) -> None:
+    path = outage.release.metric_path(f"tube-{TUBE}")
+    said = eventually(lambda: refused("kubectl", "get", "--raw", path), "an error instead of an old number")
+    assert "(ServiceUnavailable): beanstalkd 'beanstalkd' (beanscale-beanstalkd" in said
+    assert "can't be read: connection refused; its last good reading is" in said
+
+
+def test_the_autoscaler_keeps_its_pods_and_says_why(outage: Outage) -> None:
+    explanation = eventually(outage.explanation, "the autoscaler notices")
+    said_first = time.monotonic()
+    assert "external metrics API: beanstalkd 'beanstalkd' (beanscale-beanstalkd" in explanation
+    assert "can't be read: connection refused; its last good reading is" in explanation
+    eventually(lambda: time.monotonic() > said_first + THREE_SYNCS_S, "three more syncs")
+    assert outage.explanation() != explanation, "the autoscaler hasn't looked again"
+    assert outage.wanted.said() == ["3"]
+    assert outage.release.read(outage.release.workers)["status"]["replicas"] == 3
+
+
+def test_the_server_stays_available_so_that_namespaces_still_delete(outage: Outage) -> None:
+    outage.release.wait(API_SERVICE, "condition=Available", within_s=1)
+    ran("kubectl", "create", "namespace", "beanscale-test-passing")
+    ran("kubectl", "delete", "namespace", "beanscale-test-passing", "--timeout=30s")
+
+
+def test_all_comes_back_by_itself(outage: Outage, measure: Measure) -> None:
+    outage.end()
+    ended = time.monotonic()
+    outage.release.wait(outage.release.autoscaler, "condition=ScalingActive=True")
+    measure("beanstalkd is back → the autoscaler works again", time.monotonic() - ended)
+    outage.release.wait_for_pods_wanted(1)
+    assert outage.wanted.said() == ["3", "1"]

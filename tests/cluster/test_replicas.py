@@ -1,0 +1,21 @@
+"""Two servers that look like one."""
+
+from pathlib import Path
+
+from tests.cluster.observing import constant_requests
+from tests.cluster.release import TUBE, Release
+
+
+def test_both_replicas_serve_the_same_certificate(release: Release) -> None:
+    certificates = release.served_certificates()
+    assert len(certificates) == 2
+    assert len(set(certificates)) == 1
+
+
+def test_no_request_is_lost_while_a_replica_leaves(release: Release, pki: Path) -> None:
+    leaving = release.pods("server")[0]["metadata"]["name"]
+    with constant_requests(pki, release.metric_path(f"tube-{TUBE}")) as answers:
+        release.kubectl("delete", "pod", leaving)
+        release.kubectl("rollout", "status", release.servers, "--timeout=60s", within_s=70)
+    assert answers.failures == []
+    assert answers.good > 100
