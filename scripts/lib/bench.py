@@ -21,28 +21,24 @@ ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**FIGURES, "hpa": hpa}
 @click.command()
 @click.option("--peer", "peers_binary", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
 @click.option("--seconds", type=click.IntRange(1, 600), default=8)
-@click.option("--ours", hidden=True, default="beanscale", help="The program to measure.")
-@click.option("--plan", is_flag=True, hidden=True, help="Only say what would be measured.")
+@click.option("--image", help="What to measure, as containerd knows it; without it, the options are only looked at.")
 @click.argument("figures", nargs=-1, type=click.Choice(list(ALL)))
-def bench(peers_binary: str | None, seconds: int, ours: str, plan: bool, figures: tuple[str, ...]) -> None:
+def bench(peers_binary: str | None, seconds: int, image: str | None, figures: tuple[str, ...]) -> None:
     """Measure beanscale."""
-    wanted = [name for name in ALL if name in (figures or ALL)]
-    if plan:
-        print(*wanted)
+    if image is None:
         return
     where = machine()
     *_, last_core = cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {last_core})  # and all that is started from here, but for the servers
     pki = Path(os.environ["BEANSCALE_PKI"])
+    rows: list[Row] = []
     with ExitStack() as stack:
-        programs = [stack.enter_context(beanscale(ours, pki))]
+        programs = [stack.enter_context(beanscale(image, pki))]
         if peers_binary:
             programs.append(peer(peers_binary, stack.enter_context(tempfile.TemporaryDirectory())))
-        setting = Bench(programs, pki, cores[0], seconds)
-        rows: list[Row] = []
-        for name in wanted:
+        for name in [name for name in ALL if name in (figures or ALL)]:
             print(f"measuring {name} …", file=sys.stderr, flush=True)
-            rows += ALL[name](setting)
+            rows += ALL[name](Bench(programs, pki, cores[0], seconds))
     sys.exit(0 if show(rows, where) else 1)
 
 
@@ -52,7 +48,7 @@ def main() -> None:
     try:
         bench(prog_name="scripts/bench", standalone_mode=False)
     except click.ClickException as error:
-        print(f"scripts/bench: {error.format_message().rstrip(".")}; see scripts/bench --help", file=sys.stderr)
+        print(f"scripts/bench: {error.format_message().rstrip('.')}; see scripts/bench --help", file=sys.stderr)
         sys.exit(2)
     except BenchError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)

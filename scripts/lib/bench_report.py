@@ -73,7 +73,7 @@ class Row:
         if not measured:
             return f"{figure:,.{self.digits}f} {self.unit} (recorded)"
         spread = f" ({min(measured):,.{self.digits}f} … {max(measured):,.{self.digits}f})" if len(measured) > 1 else ""
-        return f"{figure:,.{self.digits}f} {self.unit}{spread}"
+        return f"{figure:,.{self.digits}f} {self.unit}".rstrip() + spread
 
     def ratio(self) -> str:
         """Ours to the peer's."""
@@ -105,7 +105,4 @@ def show(rows: Sequence[Row], machine: str) -> bool:
 def machine() -> str:
     """What it was measured on, and how busy that was."""
     load = os.getloadavg()[0]
-    return (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()};"
-        f" load {load:.2f} before the start"
-    )
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.release()}; load {load:.2f} before the start"

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -22,13 +22,22 @@ READER: Mapping[str, str] = {"X-Remote-User": "beanscale-bench-reader"}
 START_TIMEOUT_S = 20
 _ACCESS = Path(__file__).with_name("bench-access.yaml")
 
-# The pod's credentials in a /run that only this process sees; with `exec` it keeps the process id that was started.
+# The image's files as the root, and in them a pod's credentials; for this process alone, and with its id to the end.
 _IN_A_POD = """
-mount -t tmpfs tmpfs /run
-mkdir -p /run/secrets/kubernetes.io
-cp -r "$0" /run/secrets/kubernetes.io/serviceaccount
-exec "$@"
+root=$0 credentials=$1; shift
+mount --bind /proc "$root/proc"
+mount -t tmpfs tmpfs "$root/run"
+mkdir -p "$root/run/secrets/kubernetes.io"
+cp -r "$credentials" "$root/run/secrets/kubernetes.io/serviceaccount"
+chown -R 65532 "$root/run/secrets"
+exec chroot --userspec=65532:65532 "$root" env --ignore-environment "$@"
 """
+_ENVIRONMENT = (
+    "PATH=/opt/beanscale/bin:/usr/bin",  # the image's own
+    "PYTHONUNBUFFERED=1",
+    "KUBERNETES_SERVICE_HOST=127.0.0.1",
+    "KUBERNETES_SERVICE_PORT=6443",
+)
 
 
 class BenchError(Exception):
@@ -42,28 +51,43 @@ class Program:
     name: str
     command: Callable[[int, str], list[str]]
     """From the port to listen on and beanstalkd's address."""
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def beanscale(binary: str, pki: Path) -> Iterator[Program]:
-    """Ours, with the rights and the credentials of the chart's pod while this lasts."""
-    kubectl("apply", "--filename", str(_ACCESS))
+def beanscale(image: str, pki: Path) -> Iterator[Program]:
+    """Ours, from its image, with the rights and the credentials of the chart's pod while this lasts."""
+    with _unpacked(image) as root, _credentials(pki) as credentials:
+        yield Program(
+            "beanscale",
+            lambda port, tubes: [
+                *("unshare", "--mount", "sh", "-ec", _IN_A_POD, root, credentials, *_ENVIRONMENT),
+                *("beanscale", "serve", "--bind=127.0.0.1", f"--port={port}", f"--beanstalkd=bench={tubes}"),
+            ],
+        )
+
+
+@contextmanager
+def _unpacked(image: str) -> Iterator[str]:
+    ctr = ("ctr", "--namespace=k8s.io", "images")
+    with tempfile.TemporaryDirectory(prefix="beanscale-bench-") as folder:
+        output(*ctr, "mount", image, folder)
+        try:
+            yield folder
+        finally:
+            output(*ctr, "unmount", "--rm", folder)
+
+
+@contextmanager
+def _credentials(pki: Path) -> Iterator[str]:
+    kubectl("apply", f"--filename={_ACCESS}")
     try:
         with tempfile.TemporaryDirectory(prefix="beanscale-bench-") as folder:
-            token = kubectl("create", "token", "beanscale-bench", "--namespace", "beanscale-bench")
+            token = kubectl("create", "token", "beanscale-bench", "--namespace=beanscale-bench")
             Path(folder, "token").write_text(token.strip())
             Path(folder, "ca.crt").write_bytes((pki / "ca.crt").read_bytes())
-            yield Program(
-                "beanscale",
-                lambda port, tubes: [
-                    *("unshare", "--mount", "sh", "-ec", _IN_A_POD, folder),
-                    *(binary, "serve", "--bind", "127.0.0.1", "--port", str(port), "--beanstalkd", f"bench={tubes}"),
-                ],
-                {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"},
-            )
+            yield folder
     finally:
-        kubectl("delete", "--ignore-not-found", "--filename", str(_ACCESS))
+        kubectl("delete", "--ignore-not-found", f"--filename={_ACCESS}")
 
 
 def peer(binary: str, certificates: str) -> Program:
@@ -165,7 +189,7 @@ def serving(program: Program, tubes: str, pki: Path, core: int) -> Iterator[Serv
         log, port = Path(folder, "log"), free_port()
         command = ["taskset", "--cpu-list", str(core), *program.command(port, tubes)]
         with log.open("wb") as file:
-            process = start(command, file, os.environ | program.environment)
+            process = start(command, file)
         with ended(process):
             yield Server(process, port, pki, log)
 
@@ -178,11 +202,9 @@ def beanstalkd() -> Iterator[tuple[str, int]]:
         yield "127.0.0.1", port
 
 
-def start(
-    command: list[str], log: int | IO[bytes], environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+def start(command: list[str], log: int | IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a program whose words go to a log."""
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 @contextmanager
