@@ -23,8 +23,8 @@ from app.cluster.client import KubernetesError
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import User
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-AUTHENTICATED = "system:authenticated"
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 CACHED_S = 10.0
 MOST_TOKENS = 4096
 
@@ -75,24 +75,21 @@ class Authenticator:
 
     async def user(self, scope: Any) -> User:
         """The user of a request. Raises StatusError 401 or, where nobody can be asked, 503."""
+        certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
+        token = _bearer_token(scope["headers"])
+        if certificate is None and not token:
+            return ANONYMOUS  # whoever is trusted: so the kubelet hears how we are even while nobody is
         if self.trust is None:
             raise StatusError("ServiceUnavailable", "the cluster's authentication configuration hasn't been read yet")
-        certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
-        refused = False
         if certificate is not None:
             user = _user_of_certificate(certificate, scope["headers"], self.trust)
             if user is not None:
                 return user
-            refused = True
-        token = _bearer_token(scope["headers"])
         if token:
             user = await self._user_of_token(token)
             if user is not None:
                 return _authenticated(user)
-            refused = True
-        if refused:
-            raise StatusError("Unauthorized", "Unauthorized")
-        return ANONYMOUS
+        raise StatusError("Unauthorized", "Unauthorized")
 
     async def _user_of_token(self, token: str) -> User | None:
         key = hashlib.sha256(token.encode()).digest()  # a memory dump or a log shows no token
@@ -158,6 +155,6 @@ def _bearer_token(headers: Headers) -> str:
 
 
 def _authenticated(user: User) -> User:
-    if AUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
+    if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
         return user
     return replace(user, groups=(*user.groups, AUTHENTICATED))
