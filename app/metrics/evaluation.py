@@ -31,6 +31,10 @@ JOBS_BY_STATE: Mapping[str, Callable[[TubeStats], int]] = {
 """Value of the `state` label → jobs; the states don't overlap."""
 
 
+LABELS = frozenset({"server", "state", "tube"})
+"""Of every item of beanstalkd_tube_jobs."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricValue:
     """One item of an answer."""
@@ -134,6 +138,7 @@ def _only(tubes: set[str], metric: str) -> str:
 
 
 def _jobs_by_state(selector: Selector, given: Evaluation) -> Iterable[MetricValue]:
+    _check_labels(selector)
     readings = _readings_of(_spanned(selector, given.snapshot), given)
     states = [state for state in JOBS_BY_STATE if _may_be(selector, "state", state, JOBS_BY_STATE)]
     pinned = selector.pinned("tube")
@@ -143,6 +148,14 @@ def _jobs_by_state(selector: Selector, given: Evaluation) -> Iterable[MetricValu
                 labels = {"server": server, "state": state, "tube": tube}
                 if selector.matches(labels):
                     yield _count(labels, reading)
+
+
+def _check_labels(selector: Selector) -> None:
+    """Raises UnknownMetricError for a demand that nothing can meet; an empty answer wouldn't say why."""
+    unknown = {part.key for part in selector.requirements if not part.matches({})} - LABELS
+    if unknown:
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise UnknownMetricError(f"{TUBE_JOBS} has no label {names}; it has {', '.join(map(repr, sorted(LABELS)))}")
 
 
 def _count(labels: Mapping[str, str], reading: Reading) -> MetricValue:

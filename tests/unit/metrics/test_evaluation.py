@@ -149,6 +149,18 @@ def test_a_state_or_server_that_doesnt_exist_is_named_with_those_that_do() -> No
         evaluate("beanstalkd_tube_jobs", parse_selector("tube=a,server=us"), given)
 
 
+@pytest.mark.parametrize("demand", ["queue=a", "queue in (a)", "tube=a,queue"])
+def test_a_label_that_doesnt_exist_is_named_with_those_that_do(demand: str) -> None:
+    """An empty list is what the autoscaler calls "no metrics returned", without a word why."""
+    with pytest.raises(UnknownMetricError, match="no label 'queue'; it has 'server', 'state', 'tube'"):
+        evaluate("beanstalkd_tube_jobs", parse_selector(demand), known(eu=[tube("a")]))
+
+
+@pytest.mark.parametrize("demand", ["queue!=a", "queue notin (a)", "!queue"])
+def test_a_label_that_doesnt_exist_may_be_ruled_out(demand: str) -> None:
+    assert len(evaluate("beanstalkd_tube_jobs", parse_selector(demand), known(eu=[tube("a")]))) == 4
+
+
 def test_an_unknown_metric_names_near_ones() -> None:
     given = known(eu=[tube("checkout")])
     with pytest.raises(UnknownMetricError, match="did you mean beanstalkd_tube_jobs"):
