@@ -204,12 +204,13 @@ def _fresh(state: ServerState, given: Evaluation) -> Reading:
 def _stale(state: ServerState, given: Evaluation) -> str:
     server = f"beanstalkd {state.server.name!r} ({state.server.address})"
     last = (
-        f"its last good reading is {state.reading.listed_at.age_s(given.now):.0f} s old"
+        f"its last good reading is {state.reading.listed_at.age_s(given.now):.0f} s old,"
+        f" older than {given.max_age_s:g} s isn't served"
         if state.reading
         else "it was never read"
     )
     reason = state.failure.message if state.failure else "the first answer is awaited"
-    return f"{server} can't be read: {reason}; {last}, older than {given.max_age_s:g} s isn't served"
+    return f"{server} can't be read: {reason}; {last}"
 
 
 def _unknown(metric: str, snapshot: Snapshot) -> str:
