@@ -15,6 +15,7 @@ from app.settings import (
     parse_dns_subdomain,
     parse_duration,
     parse_object_name,
+    parse_seconds,
     parse_server,
 )
 
@@ -42,6 +43,7 @@ class Parsed(click.ParamType[Any]):
 SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
 OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
 DURATION = Parsed("DURATION", parse_duration)
+SECONDS = Parsed("SECONDS", parse_seconds)
 NAME = Parsed("NAME", parse_dns_subdomain)
 PORT = click.IntRange(1, 65535)
 FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -171,8 +173,8 @@ def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogL
 @click.option("--tube", required=True, help="The tube to take them from.")
 @click.option(
     "--seconds-per-job",
-    type=click.FloatRange(0),
-    default=5.0,
+    type=SECONDS,
+    default="5",
     show_default=True,
     help="How long each job is worked on.",
 )

@@ -12,7 +12,8 @@ _HOST_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,254}}$){_HOST_LABEL}(\.{_HOST_LABEL})*\.?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}$){_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
@@ -125,11 +126,18 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_seconds(text: str) -> float:
+    """A plain number of seconds, 0 too: `5`, `0.5`. Raises SettingError."""
+    if not _SECONDS.fullmatch(text):
+        raise SettingError(f"{text!r} isn't a number of seconds, like 5 or 0.5")
+    return float(text)
+
+
 def parse_object_name(text: str) -> ObjectName:
     """Read `NAMESPACE/NAME`. Raises SettingError."""
     namespace, slash, name = text.partition("/")
-    if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_LABEL.fullmatch(name)):
-        raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-'")
+    if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(name)):
+        raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-', NAME also '.'")
     return ObjectName(namespace, name)
 
 

@@ -10,6 +10,7 @@ from app.settings import (
     parse_dns_subdomain,
     parse_duration,
     parse_object_name,
+    parse_seconds,
     parse_server,
 )
 
@@ -75,10 +76,17 @@ def test_durations_are_written_as_in_kubernetes(text: str, seconds: float) -> No
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "15", "15 s", "-1s", "s", "1s1", "1d", "0s"])
+@pytest.mark.parametrize("text", ["", "15", "15 s", "-1s", "s", "1s1", "1d", "0s", "9" * 400 + "s"])
 def test_what_isnt_a_duration_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="isn't a duration"):
         parse_duration(text)
+
+
+def test_seconds_are_a_plain_number() -> None:
+    assert (parse_seconds("5"), parse_seconds("0"), parse_seconds("0.5")) == (5, 0, 0.5)
+    for text in ("nan", "inf", "-1", "", "1e3", "5s", "9" * 400):
+        with pytest.raises(SettingError, match="isn't a number of seconds"):
+            parse_seconds(text)
 
 
 def test_an_objects_name_has_a_namespace() -> None:
