@@ -109,7 +109,7 @@ def test_an_outage_is_never_zero() -> None:
 
 def test_before_the_first_reading_there_is_no_number() -> None:
     given = Evaluation(Snapshot((ServerState(Server("eu", "eu.example", 11300)),)), NOW, 15)
-    with pytest.raises(StaleReadingError, match="it was never read$"):
+    with pytest.raises(StaleReadingError, match=r"it was never read$"):
         evaluate("tube-checkout", EVERYTHING, given)
 
 
