@@ -94,6 +94,7 @@ class Application:
             ),
             "/healthz": lambda: self.livez.answer(self.livez.path, b""),
             "/metrics": self.telemetry.answer,
+            "/openapi/v2": lambda: discovery.openapi(self.version["gitVersion"]),
             "/version": lambda: json_response(self.version),
         }
 

@@ -33,6 +33,11 @@ def resource_list(metrics: list[str]) -> Response:
     )
 
 
+def openapi(release: str) -> Response:
+    """`/openapi/v2`, without a schema: kube-apiserver asks each minute, and takes its absence for an error to log."""
+    return json_response({"swagger": "2.0", "info": {"title": "beanscale", "version": release}, "paths": {}})
+
+
 def _resource(metric: str) -> dict[str, Any]:
     # `get` alone: with `list` and `delete` the garbage collector and namespace deletion would come asking
     return {"name": metric, "singularName": "", "namespaced": True, "kind": "ExternalMetricValueList", "verbs": ["get"]}

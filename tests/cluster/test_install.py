@@ -1,7 +1,9 @@
 """`helm install` into a namespace that admits restricted pods only."""
 
 import ssl
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 
@@ -58,6 +60,16 @@ def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
     complaints = [event for event in events if event["level"] in {"warning", "error"}]
     assert {event["event"] for event in complaints} <= {"can't read beanstalkd"}, complaints
     assert [event["event"] for event in events].count("serving certificate stored") == 1
+
+
+def test_kube_apiserver_has_nothing_to_complain_about(release: Release, pki: Path) -> None:
+    """At each change of the APIService it reads what the server offers anew; what it then lacks it logs for ever."""
+    log = pki.parent / "log" / "kube-apiserver.log"
+    length = log.stat().st_size
+    release.kubectl("annotate", API_SERVICE, "beanscale-test=changed", "--overwrite")
+    time.sleep(3)  # it reads at once and again after a second; where all is well it says nothing
+    lines = log.read_bytes()[length:].decode().splitlines()
+    assert [line for line in lines if "external.metrics" in line and "Adding GroupVersion" not in line] == []
 
 
 def ask_directly(release: Release, path: str, token: str = "") -> httpx.Response:

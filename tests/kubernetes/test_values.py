@@ -114,6 +114,11 @@ def test_discovery_names_the_metrics(admin: httpx.Client, jobs: greenstalk.Clien
     assert admin.get("/apis/external.metrics.k8s.io/").json()["preferredVersion"]["version"] == "v1beta1"
 
 
+def test_kube_apiserver_finds_an_openapi_document(admin: httpx.Client) -> None:
+    """Without one it logs an error at each change of the APIService, and each minute."""
+    assert admin.get("/openapi/v2").json()["swagger"] == "2.0"
+
+
 def test_an_outage_is_told_and_never_a_number(beanstalkd: Beanstalkd, pki: Path) -> None:
     address = f"{beanstalkd.host}:{beanstalkd.port}"
     with (
