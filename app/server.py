@@ -139,6 +139,7 @@ class _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on the client's address
             headers=[("cache-control", "no-cache, private")],
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
