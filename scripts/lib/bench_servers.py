@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 VALUES = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
-ADMINISTRATOR: Mapping[str, str] = {"X-Remote-User": "beanscale-bench", "X-Remote-Group": "system:masters"}
-READER: Mapping[str, str] = {"X-Remote-User": "beanscale-bench-reader"}
+_AUDITED = {"Audit-Id": "0a4b5c6d-0000-4000-8000-000000000000"}  # each request of the aggregator has one
+ADMINISTRATOR: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench", "X-Remote-Group": "system:masters"}
+READER: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench-reader"}
 """Kubernetes has to be asked about this one; bench-access.yaml lets them."""
 START_TIMEOUT_S = 20
 _ACCESS = Path(__file__).with_name("bench-access.yaml")
