@@ -30,12 +30,15 @@ start() {
   alive "$name" || start_here "$name" nsenter --net=$netns "$@"
 }
 
-# In the network we are in; it gets none of our terminal's signals, nor the lock that `locked` holds
+# In the network we are in; it gets none of our terminal's signals, and no open file of ours or of our caller's: it would hold their locks
 start_here() {
   local name=$1
   shift
   mkdir -p "$run/pid" "$run/log"
-  setsid "$@" >"$run/log/$name.log" 2>&1 </dev/null {lock}>&- &
+  (
+    for fd in /proc/self/fd/*; do [ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-"; done
+    exec setsid "$@"
+  ) >"$run/log/$name.log" 2>&1 </dev/null &
   echo $! >"$run/pid/$name"
   disown
 }
