@@ -36,9 +36,13 @@ def bench(peers_binary: str | None, seconds: int, image: str | None, figures: tu
         programs = [stack.enter_context(beanscale(image, pki))]
         if peers_binary:
             programs.append(peer(peers_binary, stack.enter_context(tempfile.TemporaryDirectory())))
-        for name in [name for name in ALL if name in (figures or ALL)]:
-            print(f"measuring {name} …", file=sys.stderr, flush=True)
-            rows += ALL[name](Bench(programs, pki, cores[0], seconds))
+        try:
+            for name in [name for name in ALL if name in (figures or ALL)]:
+                print(f"measuring {name} …", file=sys.stderr, flush=True)
+                rows += ALL[name](Bench(programs, pki, cores[0], seconds))
+        except BenchError:
+            show(rows, where)  # minutes went into them
+            raise
     sys.exit(0 if show(rows, where) else 1)
 
 
