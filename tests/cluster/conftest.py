@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.commands import ran, run
+from tests.cluster.commands import eventually, ran, run
 from tests.cluster.release import API_SERVICE, CHART, Release, Values
 
 NAMESPACE = "beanscale-test"
@@ -33,6 +33,7 @@ def place(pki: Path) -> Iterator[Release]:  # noqa: ARG001 - pki says how to run
     ran("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=100s", within_s=110)
     ran("kubectl", "create", "namespace", NAMESPACE)
     ran("kubectl", "label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    eventually(lambda: release.read("serviceaccount/default"), "what every namespace gets")
     yield release
     release.uninstall()
     ran("kubectl", "delete", "namespace", NAMESPACE, "--timeout=100s", within_s=110)
@@ -49,8 +50,14 @@ def values() -> Values:
     return {"helloWorld": {"autoscaling": {"behavior": behavior}}}
 
 
+@pytest.fixture(scope="session")
+def names_before(place: Release) -> set[str]:
+    """Every object that is there before the first release comes."""
+    return place.names()
+
+
 @pytest.fixture(scope="module")
-def release(place: Release, values: Values) -> Release:
+def release(place: Release, values: Values, names_before: set[str]) -> Release:  # noqa: ARG001 - taken before
     """Installed, and at rest: no job waits, one worker is there."""
     if not place.is_installed:
         place.install(values)

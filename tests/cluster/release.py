@@ -19,6 +19,8 @@ API_SERVICE = "apiservice/v1beta1.external.metrics.k8s.io"
 GROUP_VERSION = "/apis/external.metrics.k8s.io/v1beta1"
 TUBE = "hello-world"
 
+_NAMES = '{range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
+
 type Values = Mapping[str, Any]
 
 
@@ -84,6 +86,14 @@ class Release:
 
     def metric_path(self, metric: str) -> str:
         return f"{GROUP_VERSION}/namespaces/{self.namespace}/{metric}"
+
+    def names(self) -> set[str]:
+        """KIND NAMESPACE/NAME of all objects but other namespaces' own, and Events, which stay for an hour."""
+        kinds = ran("kubectl", "api-resources", "--verbs=list", "--output=name").split()
+        kinds = [kind for kind in kinds if kind.partition(".")[0] != "events"]
+        listed = ran("kubectl", "get", ",".join(kinds), "--all-namespaces", f"--output=jsonpath={_NAMES}")
+        ours = {"", "kube-system", self.namespace}
+        return {name for name in listed.splitlines() if name.split()[1].partition("/")[0] in ours}
 
     def value(self, metric: str) -> str:
         """The only value of a metric, as kube-apiserver passes it on."""

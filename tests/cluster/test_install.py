@@ -2,10 +2,12 @@
 
 import ssl
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.cluster.commands import eventually, ran, raw, refused
 from tests.cluster.release import API_SERVICE, TUBE, Release
@@ -44,11 +46,20 @@ def test_a_value_arrives_through_kube_apiserver(release: Release) -> None:
     eventually(lambda: release.value(f"tube-{TUBE}") == "0", "no job counted")
 
 
-def test_kubernetes_decides_who_may_read(release: Release) -> None:
-    """The autoscaler may, by the chart's ClusterRoleBinding; another account may not, and a stranger is nobody."""
+@pytest.fixture
+def reader(release: Release) -> Iterator[str]:
+    """An account that somebody bound to the chart's role in this one namespace."""
+    release.kubectl("create", "serviceaccount", "reader")
+    role, account = f"{release.namespace}:beanscale:metrics-reader", f"{release.namespace}:reader"
+    release.kubectl("create", "rolebinding", "reader", f"--clusterrole={role}", f"--serviceaccount={account}")
+    yield "reader"
+    release.kubectl("delete", "rolebinding/reader", "serviceaccount/reader")
+
+
+def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
     path = release.metric_path("tube-any")
-    autoscaler = token("kube-system", "horizontal-pod-autoscaler")
-    assert ask_directly(release, path, autoscaler).json()["items"][0]["value"] == "0"
+    for namespace, account in ((release.namespace, reader), ("kube-system", "horizontal-pod-autoscaler")):
+        assert ask_directly(release, path, token(namespace, account)).json()["items"][0]["value"] == "0"
     other = ask_directly(release, path, token(release.namespace, "default")).json()
     assert (other["code"], other["reason"]) == (403, "Forbidden")
     assert ask_directly(release, path, "made up").status_code == 401

@@ -18,4 +18,4 @@ def test_no_request_is_lost_while_a_replica_leaves(release: Release, pki: Path) 
         release.kubectl("delete", "pod", leaving)
         release.kubectl("rollout", "status", release.servers, "--timeout=60s", within_s=70)
     assert answers.failures == []
-    assert answers.good > 100
+    assert answers.good > 50

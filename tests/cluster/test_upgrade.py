@@ -57,7 +57,7 @@ def test_the_certificate_and_the_trust_in_it_stay(upgrade: Upgrade) -> None:
 
 def test_no_request_is_lost_while_the_server_is_replaced(upgrade: Upgrade) -> None:
     assert upgrade.answers.failures == []
-    assert upgrade.answers.good > 100
+    assert upgrade.answers.good > 50
 
 
 @pytest.mark.usefixtures("upgrade")
