@@ -65,12 +65,12 @@ def _until_wanted(tube: greenstalk.Client[bytes], offset_s: float) -> float:
         # looks; a single one, done in 5 s, could come and go between two.
         for _ in range(2):
             tube.put(b"")
-        looked_at = _when(statuses, lambda status: _jobs_a_pod(status) in {"1", "2"} and status["desiredReplicas"] == 1)
+        looked_at = _when(statuses, lambda status: _jobs_a_pod(status) in {"1", "2"} and _wanted(status) == 1)
         time.sleep(max(0.0, looked_at + offset_s - time.monotonic()))
         began = time.monotonic()
         for _ in range(JOBS):
             tube.put(b"")
-        return _when(statuses, lambda status: status["desiredReplicas"] == PODS) - began
+        return _when(statuses, lambda status: _wanted(status) == PODS) - began
 
 
 @contextmanager
@@ -95,10 +95,13 @@ def _jobs_a_pod(status: Mapping[str, Any]) -> str | None:
     return value
 
 
+def _wanted(status: Mapping[str, Any]) -> int:
+    return int(status.get("desiredReplicas", 0))
+
+
 def _rest(tube: greenstalk.Client[bytes]) -> None:
     """As freshly installed: a new autoscaler remembers nothing, so that nobody waits until this one has scaled in."""
     _ours("delete", "hpa", WORKER)
-    _ours("scale", "deployment", WORKER, "--replicas=1")
     tube.watch(TUBE)
     deadline = time.monotonic() + 60
     while jobs := _waiting(tube):  # the others are in workers' hands, who finish them
@@ -108,6 +111,8 @@ def _rest(tube: greenstalk.Client[bytes]) -> None:
             tube.delete(tube.reserve(timeout=1))
         except greenstalk.TimedOutError:
             continue
+    # Only now: its last look may still have been under way, and it would take the pods back.
+    _ours("scale", "deployment", WORKER, "--replicas=1")
     _helm("upgrade")
 
 
