@@ -35,9 +35,12 @@ def eventually[T](look: Callable[[], T], what: str, within_s: float = 30) -> T:
     deadline = time.monotonic() + within_s
     while True:
         try:
-            if seen := look():
-                return seen
+            seen = look()
         except (AssertionError, OSError) as error:
-            seen = error
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}; at last: {seen!r}"
+            last = repr(error)
+        else:
+            if seen:
+                return seen
+            last = repr(seen)
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}; at last: {last}"
         time.sleep(0.25)

@@ -88,9 +88,9 @@ class Release:
         return f"{GROUP_VERSION}/namespaces/{self.namespace}/{metric}"
 
     def names(self) -> set[str]:
-        """KIND NAMESPACE/NAME of all objects but other namespaces' own, and Events, which stay for an hour."""
+        """KIND NAMESPACE/NAME of all objects but other namespaces and theirs, and Events, which stay for an hour."""
         kinds = ran("kubectl", "api-resources", "--verbs=list", "--output=name").split()
-        kinds = [kind for kind in kinds if kind.partition(".")[0] != "events"]
+        kinds = [kind for kind in kinds if kind.partition(".")[0] not in {"events", "namespaces"}]
         listed = ran("kubectl", "get", ",".join(kinds), "--all-namespaces", f"--output=jsonpath={_NAMES}")
         ours = {"", "kube-system", self.namespace}
         return {name for name in listed.splitlines() if name.split()[1].partition("/")[0] in ours}
@@ -110,7 +110,7 @@ class Release:
 
     def secret(self) -> Mapping[str, str]:
         """What the replicas agreed on."""
-        return self.read("secret/beanscale-serving-cert").get("data", {})
+        return dict(self.read("secret/beanscale-serving-cert").get("data", {}))
 
     def served_certificates(self) -> list[str]:
         """What each server pod shows, as PEM."""

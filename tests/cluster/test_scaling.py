@@ -1,7 +1,6 @@
 """The main job: jobs in a tube, pods in a deployment."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -33,7 +32,7 @@ class Burst:
 
 
 @pytest.fixture(scope="module")
-def burst(release: Release, measure: Measure) -> Iterator[Burst]:
+def burst(release: Release, measure: Measure) -> Burst:
     """20 jobs, held back until all ten workers are there so that no count depends on this machine's pace, then done."""
     with (
         Timeline(release, release.autoscaler, path="{.status.desiredReplicas}") as wanted,
