@@ -11,8 +11,11 @@ from typing import cast
 from app.settings import Server
 from app.tubes.protocol import NOT_FOUND, ProtocolError, Replies
 
-WINDOW = 64
-"""Questions under way at once: more gains nothing, and beanstalkd stops reading from one who doesn't read."""
+WINDOW = 256
+"""Questions under way at once: beanstalkd always has the next one while we read the last, and more gains nothing."""
+GATHER_S = 0.001
+"""For so long answers pile up unread. beanstalkd sends each in a packet of its own, and waking us for each one costs it
+as much time as finding the answer."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
 
@@ -22,42 +25,63 @@ _LOOK_UPS = ThreadPoolExecutor(32, thread_name_prefix="look-up")
 
 
 class Connection(asyncio.Protocol):
-    """A conversation that any anomaly ends: whoever meets an error must let the connection go.
-
-    A protocol and not a stream: beanstalkd sends each answer in a packet of its own, and this way only the last one of
-    a window wakes a task.
-    """
+    """A conversation that any anomaly ends: whoever meets an error must let the connection go."""
 
     _transport: asyncio.Transport
 
     def __init__(self) -> None:
         self._replies = Replies()
+        self._owed = 0
         self._bodies: list[bytes | None] = []
-        self._awaited = 0
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._done.set_result(None)
-        self._lost = False
+        self._came = asyncio.Event()
+        self._error: Exception | None = None
 
     async def ask(self, command: bytes) -> bytes:
         """One question, one answer's body. Raises ProtocolError, TimeoutError, OSError."""
-        (body,) = await self.ask_all([command])
+        self._send([command])
+        (body,) = await self._answers()
         if body is NOT_FOUND:
             raise ProtocolError(f"answered NOT_FOUND to {command.decode('ascii').strip()}")
         return body
 
-    async def ask_all(self, commands: Sequence[bytes]) -> list[bytes | None]:
-        """At most WINDOW questions at once; their bodies in the same order, NOT_FOUND where a tube is gone.
+    async def ask_all(self, commands: Sequence[bytes]) -> AsyncIterator[Sequence[bytes | None]]:
+        """Their bodies in the same order, NOT_FOUND where a tube is gone, in such portions as they come.
 
+        Take all of them: what is left unread would be the answer to the next question.
         Raises ProtocolError, TimeoutError, OSError.
         """
-        if self._lost:
-            raise ProtocolError("closed the connection")
-        self._bodies, self._awaited = [], len(commands)
-        self._done = asyncio.get_running_loop().create_future()
+        asked = answered = 0
+        while answered < len(commands):
+            window = commands[asked : answered + WINDOW]
+            self._send(window)
+            asked += len(window)
+            await self._gather()
+            bodies = await self._answers()
+            answered += len(bodies)
+            yield bodies
+
+    def _send(self, commands: Sequence[bytes]) -> None:
+        self._check()
+        self._owed += len(commands)
         self._transport.write(b"".join(commands))
+
+    async def _gather(self) -> None:
+        self._transport.pause_reading()
+        await asyncio.sleep(GATHER_S)
+        self._check()
+        self._transport.resume_reading()
+
+    async def _answers(self) -> Sequence[bytes | None]:
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            await self._done
-        return self._bodies
+            await self._came.wait()
+        self._check()
+        self._came.clear()
+        bodies, self._bodies = self._bodies, []
+        return bodies
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -68,27 +92,29 @@ class Connection(asyncio.Protocol):
         self._replies.feed(received)
         try:
             while (reply := self._replies.next()) is not None:
-                self._bodies.append(reply[0])
+                self._take(reply[0])
         except ProtocolError as error:
             self._end(error)
-        if len(self._bodies) > self._awaited:
-            self._end(ProtocolError("answered more than it was asked"))
-        elif len(self._bodies) == self._awaited and not self._done.done():
-            self._done.set_result(None)
+
+    def _take(self, body: bytes | None) -> None:
+        if self._owed == 0:
+            raise ProtocolError("answered more than it was asked")
+        self._owed -= 1
+        self._bodies.append(body)
+        self._came.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop."""
-        self._end(error or ProtocolError("closed the connection instead of answering"))
+        told = "closed the connection instead of answering" if self._owed else "closed the connection"
+        self._end(error or ProtocolError(told))
 
     def _end(self, error: Exception) -> None:
-        self._lost = True
+        self._error = self._error or error
         self._transport.abort()
-        if not self._done.done():
-            self._done.set_exception(error)
+        self._came.set()
 
     def close(self) -> None:
         """Nothing is owed: every answer was read, or the connection isn't trusted any more."""
-        self._done.cancel()
         self._transport.abort()
 
 

@@ -6,14 +6,13 @@ It asks `stats`, `list-tubes` and `stats-tube`, none of which changes anything t
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import batched
 from typing import NoReturn
 
 import structlog
 
 from app.clock import Instant
 from app.settings import Server
-from app.tubes.connection import WINDOW, Connection, connect
+from app.tubes.connection import Connection, connect
 from app.tubes.outage import because, retry_delays
 from app.tubes.protocol import (
     LIST_TUBES,
@@ -115,11 +114,13 @@ async def read_server(connection: Connection, clock: Callable[[], Instant]) -> R
     names = parse_tube_names(await connection.ask(LIST_TUBES))
     listed_at = clock()
     tubes: list[TubeStats] = []
-    for window in batched(names, WINDOW, strict=False):
-        bodies = await connection.ask_all([stats_tube(name) for name in window])
+    unanswered = iter(names)
+    async for bodies in connection.ask_all([stats_tube(name) for name in names]):
         answered_at = clock()
         tubes += (
-            parse_tube(body, name, answered_at) for name, body in zip(window, bodies, strict=True) if body is not None
+            parse_tube(body, name, answered_at)
+            for body, name in zip(bodies, unanswered, strict=False)  # in this order: a name is used up with its body
+            if body is not None
         )
     return Reading.of(server_id, listed_at, map(_without_us, tubes))
 

@@ -13,8 +13,9 @@ import pytest
 
 from app import clock
 from app.settings import Server
-from app.tubes.connection import connect
+from app.tubes.connection import WINDOW, connect
 from app.tubes.poller import Poller, pause_s, read_server
+from app.tubes.protocol import stats_tube
 from app.tubes.snapshot import Reading, ServerState
 from tests.beanstalkd.conftest import Beanstalkd
 
@@ -117,7 +118,16 @@ async def until_gone(beanstalkd: Beanstalkd, tube: str) -> None:
 
 async def test_a_tube_that_vanishes_within_a_sweep_is_no_error(beanstalkd: Beanstalkd) -> None:
     async with connect(address(beanstalkd)) as connection:
-        assert await connection.ask_all([b"stats-tube nobody\r\n"]) == [None]
+        assert [body async for bodies in connection.ask_all([stats_tube("nobody")]) for body in bodies] == [None]
+
+
+async def test_more_tubes_than_are_asked_about_at_once_are_all_read(beanstalkd: Beanstalkd) -> None:
+    names = {f"tube-{number}" for number in range(2 * WINDOW + 1)}
+    for name in names:
+        with client(beanstalkd, name) as jobs:
+            jobs.put(b"job")
+    tubes = (await read(beanstalkd)).tubes
+    assert {name for name, tube in tubes.items() if tube.current_jobs_ready == 1} == names
 
 
 async def test_a_restart_is_noticed_and_reading_goes_on(beanstalkd: Beanstalkd) -> None:
