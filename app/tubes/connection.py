@@ -11,7 +11,7 @@ from typing import cast
 from app.settings import Server
 from app.tubes.protocol import NOT_FOUND, ProtocolError, Replies
 
-WINDOW = 256
+WINDOW = 64
 """Questions under way at once: beanstalkd always has the next one while we read the last, and more gains nothing."""
 GATHER_S = 0.001
 """For so long answers pile up unread. beanstalkd sends each in a packet of its own, and waking us for each one costs it
