@@ -18,6 +18,7 @@ from app import clock
 from app.api.application import Application
 from app.api.authentication import Authenticator, Trust
 from app.api.authorization import Authorizer
+from app.api.handler import Handler
 from app.api.probes import Check, Probe
 from app.api.telemetry import Telemetry
 from app.api.tls import TlsHttpProtocol, server_context
@@ -154,15 +155,15 @@ class _Server:
             "access": self._access,
             "first-poll": self._first_poll,
         }
-        return Application(
-            authenticator=self._authenticator,
-            authorizer=self._authorizer,
+        telemetry = Telemetry(self._poller, self._certificate_expires_s, clock.now)
+        handler = Handler(
             livez=Probe("/livez", live),
             readyz=Probe("/readyz", ready),
-            telemetry=Telemetry(self._poller, self._certificate_expires_s, clock.now),
+            telemetry=telemetry,
             evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
             version={"gitVersion": f"v{version('beanscale')}", "platform": "beanscale"},
         )
+        return Application(self._authenticator, self._authorizer, handler, telemetry)
 
     def _polling(self) -> str | None:
         stuck = self._poller.stuck(clock.now())

@@ -5,7 +5,6 @@ see another path than the authoriser did.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -13,17 +12,13 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api import discovery
 from app.api.authentication import Authenticator
 from app.api.authorization import Authorizer
-from app.api.probes import Probe
-from app.api.request_info import RequestInfo, request_info
-from app.api.status import StatusError, json_response, method_not_allowed, not_found, status_response
+from app.api.handler import Handler
+from app.api.request_info import request_info
+from app.api.status import StatusError, status_response
 from app.api.telemetry import Telemetry
-from app.api.values import list_values
-from app.metrics.evaluation import Evaluation, metric_names
 
-_READ_ONLY = frozenset({"GET", "HEAD"})
 _MOST_AUDIT_ID = 64
 _log = structlog.get_logger()
 
@@ -34,12 +29,8 @@ class Application:
 
     authenticator: Authenticator
     authorizer: Authorizer
-    livez: Probe
-    readyz: Probe
+    handler: Handler
     telemetry: Telemetry
-    evaluation: Callable[[], Evaluation]
-    """What is known now."""
-    version: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -59,44 +50,7 @@ class Application:
         info = request_info(scope["method"], scope["path"], scope["query_string"])
         user = await self.authenticator.user(scope)
         await self.authorizer.check(user, info)
-        return await self._handle(info, scope["query_string"])
-
-    async def _handle(self, info: RequestInfo, query: bytes) -> Response:
-        if info.resource:
-            return await self._metric(info, query)
-        path = info.path.rstrip("/")
-        for probe in (self.livez, self.readyz):
-            if path == probe.path or path.startswith(probe.path + "/"):
-                return probe.answer(path, query)
-        answer = self._documents().get(path)
-        if answer is None:
-            raise not_found()
-        if info.method not in _READ_ONLY:
-            raise method_not_allowed()
-        return answer()
-
-    async def _metric(self, info: RequestInfo, query: bytes) -> Response:
-        is_metric = (
-            (info.group, info.version) == (discovery.GROUP, discovery.VERSION) and info.namespace and not info.name
-        )
-        if not is_metric:
-            raise not_found()
-        if info.method != "GET":
-            raise method_not_allowed()
-        return await list_values(info.resource, query, self.evaluation())
-
-    def _documents(self) -> Mapping[str, Callable[[], Response]]:
-        return {
-            "/apis": discovery.group_list,
-            f"/apis/{discovery.GROUP}": discovery.group,
-            f"/apis/{discovery.GROUP_VERSION}": lambda: discovery.resource_list(
-                metric_names(self.evaluation().snapshot)
-            ),
-            "/healthz": lambda: self.livez.answer(self.livez.path, b""),
-            "/metrics": self.telemetry.answer,
-            "/openapi/v2": lambda: discovery.openapi(self.version["gitVersion"]),
-            "/version": lambda: json_response(self.version),
-        }
+        return await self.handler.handle(info, scope["query_string"])
 
 
 def _audit_id(scope: Scope) -> bytes:
