@@ -126,6 +126,13 @@ def cli() -> None:
     help="A reading older than this is an error, not a value.",
 )
 @click.option(
+    "--shutdown-delay",
+    type=SECONDS,
+    default="0",
+    show_default=True,
+    help="How long to go on serving after SIGTERM, while those who ask are being told to ask elsewhere.",
+)
+@click.option(
     "--service",
     type=OBJECT,
     metavar="NAMESPACE/NAME",

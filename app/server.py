@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -19,6 +22,7 @@ from app.api.application import Application
 from app.api.authentication import Authenticator, Trust
 from app.api.authorization import Authorizer
 from app.api.handler import Handler
+from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
 from app.api.telemetry import Telemetry
 from app.api.tls import TlsHttpProtocol, server_context
@@ -27,17 +31,16 @@ from app.cluster.client import KubeconfigError, Kubernetes, KubernetesError, con
 from app.cluster.identity import Identity, Registration, load_into, service_names
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import review_access, review_token
-from app.http_server import HttpServer, listen
+from app.http.connections import Connections
+from app.http.server import HttpServer, leave_at_signals, listen
 from app.metrics.evaluation import Evaluation
 from app.settings import ObjectName, Server, SettingError
 from app.tubes.poller import Poller
 
 _log = structlog.get_logger()
 
-KEEP_ALIVE_S = 90
-"""Longer than the aggregator leaves a connection idle, so that it never meets one that we just closed."""
-GRACE_S = 10
-"""How long a request may still take after SIGTERM."""
+DRAIN_S = DEADLINE_S + 1
+"""How long requests under way may still take once we leave: as long as any request may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class ServeSettings:
     bind: str
     port: int
     max_age: float
+    """Seconds."""
+    shutdown_delay: float
     """Seconds."""
     service: ObjectName | None
     tls_secret: str | None
@@ -66,8 +71,19 @@ def run(settings: ServeSettings) -> int:
     # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
     gc.freeze()
     with listen(settings.bind, settings.port) as listener:
-        uvloop.run(_Server(settings, kubernetes).serve(listener))
+        uvloop.run(_serve_and_leave(settings, kubernetes, listener))
     return 0
+
+
+async def _serve_and_leave(settings: ServeSettings, kubernetes: Kubernetes, listener: socket.socket) -> NoReturn:
+    try:
+        status = await _Server(settings, kubernetes).serve(listener)
+    except Exception:  # noqa: BLE001 - the loop's edge, see below
+        _log.exception("ended unexpectedly")
+        status = 1
+    sys.stderr.flush()
+    # Threads may still wait for DNS or for kube-apiserver, up to a minute, and Python would wait for them.
+    os._exit(status)
 
 
 class _Server:
@@ -81,25 +97,46 @@ class _Server:
         self._authorizer = Authorizer(partial(review_access, kubernetes))
         self._trust_failure = "not read yet"
         self._tls = server_context()
+        self._connections = Connections()
+        self._requests = Requests()
+        self._deadline = Deadline()
+        self._defect = False
         self._identity = Identity(_names(settings), _registration(settings, kubernetes))
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Until SIGTERM or SIGINT."""
+    async def serve(self, listener: socket.socket) -> int:
+        """Until SIGTERM or SIGINT; the exit status."""
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
         load_into(self._tls, await Identity(_names(self._settings)).obtain(clock.now()))
         self._follow_trust()
-        chores = [asyncio.create_task(chore) for chore in (self._poller.run(), self._keep_certificate())]
-        http = HttpServer(self._http_config())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, http.handle_exit, number, None)
+        http = HttpServer(self._http_config(), self._connections, self._tls, TlsHttpProtocol)
+        leave_at_signals(partial(self._leave, http))
+        chores = [
+            asyncio.create_task(chore)
+            for chore in (self._poller.run(), self._keep_certificate(), self._deadline.keep())
+        ]
         for chore in chores:
-            chore.add_done_callback(partial(_stop_after_a_defect, http))
+            chore.add_done_callback(partial(self._leave_after_a_defect, http))
         _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
-        await http.serve(sockets=[listener])
-        for chore in chores:
-            chore.cancel()
-        await asyncio.gather(*chores, return_exceptions=True)
+        farewell = await http.serve(listener, DRAIN_S)
+        _log.info("stopped", requests_finished=farewell.finished, requests_cut=farewell.cut)
+        return 1 if self._defect else 0
+
+    def _leave(self, http: HttpServer, number: signal.Signals) -> None:
+        # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
+        delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
+        _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._requests.under_way)
+        http.leave(delay_s)
+
+    def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
+        # A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why.
+        _log.error(
+            "ended unexpectedly",
+            chore=repr(chore.get_coro()),
+            exc_info=None if chore.cancelled() else chore.exception(),
+        )
+        self._defect = True
+        http.leave()
 
     async def _keep_certificate(self) -> None:
         serve_from_now_on = partial(load_into, self._tls)
@@ -133,7 +170,7 @@ class _Server:
     def _http_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._application(),
-            http=TlsHttpProtocol,
+            http="httptools",
             ws="none",
             loop="none",
             lifespan="off",
@@ -142,9 +179,6 @@ class _Server:
             server_header=False,
             proxy_headers=False,  # nothing here depends on the client's address
             headers=[("cache-control", "no-cache, private")],
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACE_S,
-            ssl_context_factory=lambda *_: self._tls,
         )
 
     def _application(self) -> Application:
@@ -154,8 +188,9 @@ class _Server:
             "certificate": self._certificate,
             "access": self._access,
             "first-poll": self._first_poll,
+            "shutdown": self._shutdown,
         }
-        telemetry = Telemetry(self._poller, self._certificate_expires_s, clock.now)
+        telemetry = Telemetry(self._poller, self._certificate_expires_s, self._requests, self._connections, clock.now)
         handler = Handler(
             livez=Probe("/livez", live),
             readyz=Probe("/readyz", ready),
@@ -163,7 +198,7 @@ class _Server:
             evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
             version={"gitVersion": f"v{version('beanscale')}", "platform": "beanscale"},
         )
-        return Application(self._authenticator, self._authorizer, handler, telemetry)
+        return Application(self._requests, self._deadline, self._authenticator, self._authorizer, handler, telemetry)
 
     def _polling(self) -> str | None:
         stuck = self._poller.stuck(clock.now())
@@ -181,16 +216,12 @@ class _Server:
         waiting = [state.server.name for state in self._poller.snapshot.servers if not state.attempted]
         return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
 
+    def _shutdown(self) -> str | None:
+        return "process is shutting down" if self._connections.leaving else None
+
     def _certificate_expires_s(self) -> float | None:
         certificate = self._identity.certificate
         return certificate.expires_at.timestamp() if certificate else None
-
-
-def _stop_after_a_defect(http: uvicorn.Server, chore: asyncio.Task[None]) -> None:
-    # A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why.
-    if not chore.cancelled():
-        _log.error("ended unexpectedly", chore=repr(chore.get_coro()), exc_info=chore.exception())
-        http.should_exit = True
 
 
 def _names(settings: ServeSettings) -> tuple[str, ...]:

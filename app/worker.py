@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import uvicorn
@@ -13,7 +14,8 @@ import uvicorn
 from app import clock
 from app.hello.page import Who, hello_app
 from app.hello.work import Worker
-from app.http_server import HttpServer, listen
+from app.http.connections import Connections
+from app.http.server import HttpServer, leave_at_signals, listen
 from app.settings import Server
 from app.tubes.names import check_tube_name
 
@@ -55,33 +57,26 @@ async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> N
             lifespan="off",
             loop="asyncio",
             server_header=False,
-            timeout_graceful_shutdown=GOODBYE_S,
+            http="httptools",
             ws="none",
-        )
+        ),
+        Connections(),
     )
-    # the signals are ours: the job in hand is finished first, and the page shows it till the end
-    _stop_on_signals(stop, worker)
+    # the job in hand is finished first, and the page shows it till the end; a second Ctrl-C means now: the connection
+    # closes and beanstalkd gives the job to another worker
+    leave_at_signals(partial(_leave, stop, worker))
     _log.info("hello", page=_url(listener), tube=settings.tube, server=settings.server.address)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(page.serve(sockets=[listener]))
+        tasks.create_task(page.serve(listener, GOODBYE_S))
         await asyncio.to_thread(worker.run)
-        page.should_exit = True
+        page.leave()
     _log.info("goodbye", done=worker.work.done, lost=worker.work.lost)
 
 
-def _stop_on_signals(stop: threading.Event, worker: Worker) -> None:
-    loop = asyncio.get_running_loop()
-
-    def leave(signal_number: signal.Signals) -> None:
-        job = worker.work.job
-        _log.info("leaving", signal=signal_number.name, finishing_job=job.id if job else None)
-        stop.set()
-        # a second Ctrl-C means now: the connection closes and beanstalkd gives the job to another worker
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave, number)
+def _leave(stop: threading.Event, worker: Worker, number: signal.Signals) -> None:
+    job = worker.work.job
+    _log.info("leaving", signal=number.name, finishing_job=job.id if job else None)
+    stop.set()
 
 
 def _who(settings: WorkerSettings) -> Who:

@@ -1,4 +1,4 @@
-"""A request's way, top to bottom: what is it about, who asks, may they, answer, say what became of it.
+"""A request's way, top to bottom: is there room, what is it about, who asks, may they, answer, say what became of it.
 
 The path is taken apart once, and what was authorised is what is then handled; so there is no second router that could
 see another path than the authoriser did.
@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.authentication import Authenticator
-from app.api.authorization import Authorizer
+from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED, Authorizer
 from app.api.handler import Handler
-from app.api.request_info import request_info
+from app.api.limits import Deadline, Requests, TooManyRequestsError
+from app.api.request_info import RequestInfo, request_info
 from app.api.status import StatusError, status_response
 from app.api.telemetry import Telemetry
 
@@ -27,6 +28,8 @@ _log = structlog.get_logger()
 class Application:
     """The ASGI application."""
 
+    requests: Requests
+    deadline: Deadline
     authenticator: Authenticator
     authorizer: Authorizer
     handler: Handler
@@ -35,22 +38,38 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         started = perf_counter()
+        with self.requests:
+            response = self.requests.fitting(await self._answer(scope))
+            response.raw_headers.append((b"audit-id", _audit_id(scope)))
+            await self.requests.send(response, scope, receive, send)
+        self.telemetry.observe(response.status_code, perf_counter() - started)
+
+    async def _answer(self, scope: Scope) -> Response:
         try:
-            response = await self._respond(scope)
+            with self.deadline:
+                return await self._respond(scope)
         except StatusError as error:
-            response = status_response(error)
+            return status_response(error)
+        except TooManyRequestsError:
+            return self.requests.too_many()
         except Exception:  # noqa: BLE001 - the loop's edge: the caller gets a Status, we get the traceback
             _log.exception("a request failed", method=scope["method"], path=scope["path"])
-            response = status_response(StatusError("InternalError", "Internal error occurred: see beanscale's log"))
-        response.raw_headers.append((b"audit-id", _audit_id(scope)))
-        await response(scope, receive, send)
-        self.telemetry.observe(response.status_code, perf_counter() - started)
+            return status_response(StatusError("InternalError", "Internal error occurred: see beanscale's log"))
 
     async def _respond(self, scope: Scope) -> Response:
         info = request_info(scope["method"], scope["path"], scope["query_string"])
+        if self.requests.are_too_many and not self._is_never_too_many(scope, info):
+            raise TooManyRequestsError
         user = await self.authenticator.user(scope)
         await self.authorizer.check(user, info)
         return await self.handler.handle(info, scope["query_string"])
+
+    def _is_never_too_many(self, scope: Scope, info: RequestInfo) -> bool:
+        """The kubelet's probes; and system:masters, as in Kubernetes: the aggregator's own look at whether we work."""
+        if info.path in ALWAYS_ALLOWED:
+            return True
+        user = self.authenticator.user_of_certificate(scope)
+        return user is not None and PRIVILEGED in user.groups
 
 
 def _audit_id(scope: Scope) -> bytes:

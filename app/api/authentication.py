@@ -91,6 +91,13 @@ class Authenticator:
                 return _authenticated(user)
         raise StatusError("Unauthorized", "Unauthorized")
 
+    def user_of_certificate(self, scope: Any) -> User | None:
+        """The user where no review is needed to know it."""
+        certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
+        if certificate is None or self.trust is None:
+            return None
+        return _user_of_certificate(certificate, scope["headers"], self.trust)
+
     async def _user_of_token(self, token: str) -> User | None:
         key = hashlib.sha256(token.encode()).digest()  # a memory dump or a log shows no token
         review = self._tokens.get(key)

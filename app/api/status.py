@@ -18,6 +18,7 @@ CODES: Mapping[str, int] = {
     "Conflict": 409,
     "InternalError": 500,
     "ServiceUnavailable": 503,
+    "Timeout": 504,
 }
 """Reason → HTTP status code."""
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from app.api.limits import Requests
 from app.clock import Instant
+from app.http.connections import Connections
 from app.tubes.poller import Poller
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -18,10 +20,16 @@ class Telemetry:
     """Counts requests, and tells at each scrape how the readings and the certificate stand."""
 
     def __init__(
-        self, poller: Poller, certificate_expires_s: Callable[[], float | None], clock: Callable[[], Instant]
+        self,
+        poller: Poller,
+        certificate_expires_s: Callable[[], float | None],
+        requests: Requests,
+        connections: Connections,
+        clock: Callable[[], Instant],
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Readings(poller, clock))
+        self._registry.register(_Load(requests, connections))
         self._registry.register(_Certificate(certificate_expires_s))
         self._requests = Counter(
             "beanscale_requests", "Requests answered, by HTTP status code.", ["code"], registry=self._registry
@@ -69,6 +77,29 @@ class _Readings(Collector):
         for server, took_s in self._poller.sweep_s.items():
             sweep.add_metric([server], took_s)
         return up, age, tubes, sweep
+
+
+class _Load(Collector):
+    def __init__(self, requests: Requests, connections: Connections) -> None:
+        self._requests = requests
+        self._connections = connections
+
+    def collect(self) -> Iterable[Metric]:
+        """How near the bounds we are, and who met them."""
+        under_way = GaugeMetricFamily("beanscale_requests_in_flight", "Requests under way.")
+        under_way.add_metric([], self._requests.under_way)
+        rejected = CounterMetricFamily("beanscale_requests_rejected", "Requests answered 429: too many at once.")
+        rejected.add_metric([], self._requests.rejected)
+        connections = GaugeMetricFamily("beanscale_connections", "Open connections of clients.")
+        connections.add_metric([], len(self._connections))
+        ended = CounterMetricFamily(
+            "beanscale_connections_ended",
+            "Connections that we ended, by what took too long or was too much.",
+            labels=["reason"],
+        )
+        for reason, number in self._connections.ended.items():
+            ended.add_metric([reason], number)
+        return under_way, rejected, connections, ended
 
 
 class _Certificate(Collector):

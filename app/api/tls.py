@@ -1,7 +1,7 @@
 """TLS: how we speak it, and the certificate that a client showed.
 
 That certificate belongs to the connection, is read once, and is judged at every request. uvicorn's ASGI scope doesn't
-carry it, hence the small subclass of its protocol.
+carry it, hence the small subclass of our connection.
 """
 
 import ssl
@@ -11,17 +11,11 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.http.connection import HttpConnection
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""
-MOST_HEAD = 1 << 20
-"""Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
-
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"\r\n431 Request Header Fields Too Large"
-)
 
 
 @dataclass(frozen=True)
@@ -58,13 +52,10 @@ class ClientCertificate:
         return tuple(str(attribute.value) for attribute in self._leaf.subject.get_attributes_for_oid(oid))
 
 
-class TlsHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol that puts the client's certificate into each request's scope, and takes no liberties."""
+class TlsHttpProtocol(HttpConnection):
+    """An HTTP connection that puts the client's certificate into each request's scope."""
 
     _tls: dict[str, Any]
-    _in_head = True
-    _held = 0
-    """Bytes that came since the parser last finished with something: at most so many it keeps."""
 
     def connection_made(self, transport: Any) -> None:
         """Read what the handshake proved, once."""
@@ -72,45 +63,12 @@ class TlsHttpProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         chain = tuple(tls.get_verified_chain()) if tls else ()
         self._tls = {EXTENSION: {"client_certificate": ClientCertificate(chain) if chain else None}}
+        self.proven = bool(chain)
 
     def on_message_begin(self) -> None:
         """Give each request's scope the connection's certificate."""
         super().on_message_begin()
         self.scope["extensions"] = self._tls
-        self._in_head = True
-
-    def data_received(self, data: bytes) -> None:
-        """Refuse a head that doesn't end: nobody has shown yet who they are, and memory is for all."""
-        self._held += len(data)
-        super().data_received(data)
-        if self._held > MOST_HEAD:
-            self._held = 0
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
-        if self._in_head:
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Begin with the request."""
-        self._in_head, self._held = False, 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Leave a body's length to flow control."""
-        self._held = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """End with the request."""
-        self._held = 0
-        super().on_message_complete()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        # Not to upgrade is a right answer (RFC 9110, 7.8), and uvicorn's advice to install a library isn't.
-        pass
 
 
 def server_context() -> ssl.SSLContext:

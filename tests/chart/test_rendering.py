@@ -57,6 +57,7 @@ def test_the_server_is_told_all_it_needs(default: Objects) -> None:
         "--apiservice=v1beta1.external.metrics.k8s.io",
         "--cluster-domain=cluster.local",
         "--max-age=15s",
+        "--shutdown-delay=5",
         "--log-format=json",
         "--log-level=info",
     ]
@@ -229,6 +230,14 @@ def test_a_worker_has_time_for_the_job_in_hand(chart: Chart, seconds: float, arg
     worker = chart.render({"helloWorld": {"secondsPerJob": seconds}}).pods()["hello-world"]
     assert f"--seconds-per-job={argument}" in arguments(worker)
     assert worker["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+def test_a_stopping_server_has_time_for_its_delay_and_what_is_under_way(chart: Chart) -> None:
+    server = chart.render({"server": {"shutdownDelaySeconds": 12}}).pods()["server"]
+    assert "--shutdown-delay=12" in arguments(server)
+    assert "lifecycle" not in server["spec"]["containers"][0]
+    refusal = chart.refusal({"server": {"shutdownDelaySeconds": 30}})
+    assert "server.terminationGracePeriodSeconds is 30, too little for server.shutdownDelaySeconds, 30" in refusal
 
 
 def test_beanstalkd_writes_a_binlog_only_onto_a_volume(chart: Chart, default: Objects) -> None:

@@ -1,0 +1,233 @@
+"""One client's connection: how long it may take, how much it may hold, and how it ends.
+
+Whoever connects, shakes hands and sends a head hasn't shown yet who they are, so each of these is bounded in time and
+memory. The deadlines are looked at once a second for all connections together (connections.py): a timer for each
+request would cost more than all the rest of its bookkeeping.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.http.connections import Connections
+
+MOST_HEAD = 1 << 20
+"""Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
+LIGHT_HEAD = 1 << 14
+"""What each connection may hold of an unfinished head, whatever the others hold."""
+MOST_BODY = 1 << 18
+"""Bytes of a body, which nothing here reads. A short one is passed over, a longer one ends the connection, as in Go."""
+MOST_PIPELINED = 16
+"""Requests that wait for the answer to the one before. No client of Kubernetes sends even two at once."""
+_HEADER_WEIGHT = 200
+"""Bytes that Python takes for a header, however short it is."""
+_MOST_UNSENT = 1 << 16
+"""Bytes of an answer that may wait for its reader before we wait too."""
+
+
+class Phase(Enum):
+    """What a connection is at."""
+
+    HANDSHAKE = "handshake"
+    IDLE = "idle"
+    """No byte of the next request is here."""
+    HEAD = "head"
+    ANSWER = "answer"
+    """A request is under way."""
+    BODY = "body"
+    """The answer is given, and the request's body is still coming."""
+
+
+PATIENCE_S: Mapping[Phase, float] = {
+    Phase.HANDSHAKE: 10,
+    # Longer than the aggregator keeps an idle connection (90 s), so that it never meets one that we just closed.
+    Phase.IDLE: 120,
+    Phase.HEAD: 10,
+    Phase.ANSWER: 60,
+    Phase.BODY: 10,
+}
+"""How long each may last; an answer: only where its reader doesn't take it."""
+FRESH_S = 1.0
+"""So soon after it came a client is about to ask, and a head that has begun is about to be whole."""
+GOODBYE_S = 5.0
+"""How long the peer may take to let a closed connection go."""
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with bounds. What it serves never reads a body: all that comes of one is dropped."""
+
+    handshake: asyncio.Task[None]
+    """Ends as soon as requests may come, or never will."""
+    proven = False
+    """Whether the client has shown a certificate: if somebody has to go, others go first."""
+
+    def __init__(self, connections: Connections, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config, state, {}, asyncio.get_running_loop())
+        self._connections = connections
+        self.phase = Phase.HANDSHAKE
+        self.since = connections.now
+        """When this phase began, on the connections' clock."""
+        self._held = 0  # bytes that came since the parser last finished with something: at most so many it keeps
+        self._in_head = True
+        self._whole = True  # the last request has come to its end
+        self._unread = 0  # bytes of its body
+        self._deaf = False
+
+    @property
+    def weight(self) -> int:
+        """Bytes that an unfinished head takes, about."""
+        return self._held and self._held + _HEADER_WEIGHT * len(self.headers or ())
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its client came just now, or is just asking."""
+        comes = self.scope is None or self.phase is Phase.HEAD
+        return comes and self._connections.now - self.since < FRESH_S
+
+    def connection_made(self, transport: Any) -> None:
+        """Called by the event loop, after the handshake."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(_MOST_UNSENT)
+        self._begin(Phase.IDLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        self._connections.forget(self)
+        super().connection_lost(exc)
+
+    def _begin(self, phase: Phase) -> None:
+        self.phase, self.since = phase, self._connections.now
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        if self._deaf:
+            return
+        if self.phase is Phase.IDLE:
+            self._begin(Phase.HEAD)
+        self._held += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Not to upgrade is a right answer (RFC 9110, 7.8), but what comes behind isn't HTTP any more.
+            self._hang_up()
+        except httptools.HttpParserError as error:
+            self._refuse("invalid", _BAD_REQUEST, str(error))
+        else:
+            if self._held and self._is_too_heavy():
+                self._refuse("head", _TOO_LARGE, "the head is too large")
+
+    def _is_too_heavy(self) -> bool:
+        weight = self.weight
+        return weight > MOST_HEAD or (weight > LIGHT_HEAD and self._connections.too_heavy)
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        super().on_message_begin()
+        self._in_head, self._whole, self._unread = True, False, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request."""
+        self._in_head, self._held = False, 0
+        super().on_headers_complete()
+        self._begin(Phase.ANSWER)
+        # Who waits for a word of ours to send the body gets none, and who knows then whether it comes: Go closes too.
+        if self._connections.leaving or self.expect_100_continue:
+            self.cycle.keep_alive = False
+        if len(self.pipeline) > MOST_PIPELINED:
+            raise httptools.HttpParserError(f"more than {MOST_PIPELINED} requests at once")
+
+    def on_body(self, body: bytes) -> None:
+        """Drop it, and its sender too if it doesn't end."""
+        self._held = 0
+        self._unread += len(body)
+        if self._unread > MOST_BODY and not self._deaf:
+            self._hang_up()
+            self._connections.count("body")
+
+    def on_message_complete(self) -> None:
+        """End with the request."""
+        super().on_message_complete()
+        self._held, self._whole = 0, True
+        if self.phase is Phase.BODY:
+            self._begin(Phase.IDLE)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, as uvicorn does, but without its timer."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._begin(Phase.ANSWER)
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._whole:
+            self._begin(Phase.IDLE)
+        else:
+            self._begin(Phase.HEAD if self._in_head else Phase.BODY)
+
+    def _refuse(self, reason: str, answer: bytes, why: str) -> None:
+        self._connections.refused(reason, self.client[0] if self.client else None, why)
+        if not self.is_answering:
+            self.transport.write(answer)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Hear no more, and close: after the answers that are owed."""
+        self._deaf = True
+        if self.is_answering:
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is under way."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def shutdown(self) -> None:
+        """Close, but not before the answer, nor in the midst of a question."""
+        if self.is_answering:
+            self.cycle.keep_alive = False
+        elif self.phase is not Phase.HEAD and self.transport is not None:
+            self.transport.close()
+
+    def expire(self) -> None:
+        """End what has taken too long."""
+        if self.transport is None:
+            return  # the event loop times the handshake
+        waited_s = self._connections.now - self.since
+        if self.transport.is_closing():
+            if waited_s > PATIENCE_S[self.phase] + GOODBYE_S:
+                self.abort()
+        elif waited_s > PATIENCE_S[self.phase] and (self.phase is not Phase.ANSWER or self.flow.write_paused):
+            self._connections.count(self.phase.value)
+            if self.phase is Phase.ANSWER:
+                self.abort()
+            else:
+                self.transport.close()
+
+    def abort(self) -> None:
+        """Let go at once, whatever is under way."""
+        if self.transport is None:
+            self.handshake.cancel()
+        else:
+            self.transport.abort()
+
+
+def _plain(status: str) -> bytes:
+    """In the form of Go's servers."""
+    return f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{status}".encode()
+
+
+_BAD_REQUEST = _plain("400 Bad Request")
+_TOO_LARGE = _plain("431 Request Header Fields Too Large")

@@ -1,0 +1,193 @@
+"""What both HTTP servers of beanscale are: a port that is ours or a clear error, bounded connections, a polite end."""
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.http.connection import PATIENCE_S, HttpConnection, Phase
+from app.http.connections import Connections
+from app.logs import Seldom
+from app.settings import SettingError
+
+_accept_failed, _held_up = Seldom(), Seldom()
+
+MOST_UNREAD = 1 << 15
+"""Bytes that the system keeps for us of what a client sent; Linux doubles it. More are of use to nobody but a flood."""
+LOOK_S = 1.0
+"""From one look at the deadlines to the next."""
+CLOSE_NOTIFY_S = 2.0
+"""How long a peer may take to take leave of TLS."""
+LAST_GOODBYE_S = 0.5
+"""The same, when the process waits for it."""
+ACCEPT_AGAIN_S = 0.1
+
+
+def listen(bind: str, port: int) -> socket.socket:
+    """A listening socket on an IP address of this machine, or 0.0.0.0 or :: for all. Raises SettingError."""
+    try:
+        ipaddress.ip_address(bind)
+    except ValueError as error:
+        raise SettingError(
+            f"can't listen on {bind!r}: --bind takes an IP address, and 0.0.0.0 or :: for all"
+        ) from error
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    try:
+        listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=1024)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_UNREAD)
+    return listener
+
+
+def leave_at_signals(leave: Callable[[signal.Signals], None]) -> None:
+    """Call back at the first SIGTERM or SIGINT, in the event loop; the second one ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def heard(number: signal.Signals) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, _die, each)
+        leave(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard, number)
+
+
+def _die(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)  # a container's first process doesn't die of a signal
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """How a server went."""
+
+    finished: int
+    """Requests under way when the last connection was accepted, that got their answer."""
+    cut: int
+    """Those that didn't in time."""
+
+
+class HttpServer:
+    """Serves an application until it is told to leave."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        tls: ssl.SSLContext | None = None,
+        protocol: Callable[[Connections, uvicorn.Config, ServerState], HttpConnection] = HttpConnection,
+    ) -> None:
+        config.load()
+        self.connections = connections
+        self._delay_s = 0.0
+        self._config = config
+        self._tls = tls
+        self._protocol = protocol
+        self._state = ServerState()
+        self._told_to_leave = asyncio.Event()
+
+    def leave(self, delay_s: float = 0.0) -> None:
+        """From now on each answer closes its connection; who comes within `delay_s` is served yet."""
+        self.connections.leaving = True
+        self._delay_s = delay_s
+        self._told_to_leave.set()
+
+    async def serve(self, listener: socket.socket, drain_s: float) -> Farewell:
+        """Until `leave` was called and nothing is under way any more, for which `drain_s` is the limit."""
+        listener.setblocking(False)
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._look_after_connections())
+            accepting = tasks.create_task(self._accept(listener))
+            await self._told_to_leave.wait()
+            await asyncio.sleep(self._delay_s)
+            accepting.cancel()
+            await asyncio.wait((accepting,))
+            self._accept_who_waits(listener)
+            listener.close()
+            farewell = await self._drain(drain_s)
+            looking.cancel()
+        await self.connections.close(LAST_GOODBYE_S)
+        return farewell
+
+    async def _accept(self, listener: socket.socket) -> None:
+        # uvloop's own servers stop to listen for good when the process has no descriptor left for a moment
+        while True:
+            try:
+                client, address = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError as error:  # that, or a client who has left already
+                _accept_failed.warning("can't accept a connection", reason=error.strerror)
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+            else:
+                self._welcome(client, address[0])
+
+    def _accept_who_waits(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, address = listener.accept()
+                client.setblocking(False)
+                self._welcome(client, address[0])
+
+    def _welcome(self, client: socket.socket, peer: str) -> None:
+        if not self.connections.make_room():
+            client.close()
+            return
+        connection = self._protocol(self.connections, self._config, self._state)
+        connection.handshake = asyncio.create_task(self._shake_hands(client, peer, connection))
+        self.connections.remember(connection)
+
+    async def _shake_hands(self, client: socket.socket, peer: str, connection: HttpConnection) -> None:
+        patience: dict[str, Any] = {
+            "ssl": self._tls,
+            "ssl_handshake_timeout": PATIENCE_S[Phase.HANDSHAKE],
+            "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
+        }
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, client, **patience if self._tls else {}
+            )
+        except ConnectionResetError:
+            self.connections.count("handshake")  # who only looks whether the port is open, like some load balancers
+        except OSError as error:
+            self.connections.refused("handshake", peer, _in_words(error))
+        finally:
+            if connection.transport is None:
+                self.connections.forget(connection)
+
+    async def _look_after_connections(self) -> None:
+        while True:
+            self.connections.expire()
+            date = formatdate(usegmt=True).encode()
+            self._state.default_headers = [(b"date", date), *self._config.encoded_headers]
+            await asyncio.sleep(LOOK_S)
+            late_s = time.monotonic() - self.connections.now - LOOK_S
+            if late_s > LOOK_S:
+                _held_up.warning(
+                    "nothing was answered for a while: the event loop was held up", seconds=round(late_s, 1)
+                )
+
+    async def _drain(self, within_s: float) -> Farewell:
+        deadline = time.monotonic() + within_s
+        under_way = self.connections.answering
+        while self.connections.are_busy and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+            self.connections.expire()
+        cut = self.connections.answering
+        return Farewell(max(0, under_way - cut), cut)
+
+
+def _in_words(error: OSError) -> str:
+    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
