@@ -18,12 +18,18 @@ MAX_LINE = 256
 """Bytes: beanstalkd's longest line without a body is far shorter."""
 MAX_BODY = 1 << 24
 """Bytes: a list of 80,000 tubes with the longest names."""
+MAX_STATS = 1 << 13
+"""Bytes: an answer to `stats` or `stats-tube` has about 1,000."""
+MOST_TUBES = 100_000
+"""So many short names fit into MAX_BODY many times over, and each costs a hundred times its size here."""
 
 _OK = re.compile(rb"OK (\d{1,8})")
-_NAME = re.compile(rb'^name: "?([A-Za-z0-9+/;.$_()-]{1,200})"?$', re.MULTILINE)  # quoted since 1.13
-_LISTED = re.compile(rb'- "?([A-Za-z0-9+/;.$_()-]{1,200})"?')
-_INTEGERS = re.compile(rb"^([a-z-]{1,40}): (-?\d{1,20})$", re.MULTILINE)
-_ID = re.compile(rb'^id: "?([0-9a-f]{1,64})"?$', re.MULTILINE)
+_TUBE = rb'("?)((?!-)[A-Za-z0-9+/;.$_()-]{1,200})\1'  # quoted since 1.13
+_NAME = re.compile(rb"---\nname: " + _TUBE + rb"\n")
+_LISTED = re.compile(rb"- " + _TUBE)
+# 19 digits: what has more is a counter that went below zero
+_INTEGERS = re.compile(rb"^([a-z-]{1,40}): (0|-?[1-9]\d{0,18})$", re.MULTILINE)
+_ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
 
 NOT_FOUND = None
 """The reply to a question about a tube that doesn't exist (any more)."""
@@ -57,6 +63,7 @@ class TubeStats(NamedTuple):
 
 
 _COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:])
+_OTHER_LINES = 2  # the first, and the name
 _PAUSE_TIMES = 2  # the last two may be negative: beanstalkd prints them signed
 _pick_counts: Callable[[dict[bytes, bytes]], tuple[bytes, ...]] = itemgetter(*_COUNTS)
 
@@ -68,12 +75,18 @@ def stats_tube(tube: str) -> bytes:
 
 def parse_tube(body: bytes, asked: str, answered_at: Instant) -> TubeStats:
     """Read the body of a `stats-tube` answer. Raises ProtocolError: another tube's, a field missing or no integer."""
-    name = _NAME.search(body)
-    if name is None or name[1] != asked.encode("ascii"):
-        answered = name[1].decode() if name else "nothing"
+    if len(body) > MAX_STATS:
+        raise ProtocolError(f"the answer about tube {asked!r} has {len(body):,} bytes; at most {MAX_STATS:,} are read")
+    name = _NAME.match(body)
+    if name is None or name[2] != asked.encode("ascii"):
+        answered = name[2].decode() if name else "nothing"
         raise ProtocolError(f"asked for tube {asked!r} but the answer names {answered!r}")
+    integers = _INTEGERS.findall(body, name.end())
+    fields = dict(integers)
+    if len(fields) != len(integers) or body.count(b"\n") != len(integers) + _OTHER_LINES:
+        _check_that_no_field_comes_twice(body, asked)
     try:
-        counts = tuple(map(int, _pick_counts(dict(_INTEGERS.findall(body)))))
+        counts = tuple(map(int, _pick_counts(fields)))
     except KeyError as missing:
         field = missing.args[0].decode()
         raise ProtocolError(f"the answer about tube {asked!r} has no integer {field!r}") from None
@@ -82,10 +95,23 @@ def parse_tube(body: bytes, asked: str, answered_at: Instant) -> TubeStats:
     return TubeStats._make((asked, answered_at, *counts))
 
 
+def _check_that_no_field_comes_twice(body: bytes, asked: str) -> None:
+    seen: set[bytes] = set()
+    for line in body.split(b"\n"):
+        field = line.partition(b":")[0]
+        if field in seen:
+            raise ProtocolError(
+                f"the answer about tube {asked!r} has {field.decode('ascii', 'backslashreplace')!r} twice"
+            )
+        seen.add(field)
+
+
 def parse_tube_names(body: bytes) -> tuple[str, ...]:
     """Read the body of a `list-tubes` answer, in beanstalkd's order. Raises ProtocolError."""
+    if body.count(b"\n") > MOST_TUBES:
+        raise ProtocolError(f"listed more than {MOST_TUBES:,} tubes")
     first, *lines = body.removesuffix(b"\n").split(b"\n")
-    names = tuple(match[1].decode("ascii") for match in map(_LISTED.fullmatch, lines) if match)
+    names = tuple(match[2].decode("ascii") for match in map(_LISTED.fullmatch, lines) if match)
     if first != b"---" or len(names) != len(lines) or len(set(names)) != len(names):
         raise ProtocolError("the answer to list-tubes isn't a list of different tube names")
     return names
@@ -93,10 +119,10 @@ def parse_tube_names(body: bytes) -> tuple[str, ...]:
 
 def parse_server_id(body: bytes) -> str:
     """The id in a `stats` answer: random for each start of a beanstalkd. Raises ProtocolError."""
-    server_id = _ID.search(body)
-    if server_id is None:
-        raise ProtocolError("the answer to stats has no id; is this a beanstalkd?")
-    return server_id[1].decode("ascii")
+    ids = _ID.findall(body[:MAX_STATS])
+    if len(ids) != 1:
+        raise ProtocolError(f"the answer to stats has {'no id' if not ids else 'several ids'}; is this a beanstalkd?")
+    return str(ids[0][1], "ascii")
 
 
 class Replies:
