@@ -8,6 +8,24 @@ run=$cache/run
 netns=/run/netns/beanscale
 node=172.30.0.2
 
+# There can be one on a machine: its network's name and addresses and its node's cgroup are always the same. Whose it is, its processes
+# tell: each was given files in its owner's run folder. So nothing is left to mend when they are gone.
+owner() {
+  local pid
+  for pid in $(ip netns pids beanscale); do tr '\0' '\n' <"/proc/$pid/cmdline" || true; done 2>/dev/null |
+    sed -n 's#^\(-[^=]*=\)\{0,1\}\(/.*/beanscale/run\)/.*#\2#p' | sort --unique | head -n 1
+}
+
+only_ours() {
+  local owner home
+  owner=$(owner)
+  [ -n "$owner" ] && [ "$owner" != "$run" ] || return 0
+  home=${owner%/beanscale/run}
+  die "another cluster runs on this machine, which can hold one: it lives in $owner, and this one would live in $run.
+To use it:  XDG_CACHE_HOME=$home scripts/${0##*/} …
+To end it:  XDG_CACHE_HOME=$home scripts/cluster down"
+}
+
 inside() { nsenter --net=$netns "$@"; }
 
 # The node's address needs an interface: one end of a veth pair; the other end leads nowhere.

@@ -17,9 +17,10 @@ need_root() {
 
 # locked WHAT COMMAND...: one at a time on this machine
 locked() {
-  local what=$1 lock
+  local what=$1 folder=$cache lock
   shift
-  exec {lock}>"$cache/$what.lock"
+  [ "$what" != cluster ] || folder=/run/lock # one on a machine, whatever the cache
+  exec {lock}>"$folder/beanscale-$what.lock"
   flock --nonblock "$lock" || { say "waiting for another script that works on the same $what"; flock "$lock"; }
   "$@"
   exec {lock}>&-
