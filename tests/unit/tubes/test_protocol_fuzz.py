@@ -43,7 +43,9 @@ def reply(body: bytes | None) -> bytes:
     return b"NOT_FOUND\r\n" if body is None else b"OK %d\r\n%b\r\n" % (len(body), body)
 
 
-bodies = st.none() | st.binary(max_size=50) | st.sampled_from([b"\r\n", b"OK 3\r\nabc\r\n", b"NOT_FOUND\r\n", b"x" * 300])
+bodies = (
+    st.none() | st.binary(max_size=50) | st.sampled_from([b"\r\n", b"OK 3\r\nabc\r\n", b"NOT_FOUND\r\n", b"x" * 300])
+)
 noise = st.binary(max_size=400) | st.text("OK 0123456789\r\nNOT_FOUND-abc", max_size=60).map(str.encode)
 cuts = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
@@ -74,7 +76,7 @@ def test_where_a_stream_goes_wrong_does_not_depend_on_how_it_is_cut(
 
 
 counts = st.integers(0, 2**63) | st.integers() | st.sampled_from([10**19 - 1, 10**19, 2**64 - 1, 2**64])
-values = counts.map(str) | st.text("0123456789-+_ .exX\x00²٣", max_size=25) | st.sampled_from(["", "0x1", "1e3", "١"])
+values = counts.map(str) | st.text("0123456789-+_ .exX\x00²٣", max_size=25) | st.sampled_from(["", "0x1", "1e3"])
 lines = st.one_of(
     st.tuples(st.sampled_from(COUNTS), values),
     st.tuples(st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12), values),
