@@ -32,7 +32,7 @@ from app.cluster.identity import Identity, Registration, load_into, service_name
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
-from app.http.server import HttpServer, leave_at_signals, listen
+from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.metrics.evaluation import Evaluation
 from app.settings import ObjectName, Server, SettingError
 from app.tubes.poller import Poller
@@ -97,7 +97,7 @@ class _Server:
         self._authorizer = Authorizer(partial(review_access, kubernetes))
         self._trust_failure = "not read yet"
         self._tls = server_context()
-        self._connections = Connections()
+        self._connections = Connections(most_connections())
         self._requests = Requests()
         self._deadline = Deadline()
         self._defect = False

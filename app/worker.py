@@ -15,7 +15,7 @@ from app import clock
 from app.hello.page import Who, hello_app
 from app.hello.work import Worker
 from app.http.connections import Connections
-from app.http.server import HttpServer, leave_at_signals, listen
+from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.settings import Server
 from app.tubes.names import check_tube_name
 
@@ -60,7 +60,7 @@ async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> N
             http="httptools",
             ws="none",
         ),
-        Connections(),
+        Connections(most_connections()),
     )
     # the job in hand is finished first, and the page shows it till the end; a second Ctrl-C means now: the connection
     # closes and beanstalkd gives the job to another worker

@@ -26,7 +26,7 @@ class Connections:
         self.now = clock()
         """The clock for all deadlines, in seconds; it goes on with each `expire`."""
         self.leaving = False
-        """Every answer now says that it is its connection's last."""
+        """Whether each answer says that it is its connection's last."""
         self.ended: Counter[str] = Counter()
         """How many we ended, by reason."""
         self._most = most
@@ -62,6 +62,13 @@ class Connections:
         """Whether unfinished heads take more memory than they may."""
         return sum(connection.weight for connection in self._all) > MOST_HEADS
 
+    def take_leave(self) -> None:
+        """From now on every answer is its connection's last, also where the question is under way already."""
+        self.leaving = True
+        for connection in self:
+            if connection.is_answering:
+                connection.shutdown()
+
     def make_room(self) -> bool:
         """For one more: the one goes that did nothing for longest, strangers first. False: all are at something."""
         if len(self._all) < self._most:
@@ -89,7 +96,7 @@ class Connections:
     def refused(self, reason: str, peer: str | None, why: str) -> None:
         """Count it, and tell of it now and then: who scans ports must not fill the disk."""
         self.count(reason)
-        self._seldom[reason].warning("connection refused", reason=reason, peer=peer, why=why)
+        self._seldom[reason].warning("refused a client", reason=reason, peer=peer, why=why)
 
     async def close(self, within_s: float) -> None:
         """Say goodbye to all, and wait until they are gone; those that don't go in time are let go."""

@@ -3,12 +3,12 @@
 import asyncio
 import ipaddress
 import os
+import resource
 import signal
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.http.connection import PATIENCE_S, HttpConnection, Phase
-from app.http.connections import Connections
+from app.http.connections import MOST_CONNECTIONS, Connections
 from app.logs import Seldom
 from app.settings import SettingError
 
@@ -31,7 +31,11 @@ CLOSE_NOTIFY_S = 2.0
 """How long a peer may take to take leave of TLS."""
 LAST_GOODBYE_S = 0.5
 """The same, when the process waits for it."""
+BACKLOG = 1024
+"""Connections that the system takes for us until we come to them."""
 ACCEPT_AGAIN_S = 0.1
+OTHER_FILES = 100
+"""Open files besides the connections: those to beanstalkd and kube-apiserver, look-ups, and the event loop's own."""
 
 
 def listen(bind: str, port: int) -> socket.socket:
@@ -44,12 +48,22 @@ def listen(bind: str, port: int) -> socket.socket:
         ) from error
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
-        listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=1024)
+        listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_UNREAD)
     return listener
+
+
+def most_connections() -> int:
+    """As many as the system lets this process have, and MOST_CONNECTIONS at most; it asks for more where it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(MOST_CONNECTIONS, soft - OTHER_FILES))
 
 
 def leave_at_signals(leave: Callable[[signal.Signals], None]) -> None:
@@ -102,7 +116,7 @@ class HttpServer:
 
     def leave(self, delay_s: float = 0.0) -> None:
         """From now on each answer closes its connection; who comes within `delay_s` is served yet."""
-        self.connections.leaving = True
+        self.connections.take_leave()
         self._delay_s = delay_s
         self._told_to_leave.set()
 
@@ -111,35 +125,35 @@ class HttpServer:
         listener.setblocking(False)
         async with asyncio.TaskGroup() as tasks:
             looking = tasks.create_task(self._look_after_connections())
-            accepting = tasks.create_task(self._accept(listener))
+            self._hear(listener)
             await self._told_to_leave.wait()
             await asyncio.sleep(self._delay_s)
-            accepting.cancel()
-            await asyncio.wait((accepting,))
-            self._accept_who_waits(listener)
+            asyncio.get_running_loop().remove_reader(listener)
+            self._accept(listener, BACKLOG)  # who has waited until now is still served
             listener.close()
             farewell = await self._drain(drain_s)
             looking.cancel()
         await self.connections.close(LAST_GOODBYE_S)
         return farewell
 
-    async def _accept(self, listener: socket.socket) -> None:
-        # uvloop's own servers stop to listen for good when the process has no descriptor left for a moment
-        while True:
-            try:
-                client, address = await asyncio.get_running_loop().sock_accept(listener)
-            except OSError as error:  # that, or a client who has left already
-                _accept_failed.warning("can't accept a connection", reason=error.strerror)
-                await asyncio.sleep(ACCEPT_AGAIN_S)
-            else:
-                self._welcome(client, address[0])
+    def _hear(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:  # not closed meanwhile
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    def _accept_who_waits(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
+    def _accept(self, listener: socket.socket, at_once: int = 1) -> None:
+        # Not left to uvloop: its servers stop listening for good when the process has no descriptor left for a moment.
+        try:
+            for _ in range(at_once):
                 client, address = listener.accept()
                 client.setblocking(False)
                 self._welcome(client, address[0])
+        except BlockingIOError:
+            pass
+        except OSError as error:  # no descriptor is left, or the client has gone already
+            _accept_failed.warning("can't accept a connection", reason=error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(ACCEPT_AGAIN_S, self._hear, listener)
 
     def _welcome(self, client: socket.socket, peer: str) -> None:
         if not self.connections.make_room():

@@ -140,7 +140,7 @@ def _openssl(*arguments: str | Path) -> None:
 def test_health_is_told_check_by_check(server: Beanscale, pki: Path) -> None:
     with server.client(pair(pki, "admin")) as admin:
         assert admin.get("/readyz?verbose").text == (
-            "[+]ping ok\n[+]certificate ok\n[+]access ok\n[+]first-poll ok\nreadyz check passed\n"
+            "[+]ping ok\n[+]certificate ok\n[+]access ok\n[+]first-poll ok\n[+]shutdown ok\nreadyz check passed\n"
         )
         assert admin.get("/readyz/certificate").text == "ok"
         assert admin.get("/readyz/nope").status_code == 404

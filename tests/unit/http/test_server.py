@@ -1,0 +1,145 @@
+"""How a server goes: who was heard is answered, who only holds a line is not waited for."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from app.http.connections import Connections
+from app.http.server import Farewell, HttpServer, listen
+from app.settings import SettingError
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET / HTTP/1.1\r\n\r\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Running:
+    http: HttpServer
+    address: tuple[str, int]
+    go_on: asyncio.Event
+    """Answers wait for it."""
+    serving: asyncio.Task[Farewell] = field(init=False)
+
+    async def ask(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(GET)
+        return reader, writer
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    go_on = asyncio.Event()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await PlainTextResponse("hello")(scope, receive, send)
+
+    config = uvicorn.Config(answer, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None)
+    with listen("127.0.0.1", free_port()) as listener:
+        running = Running(HttpServer(config, Connections()), listener.getsockname(), go_on)
+        running.serving = asyncio.create_task(running.http.serve(listener, drain_s=1))
+        await asyncio.sleep(0)
+        yield running
+        running.http.leave()
+        await running.serving
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def left(running: Running, delay_s: float = 0.0) -> tuple[Farewell, float]:
+    """How it went, and in how many seconds."""
+    began = time.monotonic()
+    running.http.leave(delay_s)
+    return await running.serving, time.monotonic() - began
+
+
+async def test_an_idle_server_leaves_at_once(running: Running) -> None:
+    farewell, took_s = await left(running)
+    assert farewell == Farewell(finished=0, cut=0)
+    assert took_s < 0.5
+
+
+async def test_what_is_under_way_is_finished(running: Running) -> None:
+    reader, writer = await running.ask()
+    await asyncio.sleep(0.05)
+    asyncio.get_running_loop().call_later(0.2, running.go_on.set)
+    farewell, took_s = await left(running)
+    assert farewell == Farewell(finished=1, cut=0)
+    assert 0.2 <= took_s < 0.9
+    answer = await reader.read()
+    assert answer.endswith(b"hello")
+    assert b"connection: close" in answer
+    writer.close()
+
+
+async def test_what_takes_too_long_is_cut(running: Running) -> None:
+    _, writer = await running.ask()
+    await asyncio.sleep(0.05)
+    farewell, took_s = await left(running)
+    assert farewell == Farewell(finished=0, cut=1)
+    assert 1 <= took_s < 2
+    writer.close()
+    running.go_on.set()
+    await asyncio.sleep(0.05)
+
+
+async def test_who_comes_within_the_delay_is_served(running: Running) -> None:
+    running.go_on.set()
+    leaving = asyncio.create_task(left(running, delay_s=0.3))
+    await asyncio.sleep(0.1)
+    reader, writer = await running.ask()
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" in answer
+    writer.close()
+    _, took_s = await leaving
+    assert 0.3 <= took_s < 0.9
+
+
+async def test_who_was_connected_by_the_system_but_not_yet_by_us_is_served(running: Running) -> None:
+    running.go_on.set()
+    client = socket.create_connection(running.address)  # the event loop doesn't turn meanwhile
+    client.sendall(GET)
+    client.settimeout(0)
+    await left(running)
+    assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    client.close()
+
+
+async def test_a_silent_line_is_not_waited_for(running: Running) -> None:
+    running.go_on.set()
+    reader, writer = await running.ask()
+    assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK")
+    _, took_s = await left(running)
+    assert took_s < 0.9
+    writer.close()
+
+
+@pytest.mark.parametrize("address", ["localhost", "10.0.0", "", "::g"])
+def test_only_addresses_can_be_listened_on(address: str) -> None:
+    with pytest.raises(SettingError, match="takes an IP address"):
+        listen(address, 8443)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingError, match=f"can't listen on 127.0.0.1 port {port}: address already in use"):
+            listen("127.0.0.1", port)
