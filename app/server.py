@@ -26,6 +26,7 @@ from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
 from app.api.telemetry import Telemetry
 from app.api.tls import TlsHttpProtocol, server_context
+from app.api.version import version_info
 from app.cluster import request_header
 from app.cluster.client import KubeconfigError, Kubernetes, KubernetesError, connect
 from app.cluster.identity import Identity, Registration, load_into, service_names
@@ -178,7 +179,6 @@ class _Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on the client's address
-            headers=[("cache-control", "no-cache, private")],
         )
 
     def _application(self) -> Application:
@@ -196,7 +196,8 @@ class _Server:
             readyz=Probe("/readyz", ready),
             telemetry=telemetry,
             evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
-            version={"gitVersion": f"v{version('beanscale')}", "platform": "beanscale"},
+            version=version_info(version("beanscale")),
+            port=self._settings.port,
         )
         return Application(self._requests, self._deadline, self._authenticator, self._authorizer, handler, telemetry)
 

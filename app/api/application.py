@@ -12,12 +12,15 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.answers import refusal
 from app.api.authentication import Authenticator
 from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED, Authorizer
 from app.api.handler import Handler
 from app.api.limits import Deadline, Requests, TooManyRequestsError
+from app.api.list_options import check_timeout
+from app.api.negotiation import Wishes
 from app.api.request_info import RequestInfo, request_info
-from app.api.status import StatusError, status_response
+from app.api.status import StatusError
 from app.api.telemetry import Telemetry
 
 _MOST_AUDIT_ID = 64
@@ -38,31 +41,34 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         started = perf_counter()
+        wishes = Wishes.of(scope["query_string"], scope["headers"])
         with self.requests:
-            response = self.requests.fitting(await self._answer(scope))
+            response = self.requests.fitting(await self._answer(scope, wishes))
             response.raw_headers.append((b"audit-id", _audit_id(scope)))
+            response.headers.setdefault("cache-control", "no-cache, private")
             await self.requests.send(response, scope, receive, send)
         self.telemetry.observe(response.status_code, perf_counter() - started)
 
-    async def _answer(self, scope: Scope) -> Response:
+    async def _answer(self, scope: Scope, wishes: Wishes) -> Response:
         try:
             with self.deadline:
-                return await self._respond(scope)
+                return await self._respond(scope, wishes)
         except StatusError as error:
-            return status_response(error)
+            return refusal(error, wishes)
         except TooManyRequestsError:
             return self.requests.too_many()
         except Exception:  # noqa: BLE001 - the loop's edge: the caller gets a Status, we get the traceback
             _log.exception("a request failed", method=scope["method"], path=scope["path"])
-            return status_response(StatusError("InternalError", "Internal error occurred: see beanscale's log"))
+            return refusal(StatusError("InternalError", "Internal error occurred: see beanscale's log"), wishes)
 
-    async def _respond(self, scope: Scope) -> Response:
-        info = request_info(scope["method"], scope["path"], scope["query_string"])
+    async def _respond(self, scope: Scope, wishes: Wishes) -> Response:
+        info = request_info(scope["method"], scope["raw_path"].decode("latin-1"), wishes.query)
         if self.requests.are_too_many and not self._is_never_too_many(scope, info):
             raise TooManyRequestsError
+        check_timeout(wishes.query)
         user = await self.authenticator.user(scope)
         await self.authorizer.check(user, info)
-        return await self.handler.handle(info, scope["query_string"])
+        return await self.handler.handle(info, wishes)
 
     def _is_never_too_many(self, scope: Scope, info: RequestInfo) -> bool:
         """The kubelet's probes; and system:masters, as in Kubernetes: the aggregator's own look at whether we work."""

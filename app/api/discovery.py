@@ -1,43 +1,81 @@
-"""What there is: the group, its version, and its metrics as resources. Never empty, never thousands of names."""
+"""What there is: the group, its version, and its metrics as resources. Never empty, never thousands of names.
 
+kube-apiserver asks for all of it in one document (`as=APIGroupDiscoveryList`, KEP-3352), each minute and with the ETag
+that it knows; the older form is for older ones and for people. Its version v2beta1 is what Kubernetes up to 1.29 asks
+for, and means the same.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
 
-from app.api.status import json_response
+from app.api.answers import answer, answer_in
+from app.api.encoding import encoded
+from app.api.negotiation import JSON, Kind, Offer, Wishes, negotiated
 
 GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"
 GROUP_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ExternalMetricValueList"
+_VERBS = ["get"]
+"""`list` and `delete` beside it would bring the garbage collector and namespace deletion."""
 
 _VERSION = {"groupVersion": GROUP_VERSION, "version": VERSION}
 _GROUP = {"name": GROUP, "versions": [_VERSION], "preferredVersion": _VERSION}
+_AT_ONCE = Offer(frozenset(Kind("APIGroupDiscoveryList", "apidiscovery.k8s.io", each) for each in ("v2", "v2beta1")))
 
 
-def group_list() -> Response:
-    """`/apis`."""
-    anywhere = [{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]
-    return json_response({"kind": "APIGroupList", "groups": [_GROUP | {"serverAddressByClientCIDRs": anywhere}]})
+def groups(metrics: Sequence[str], port: int, wishes: Wishes) -> Response:
+    """`/apis`: the groups, or all that there is at once. Raises StatusError 406."""
+    form = negotiated(wishes.header(b"accept"), _AT_ONCE)
+    if form is None or form.kind is None:
+        anywhere = [{"clientCIDR": "0.0.0.0/0", "serverAddress": f":{port}"}]
+        return answer({"kind": "APIGroupList", "groups": [_GROUP | {"serverAddressByClientCIDRs": anywhere}]}, wishes)
+    content, etag = _everything(tuple(metrics), form.kind.version)
+    headers = {"etag": etag, "vary": "Accept", "cache-control": "public"}
+    if wishes.headers.get(b"if-none-match", b"") == etag.encode():
+        return Response(status_code=304, headers=headers)
+    response = answer_in(form, content, wishes)
+    response.headers.update(headers)
+    kind = f"g={form.kind.group};v={form.kind.version};as={form.kind.kind}"
+    response.headers["content-type"] = f"{form.media_type};{kind}"
+    return response
 
 
-def group() -> Response:
-    """`/apis/external.metrics.k8s.io`."""
-    return json_response({"kind": "APIGroup", "apiVersion": "v1"} | _GROUP)
+def group(wishes: Wishes) -> Response:
+    """`/apis/external.metrics.k8s.io`. Raises StatusError 406."""
+    return answer({"kind": "APIGroup", "apiVersion": "v1"} | _GROUP, wishes)
 
 
-def resource_list(metrics: list[str]) -> Response:
-    """`/apis/external.metrics.k8s.io/v1beta1`: a resource for each metric that is named."""
-    resources = [_resource(metric) for metric in metrics]
-    return json_response(
-        {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP_VERSION, "resources": resources}
-    )
+def resources(metrics: Sequence[str], wishes: Wishes) -> Response:
+    """`/apis/external.metrics.k8s.io/v1beta1`: a resource for each metric that is named. Raises StatusError 406."""
+    listed = [
+        {"name": metric, "singularName": "", "namespaced": True, "kind": KIND, "verbs": _VERBS} for metric in metrics
+    ]
+    content = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP_VERSION, "resources": listed}
+    return answer(content, wishes)
 
 
-def openapi(release: str) -> Response:
-    """`/openapi/v2`, without a schema: kube-apiserver asks each minute, and takes its absence for an error to log."""
-    return json_response({"swagger": "2.0", "info": {"title": "beanscale", "version": release}, "paths": {}})
-
-
-def _resource(metric: str) -> dict[str, Any]:
-    # `get` alone: with `list` and `delete` the garbage collector and namespace deletion would come asking
-    return {"name": metric, "singularName": "", "namespaced": True, "kind": "ExternalMetricValueList", "verbs": ["get"]}
+@lru_cache(maxsize=4)
+def _everything(metrics: tuple[str, ...], version: str) -> tuple[Mapping[str, Any], str]:
+    """The document and its ETag."""
+    kind = {"group": GROUP, "version": VERSION, "kind": KIND}
+    listed = [
+        {"resource": metric, "responseKind": kind, "scope": "Namespaced", "singularResource": "", "verbs": _VERBS}
+        for metric in metrics
+    ]
+    content = {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": GROUP},
+                "versions": [{"version": VERSION, "resources": listed, "freshness": "Current"}],
+            }
+        ],
+    }
+    return content, f'"{hashlib.sha512(encoded(content, JSON)).hexdigest().upper()}"'

@@ -1,15 +1,16 @@
-"""/livez and /readyz as Kubernetes serves them: `ok`, or which check failed; `?verbose`, `?exclude=`, and one by one.
+"""/healthz, /livez and /readyz as Kubernetes serves them: `ok`, or which check failed; `?verbose`, `?exclude=`, or one.
 
 Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. Unlike there the reason isn't withheld: it holds no secret, and
 people need it.
 """
 
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qs
+from functools import partial
 
 from starlette.responses import PlainTextResponse, Response
 
-from app.api.status import not_found
+from app.api.go_syntax import parse_query, quote
+from app.api.negotiation import Wishes
 
 Check = Callable[[], str | None]
 """None, or a sentence that says what is wrong."""
@@ -22,23 +23,20 @@ class Probe:
 
     def __init__(self, path: str, checks: Mapping[str, Check]) -> None:
         self.path = path
-        self._checks = checks
+        self.checks = checks
 
-    def answer(self, path: str, query: bytes) -> Response:
-        """The probe as a whole or one of its checks. Raises StatusError 404."""
-        name = path.removeprefix(self.path).strip("/")
-        options = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        if not name:
-            excluded = set(options.get("exclude", ()))
-            return self._all(excluded, verbose="verbose" in options)
-        if name not in self._checks:
-            raise not_found()
-        failure = self._checks[name]()
-        return _text(200, "ok") if failure is None else _text(500, f"internal server error: {failure}\n")
+    @property
+    def paths(self) -> Mapping[str, Callable[[Wishes], Response]]:
+        """Each path, and what answers there."""
+        return {self.path: self._all} | {
+            f"{self.path}/{name}": partial(_one, check) for name, check in self.checks.items()
+        }
 
-    def _all(self, excluded: set[str], *, verbose: bool) -> Response:
+    def _all(self, wishes: Wishes) -> Response:
+        options = parse_query(wishes.query)
+        excluded = set(options.get("exclude", ()))
         lines, failed = [], []
-        for name, check in self._checks.items():
+        for name, check in self.checks.items():
             if name in excluded:
                 lines.append(f"[+]{name} excluded: ok")
             elif (failure := check()) is None:
@@ -46,11 +44,18 @@ class Probe:
             else:
                 lines.append(f"[-]{name} failed: {failure}")
                 failed.append(name)
-        lines += [f"warn: no check named {name!r} to exclude" for name in sorted(excluded - self._checks.keys())]
+        if unknown := sorted(excluded - self.checks.keys()):
+            names = ",".join(map(quote, unknown))
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
         title = self.path.strip("/")
         if failed:
             return _text(500, "\n".join([*lines, f"{title} check failed", ""]))
-        return _text(200, "\n".join([*lines, f"{title} check passed", ""]) if verbose else "ok")
+        return _text(200, "\n".join([*lines, f"{title} check passed", ""]) if "verbose" in options else "ok")
+
+
+def _one(check: Check, _: Wishes) -> Response:
+    failure = check()
+    return PlainTextResponse("ok") if failure is None else _text(500, f"internal server error: {failure}\n")
 
 
 def _text(code: int, text: str) -> Response:

@@ -3,14 +3,29 @@
 Source: k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from urllib.parse import parse_qs
 
-_VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+from app.api.go_syntax import GoSyntaxError, unescaped
+from app.api.list_options import list_options, wants_watch
+from app.api.status import StatusError
+
+_VERBS: Mapping[str, str] = {
+    "POST": "create",
+    "GET": "get",
+    "HEAD": "get",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+_VERBS_IN_PATHS = frozenset({"proxy", "watch"})
+"""Verbs that stood before the resource in Kubernetes' early days."""
+_SUBRESOURCES_OF_NAMESPACES = frozenset({"finalize", "status"})
 MOST_REMEMBERED = 512
 """Characters of a path and its query: what strangers ask must not fill the memory."""
-_TRUE = {"1", "true"}
+_MOST_NAMING = 4096
+"""Bytes of a query that may narrow a list down to a name. A longer one is authorised as what it is, a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,34 +48,52 @@ class RequestInfo:
 
 
 def request_info(method: str, path: str, query: bytes) -> RequestInfo:
-    """Take a path apart."""
+    """Take a path apart that is still encoded, a character a byte. Raises StatusError 400 where it can't be decoded."""
     short = len(path) + len(query) <= MOST_REMEMBERED
     return _remembered(method, path, query) if short else _taken_apart(method, path, query)
 
 
-def _taken_apart(method: str, path: str, query: bytes) -> RequestInfo:
-    parts = path.strip("/").split("/")
-    if len(parts) < 4 or parts[0] != "apis" or "//" in path:
+def _taken_apart(method: str, encoded_path: str, query: bytes) -> RequestInfo:
+    try:
+        path = unescaped(encoded_path.encode("latin-1"))
+    except GoSyntaxError as error:
+        raise StatusError("BadRequest", str(error)) from error
+    info = _of_resource(path, method)
+    if info is None or not info.resource:
         return RequestInfo(path, method, method.lower())
-    _, group, version, *parts = parts
-    namespace = ""
-    if parts[0] == "namespaces" and len(parts) > 1:
-        namespace = parts[1]
-        parts = parts[2:] if len(parts) > 2 else parts
-    resource, name, subresource = (*parts, "", "")[:3]
-    verb = _VERBS.get(method, "")
-    if not name:
-        verb = _verb_of_all(verb, query)
-    return RequestInfo(path, method, verb, group, version, namespace, resource, subresource, name)
+    if info.verb == "delete" and not info.name:
+        return replace(info, verb="deletecollection")
+    return _of_list(info, query) if info.verb == "get" and not info.name else info
 
 
 _remembered = lru_cache(maxsize=4096)(_taken_apart)  # the HPA controller asks for the same few paths for ever
 
 
-def _verb_of_all(verb: str, query: bytes) -> str:
-    if verb == "delete":
-        return "deletecollection"
-    if verb != "get":
-        return verb
-    watch = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("watch", ["false"])[0]
-    return "watch" if watch in _TRUE else "list"
+def _of_resource(path: str, method: str) -> RequestInfo | None:
+    """None where the path isn't a resource's."""
+    prefix, *parts = path.strip("/").split("/")
+    if prefix not in {"api", "apis"} or len(parts) < (2 if prefix == "api" else 3):
+        return None
+    group, version, *parts = ("", *parts) if prefix == "api" else parts
+    verb = _VERBS.get(method, "")
+    if parts[0] in _VERBS_IN_PATHS and len(parts) > 1:
+        verb, *parts = parts
+    namespace = ""
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = parts[1]
+        if len(parts) > 2 and parts[2] not in _SUBRESOURCES_OF_NAMESPACES:
+            parts = parts[2:]
+    resource, name, subresource = (*parts, "", "")[:3]
+    return RequestInfo(
+        path, method, verb, group, version, namespace, resource, subresource if verb != "proxy" else "", name
+    )
+
+
+def _of_list(info: RequestInfo, query: bytes) -> RequestInfo:
+    verb = "watch" if wants_watch(query) else "list"
+    if b"fieldSelector" not in query or len(query) > _MOST_NAMING:
+        return replace(info, verb=verb)
+    try:
+        return replace(info, verb=verb, name=list_options(query).name)
+    except StatusError:  # said when it is handled
+        return replace(info, verb=verb)

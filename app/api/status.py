@@ -3,11 +3,8 @@
 Source: k8s.io/apimachinery/pkg/api/errors/errors.go; the words are Kubernetes' where it has words for it.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
-
-from starlette.responses import Response
 
 CODES: Mapping[str, int] = {
     "BadRequest": 400,
@@ -15,15 +12,15 @@ CODES: Mapping[str, int] = {
     "Forbidden": 403,
     "NotFound": 404,
     "MethodNotAllowed": 405,
+    "NotAcceptable": 406,
     "Conflict": 409,
+    "UnsupportedMediaType": 415,
+    "Invalid": 422,
     "InternalError": 500,
     "ServiceUnavailable": 503,
     "Timeout": 504,
 }
 """Reason → HTTP status code."""
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class StatusError(Exception):
@@ -33,6 +30,13 @@ class StatusError(Exception):
         super().__init__(message)
         self.reason = reason
         self.details = details
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The `Status` object."""
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(self)}
+        details = {} if self.details is None else {"details": self.details}
+        return status | {"reason": self.reason} | details | {"code": self.code}
 
     @property
     def code(self) -> int:
@@ -48,21 +52,3 @@ def not_found() -> StatusError:
 def method_not_allowed() -> StatusError:
     """A path that is served, but not for this method."""
     return StatusError("MethodNotAllowed", "the server does not allow this method on the requested resource", {})
-
-
-def status_response(error: StatusError) -> Response:
-    """The error as a `Status` object."""
-    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(error)}
-    body["reason"] = error.reason
-    response = json_response(
-        body | ({} if error.details is None else {"details": error.details}) | {"code": error.code}
-    )
-    response.status_code = error.code
-    if error.reason == "Forbidden":
-        response.headers["x-content-type-options"] = "nosniff"
-    return response
-
-
-def json_response(value: Any) -> Response:
-    """A JSON answer, compact and with a line end, as Kubernetes writes it."""
-    return Response(_encode(value) + "\n", media_type="application/json")

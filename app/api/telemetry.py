@@ -12,7 +12,7 @@ from app.clock import Instant
 from app.http.connections import Connections
 from app.tubes.poller import Poller
 
-_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 

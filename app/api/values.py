@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.responses import Response
 
-from app.api.discovery import GROUP_VERSION
-from app.api.status import StatusError, json_response
+from app.api import table
+from app.api.answers import answer_in, form_for
+from app.api.discovery import GROUP, GROUP_VERSION, KIND
+from app.api.list_options import ListOptions, list_options
+from app.api.negotiation import Form, Offer, Wishes
+from app.api.request_info import RequestInfo
+from app.api.status import StatusError
 from app.metrics.evaluation import (
     AmbiguousMetricError,
     Evaluation,
@@ -22,10 +26,9 @@ from app.metrics.evaluation import (
     evaluate,
     spans_many_tubes,
 )
-from app.metrics.selector import EVERYTHING, Selector, SelectorError, parse_selector
+from app.metrics.selector import Selector
 
-_MOST_REMEMBERED = 256
-"""Bytes of a query: a long one becomes thousands of conditions, a hundred times its size."""
+_OFFER = Offer(frozenset({None, *table.KINDS}), server_version="v1")
 
 _REASONS: Mapping[type[MetricError], str] = {
     UnknownMetricError: "NotFound",
@@ -35,32 +38,37 @@ _REASONS: Mapping[type[MetricError], str] = {
 }
 
 
-async def list_values(metric: str, query: bytes, given: Evaluation) -> Response:
+async def list_values(info: RequestInfo, wishes: Wishes, given: Evaluation) -> Response:
     """Answer a request for one metric. Raises StatusError."""
-    selector = _selector(query)
-    if spans_many_tubes(metric, selector):  # tens of thousands of items would hold up everybody else
-        return await asyncio.to_thread(_answer, metric, selector, given)
-    return _answer(metric, selector, given)
+    form = form_for(wishes, _OFFER)
+    selector = _checked(list_options(wishes.query)).selector
+    if spans_many_tubes(info.resource, selector):  # tens of thousands of items would hold up everybody else
+        return await asyncio.to_thread(_answer, info, form, selector, wishes, given)
+    return _answer(info, form, selector, wishes, given)
 
 
-def _answer(metric: str, selector: Selector, given: Evaluation) -> Response:
+def _checked(options: ListOptions) -> ListOptions:
+    options.check()
+    if options.watch:
+        message = f'watch is not supported on resources of kind "*.{GROUP}"'
+        raise StatusError("MethodNotAllowed", message, {"group": GROUP, "kind": "*"})
+    return options
+
+
+def _answer(info: RequestInfo, form: Form, selector: Selector, wishes: Wishes, given: Evaluation) -> Response:
     try:
-        values = evaluate(metric, selector, given)
+        values = evaluate(info.resource, selector, given)
     except MetricError as error:
-        raise StatusError(
-            _REASONS[type(error)], str(error), {"group": GROUP_VERSION.partition("/")[0], "kind": metric}
-        ) from error
-    return json_response(
-        {
-            "kind": "ExternalMetricValueList",
-            "apiVersion": GROUP_VERSION,
-            "metadata": {},
-            "items": [_item(value) for value in values],
-        }
-    )
+        details = {"group": GROUP, "kind": info.resource}
+        raise StatusError(_REASONS[type(error)], str(error), details) from error
+    items = list(map(_item, values))
+    if form.kind is None:
+        return answer_in(form, {"kind": KIND, "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}, wishes)
+    rows = list(zip(values, items, strict=True))
+    return answer_in(form, table.table(rows, form.kind, info.namespace, wishes.query, given), wishes)
 
 
-def _item(value: MetricValue) -> dict[str, Any]:
+def _item(value: MetricValue) -> Mapping[str, Any]:
     return {
         "metricName": value.metric_name,
         "metricLabels": value.labels,
@@ -72,21 +80,3 @@ def _item(value: MetricValue) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _rfc3339(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _selector(query: bytes) -> Selector:
-    """The selector in a query string; of several the first, as in Kubernetes. Raises StatusError."""
-    if not query:
-        return EVERYTHING
-    return _remembered(query) if len(query) <= _MOST_REMEMBERED else _parsed(query)
-
-
-def _parsed(query: bytes) -> Selector:
-    text = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("labelSelector", [""])[0]
-    try:
-        return parse_selector(text)
-    except SelectorError as error:
-        raise StatusError("BadRequest", str(error)) from error
-
-
-_remembered = lru_cache(maxsize=1024)(_parsed)  # an HPA asks with the same few words for ever

@@ -37,18 +37,19 @@ class Beanscale:
     def client(self, certificate: Pair | None = None, **headers: str) -> httpx.Client:
         """An HTTPS client that shows a client certificate, or none."""
         url = f"https://127.0.0.1:{self.port}"
-        return httpx.Client(base_url=url, verify=_tls(certificate), headers=headers, timeout=10, trust_env=False)
+        return httpx.Client(base_url=url, verify=client_tls(certificate), headers=headers, timeout=10, trust_env=False)
 
     def raw_get(self, path: str, certificate: Pair) -> tuple[int, Any]:
         """Status and JSON for a path that no client library has tidied up."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=_tls(certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=client_tls(certificate))
         with closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, json.load(answer)
 
 
-def _tls(certificate: Pair | None) -> ssl.SSLContext:
+def client_tls(certificate: Pair | None) -> ssl.SSLContext:
+    """That shows a certificate, or none."""
     tls = ssl.create_default_context()
     tls.check_hostname = False
     tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
@@ -116,3 +117,30 @@ def kubectl() -> str:
     found = shutil.which("kubectl")
     assert found
     return found
+
+
+@dataclass
+class Score:
+    """How recorded requests were answered."""
+
+    alike: int = 0
+    different: int = 0
+    deviating: int = 0
+
+
+SCORE = pytest.StashKey[Score]()
+
+
+@pytest.fixture(scope="session")
+def score(request: pytest.FixtureRequest) -> Score:
+    """Counted over all recordings, and told in the end."""
+    return request.config.stash.setdefault(SCORE, Score())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if found := config.stash.get(SCORE, None):
+        terminalreporter.section("contract")
+        terminalreporter.write_line(
+            f"{found.alike + found.different} of {found.alike + found.different + found.deviating} recorded requests"
+            f" answered as they shall be: {found.alike} alike, {found.different} otherwise as the design says"
+        )

@@ -3,6 +3,7 @@
 import pytest
 
 from app.api.request_info import MOST_REMEMBERED, request_info
+from app.api.status import StatusError
 
 V1 = "/apis/external.metrics.k8s.io/v1beta1"
 
@@ -23,7 +24,21 @@ V1 = "/apis/external.metrics.k8s.io/v1beta1"
         ("GET", "/metrics", b"", "get", "", "", ""),
         ("POST", "/metrics", b"", "post", "", "", ""),
         ("GET", "/", b"", "get", "", "", ""),
-        ("GET", f"/{V1}/namespaces/shop/tube-a", b"", "get", "", "", ""),
+        ("GET", f"/{V1}/namespaces/shop/tube-a", b"", "list", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces//tube-a", b"", "list", "", "tube-a", ""),
+        ("GET", f"{V1}/watch/namespaces/shop/tube-a", b"", "watch", "shop", "tube-a", ""),
+        ("GET", f"{V1}/proxy/namespaces/shop/tube-a/x/y", b"", "proxy", "shop", "tube-a", "x"),
+        ("GET", f"{V1}/namespaces/shop/status", b"", "get", "shop", "namespaces", "shop"),
+        ("GET", "/api/v1/pods", b"", "list", "", "pods", ""),
+        ("GET", "/api/v1", b"", "get", "", "", ""),
+        ("FOO", f"{V1}/namespaces/shop/tube-a", b"", "", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"watch", "watch", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"watch=False", "list", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"limit=x&watch=yes", "watch", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"watch=1;x", "list", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"fieldSelector=metadata.name%3Dx", "list", "shop", "tube-a", "x"),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"fieldSelector=metadata.name!%3Dx", "list", "shop", "tube-a", ""),
+        ("GET", f"{V1}/namespaces/shop/tube-a", b"fieldSelector=metadata.name%3D..", "list", "shop", "tube-a", ""),
         ("GET", f"{V1}//namespaces/shop/tube-a", b"", "get", "", "", ""),
     ],
 )
@@ -37,6 +52,15 @@ def test_verb_namespace_and_resource(
 def test_dots_stay_a_part_of_the_path_so_that_they_lead_nowhere() -> None:
     info = request_info("GET", f"{V1}/namespaces/shop/../other/tube-a", b"")
     assert (info.namespace, info.resource, info.name) == ("shop", "..", "other")
+
+
+def test_a_path_is_decoded_once() -> None:
+    assert request_info("GET", "/a%2Fb%252F%ff+", b"").path == "/a/b%2F\udcff+"
+
+
+def test_a_path_that_cant_be_decoded_is_refused() -> None:
+    with pytest.raises(StatusError, match='invalid URL escape "%zz"'):
+        request_info("GET", "/a%zz", b"")
 
 
 def test_only_short_paths_are_remembered() -> None:

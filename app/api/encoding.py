@@ -1,0 +1,70 @@
+"""Objects on the wire: the bytes that Kubernetes' own encoders would write.
+
+Sources: k8s.io/apimachinery/pkg/runtime/serializer/json; sigs.k8s.io/yaml.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from app.api.negotiation import YAML
+
+Object = Mapping[str, Any]
+
+_FOR_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_FOR_HTML_ONE = re.compile("[<>&\u2028\u2029]")
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+_NEVER_FOLD = 2**31 - 1
+_STRING = "tag:yaml.org,2002:str"
+_NOT_A_STRING = re.compile(r"[yYnN]|0o[0-7]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+"""What PyYAML takes for a string, and other readers don't."""
+
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_indented = json.JSONEncoder(separators=(",", ": "), ensure_ascii=False, indent=2).encode
+
+
+def encoded(content: Object, media_type: str, *, line_breaks: bool = False) -> bytes:
+    """An object as a media type."""
+    if media_type == YAML:
+        return _yaml(content)
+    if line_breaks:
+        return _bytes(_indented(content))
+    return _bytes(_compact(content) + "\n")
+
+
+def _bytes(text: str) -> bytes:
+    if _FOR_HTML_ONE.search(text):  # Go's encoder keeps JSON harmless inside of a web page
+        text = _FOR_HTML_ONE.sub(lambda found: _FOR_HTML[found[0]], text)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _NOT_UTF8.sub(r"\\ufffd", text).encode()
+
+
+def _yaml(content: Object) -> bytes:
+    plain = json.loads(_bytes(_compact(content)))  # as there: what isn't UTF-8 is replaced on the way through JSON
+    return bytes(yaml.dump(plain, Dumper=_Dumper, encoding="utf-8", allow_unicode=True, width=_NEVER_FOLD))
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes strings as sigs.k8s.io/yaml does."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        """Write everything out."""
+        return True
+
+    def string(self, text: str) -> yaml.ScalarNode:
+        """Plain where it stays a string, by any YAML's rules."""
+        style = None
+        if "\n" in text:
+            style = "|"
+        elif _NOT_A_STRING.fullmatch(text) or self.resolve(yaml.ScalarNode, text, (True, False)) != _STRING:  # type: ignore[no-untyped-call]
+            style = '"'
+        return self.represent_scalar(_STRING, text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.string)

@@ -1,0 +1,121 @@
+"""Text in a request, read as the Go library under Kubernetes' servers reads it: queries, escapes, numbers, durations.
+
+What isn't UTF-8 stays as lone surrogates (PEP 383) until it is written again. Source: Go's net/url, strconv and time.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from urllib.parse import unquote_to_bytes
+
+MOST_PARAMETERS = 10_000
+"""Of a query: net/url reads nothing of a longer one."""
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
+_INT = re.compile(r"[+-]?[0-9]+")
+_DURATION_PART = re.compile(r"(?P<number>[0-9]*\.?[0-9]*)(?P<unit>[^0-9.]*)")
+_UNITS_NS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+
+
+class GoSyntaxError(ValueError):
+    """The text isn't what it should be; `str()` is what Go says."""
+
+
+def unescaped(raw: bytes) -> str:
+    """Text without its percent-encodings. Raises GoSyntaxError."""
+    if b"%" not in raw:
+        return raw.decode("utf-8", "surrogateescape")
+    bad = _BAD_ESCAPE.search(raw)
+    if bad:
+        escape = raw[bad.start() : bad.start() + 3].decode("utf-8", "surrogateescape")
+        raise GoSyntaxError(f"invalid URL escape {quote(escape)}")
+    return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
+
+
+def parse_query(query: bytes) -> Mapping[str, list[str]]:
+    """Every key's values, in their order; a part with `;` or a bad escape is left out."""
+    values: dict[str, list[str]] = {}
+    if query.count(b"&") >= MOST_PARAMETERS:
+        return values
+    for part in query.split(b"&"):
+        if not part or b";" in part:
+            continue
+        key, _, value = part.replace(b"+", b" ").partition(b"=")
+        try:
+            values.setdefault(unescaped(key), []).append(unescaped(value))
+        except GoSyntaxError:
+            continue
+    return {key: listed for key, listed in values.items() if listed}
+
+
+def quote(text: str) -> str:
+    """`%q`: in double quotes, everything odd as an escape."""
+    return '"' + "".join(map(_quoted, text)) + '"'
+
+
+def _quoted(character: str) -> str:
+    if character in {'"', "\\"}:
+        return "\\" + character
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def parse_int(text: str) -> int:
+    """`strconv.ParseInt` with base 10 and 64 bits. Raises GoSyntaxError."""
+    if not _INT.fullmatch(text):
+        raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
+    if len(text) > 4000 or not -(2**63) <= int(text) < 2**63:
+        raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
+    return int(text)
+
+
+def parse_duration_s(text: str) -> float:
+    """`time.ParseDuration`, in seconds. Raises GoSyntaxError."""
+    sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
+    total_ns = Decimal(0)
+    while rest != "0" or total_ns:
+        part = _DURATION_PART.match(rest)
+        if not part or not part["number"].strip("."):
+            raise GoSyntaxError(f"time: invalid duration {_quote_bytes(text)}")
+        total_ns += Decimal(part["number"]) * _unit_ns(part["unit"], text)
+        if total_ns >= 2**63:
+            raise GoSyntaxError(f"time: invalid duration {_quote_bytes(text)}")
+        rest = rest[part.end() :]
+        if not rest:
+            break
+    return sign * float(total_ns) / 1e9
+
+
+def _unit_ns(unit: str, text: str) -> int:
+    if not unit:
+        raise GoSyntaxError(f"time: missing unit in duration {_quote_bytes(text)}")
+    if unit not in _UNITS_NS:
+        raise GoSyntaxError(f"time: unknown unit {_quote_bytes(unit)} in duration {_quote_bytes(text)}")
+    return _UNITS_NS[unit]
+
+
+def _quote_bytes(text: str) -> str:
+    """As package time does it: a byte at a time, and nothing but ASCII is printable."""
+    quoted = (
+        f"\\x{byte:02x}" if byte >= 0x80 or byte < 0x20 else "\\" * (byte in b'"\\') + chr(byte)
+        for byte in text.encode("utf-8", "surrogateescape")
+    )
+    return '"' + "".join(quoted) + '"'

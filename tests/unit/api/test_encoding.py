@@ -1,0 +1,54 @@
+"""Objects are written as Kubernetes' own encoders write them."""
+
+import json
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.encoding import encoded
+from app.api.negotiation import JSON, YAML
+
+OBJECTS = st.dictionaries(
+    st.text(max_size=8),
+    st.recursive(
+        st.text(st.characters(codec="utf-8", exclude_characters="\x85")) | st.integers() | st.booleans() | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+def test_json_is_compact_and_ends_with_a_line_end() -> None:
+    assert encoded({"kind": "Status", "items": []}, JSON) == b'{"kind":"Status","items":[]}\n'
+
+
+def test_json_for_people_is_indented() -> None:
+    assert encoded({"kind": "Status"}, JSON, line_breaks=True) == b'{\n  "kind": "Status"\n}'
+
+
+def test_json_is_harmless_in_a_web_page_and_always_utf8() -> None:
+    assert encoded({"a": "<&>é\u2028\udcff"}, JSON) == '{"a":"\\u003c\\u0026\\u003eé\\u2028\\ufffd"}\n'.encode()
+
+
+def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> None:
+    item = {"value": "0", "timestamp": "2026-01-01T00:00:00Z", "metricName": "tube-default", "n": "y", "f": "1e3"}
+    assert encoded({"metadata": {}, "items": [item], "said": "found '=': x\n\nmore"}, YAML).decode() == (
+        "items:\n"
+        '- f: "1e3"\n'
+        "  metricName: tube-default\n"
+        '  "n": "y"\n'
+        '  timestamp: "2026-01-01T00:00:00Z"\n'
+        '  value: "0"\n'
+        "metadata: {}\n"
+        "said: |-\n"
+        "  found '=': x\n"
+        "\n"
+        "  more\n"
+    )
+
+
+@given(OBJECTS)
+def test_yaml_says_what_json_says(content: dict[str, object]) -> None:
+    assert yaml.safe_load(encoded(content, YAML)) == json.loads(encoded(content, JSON)) == content

@@ -1,0 +1,78 @@
+"""What `kubectl get` prints of metric values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from app.api.negotiation import Kind
+from app.api.status import StatusError
+from app.api.table import table
+from app.metrics.evaluation import evaluate
+from app.metrics.selector import EVERYTHING, Selector, parse_selector
+from tests.unit.metrics.test_evaluation import known, tube
+
+V1 = Kind("Table", "meta.k8s.io", "v1")
+
+
+def asked(metric: str, query: bytes = b"", selector: Selector = EVERYTHING) -> Mapping[str, Any]:
+    given = known(age_s=1.25, eu=[tube("checkout", ready=3)], us=[tube("checkout", reserved=4)])
+    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(metric, selector, given)]
+    return table(rows, V1, "shop", query, given)
+
+
+def printed(answer: Mapping[str, Any], priority: int = 0) -> list[dict[str, str]]:
+    columns = answer["columnDefinitions"]
+    return [
+        {
+            column["name"]: cell
+            for column, cell in zip(columns, row["cells"], strict=True)
+            if column["priority"] <= priority
+        }
+        for row in answer["rows"]
+    ]
+
+
+def test_a_tubes_metric_is_a_row_with_its_value_age_and_servers() -> None:
+    answer = asked("tube-checkout")
+    assert printed(answer) == [{"Tube": "checkout", "Value": "7", "Age": "1.2s", "Server": "eu,us"}]
+    (wide,) = printed(answer, priority=1)
+    assert wide.items() >= {
+        ("Metric", "tube-checkout"),
+        ("Address", "eu.example:11300,us.example:11300"),
+        ("Read at", "2027-01-15T08:00:00Z"),
+    }
+
+
+def test_labels_of_their_own_have_columns_of_their_own() -> None:
+    rows = printed(asked("beanstalkd_tube_jobs", selector=parse_selector("server=us,state=reserved")))
+    assert rows == [{"Tube": "checkout", "State": "reserved", "Value": "4", "Age": "1.2s", "Server": "us"}]
+
+
+def test_no_values_are_no_rows_but_columns() -> None:
+    answer = asked("tube-checkout", selector=parse_selector("tube=other"))
+    assert (answer["rows"], answer["columnDefinitions"][0]["name"]) == ([], "Tube")
+
+
+@pytest.mark.parametrize("query", [b"", b"includeObject=Metadata"])
+def test_a_row_comes_with_labels_to_show(query: bytes) -> None:
+    (row,) = asked("tube-checkout", query)["rows"]
+    assert row["object"] == {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"name": "checkout", "namespace": "shop", "labels": {"tube": "checkout"}},
+    }
+
+
+def test_a_row_may_come_with_the_value_or_alone() -> None:
+    assert asked("tube-checkout", b"includeObject=Object")["rows"][0]["object"] == {"timestamp": "2027-01-15T08:00:00Z"}
+    assert asked("tube-checkout", b"includeObject=None")["rows"][0]["object"] is None
+
+
+def test_what_else_should_come_along_is_refused() -> None:
+    with pytest.raises(StatusError) as error:
+        asked("tube-checkout", b"includeObject=x")
+    assert str(error.value) == (
+        'Unable to convert to Table as requested: includeObject: Invalid value: "x":'
+        " must be 'Metadata', 'Object', 'None', or empty"
+    )
