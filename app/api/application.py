@@ -45,7 +45,8 @@ class Application:
         with self.requests:
             response = self.requests.fitting(await self._answer(scope, wishes))
             response.raw_headers.append((b"audit-id", _audit_id(scope)))
-            response.headers.setdefault("cache-control", "no-cache, private")
+            if not any(name == b"cache-control" for name, _ in response.raw_headers):
+                response.raw_headers.append((b"cache-control", b"no-cache, private"))
             await self.requests.send(response, scope, receive, send)
         self.telemetry.observe(response.status_code, perf_counter() - started)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from cachetools import TTLCache
 
+from app.api.go_syntax import quote
 from app.api.request_info import MOST_REMEMBERED, RequestInfo
 from app.api.status import StatusError
 from app.cluster.client import KubernetesError
@@ -72,18 +73,24 @@ def _attributes(info: RequestInfo) -> Attributes:
 def _forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:
     """In the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go."""
     if not info.resource:
-        return StatusError(
-            "Forbidden", f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"' + _why(reason), {}
-        )
-    resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
-    scope = f' in the namespace "{info.namespace}"' if info.namespace else " at the cluster scope"
-    named = f' "{info.name}"' if info.name else ""
-    message = (
-        f"{info.resource}.{info.group}{named} is forbidden: "
-        f'User "{user.name}" cannot {info.verb} resource "{resource}" in API group "{info.group}"{scope}'
+        message = f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}"
+        return StatusError("Forbidden", f"forbidden: {_harmless(message)}{_why(reason)}", {})
+    resource = quote(f"{info.resource}/{info.subresource}" if info.subresource else info.resource)
+    scope = f"in the namespace {quote(info.namespace)}" if info.namespace else "at the cluster scope"
+    message = f"User {quote(user.name)} cannot {info.verb} resource {resource} in API group {quote(info.group)} {scope}"
+    of_group = f"{info.resource}.{info.group}" if info.group else info.resource
+    named = f" {quote(info.name)}" if info.name else ""
+    details = {"name": info.name, "group": info.group, "kind": info.resource}
+    return StatusError(
+        "Forbidden",
+        f"{of_group}{named} is forbidden: {_harmless(message)}{_why(reason)}",
+        {key: value for key, value in details.items() if value},
     )
-    details = {"name": info.name} if info.name else {}
-    return StatusError("Forbidden", message + _why(reason), details | {"group": info.group, "kind": info.resource})
+
+
+def _harmless(message: str) -> str:
+    """Inside of a web page."""
+    return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _why(reason: str) -> str:

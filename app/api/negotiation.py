@@ -93,10 +93,10 @@ def negotiated(accept: str, offer: Offer = AS_IT_IS) -> Form | None:
     return _remembered(accept, offer) if len(accept) <= _MOST_REMEMBERED else _negotiated(accept, offer)
 
 
-def check_route(accept: str, media_types: Iterable[str], *, streams: bool = False) -> None:
+def check_route(accept: str, media_types: tuple[str, ...], *, streams: bool = False) -> None:
     """Raises StatusError 406 unless Accept has one of the types, literally: go-restful's look before all others."""
-    wanted = {part.partition(";")[0].strip(" ") for part in (accept or "*/*").split(",")}
-    if wanted.isdisjoint({"*/*", *media_types}):
+    has_one = _remembered_route if len(accept) <= _MOST_REMEMBERED else _has_one
+    if not has_one(accept, media_types):
         available = ", ".join((*media_types, *(_STREAMS if streams else ())))
         raise StatusError("NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {available}", {})
 
@@ -112,6 +112,14 @@ def not_acceptable() -> StatusError:
     """None of the forms wanted can be had."""
     types = ", ".join(MEDIA_TYPES)
     return StatusError("NotAcceptable", f"only the following media types are accepted: {types}")
+
+
+def _has_one(accept: str, media_types: tuple[str, ...]) -> bool:
+    wanted = {part.partition(";")[0].strip(" ") for part in (accept or "*/*").split(",")}
+    return not wanted.isdisjoint({"*/*", *media_types})
+
+
+_remembered_route = lru_cache(maxsize=256)(_has_one)
 
 
 def _negotiated(accept: str, offer: Offer) -> Form | None:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.http.connections import Connections
+from app.http.spelling import in_ascii, with_known_method
 
 MOST_HEAD = 1 << 20
 """Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
@@ -78,6 +79,7 @@ class HttpConnection(HttpToolsProtocol):
         self._whole = True  # the last request has come to its end
         self._unread = 0  # bytes of its body
         self._deaf = False
+        self._method = ""  # one that the parser doesn't know
 
     @property
     def weight(self) -> int:
@@ -110,6 +112,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         if self.phase is Phase.IDLE:
             self._begin(Phase.HEAD)
+            data, self._method = with_known_method(data)
         self._held += len(data)
         try:
             self.parser.feed_data(data)
@@ -131,6 +134,10 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head, self._whole, self._unread = True, False, 0
 
+    def on_url(self, url: bytes) -> None:
+        """Take bytes beyond ASCII too."""
+        super().on_url(in_ascii(url))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
         if self._in_head:
@@ -140,6 +147,8 @@ class HttpConnection(HttpToolsProtocol):
         """Begin with the request."""
         self._in_head, self._held = False, 0
         super().on_headers_complete()
+        if self._method:
+            self.scope["method"], self._method = self._method, ""
         self._begin(Phase.ANSWER)
         # Who waits for a word of ours to send the body gets none, and who knows then whether it comes: Go closes too.
         if self._connections.leaving or self.expect_100_continue:

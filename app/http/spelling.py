@@ -1,0 +1,26 @@
+"""What Go's HTTP servers take, and our parser doesn't: any method, and bytes beyond ASCII in a URL.
+
+Such a request is answered as Kubernetes' servers answer it, by its method and its path, instead of as garbage.
+"""
+
+import re
+
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"})
+"""Those that the parser certainly knows."""
+_ANY_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
+"""RFC 9110, 9.1: a token."""
+_STAND_IN = b"GET"
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def with_known_method(head: bytes) -> tuple[bytes, str]:
+    """The beginning of a request with a method that can be parsed, and the one that it stands in for, or nothing."""
+    found = _ANY_METHOD.match(head)
+    if not found or found[1] in _METHODS:
+        return head, ""
+    return _STAND_IN + head[found.end(1) :], found[1].decode()
+
+
+def in_ascii(url: bytes) -> bytes:
+    """The same URL with everything else as escapes."""
+    return url if url.isascii() else _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), url)

@@ -1,0 +1,59 @@
+"""What kube-apiserver, kubectl and every controller are told of our metrics."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.api import discovery
+from app.api.negotiation import Wishes
+
+METRICS = ["beanstalkd_tube_jobs", "tube-default"]
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+KUBE_APISERVER = f"{AGGREGATED.format('v2')},{AGGREGATED.format('v2beta1')}"
+
+
+def asked(accept: str, **headers: str) -> Wishes:
+    others = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Wishes.of(b"", [(b"accept", accept.encode()), *others])
+
+
+@pytest.mark.parametrize(
+    ("accept", "version"),
+    [
+        (KUBE_APISERVER, "v2"),
+        (AGGREGATED.format("v2beta1") + ",application/json", "v2beta1"),
+        (f"{KUBE_APISERVER},application/json", "v2"),
+    ],
+)
+def test_everything_comes_in_one_document(accept: str, version: str) -> None:
+    answer = discovery.groups(METRICS, 443, asked(accept))
+    assert answer.headers["content-type"] == AGGREGATED.format(version)
+    assert (answer.headers["vary"], answer.headers["cache-control"]) == ("Accept", "public")
+    content = json.loads(answer.body)
+    assert (content["kind"], content["apiVersion"]) == ("APIGroupDiscoveryList", f"apidiscovery.k8s.io/{version}")
+    ((found,),) = [group["versions"] for group in content["items"]]
+    assert (found["version"], found["freshness"]) == ("v1beta1", "Current")
+    kind = {"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": "ExternalMetricValueList"}
+    assert [
+        (resource["resource"], resource["responseKind"], resource["scope"], resource["verbs"])
+        for resource in found["resources"]
+    ] == [(metric, kind, "Namespaced", ["get"]) for metric in METRICS]
+
+
+def test_who_has_it_already_gets_304_until_the_metrics_change() -> None:
+    def ask(metrics: list[str], etag: str = "") -> Any:
+        return discovery.groups(metrics, 443, asked(KUBE_APISERVER, if_none_match=etag))
+
+    etag = ask(METRICS).headers["etag"]
+    assert (ask(METRICS, etag).status_code, ask(METRICS, etag).body) == (304, b"")
+    assert ask([*METRICS, "tube-more"], etag).status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "application/json", "application/yaml, application/json;q=0.9"])
+def test_older_clients_get_the_group_first_and_its_resources_then(accept: str) -> None:
+    groups = discovery.groups(METRICS, 443, asked(accept)).body.decode()
+    assert "APIGroupList" in groups
+    resources = discovery.resources(METRICS, asked(accept)).body.decode()
+    assert all(word in resources for word in ("APIResourceList", "ExternalMetricValueList", *METRICS))
+    assert "preferredVersion" in discovery.group(asked(accept)).body.decode()
