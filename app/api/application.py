@@ -1,4 +1,4 @@
-"""A request's way, top to bottom: is there room, what is it about, who asks, may they, answer, say what became of it.
+"""A request's way, top to bottom: is there room, what is it about, who asks (and as whom), may they, answer, note it.
 
 The path is taken apart once, and what was authorised is what is then handled; so there is no second router that could
 see another path than the authoriser did.
@@ -12,6 +12,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api import impersonation
 from app.api.answers import refusal
 from app.api.authentication import Authenticator
 from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED, Authorizer
@@ -68,6 +69,8 @@ class Application:
             raise TooManyRequestsError
         check_timeout(wishes.query)
         user = await self.authenticator.user(scope)
+        if any(name.startswith(impersonation.PREFIX) for name in wishes.headers):
+            user = await impersonation.impersonated(user, scope["headers"], self.authorizer)
         await self.authorizer.check(user, info)
         return await self.handler.handle(info, wishes)
 

@@ -113,10 +113,16 @@ def _path_as_v3(item: Json) -> Json:
 
 
 def _moved(schema: Any) -> Any:
-    """The same with references to where v3 keeps its schemas."""
-    if isinstance(schema, dict):
+    """The same as v3 has it: with schemas elsewhere, and beside a reference nothing else."""
+    if isinstance(schema, list):
+        return [_moved(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" not in schema:
         return {key: _moved(value) for key, value in schema.items()}
-    return schema.replace("#/definitions/", "#/components/schemas/") if isinstance(schema, str) else schema
+    reference = {"$ref": schema["$ref"].replace("#/definitions/", "#/components/schemas/")}
+    more = {key: value for key, value in schema.items() if key != "$ref"}
+    return more | {"allOf": [reference]} if more else reference
 
 
 def _ref(definition: str) -> Json:
