@@ -155,6 +155,13 @@ def cli() -> None:
     "--cluster-domain", type=NAME, default="cluster.local", show_default=True, help="The cluster's DNS domain."
 )
 @kubernetes_options
+@click.option(
+    "--audit-log",
+    type=click.Choice(["refusals", "all"]),
+    default="refusals",
+    show_default=True,
+    help="Which requests get a line of the log: those refused or failed, or all but healthy probes.",
+)
 @logging_options
 def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
     """Serve external metrics over HTTPS.

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+AuditLog = Literal["refusals", "all"]
+"""Which requests get a line."""
+_TRACEBACKS = frozenset({"exception", "stack"})
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
@@ -40,7 +43,21 @@ def _rendering(log_format: LogFormat) -> list[Processor]:
         traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [structlog.processors.ExceptionRenderer(traceback), structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [_on_one_line, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _on_one_line(_logger: object, _method: str, facts: EventDict) -> EventDict:
+    """Escape what would begin a new line, or command a terminal: some of it is what strangers say."""
+    return {
+        name: _printable(value) if isinstance(value, str) and name not in _TRACEBACKS else value
+        for name, value in facts.items()
+    }
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 class Seldom:

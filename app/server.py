@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,21 +18,22 @@ import uvloop
 
 from app import clock
 from app.api.application import Application
-from app.api.authentication import Authenticator, Trust
+from app.api.audit import Audit
+from app.api.authentication import Authenticator
 from app.api.authorization import Authorizer
+from app.api.client_trust import ClientTrustKeeper
 from app.api.handler import Handler
 from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
-from app.api.telemetry import Telemetry
+from app.api.telemetry import ReviewFigures, Telemetry
 from app.api.tls import TlsHttpProtocol, server_context
 from app.api.version import version_info
-from app.cluster import request_header
-from app.cluster.client import KubeconfigError, Kubernetes, KubernetesError, connect
+from app.cluster.client import KubeconfigError, Kubernetes, connect
 from app.cluster.identity import Identity, Registration, load_into, service_names
-from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
+from app.logs import AuditLog
 from app.metrics.evaluation import Evaluation
 from app.settings import ObjectName, Server, SettingError
 from app.tubes.poller import Poller
@@ -61,6 +61,7 @@ class ServeSettings:
     cluster_domain: str
     kubeconfig: Path | None
     context: str | None
+    audit_log: AuditLog
 
 
 def run(settings: ServeSettings) -> int:
@@ -94,10 +95,11 @@ class _Server:
         self._settings = settings
         self._kubernetes = kubernetes
         self._poller = Poller(settings.servers, clock.now)
-        self._authenticator = Authenticator(partial(review_token, kubernetes))
-        self._authorizer = Authorizer(partial(review_access, kubernetes))
-        self._trust_failure = "not read yet"
+        self._reviews = ReviewFigures()
+        self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
+        self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
         self._tls = server_context()
+        self._client_trust = ClientTrustKeeper(self._authenticator, self._tls)
         self._connections = Connections(most_connections())
         self._requests = Requests()
         self._deadline = Deadline()
@@ -109,7 +111,7 @@ class _Server:
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
         load_into(self._tls, await Identity(_names(self._settings)).obtain(clock.now()))
-        self._follow_trust()
+        self._client_trust.follow(self._kubernetes)
         http = HttpServer(self._http_config(), self._connections, self._tls, TlsHttpProtocol)
         leave_at_signals(partial(self._leave, http))
         chores = [
@@ -144,30 +146,6 @@ class _Server:
         await self._identity.check(serve_from_now_on, clock.now())
         await self._identity.keep(serve_from_now_on)
 
-    def _follow_trust(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def trust(configuration: ClientTrust) -> None:
-            with suppress(RuntimeError):  # the loop is closed: we are leaving
-                loop.call_soon_threadsafe(self._trust, configuration)
-
-        def distrust(error: KubernetesError) -> None:
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._cant_read_trust, error)
-
-        request_header.follow(self._kubernetes, trust, distrust)
-
-    def _trust(self, configuration: ClientTrust) -> None:
-        # A CA is only ever added to what TLS accepts; whether it still counts is decided at each request.
-        for bundle in filter(None, (configuration.client_ca_pem, configuration.requestheader_ca_pem)):
-            self._tls.load_verify_locations(cadata=bundle)
-        self._authenticator.trust = Trust.of(configuration)
-        _log.info("reading who may ask", allowed_names=sorted(configuration.allowed_names))
-
-    def _cant_read_trust(self, error: KubernetesError) -> None:
-        self._trust_failure = str(error)
-        _log.warning("can't read who may ask", reason=str(error))
-
     def _http_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._application(),
@@ -178,7 +156,7 @@ class _Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # nothing here depends on the client's address
+            proxy_headers=False,  # the source in the audit log is the peer's, not what anybody says
         )
 
     def _application(self) -> Application:
@@ -186,11 +164,19 @@ class _Server:
         ready: dict[str, Check] = {
             "ping": lambda: None,
             "certificate": self._certificate,
-            "access": self._access,
+            "access": self._client_trust.check,
             "first-poll": self._first_poll,
             "shutdown": self._shutdown,
         }
-        telemetry = Telemetry(self._poller, self._certificate_expires_s, self._requests, self._connections, clock.now)
+        telemetry = Telemetry(
+            self._poller,
+            self._certificate_expires_s,
+            self._requests,
+            self._connections,
+            clock.now,
+            self._reviews,
+            self._client_trust,
+        )
         handler = Handler(
             livez=Probe("/livez", live),
             readyz=Probe("/readyz", ready),
@@ -199,7 +185,15 @@ class _Server:
             version=version_info(version("beanscale")),
             port=self._settings.port,
         )
-        return Application(self._requests, self._deadline, self._authenticator, self._authorizer, handler, telemetry)
+        return Application(
+            self._requests,
+            self._deadline,
+            self._authenticator,
+            self._authorizer,
+            handler,
+            telemetry,
+            Audit(self._settings.audit_log),
+        )
 
     def _polling(self) -> str | None:
         stuck = self._poller.stuck(clock.now())
@@ -209,9 +203,6 @@ class _Server:
         if self._identity.certificate is not None:
             return None
         return str(self._identity.last_error or "the serving certificate is being made")
-
-    def _access(self) -> str | None:
-        return self._trust_failure if self._authenticator.trust is None else None
 
     def _first_poll(self) -> str | None:
         waiting = [state.server.name for state in self._poller.snapshot.servers if not state.attempted]

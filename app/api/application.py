@@ -4,7 +4,6 @@ The path is taken apart once, and what was authorised is what is then handled; s
 see another path than the authoriser did.
 """
 
-import uuid
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -14,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api import impersonation
 from app.api.answers import refusal
+from app.api.audit import Audit, Trail
 from app.api.authentication import Authenticator
 from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED, Authorizer
 from app.api.handler import Handler
@@ -24,7 +24,6 @@ from app.api.request_info import RequestInfo, request_info
 from app.api.status import StatusError
 from app.api.telemetry import Telemetry
 
-_MOST_AUDIT_ID = 64
 _log = structlog.get_logger()
 
 
@@ -38,58 +37,53 @@ class Application:
     authorizer: Authorizer
     handler: Handler
     telemetry: Telemetry
+    audit: Audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         started = perf_counter()
         wishes = Wishes.of(scope["query_string"], scope["headers"])
+        trail = Trail(scope["headers"])
         with self.requests:
-            response = self.requests.fitting(await self._answer(scope, wishes))
-            response.raw_headers.append((b"audit-id", _audit_id(scope)))
+            response = self.requests.fitting(await self._answer(scope, wishes, trail))
+            response.raw_headers.append((b"audit-id", trail.audit_id))
             if not any(name == b"cache-control" for name, _ in response.raw_headers):
                 response.raw_headers.append((b"cache-control", b"no-cache, private"))
             await self.requests.send(response, scope, receive, send)
-        self.telemetry.observe(response.status_code, perf_counter() - started)
+        took_s = perf_counter() - started
+        self.telemetry.observe(response.status_code, took_s)
+        self.audit.note(scope, trail, response.status_code, took_s)
 
-    async def _answer(self, scope: Scope, wishes: Wishes) -> Response:
+    async def _answer(self, scope: Scope, wishes: Wishes, trail: Trail) -> Response:
         try:
             with self.deadline:
-                return await self._respond(scope, wishes)
+                return await self._respond(scope, wishes, trail)
         except StatusError as error:
+            trail.why = error
             return refusal(error, wishes)
         except TooManyRequestsError:
             return self.requests.too_many()
         except Exception:  # noqa: BLE001 - the loop's edge: the caller gets a Status, we get the traceback
-            _log.exception("a request failed", method=scope["method"], path=scope["path"])
+            _log.exception(
+                "a request failed", method=scope["method"], path=scope["path"], audit_id=trail.audit_id.decode()
+            )
             return refusal(StatusError("InternalError", "Internal error occurred: see beanscale's log"), wishes)
 
-    async def _respond(self, scope: Scope, wishes: Wishes) -> Response:
-        info = request_info(scope["method"], scope["raw_path"].decode("latin-1"), wishes.query)
+    async def _respond(self, scope: Scope, wishes: Wishes, trail: Trail) -> Response:
+        trail.info = info = request_info(scope["method"], scope["raw_path"].decode("latin-1"), wishes.query)
         if self.requests.are_too_many and not self._is_never_too_many(scope, info):
             raise TooManyRequestsError
         check_timeout(wishes.query)
-        user = await self.authenticator.user(scope)
+        trail.caller = caller = await self.authenticator.caller(scope)
+        user = caller.user
         if any(name.startswith(impersonation.PREFIX) for name in wishes.headers):
-            user = await impersonation.impersonated(user, scope["headers"], self.authorizer)
-        await self.authorizer.check(user, info)
+            trail.acts_as = user = await impersonation.impersonated(user, scope["headers"], self.authorizer)
+        trail.allowed_because = await self.authorizer.check(user, info)
         return await self.handler.handle(info, wishes)
 
     def _is_never_too_many(self, scope: Scope, info: RequestInfo) -> bool:
         """The kubelet's probes; and system:masters, as in Kubernetes: the aggregator's own look at whether we work."""
         if info.path in ALWAYS_ALLOWED:
             return True
-        user = self.authenticator.user_of_certificate(scope)
-        return user is not None and PRIVILEGED in user.groups
-
-
-def _audit_id(scope: Scope) -> bytes:
-    """kube-apiserver's, so that both logs can be laid side by side, or a new one."""
-    for name, value in scope["headers"]:
-        if (
-            name == b"audit-id"
-            and 0 < len(value) <= _MOST_AUDIT_ID
-            and value.isascii()
-            and value.decode().isprintable()
-        ):
-            return bytes(value)
-    return str(uuid.uuid4()).encode()
+        caller = self.authenticator.caller_by_certificate(scope)
+        return caller is not None and PRIVILEGED in caller.user.groups

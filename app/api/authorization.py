@@ -1,24 +1,38 @@
 """Who may: Kubernetes decides, by SubjectAccessReview; what it said holds for ten seconds, and no answer means no.
 
-Source: k8s.io/apiserver/pkg/authorization/authorizerfactory/delegating.go and pkg/server/options/authorization.go.
+Sources: k8s.io/apiserver/pkg/authorization/authorizerfactory/delegating.go, pkg/server/options/authorization.go and
+pkg/endpoints/filters/authorization.go.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
-from cachetools import TTLCache
-
+from app.api.authentication import ANONYMOUS
 from app.api.go_syntax import quote
-from app.api.request_info import MOST_REMEMBERED, RequestInfo
+from app.api.list_options import FieldTerm
+from app.api.request_info import RequestInfo
+from app.api.reviewing import Observe, Reviews
 from app.api.status import StatusError
 from app.cluster.client import KubernetesError
-from app.cluster.reviews import Decision, PathAttributes, ResourceAttributes, User
+from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
+from app.metrics.selector import Requirement
 
 PRIVILEGED = "system:masters"
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
 """The kubelet asks these without a name."""
-CACHED_S = 10.0
-MOST_DECISIONS = 4096
+THREADS = 8
+STRANGERS_THREADS = 2
+
+_OPERATORS: Mapping[str, str] = {
+    "=": "In",
+    "==": "In",
+    "in": "In",
+    "!=": "NotIn",
+    "notin": "NotIn",
+    "exists": "Exists",
+    "!": "DoesNotExist",
+}
+"""What a review can tell; it leaves out the rest, which makes it stricter."""
 
 Attributes = ResourceAttributes | PathAttributes
 ReviewAccess = Callable[[User, Attributes], Decision]
@@ -28,32 +42,37 @@ ReviewAccess = Callable[[User, Attributes], Decision]
 class Authorizer:
     """Lets through what Kubernetes allows."""
 
-    def __init__(self, review_access: ReviewAccess) -> None:
+    def __init__(self, review_access: ReviewAccess, observe: Observe = lambda *_: None) -> None:
         self._review_access = review_access
-        self._decisions: TTLCache[tuple[User, Attributes], asyncio.Future[Decision]] = TTLCache(
-            MOST_DECISIONS, CACHED_S
+        # Strangers have few threads and a memory of their own: however many paths they try, users don't wait for them.
+        self._of_users, self._of_strangers = (
+            Reviews("SubjectAccessReview", threads, _verdict, observe, kept=("allowed", "denied"))
+            for threads in (THREADS, STRANGERS_THREADS)
         )
 
-    async def check(self, user: User, info: RequestInfo) -> None:
-        """Raises StatusError: 403 where Kubernetes says no, 500 where it can't be asked."""
-        if PRIVILEGED in user.groups or info.path in ALWAYS_ALLOWED:
-            return
-        decision = await self._decide(user, info)
+    async def check(self, user: User, info: RequestInfo) -> str:
+        """Why it is allowed. Raises StatusError: 403 where Kubernetes says no, 500 where it can't be asked."""
+        if PRIVILEGED in user.groups:
+            return PRIVILEGED
+        if info.path in ALWAYS_ALLOWED:
+            return "always allowed"
+        decision = await self._decide(user, _attributes(info))
         if not decision.allowed:
-            raise _forbidden(user, info, decision.reason)
+            refusal = _forbidden(user, info, decision.reason)
+            refusal.add_note(decision.problem)  # for the log alone, as in Kubernetes
+            raise refusal
+        return decision.reason
 
-    async def _decide(self, user: User, info: RequestInfo) -> Decision:
-        key = (user, attributes := _attributes(info))
-        review = self._decisions.get(key)
-        if review is None:
-            review = asyncio.ensure_future(asyncio.to_thread(self._review_access, user, attributes))
-            if len(info.path) <= MOST_REMEMBERED:
-                self._decisions[key] = review
+    async def _decide(self, user: User, attributes: Attributes) -> Decision:
+        reviews = self._of_strangers if user.name == ANONYMOUS.name else self._of_users
         try:
-            return await asyncio.shield(review)  # others wait for the same answer: one who leaves doesn't take it along
+            return await reviews.answer((user, attributes), partial(self._review_access, user, attributes))
         except KubernetesError as error:
-            self._decisions.pop(key, None)
             raise StatusError("InternalError", f"Internal error occurred: access can't be reviewed: {error}") from error
+
+
+def _verdict(decision: Decision) -> str:
+    return "allowed" if decision.allowed else "denied"
 
 
 def _attributes(info: RequestInfo) -> Attributes:
@@ -67,7 +86,20 @@ def _attributes(info: RequestInfo) -> Attributes:
         resource=info.resource,
         subresource=info.subresource,
         name=info.name,
+        fields=tuple(_of_fields(info.fields)),
+        labels=tuple(_of_labels(info.labels)),
     )
+
+
+def _of_fields(terms: Iterable[FieldTerm]) -> Iterator[Condition]:
+    for field, operator, value in terms:
+        yield Condition(field, _OPERATORS[operator], (value,))
+
+
+def _of_labels(requirements: Iterable[Requirement]) -> Iterator[Condition]:
+    for each in requirements:
+        if each.operator in _OPERATORS:
+            yield Condition(each.key, _OPERATORS[each.operator], tuple(sorted(each.values)))
 
 
 def _forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:

@@ -6,12 +6,13 @@ well-formed. Sources: k8s.io/apimachinery/pkg/apis/meta/v1 (conversion), …/met
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
 from app.api.go_syntax import GoSyntaxError, parse_duration_s, parse_int, parse_query, quote
 from app.api.status import StatusError
-from app.metrics.selector import EVERYTHING, Selector, SelectorError, parse_selector
+from app.metrics.selector import EVERYTHING, Requirement, Selector, SelectorError, parse_selector
 
 MOST_REMEMBERED = 256
 """Bytes of a query: a long one becomes thousands of conditions, a hundred times its size."""
@@ -74,6 +75,18 @@ def check_timeout(query: bytes) -> None:
         parse_duration_s(wish or "0")
     except GoSyntaxError as error:
         raise StatusError("BadRequest", f"invalid timeout specified in the request URL - {error}") from error
+
+
+def selectors(query: bytes) -> tuple[tuple[FieldTerm, ...], tuple[Requirement, ...]]:
+    """Both selectors, each as far as it can be read: authorisers see them before anybody refuses the rest."""
+    values = parse_query(query)
+    fields: tuple[FieldTerm, ...] = ()
+    labels: tuple[Requirement, ...] = ()
+    with suppress(GoSyntaxError):
+        fields = _field_terms(_text(values, "fieldSelector"))
+    with suppress(SelectorError):
+        labels = parse_selector(_text(values, "labelSelector")).requirements
+    return fields, labels
 
 
 def _read(query: bytes) -> ListOptions:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from app.api.go_syntax import GoSyntaxError, unescaped
-from app.api.list_options import list_options, wants_watch
+from app.api.list_options import FieldTerm, list_options, selectors, wants_watch
 from app.api.status import StatusError
+from app.metrics.selector import Requirement
 
 _VERBS: Mapping[str, str] = {
     "POST": "create",
@@ -25,7 +26,7 @@ _SUBRESOURCES_OF_NAMESPACES = frozenset({"finalize", "status"})
 MOST_REMEMBERED = 512
 """Characters of a path and its query: what strangers ask must not fill the memory."""
 _MOST_NAMING = 4096
-"""Bytes of a query that may narrow a list down to a name. A longer one is authorised as what it is, a list."""
+"""Bytes of a query that may narrow a list. With a longer one the whole list is what must be allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class RequestInfo:
     """The metric; empty where the path isn't a resource's."""
     subresource: str = ""
     name: str = ""
+    fields: tuple[FieldTerm, ...] = ()
+    labels: tuple[Requirement, ...] = ()
+    """What narrows a list, as far as it can be read."""
 
 
 def request_info(method: str, path: str, query: bytes) -> RequestInfo:
@@ -62,8 +66,8 @@ def _taken_apart(method: str, encoded_path: str, query: bytes) -> RequestInfo:
     if info is None or not info.resource:
         return RequestInfo(path, method, method.lower())
     if info.verb == "delete" and not info.name:
-        return replace(info, verb="deletecollection")
-    return _of_list(info, query) if info.verb == "get" and not info.name else info
+        return _narrowed(replace(info, verb="deletecollection"), query)
+    return _narrowed(_of_list(info, query), query) if info.verb == "get" and not info.name else info
 
 
 _remembered = lru_cache(maxsize=4096)(_taken_apart)  # the HPA controller asks for the same few paths for ever
@@ -97,3 +101,11 @@ def _of_list(info: RequestInfo, query: bytes) -> RequestInfo:
         return replace(info, verb=verb, name=list_options(query).name)
     except StatusError:  # said when it is handled
         return replace(info, verb=verb)
+
+
+def _narrowed(info: RequestInfo, query: bytes) -> RequestInfo:
+    """With the selectors, also of a query that can't be read otherwise."""
+    if b"Selector" not in query or len(query) > _MOST_NAMING:
+        return info
+    fields, labels = selectors(query)
+    return replace(info, fields=fields, labels=labels)

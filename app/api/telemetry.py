@@ -26,8 +26,11 @@ class Telemetry:
         requests: Requests,
         connections: Connections,
         clock: Callable[[], Instant],
+        *others: Collector,
     ) -> None:
         self._registry = CollectorRegistry()
+        for other in others:
+            self._registry.register(other)
         self._registry.register(_Readings(poller, clock))
         self._registry.register(_Load(requests, connections))
         self._registry.register(_Certificate(certificate_expires_s))
@@ -53,6 +56,34 @@ class Telemetry:
     def answer(self) -> Response:
         """The exposition."""
         return Response(generate_latest(self._registry), headers={"content-type": _CONTENT_TYPE})
+
+
+class ReviewFigures(Collector):
+    """What kube-apiserver was asked about callers, and how long it took to say."""
+
+    def __init__(self) -> None:
+        self._reviews = Counter(
+            "beanscale_reviews",
+            "Reviews asked of kube-apiserver, by kind and verdict; those remembered aren't asked again.",
+            ["kind", "verdict"],
+            registry=None,
+        )
+        self._durations = Histogram(
+            "beanscale_review_duration_seconds",
+            "From the question to its answer, waiting for a thread included.",
+            ["kind"],
+            buckets=_BUCKETS_S,
+            registry=None,
+        )
+
+    def observe(self, kind: str, verdict: str, duration_s: float) -> None:
+        """Count one."""
+        self._reviews.labels(kind, verdict).inc()
+        self._durations.labels(kind).observe(duration_s)
+
+    def collect(self) -> Iterable[Metric]:
+        """Both figures."""
+        return *self._reviews.collect(), *self._durations.collect()
 
 
 class _Readings(Collector):

@@ -4,18 +4,22 @@ That certificate belongs to the connection, is read once, and is judged at every
 carry it, hence the small subclass of our connection.
 """
 
+import hashlib
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from app.http.connection import HttpConnection
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""
+_UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+"""Kubernetes' own (k8s.io/apimachinery/pkg/apis/asn1)."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,9 @@ class ClientCertificate:
     """DER, leaf first."""
 
     @cached_property
-    def _leaf(self) -> x509.Certificate:
-        return x509.load_der_x509_certificate(self.chain[0])
-
-    @cached_property
     def common_name(self) -> str:
-        """The subject's CN, or nothing."""
-        return next(iter(self._subject(NameOID.COMMON_NAME)), "")
+        """The subject's CN, of several the last, as in Go; or nothing."""
+        return "".join(self._subject(NameOID.COMMON_NAME)[-1:])
 
     @cached_property
     def organizations(self) -> tuple[str, ...]:
@@ -40,16 +40,49 @@ class ClientCertificate:
         return self._subject(NameOID.ORGANIZATION_NAME)
 
     @cached_property
-    def valid_until_s(self) -> float:
-        """Unix seconds at which the first certificate of the chain ends: a connection may outlive it."""
-        return min(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() for der in self.chain)
+    def uid(self) -> str | None:
+        """The user's UID that the subject tells, or nothing; None where it tells an empty one, or several."""
+        uids = self._subject(_UID)
+        return None if len(uids) > 1 or "" in uids else "".join(uids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the leaf, in hexadecimal."""
+        return hashlib.sha256(self.chain[0]).hexdigest()
+
+    def is_valid_at(self, unix_s: float) -> bool:
+        """Whether all of the chain is: a connection may outlive its certificate."""
+        begin_s, end_s = self._life
+        return begin_s <= unix_s <= end_s
 
     def signed_by(self, authorities: frozenset[bytes]) -> bool:
-        """Whether one of these CAs (DER) stands above the leaf in the verified chain."""
-        return any(der in authorities for der in self.chain[1:])
+        """Whether one of these CAs, given as anchors, stands above the leaf in the verified chain."""
+        return not authorities.isdisjoint(self._signers)
+
+    @cached_property
+    def _certificates(self) -> tuple[x509.Certificate, ...]:
+        return tuple(map(x509.load_der_x509_certificate, self.chain))
+
+    @cached_property
+    def _life(self) -> tuple[float, float]:
+        """Unix seconds: the latest beginning and the first end in the chain."""
+        begins = max(certificate.not_valid_before_utc for certificate in self._certificates)
+        ends = min(certificate.not_valid_after_utc for certificate in self._certificates)
+        return begins.timestamp(), ends.timestamp()
+
+    @cached_property
+    def _signers(self) -> frozenset[bytes]:
+        return frozenset(map(anchor, self._certificates[1:]))
 
     def _subject(self, oid: x509.ObjectIdentifier) -> tuple[str, ...]:
-        return tuple(str(attribute.value) for attribute in self._leaf.subject.get_attributes_for_oid(oid))
+        attributes = self._certificates[0].subject.get_attributes_for_oid(oid)
+        return tuple(str(attribute.value) for attribute in attributes)
+
+
+def anchor(authority: x509.Certificate) -> bytes:
+    """What makes a CA the same CA: name and key (RFC 5280, 6.1.1). One renewed with its key is no other."""
+    key = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(authority.subject.public_bytes() + key).digest()
 
 
 class TlsHttpProtocol(HttpConnection):

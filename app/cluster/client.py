@@ -9,6 +9,7 @@ import json
 import math
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ _REMEDIES = {
     429: "kube-apiserver is busy: ask again later",
 }
 
+_RESET = (ConnectionResetError, BrokenPipeError)
+"""The server hung up on us: it may well have been about to, when we took the connection out of the pool."""
+
 Query = Mapping[str, str | int]
 
 
@@ -50,8 +54,8 @@ class Kubernetes:
     def __init__(self, credentials: Credentials) -> None:
         self.server = credentials.server
         """`https://HOST:PORT`, for messages."""
-        self._authorization = credentials.authorization
-        self._pool = _pool(credentials)
+        self._credentials = credentials
+        self._pools = _Pools(credentials)
 
     def request(  # noqa: PLR0913 - the parts of an HTTP request
         self,
@@ -72,7 +76,7 @@ class Kubernetes:
         encoded = None if body is None else json.dumps(body).encode()
         headers = self._headers() | ({} if body is None else {"Content-Type": content_type})
         try:
-            response = self._pool.request(
+            response = self._pools.current().request(
                 method, url, body=encoded, headers=headers, timeout=urllib3.Timeout(total=timeout_s), retries=False
             )
         except urllib3.exceptions.HTTPError as error:
@@ -88,7 +92,7 @@ class Kubernetes:
         watching: Query = {**(query or {}), "watch": "true", "timeoutSeconds": math.ceil(timeout_s)}
         timeout = urllib3.Timeout(connect=5.0, read=timeout_s + 5.0)  # longer than the server's own end
         try:
-            response = self._pool.request(
+            response = self._pools.current().request(
                 "GET",
                 self._url(path, watching),
                 headers=self._headers(),
@@ -119,7 +123,7 @@ class Kubernetes:
         return f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"
 
     def _headers(self) -> dict[str, str]:
-        authorization = self._authorization()
+        authorization = self._credentials.authorization()
         headers = {"Accept": "application/json", "User-Agent": "beanscale"}
         return headers | ({"Authorization": authorization} if authorization else {})
 
@@ -129,10 +133,7 @@ class Kubernetes:
         return self._object(asked, status, content)
 
     def _object(self, asked: str, status: int, content: bytes) -> dict[str, Any]:
-        try:
-            parsed = json.loads(content)
-        except ValueError:
-            parsed = None
+        parsed = _parsed(content)
         if not isinstance(parsed, dict):
             raise KubernetesError(
                 f"{self.server} answered {asked} with something other than a JSON object; is it a kube-apiserver?",
@@ -142,7 +143,8 @@ class Kubernetes:
         return parsed
 
     def _refusal(self, asked: str, status_object: Mapping[str, Any], http_status: int) -> KubernetesError:
-        status = int(status_object.get("code") or http_status)
+        code = status_object.get("code")
+        status = code if isinstance(code, int) and code else http_status
         reason = str(status_object.get("reason") or "")
         why = str(status_object.get("message") or reason or "no reason given").rstrip(".")
         remedy = _REMEDIES.get(status, "kube-apiserver's log says more")
@@ -152,7 +154,8 @@ class Kubernetes:
 
     def _unreachable(self, asked: str, error: urllib3.exceptions.HTTPError) -> KubernetesError:
         return KubernetesError(
-            f"{self.server} can't be asked {asked}: {_cause(error)}; {_network_remedy(error)}", reason="Unreachable"
+            f"{self.server} can't be asked {asked}: {_cause(error)}; {_network_remedy(error)}",
+            reason="ConnectionReset" if isinstance(_root(error), _RESET) else "Unreachable",
         )
 
 
@@ -161,10 +164,29 @@ def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:
     return Kubernetes(find_credentials(kubeconfig, context))
 
 
-def _pool(credentials: Credentials) -> urllib3.PoolManager:
+class _Pools:
+    """Connections that verify the server by what the cluster's CA is now."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._tls = credentials.tls()
+        self._pool = _pool(credentials, self._tls)
+
+    def current(self) -> urllib3.PoolManager:
+        """The pool to use now. A CA that has changed takes a new one; what is under way in the old one is finished."""
+        tls = self._credentials.tls()
+        with self._lock:
+            if tls is not self._tls:
+                self._pool.clear()
+                self._tls, self._pool = tls, _pool(self._credentials, tls)
+            return self._pool
+
+
+def _pool(credentials: Credentials, tls: ssl.SSLContext) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "maxsize": _CONNECTIONS,
-        "ssl_context": credentials.tls,
+        "ssl_context": tls,
         "socket_options": _NOTICE_DEAD_PEERS,
     }
     if credentials.server_name:
@@ -176,21 +198,30 @@ def _pool(credentials: Credentials) -> urllib3.PoolManager:
 
 def _status_object(content: bytes) -> Mapping[str, Any]:
     """The `Status` of a refusal; empty when a proxy in between answered in words of its own."""
-    try:
-        parsed = json.loads(content)
-    except ValueError:
-        return {}
+    parsed = _parsed(content)
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _parsed(content: bytes) -> Any:
+    """None where it isn't JSON, or too deep to be anybody's object."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cause(error: urllib3.exceptions.HTTPError) -> str:
     """The innermost reason, in the words of the system or of OpenSSL."""
-    root = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error.__cause__ or error
+    root = _root(error)
     if isinstance(root, ssl.SSLCertVerificationError):
         return root.verify_message.rstrip(".")
     if isinstance(root, OSError) and root.strerror:
         return root.strerror
     return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else str(root)
+
+
+def _root(error: urllib3.exceptions.HTTPError) -> BaseException:
+    return error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error.__cause__ or error
 
 
 def _network_remedy(error: urllib3.exceptions.HTTPError) -> str:

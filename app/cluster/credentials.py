@@ -4,15 +4,20 @@ import logging
 import os
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from app.cluster.errors import KubeconfigError
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
+
+_log = structlog.get_logger()
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts a pod's credentials."""
@@ -24,8 +29,9 @@ class Credentials:
 
     server: str
     """`https://HOST:PORT`, with a path where the API lives below one (Rancher), without a slash at the end."""
-    tls: ssl.SSLContext
-    """Verifies the server; holds the client certificate, if that is how we authenticate."""
+    tls: Callable[[], ssl.SSLContext]
+    """Verifies the server, and holds the client certificate, if that is how we authenticate; another one once the
+    cluster's CA has changed. Raises KubeconfigError."""
     authorization: Callable[[], str | None]
     """The Authorization header's value at this moment; tokens are short-lived. Raises KubeconfigError."""
     server_name: str | None = None
@@ -50,17 +56,70 @@ def _from_pod(host: str, port: str, service_account: Path) -> Credentials:
 
     def authorization() -> str:
         # Read each time: the kubelet replaces the token before it expires, and reading its tmpfs costs microseconds.
-        try:
-            return f"Bearer {token_file.read_text().strip()}"
-        except OSError as error:
-            raise KubeconfigError(
-                f"can't read the pod's token {token_file}: {error.strerror};"
-                " the pod needs a service account with automountServiceAccountToken: true, or --kubeconfig"
-            ) from error
+        return f"Bearer {_token(token_file)}"
 
     authorization()
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Credentials(server, _verifying(service_account / "ca.crt", "the pod's service account"), authorization)
+    return Credentials(server, _ReloadedCa(service_account / "ca.crt", "the pod's service account"), authorization)
+
+
+def _token(token_file: Path) -> str:
+    try:
+        token = token_file.read_text("ascii").strip()
+    except OSError as error:
+        raise KubeconfigError(
+            f"can't read the pod's token {token_file}: {error.strerror};"
+            " the pod needs a service account with automountServiceAccountToken: true, or --kubeconfig"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise KubeconfigError(f"the pod's token {token_file} isn't text; the kubelet should replace it soon") from error
+    if not token.isprintable() or not token:
+        raise KubeconfigError(
+            f"the pod's token {token_file} isn't one line of text; the kubelet should replace it soon"
+        )
+    return token
+
+
+class _ReloadedCa:
+    """The TLS context for a CA file that the kubelet replaces when the cluster's CA is rotated."""
+
+    def __init__(self, ca_file: Path, source: str) -> None:
+        self._ca_file = ca_file
+        self._source = source
+        self._lock = threading.Lock()
+        self._seen: bytes | None = None
+        self._tls: ssl.SSLContext | None = None
+        self()
+
+    def __call__(self) -> ssl.SSLContext:
+        """Raises KubeconfigError where there never was one that can be used."""
+        with self._lock:
+            content = self._content()
+            if self._tls is None or content != self._seen:
+                self._tls = self._loaded(content)
+                self._seen = content
+            return self._tls
+
+    def _content(self) -> bytes:
+        try:
+            return self._ca_file.read_bytes()
+        except OSError:
+            return b""
+
+    def _loaded(self, content: bytes) -> ssl.SSLContext:
+        try:
+            tls = _verifying(self._ca_file, self._source)
+        except KubeconfigError as error:
+            if self._tls is None:
+                raise
+            # The one before still verifies the server, or refuses it: nobody is trusted by this.
+            _log.warning("the cluster's CA has changed and can't be used, keeping the one before", why=str(error))
+            return self._tls
+        if self._tls is not None:
+            _log.info(
+                "the cluster's CA has changed", file=str(self._ca_file), certificates=content.count(b"BEGIN CERT")
+            )
+        return tls
 
 
 def _from_kubeconfig(files: str, context: str | None) -> Credentials:
@@ -80,7 +139,7 @@ def _from_kubeconfig(files: str, context: str | None) -> Credentials:
         token: str | None = loaded.get_api_key_with_prefix("BearerToken")  # runs the refresh hook first
         return token
 
-    return Credentials(str(loaded.host), tls, authorization, loaded.tls_server_name, _proxy(loaded))
+    return Credentials(str(loaded.host), lambda: tls, authorization, loaded.tls_server_name, _proxy(loaded))
 
 
 def _must_be_readable(files: str) -> None:

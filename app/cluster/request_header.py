@@ -68,7 +68,8 @@ def follow(
 ) -> threading.Thread:
     """Call back, in a thread of its own, with the present value and each time it changes, as long as the process lives.
 
-    `on_error` hears of each failed attempt; the last value stays, and the thread asks again with growing pauses.
+    `on_error` hears of each failed attempt; the last value stays, the thread asks again with growing pauses, and tells
+    the value as soon as there is one again, changed or not.
     """
     thread = threading.Thread(target=_Follower(kubernetes, on_change, on_error).run, name="client-trust", daemon=True)
     thread.start()
@@ -95,6 +96,7 @@ class _Follower:
                 pause_s = _SHORTEST_PAUSE_S
             except KubernetesError as error:
                 if error.status != _GONE:
+                    self._last = None
                     self._on_error(error)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             time.sleep(pause_s)

@@ -60,6 +60,7 @@ def test_the_server_is_told_all_it_needs(default: Objects) -> None:
         "--shutdown-delay=5",
         "--log-format=json",
         "--log-level=info",
+        "--audit-log=refusals",
     ]
 
 

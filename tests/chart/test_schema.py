@@ -60,6 +60,7 @@ WRONG: dict[str, list[Any]] = {
     "server.maxAge": [15, "15", "", "0s", "1d", "15 s", "-1s", "s"],
     "server.logging.level": ["DEBUG", "warn", 1],
     "server.logging.format": ["xml"],
+    "server.logging.audit": ["none", True],
     "server.logging.file": ["x"],
     "server.containerPort": ["10250", 0, 443, 65536],
     "server.extraArgs": ["--bind=::", [1]],

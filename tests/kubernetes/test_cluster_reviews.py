@@ -24,7 +24,7 @@ def account(kubernetes: Kubernetes, namespace: str) -> str:
 
 
 def test_a_token_tells_its_user(kubernetes: Kubernetes, namespace: str, account: str) -> None:
-    user = review_token(kubernetes, token(kubernetes, account))
+    user = review_token(kubernetes, token(kubernetes, account)).user
     assert user is not None
     assert user.name == f"system:serviceaccount:{namespace}:worker"
     assert {"system:serviceaccounts", "system:authenticated"} <= set(user.groups)
@@ -33,14 +33,16 @@ def test_a_token_tells_its_user(kubernetes: Kubernetes, namespace: str, account:
 
 
 def test_a_made_up_token_is_nobodys(kubernetes: Kubernetes) -> None:
-    assert review_token(kubernetes, "made-up") is None
+    owner = review_token(kubernetes, "made-up")
+    assert owner.user is None
+    assert "invalid bearer token" in owner.problem
 
 
 def test_a_token_for_another_audience_is_nobodys(kubernetes: Kubernetes, account: str) -> None:
     other = token(kubernetes, account, "vault")
-    assert review_token(kubernetes, other) is None
-    assert review_token(kubernetes, other, ["beanscale"]) is None
-    assert review_token(kubernetes, other, ["beanscale", "vault"]) is not None
+    assert review_token(kubernetes, other).user is None
+    assert review_token(kubernetes, other, ["beanscale"]).user is None
+    assert review_token(kubernetes, other, ["beanscale", "vault"]).user is not None
 
 
 def test_who_may_is_decided_by_rbac(kubernetes: Kubernetes) -> None:

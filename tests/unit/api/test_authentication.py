@@ -1,18 +1,35 @@
-"""Who a request's user is, as long as no certificate is needed to tell."""
+"""Who a request's user is, as Kubernetes' own servers tell it."""
 
+from base64 import b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from app.api.authentication import ANONYMOUS, Authenticator, Trust
+from app.api.authentication import ANONYMOUS, MOST_TOKEN, Authenticator, Caller, Trust
 from app.api.status import StatusError
+from app.api.tls import ClientCertificate
 from app.cluster.client import KubernetesError
 from app.cluster.request_header import parse
-from app.cluster.reviews import User
+from app.cluster.reviews import TokenOwner, User
 
 pytestmark = pytest.mark.anyio
+NAMES = {
+    "requestheader-allowed-names": '["front-proxy-client"]',
+    "requestheader-extra-headers-prefix": '["X-Remote-Extra-", "X-More-"]',
+    "requestheader-group-headers": '["X-Remote-Group"]',
+    "requestheader-uid-headers": '["X-Remote-Uid"]',
+    "requestheader-username-headers": '["X-Remote-User", "X-Other-User"]',
+}
 NOBODY_TRUSTED = Trust.of(parse({}))
+UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+CN, O = x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME  # noqa: E741 - as in certificates
+Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
 
 
 @pytest.fixture
@@ -20,31 +37,79 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def request(*headers: tuple[bytes, bytes]) -> Any:
-    return {"extensions": {"tls": {"client_certificate": None}}, "headers": headers}
+class Authority:
+    """A CA that can be renewed, with its key or with another."""
+
+    def __init__(self, name: str) -> None:
+        self.name = x509.Name([x509.NameAttribute(CN, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.renew()
+
+    def renew(self) -> None:
+        self.certificate = self._signed(self.name, self.key, (-1, 24))
+
+    @property
+    def pem(self) -> str:
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    def client(
+        self, *subject: tuple[x509.ObjectIdentifier, str], hours: tuple[int, int] = (-1, 1)
+    ) -> ClientCertificate:
+        name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+        leaf = self._signed(name, ec.generate_private_key(ec.SECP256R1()), hours)
+        return ClientCertificate(tuple(each.public_bytes(Encoding.DER) for each in (leaf, self.certificate)))
+
+    def _signed(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, hours: tuple[int, int]) -> x509.Certificate:
+        begin, end = (datetime.now(UTC) + timedelta(hours=each) for each in hours)
+        builder = x509.CertificateBuilder().issuer_name(self.name).subject_name(name).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
+        return builder.sign(self.key, hashes.SHA256())
 
 
-WITH_TOKEN = request((b"authorization", b"Bearer of-somebody"))
+CLUSTER, PROXY = Authority("cluster"), Authority("front-proxy")
+TRUST = Trust.of(parse(NAMES | {"client-ca-file": CLUSTER.pem, "requestheader-client-ca-file": PROXY.pem}))
+AGGREGATOR = PROXY.client((CN, "front-proxy-client"))
 
 
-def authenticator(review: Callable[[str], User | None], trust: Trust | None = NOBODY_TRUSTED) -> Authenticator:
+def request(*headers: tuple[bytes, bytes], certificate: ClientCertificate | None = None) -> Any:
+    return {"extensions": {"tls": {"client_certificate": certificate}}, "headers": headers}
+
+
+def with_token(value: bytes) -> Any:
+    return request((b"authorization", value))
+
+
+WITH_TOKEN = with_token(b"Bearer of-somebody")
+
+
+def authenticator(review: Callable[[str], TokenOwner], trust: Trust | None = NOBODY_TRUSTED) -> Authenticator:
     made = Authenticator(review)
     made.trust = trust
     return made
 
 
+def nobodys(_token: str) -> TokenOwner:
+    return TokenOwner(None)
+
+
+def by_certificate(scope: Any, trust: Trust = TRUST) -> Caller | None:
+    return authenticator(nobodys, trust).caller_by_certificate(scope)
+
+
 async def code(by: Authenticator, scope: Any) -> int:
     with pytest.raises(StatusError) as refused:
-        await by.user(scope)
+        await by.caller(scope)
     return refused.value.code
 
 
 async def test_who_proves_nothing_is_anonymous_even_before_it_is_known_who_is_trusted() -> None:
     """Else the kubelet's probes would fail, and restart us, for as long as kube-apiserver is away."""
-    by = authenticator(lambda _: None, trust=None)
-    assert await by.user(request()) == ANONYMOUS
-    assert await by.user(request((b"x-remote-user", b"admin"), (b"x-remote-group", b"system:masters"))) == ANONYMOUS
-    assert await code(by, WITH_TOKEN) == 503
+    by = authenticator(nobodys, trust=None)
+    anonymous = Caller(ANONYMOUS, "anonymous")
+    assert await by.caller(request()) == anonymous
+    assert await by.caller(request((b"x-remote-user", b"admin"), (b"x-remote-group", b"system:masters"))) == anonymous
+    assert await code(by, WITH_TOKEN) == 401
+    assert await code(by, request(certificate=AGGREGATOR)) == 401
 
 
 @pytest.mark.parametrize(
@@ -59,16 +124,176 @@ async def test_who_proves_nothing_is_anonymous_even_before_it_is_known_who_is_tr
 async def test_whoever_proved_who_they_are_is_authenticated_unless_they_say_they_are_not(
     groups: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    by = authenticator(lambda _: User("eve", groups))
-    assert await by.user(WITH_TOKEN) == User("eve", expected)
+    by = authenticator(lambda _: TokenOwner(User("eve", groups)))
+    assert await by.caller(WITH_TOKEN) == Caller(User("eve", expected), "token")
 
 
-async def test_a_token_that_is_nobodys_is_refused() -> None:
-    assert await code(authenticator(lambda _: None), WITH_TOKEN) == 401
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (b"Bearer abc", "abc"),
+        (b"bEARER abc", "abc"),
+        (b" Bearer abc ", "abc"),
+        (b"Bearer abc def", "abc"),
+        (b"Bearer \xc3\xa9\xff", "é�"),
+    ],
+)
+async def test_a_token_is_read_as_kubernetes_reads_it(header: bytes, token: str) -> None:
+    by = authenticator(lambda asked: TokenOwner(User(asked, ())))
+    assert (await by.caller(with_token(header))).user.name == token
+
+
+@pytest.mark.parametrize("header", [b"", b"Bearer", b"Bearer ", b"Bearer  abc", b"Bearer\tabc", b"Basic YTpi", b"abc"])
+async def test_what_is_no_bearer_token_proves_nothing(header: bytes) -> None:
+    assert (await authenticator(nobodys).caller(with_token(header))).by == "anonymous"
+
+
+async def test_of_two_tokens_the_first_counts() -> None:
+    by = authenticator(lambda asked: TokenOwner(User(asked, ())))
+    two = request((b"authorization", b"Bearer one"), (b"authorization", b"Bearer two"))
+    assert (await by.caller(two)).user.name == "one"
+
+
+async def test_a_token_that_is_nobodys_is_refused_and_remembered() -> None:
+    asked: list[str] = []
+
+    def review(token: str) -> TokenOwner:
+        asked.append(token)
+        return TokenOwner(None)
+
+    by = authenticator(review)
+    assert [await code(by, WITH_TOKEN) for _ in range(3)] == [401, 401, 401]
+    assert asked == ["of-somebody"]
+
+
+async def test_a_token_that_kubernetes_could_not_look_into_is_refused_and_asked_about_again() -> None:
+    asked: list[str] = []
+
+    def review(token: str) -> TokenOwner:
+        asked.append(token)
+        return TokenOwner(None, "the issuer can't be reached")
+
+    by = authenticator(review)
+    assert [await code(by, WITH_TOKEN) for _ in range(3)] == [401, 401, 401]
+    assert len(asked) == 3
+
+
+async def test_a_giant_token_is_nobodys_and_nobody_is_asked() -> None:
+    def review(_token: str) -> TokenOwner:
+        raise AssertionError
+
+    assert await code(authenticator(review), with_token(b"Bearer " + b"a" * (MOST_TOKEN + 1))) == 401
 
 
 async def test_a_token_that_nobody_can_review_lets_nobody_in() -> None:
-    def review(_token: str) -> User | None:
+    def review(_token: str) -> TokenOwner:
         raise KubernetesError("kube-apiserver is away")
 
     assert await code(authenticator(review), WITH_TOKEN) == 503
+
+
+def test_the_aggregator_tells_the_user_as_kubernetes_writes_it() -> None:
+    told = (
+        (b"x-other-user", b"not-me"),
+        (b"x-remote-user", b"eve"),
+        (b"x-remote-user", b"not-me"),
+        (b"x-remote-group", b"a"),
+        (b"x-remote-group", b""),
+        (b"x-remote-group", b"b"),
+        (b"x-remote-uid", b"7"),
+        (b"x-more-scopes%2fof%41", b"3"),
+        (b"x-remote-extra-scopes%2fof%41", b"1"),
+        (b"x-remote-extra-bad%zz", b"x"),
+        (b"x-remote-extra-scopes%2fof%41", b"2"),
+        (b"x_remote_user", b"not-me"),
+    )
+    assert by_certificate(request(*told, certificate=AGGREGATOR)) == Caller(
+        User(
+            "eve",
+            ("a", "b", "system:authenticated"),
+            "7",
+            (("scopes/ofA", ("1", "2", "3")), ("bad%zz", ("x",))),
+        ),
+        "front-proxy",
+    )
+
+
+@pytest.mark.parametrize("user", [(), ((b"x-remote-user", b""),)])
+def test_the_aggregator_without_a_user_is_nobody(user: tuple[tuple[bytes, bytes], ...]) -> None:
+    assert by_certificate(request(*user, (b"x-remote-group", b"system:masters"), certificate=AGGREGATOR)) is None
+
+
+MASTER = ((b"x-remote-user", b"eve"), (b"x-remote-group", b"system:masters"))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "speaks"),
+    [
+        (PROXY.client((CN, "front-proxy-client")), True),
+        (PROXY.client((CN, "other"), (CN, "front-proxy-client")), True),
+        (PROXY.client((CN, "front-proxy-client"), (CN, "other")), False),
+        (PROXY.client((CN, "Front-Proxy-Client")), False),
+        (PROXY.client((O, "front-proxy-client")), False),
+        (CLUSTER.client((CN, "front-proxy-client")), False),
+        (Authority("front-proxy").client((CN, "front-proxy-client")), False),
+        (PROXY.client((CN, "front-proxy-client"), hours=(-2, -1)), False),
+        (PROXY.client((CN, "front-proxy-client"), hours=(1, 2)), False),
+    ],
+)
+def test_only_the_aggregators_own_certificate_speaks_for_others(certificate: ClientCertificate, speaks: bool) -> None:
+    caller = by_certificate(request(*MASTER, certificate=certificate))
+    assert (caller is not None and caller.user.name == "eve") is speaks
+
+
+def test_an_empty_list_of_allowed_names_allows_any_that_the_ca_has_signed() -> None:
+    told = NAMES | {"requestheader-allowed-names": "[]", "requestheader-client-ca-file": PROXY.pem}
+    anybody = request(*MASTER, certificate=PROXY.client((CN, "anybody")))
+    assert by_certificate(anybody, Trust.of(parse(told))) is not None
+    assert by_certificate(anybody) is None
+    stranger = request(*MASTER, certificate=CLUSTER.client((CN, "anybody")))
+    assert by_certificate(stranger, Trust.of(parse(told))) is None
+
+
+def test_a_certificate_of_the_cluster_is_its_user_with_groups_uid_and_fingerprint() -> None:
+    certificate = CLUSTER.client((O, "a"), (CN, "first"), (O, "b"), (CN, "eve"), (UID, "7"))
+    extra = (("authentication.kubernetes.io/credential-id", (f"X509SHA256={certificate.fingerprint}",)),)
+    assert by_certificate(request(certificate=certificate)) == Caller(
+        User("eve", ("a", "b", "system:authenticated"), "7", extra), "client-certificate"
+    )
+    assert len(certificate.fingerprint) == 64
+
+
+@pytest.mark.parametrize("subject", [((O, "a"),), ((CN, "eve"), (UID, "7"), (UID, "8"))])
+def test_a_certificate_without_a_name_or_with_two_uids_is_nobodys(subject: Subject) -> None:
+    assert by_certificate(request(certificate=CLUSTER.client(*subject))) is None
+
+
+def test_a_ca_renewed_with_its_key_is_the_same_ca_and_one_with_another_key_is_not() -> None:
+    """kubeadm renews so; open connections were verified by the CA's old certificate."""
+    authority = Authority("proxy")
+    aggregator = request(*MASTER, certificate=authority.client((CN, "front-proxy-client")))
+    authority.renew()
+    assert by_certificate(aggregator, Trust.of(parse(NAMES | {"requestheader-client-ca-file": authority.pem})))
+    rotated = Trust.of(parse(NAMES | {"requestheader-client-ca-file": Authority("proxy").pem}))
+    assert by_certificate(aggregator, rotated) is None
+
+
+async def test_a_certificate_that_proves_nothing_beside_a_token_that_does() -> None:
+    by = authenticator(lambda _: TokenOwner(User("eve", ())), TRUST)
+    scope = request((b"authorization", b"Bearer abc"), certificate=Authority("other").client((CN, "x")))
+    assert (await by.caller(scope)).by == "token"
+
+
+async def test_a_certificate_counts_before_a_token() -> None:
+    by = authenticator(lambda _: TokenOwner(User("eve", ())), TRUST)
+    scope = request((b"authorization", b"Bearer abc"), certificate=CLUSTER.client((CN, "adam")))
+    assert (await by.caller(scope)).user.name == "adam"
+
+
+def test_long_headers_are_read_each_time_and_not_remembered() -> None:
+    long = (*MASTER, (b"x-remote-extra-a", b64encode(bytes(100_000))))
+    first, second = (by_certificate(request(*long, certificate=AGGREGATOR)) for _ in range(2))
+    assert first == second
+    assert first is not None
+    assert second is not None
+    assert first.user is not second.user

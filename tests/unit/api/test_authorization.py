@@ -1,15 +1,17 @@
-"""What Kubernetes decided is remembered for a while, and never more than fits."""
+"""What is asked of Kubernetes about a request, and what its answer lets happen."""
 
 import pytest
 
-from app.api.authorization import Attributes, Authorizer
-from app.api.request_info import MOST_REMEMBERED, request_info
+from app.api.authentication import ANONYMOUS
+from app.api.authorization import STRANGERS_THREADS, THREADS, Attributes, Authorizer
+from app.api.request_info import request_info
 from app.api.status import StatusError
 from app.cluster.client import KubernetesError
-from app.cluster.reviews import Decision, PathAttributes, User
+from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 
 pytestmark = pytest.mark.anyio
 EVE, ADAM = User("eve", ("gardeners",)), User("adam", ("gardeners",))
+METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Reviews:
+class Kubernetes:
     """Allows /metrics to Eve; `asked` is what it was asked so far."""
 
     def __init__(self) -> None:
@@ -31,36 +33,102 @@ class Reviews:
         return Decision(user == EVE and attributes == PathAttributes("/metrics", "get"), "")
 
 
-async def verdict(authorizer: Authorizer, user: User, path: str) -> int:
+async def verdict(authorizer: Authorizer, user: User, path: str, query: bytes = b"", method: str = "GET") -> int:
     try:
-        await authorizer.check(user, request_info("GET", path, b""))
+        await authorizer.check(user, request_info(method, path, query))
     except StatusError as error:
         return error.code
     return 200
 
 
 async def test_a_decision_is_remembered_for_that_user_and_that_path() -> None:
-    reviews = Reviews()
-    authorizer = Authorizer(reviews)
+    kubernetes = Kubernetes()
+    authorizer = Authorizer(kubernetes)
     assert [await verdict(authorizer, EVE, "/metrics") for _ in range(3)] == [200, 200, 200]
-    assert len(reviews.asked) == 1
+    assert len(kubernetes.asked) == 1
     assert await verdict(authorizer, ADAM, "/metrics") == 403
     assert await verdict(authorizer, EVE, "/metrics/") == 403
+    for other in (User("eve", ()), User("eve", EVE.groups, "7"), User("eve", EVE.groups, "", (("a", ("b",)),))):
+        assert await verdict(authorizer, other, "/metrics") == 403
+    assert len(kubernetes.asked) == 6
 
 
 async def test_nobody_gets_in_while_nobody_can_decide_and_that_is_not_remembered() -> None:
-    reviews = Reviews()
-    reviews.away = True
-    authorizer = Authorizer(reviews)
+    kubernetes = Kubernetes()
+    kubernetes.away = True
+    authorizer = Authorizer(kubernetes)
     assert await verdict(authorizer, EVE, "/metrics") == 500
-    reviews.away = False
+    kubernetes.away = False
     assert await verdict(authorizer, EVE, "/metrics") == 200
 
 
-async def test_long_paths_are_decided_each_time() -> None:
-    """Four thousand remembered paths of 60 KB would be all the memory that a pod has."""
-    reviews = Reviews()
-    authorizer = Authorizer(reviews)
-    long = "/metrics/" + "a" * MOST_REMEMBERED
-    assert [await verdict(authorizer, EVE, long) for _ in range(2)] == [403, 403]
-    assert len(reviews.asked) == 2
+async def test_masters_and_probes_need_no_decision() -> None:
+    kubernetes = Kubernetes()
+    authorizer = Authorizer(kubernetes)
+    assert await verdict(authorizer, User("root", ("system:masters",)), METRIC) == 200
+    for probe in ("/livez", "/readyz", "/healthz"):
+        assert await verdict(authorizer, ANONYMOUS, probe) == 200
+    assert kubernetes.asked == []
+    for almost in ("/livez/", "/livez/ping", "//livez", "/LIVEZ", "/livez%00", "/livez;x"):
+        assert await verdict(authorizer, ANONYMOUS, almost) == 403
+    assert len(kubernetes.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "attributes"),
+    [
+        ("GET", b"", {"verb": "list"}),
+        ("GET", b"watch=1", {"verb": "watch"}),
+        ("POST", b"labelSelector=a", {"verb": "create"}),
+        (
+            "GET",
+            b"labelSelector=a%3Db,c%21%3Dd,e+in+(g,f),h+notin+(i),j,%21k,l%3E1",
+            {
+                "verb": "list",
+                "labels": (
+                    Condition("a", "In", ("b",)),
+                    Condition("c", "NotIn", ("d",)),
+                    Condition("e", "In", ("f", "g")),
+                    Condition("h", "NotIn", ("i",)),
+                    Condition("j", "Exists"),
+                    Condition("k", "DoesNotExist"),
+                ),
+            },
+        ),
+        (
+            "DELETE",
+            b"fieldSelector=metadata.name!%3Da&labelSelector=b",
+            {
+                "verb": "deletecollection",
+                "fields": (Condition("metadata.name", "NotIn", ("a",)),),
+                "labels": (Condition("b", "Exists"),),
+            },
+        ),
+        (
+            "GET",
+            b"fieldSelector=metadata.name%3Da",
+            {"verb": "list", "name": "a", "fields": (Condition("metadata.name", "In", ("a",)),)},
+        ),
+        ("GET", b"limit=x&labelSelector=b", {"verb": "list", "labels": (Condition("b", "Exists"),)}),
+        ("GET", b"labelSelector=" + b"a," * 4000 + b"a", {"verb": "list"}),
+    ],
+)
+async def test_kubernetes_hears_what_a_list_is_narrowed_down_to(
+    method: str, query: bytes, attributes: dict[str, object]
+) -> None:
+    kubernetes = Kubernetes()
+    await verdict(Authorizer(kubernetes), EVE, METRIC, query, method)
+    whole = {"namespace": "shop", "group": "external.metrics.k8s.io", "version": "v1beta1", "resource": "tube-a"}
+    assert kubernetes.asked == [(EVE, ResourceAttributes(**(whole | attributes)))]  # type: ignore[arg-type]
+
+
+async def test_what_went_wrong_on_the_way_to_a_no_is_for_the_log_and_not_for_the_caller() -> None:
+    authorizer = Authorizer(lambda *_: Decision(False, "because", 'clusterrole "x" not found'))
+    with pytest.raises(StatusError) as refused:
+        await authorizer.check(EVE, request_info("GET", "/metrics", b""))
+    assert str(refused.value) == 'forbidden: User "eve" cannot get path "/metrics": because'
+    assert refused.value.__notes__ == ['clusterrole "x" not found']
+
+
+def test_strangers_have_fewer_threads_than_users() -> None:
+    assert 0 < STRANGERS_THREADS < THREADS

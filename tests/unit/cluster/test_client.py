@@ -1,6 +1,9 @@
 """A connection to kube-apiserver asks once, verifies whom it asks, and says in one sentence what went wrong."""
 
 import json
+import socket
+import struct
+import threading
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,10 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from structlog.testing import capture_logs
 
 from app.cluster.certificates import ServingCertificate, make_authority
 from app.cluster.client import Kubernetes, KubernetesError
 from app.cluster.credentials import find_credentials
+from app.cluster.renewal import step
 from tests.unit.cluster.apiserver import Answer, Apiserver, serving
 
 
@@ -163,3 +168,75 @@ def without_key_identifiers() -> tuple[bytes, ServingCertificate]:
     )
     key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return ca.public_bytes(Encoding.PEM), ServingCertificate(leaf.public_bytes(Encoding.PEM), key_pem, leaf)
+
+
+def test_a_pod_goes_on_when_the_clusters_ca_is_rotated(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
+) -> None:
+    assert kubernetes.request("GET", "/version") == {}
+    rotated = step(None, ["127.0.0.1"], datetime.now(UTC))
+    with serving(rotated.serving) as server:
+        monkeypatch.setattr(kubernetes, "server", server.address)
+        with pytest.raises(KubernetesError, match="certificate"):
+            kubernetes.request("GET", "/version")
+        (service_account / "ca.crt").write_bytes(rotated.bundle)
+        assert kubernetes.request("GET", "/version") == {}
+
+
+def test_the_ca_that_was_rotated_out_is_trusted_no_more(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
+) -> None:
+    assert kubernetes.request("GET", "/version") == {}
+    (service_account / "ca.crt").write_bytes(step(None, ["127.0.0.1"], datetime.now(UTC)).bundle)
+    with pytest.raises(KubernetesError, match="certificate"):
+        kubernetes.request("GET", "/version")
+    assert len(apiserver.asked) == 1
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"garbage", None])
+def test_a_ca_file_that_cannot_be_read_changes_nothing_and_is_told_once(
+    kubernetes: Kubernetes, service_account: Path, spoilt: bytes | None
+) -> None:
+    if spoilt is None:
+        (service_account / "ca.crt").unlink()
+    else:
+        (service_account / "ca.crt").write_bytes(spoilt)
+    with capture_logs() as logged:
+        assert [kubernetes.request("GET", "/version") for _ in range(3)] == [{}, {}, {}]
+    assert [line["event"] for line in logged] == [
+        "the cluster's CA has changed and can't be used, keeping the one before"
+    ]
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"a\nb", b"\xff"])
+def test_a_token_file_that_cannot_be_used_is_an_error_until_it_can(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path, spoilt: bytes
+) -> None:
+    (service_account / "token").write_bytes(spoilt)
+    with pytest.raises(KubernetesError, match="the pod's token"):
+        kubernetes.request("GET", "/version")
+    (service_account / "token").write_bytes(b"second")
+    kubernetes.request("GET", "/version")
+    assert apiserver.asked[0].headers["authorization"] == "Bearer second"
+
+
+def test_a_connection_that_is_cut_is_told_from_a_server_that_is_not_there(
+    kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        monkeypatch.setattr(kubernetes, "server", f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(KubernetesError) as cut:
+            kubernetes.request("GET", "/version")
+        thread.join()
+    assert cut.value.reason == "ConnectionReset"
+    with pytest.raises(KubernetesError) as gone:
+        kubernetes.request("GET", "/version")
+    assert gone.value.reason == "Unreachable"

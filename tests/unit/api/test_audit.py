@@ -1,0 +1,172 @@
+"""The log's line of a request: who, from where, what, the verdict; bounded, on one line, and without secrets."""
+
+import io
+import json
+import sys
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.api.audit import Audit, Budget, Trail
+from app.api.authentication import ANONYMOUS, Caller
+from app.api.request_info import request_info
+from app.api.status import StatusError
+from app.cluster.reviews import User
+from app.logs import LogFormat, configure
+
+EVE = Caller(User("eve", ("dev", "system:authenticated"), "7"), "token")
+STRANGER = Caller(ANONYMOUS, "anonymous")
+METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
+SCOPE = {
+    "method": "GET",
+    "raw_path": METRIC.encode(),
+    "client": ("192.0.2.7", 1234),
+    "headers": [(b"audit-id", b"0f0f"), (b"authorization", b"Bearer secret"), (b"x-forwarded-for", b"198.51.100.1")],
+}
+
+
+def trail(caller: Caller | None = EVE, path: str = METRIC, **known: Any) -> Trail:
+    made = Trail(SCOPE["headers"])  # type: ignore[arg-type]
+    made.info, made.caller = request_info("GET", path, b""), caller
+    for name, value in known.items():
+        setattr(made, name, value)
+    return made
+
+
+def lines(*noted: tuple[Trail, int], audited: Any = "refusals") -> list[dict[str, Any]]:
+    audit = Audit(audited, lambda: 0.0)
+    with capture_logs() as logged:
+        for known, code in noted:
+            audit.note(SCOPE, known, code, 0.0123)
+    return [dict(line) for line in logged]
+
+
+def test_a_refusal_tells_who_asked_from_where_for_what_and_why_not() -> None:
+    why = StatusError("Forbidden", "no")
+    why.add_note("a role is missing")
+    assert lines((trail(why=why), 403)) == [
+        {
+            "log_level": "warning",
+            "event": "request refused",
+            "verdict": "denied",
+            "status": 403,
+            "user": "eve",
+            "groups": ["dev", "system:authenticated"],
+            "uid": "7",
+            "authenticated_by": "token",
+            "source": "192.0.2.7",
+            "verb": "list",
+            "api_group": "external.metrics.k8s.io",
+            "resource": "tube-a",
+            "namespace": "shop",
+            "reason": "no",
+            "problem": "a role is missing",
+            "took_ms": 12.3,
+            "audit_id": "0f0f",
+        }
+    ]
+
+
+def test_who_proved_nothing_has_no_name_and_what_failed_says_so() -> None:
+    (unknown,) = lines((trail(None, path="/metrics", why=StatusError("Unauthorized", "Unauthorized")), 401))
+    assert (unknown["verdict"], unknown["path"], "user" in unknown) == ("unauthenticated", "/metrics", False)
+    (failed,) = lines((trail(allowed_because="RBAC", why=StatusError("ServiceUnavailable", "too old")), 503))
+    assert (failed["event"], failed["verdict"], failed["reason"]) == ("request failed", "allowed", "too old")
+    (undecided,) = lines((trail(why=StatusError("InternalError", "away")), 500))
+    assert undecided["verdict"] == "undecided"
+
+
+def test_who_acts_as_somebody_else_is_named_beside_them() -> None:
+    (line,) = lines((trail(acts_as=User("bob", ("ops",))), 403))
+    assert (line["user"], line["acts_as"], line["acts_as_groups"]) == ("eve", "bob", ["ops"])
+
+
+def test_only_the_aggregator_is_believed_where_a_request_came_from() -> None:
+    (line,) = lines((trail(), 403))
+    assert "forwarded_for" not in line
+    (line,) = lines((trail(Caller(EVE.user, "front-proxy")), 403))
+    assert (line["source"], line["forwarded_for"]) == ("192.0.2.7", "198.51.100.1")
+
+
+def test_by_default_what_went_well_is_not_told() -> None:
+    well = [(trail(allowed_because="x"), code) for code in (200, 304, 400, 404, 405, 406)]
+    assert lines(*well) == []
+    told = lines(*well, audited="all")
+    assert [(line["event"], line["log_level"], line["status"]) for line in told] == [
+        ("request", "info", code) for code in (200, 304, 400, 404, 405, 406)
+    ]
+    assert {line["verdict"] for line in told} == {"allowed"}
+
+
+def test_probes_are_told_of_only_when_they_are_refused() -> None:
+    for audited in ("refusals", "all"):
+        probes = [(trail(STRANGER, path="/readyz", allowed_because="x"), code) for code in (200, 500, 401)]
+        assert [line["status"] for line in lines(*probes, audited=audited)] == [401]
+
+
+def test_strangers_lines_are_bounded_and_drown_nobodys() -> None:
+    noted = [(trail(STRANGER), 403)] * 1000 + [(trail(None), 401)] * 1000 + [(trail(), 403)]
+    told = lines(*noted)
+    assert len(told) < 50
+    assert told[-1]["user"] == "eve"
+
+
+def test_a_budget_says_how_many_it_kept_back() -> None:
+    budget = Budget(at_once=2, a_second=0.5)
+    assert [budget.spend(0.0) for _ in range(4)] == [0, 0, None, None]
+    assert [budget.spend(2.0), budget.spend(2.0), budget.spend(4.0)] == [2, None, 1]
+
+
+def test_long_values_are_cut() -> None:
+    giant = Caller(User("e" * 10_000, tuple(f"{number}" * 1000 for number in range(1000))), "token")
+    (line,) = lines((trail(giant, path="/" + "a" * 10_000), 403))
+    assert len(json.dumps(line)) < 12_000
+    assert line["groups"][-1] == "… 1000 in all"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_whatever_a_stranger_says_stays_on_one_line_and_is_no_terminals_command(
+    log_format: LogFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    configure(log_format, "info")
+    for evil in (
+        "a\nb",
+        "a\rb",
+        "\x1b[2J",
+        "a\u2028b",
+        "a\u202eb",
+        "a\x00b",
+        "a\x85b",
+        "\udcff",
+        'x" status=200',
+        "x status=200",
+    ):
+        path = "/" + quote(evil.encode("utf-8", "surrogateescape"))
+        Audit("refusals").note(SCOPE, trail(Caller(User(evil, (evil,), evil), "token"), path=path), 403, 0.1)
+    written = said.getvalue()
+    assert len(written.splitlines()) == 10
+    assert all(character.isprintable() for character in written.replace("\n", ""))
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_secret_is_in_a_line(log_format: LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    configure(log_format, "info")
+    Audit("all").note(SCOPE | {"query_string": b"token=secret"}, trail(allowed_because="x"), 200, 0.1)
+    assert "0f0f" in said.getvalue()
+    assert "secret" not in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [(b"0f0f", True), (b"a" * 256, True), (b"a" * 257, False), (b"", False), (b"\xff", False), (b"a\tb", False)],
+)
+def test_an_audit_id_is_kept_if_it_is_short_and_harmless(header: bytes, kept: bool) -> None:
+    audit_id = Trail([(b"audit-id", header), (b"audit-id", b"second")]).audit_id
+    assert (audit_id == header) is kept
+    assert kept or len(audit_id) == 36
