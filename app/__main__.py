@@ -20,6 +20,7 @@ from app.settings import (
 )
 
 EXIT_WRONG_USE = 2
+SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
 APISERVICE = "v1beta1.external.metrics.k8s.io"
 
 
@@ -145,6 +146,24 @@ def cli() -> None:
     " APIService. Without it the certificate lives in memory and the APIService is left alone.",
 )
 @click.option(
+    "--tls-mode",
+    type=click.Choice(["self", "provided"]),
+    default="self",
+    show_default=True,
+    help="self: make the certificate and its CA. provided: somebody else, such as cert-manager, keeps it in the Secret,"
+    " as tls.crt, tls.key and ca.crt; it is read anew every ten seconds.",
+)
+@click.option(
+    "--tls-duration", type=DURATION, default="720h", show_default=True, help="How long a certificate of our own holds."
+)
+@click.option(
+    "--tls-ca-duration",
+    type=DURATION,
+    default="8760h",
+    show_default=True,
+    help="How long a CA of our own holds; both are renewed at two thirds.",
+)
+@click.option(
     "--apiservice",
     type=NAME,
     default=APISERVICE,
@@ -178,8 +197,22 @@ def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogL
 
     if options["tls_secret"] and not options["service"]:
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
+    if options["tls_mode"] == "provided" and not options["tls_secret"]:
+        raise click.UsageError("--tls-mode=provided needs --tls-secret: where the certificate is")
+    _check_lives(options["tls_duration"], options["tls_ca_duration"])
     configure(log_format, log_level)
     return run(ServeSettings(servers=distinct_servers(beanstalkd), **options))
+
+
+def _check_lives(serving_s: float, authority_s: float) -> None:
+    if serving_s < SHORTEST_LIFE_S:
+        raise click.UsageError(f"--tls-duration must be {SHORTEST_LIFE_S:.0f}s or more, or nobody has time to renew it")
+    if authority_s < 3 * serving_s:
+        raise click.UsageError(
+            "--tls-ca-duration must be three times --tls-duration or more: a CA outlives what it signs"
+        )
+    if authority_s > LONGEST_LIFE_S:
+        raise click.UsageError("--tls-ca-duration must be 876000h (a hundred years) or less")
 
 
 @cli.command()

@@ -7,10 +7,11 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import structlog
 import uvicorn
@@ -30,6 +31,7 @@ from app.api.tls import TlsHttpProtocol, server_context
 from app.api.version import version_info
 from app.cluster.client import KubeconfigError, Kubernetes, connect
 from app.cluster.identity import Identity, Registration, load_into, service_names
+from app.cluster.renewal import Lives
 from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
@@ -40,6 +42,8 @@ from app.tubes.poller import Poller
 
 _log = structlog.get_logger()
 
+TlsMode = Literal["self", "provided"]
+"""Who makes the serving certificate: we, or somebody else who puts it into the Secret."""
 DRAIN_S = DEADLINE_S + 1
 """How long requests under way may still take once we leave: as long as any request may."""
 
@@ -57,6 +61,11 @@ class ServeSettings:
     """Seconds."""
     service: ObjectName | None
     tls_secret: str | None
+    tls_mode: TlsMode
+    tls_duration: float
+    """Seconds."""
+    tls_ca_duration: float
+    """Seconds."""
     apiservice: str
     cluster_domain: str
     kubeconfig: Path | None
@@ -104,19 +113,20 @@ class _Server:
         self._requests = Requests()
         self._deadline = Deadline()
         self._defect = False
-        self._identity = Identity(_names(settings), _registration(settings, kubernetes))
+        self._identity = Identity(_names(settings), _registration(settings, kubernetes), _lives(settings))
 
     async def serve(self, listener: socket.socket) -> int:
         """Until SIGTERM or SIGINT; the exit status."""
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
-        load_into(self._tls, await Identity(_names(self._settings)).obtain(clock.now()))
+        serve_from_now_on = partial(load_into, self._tls)
+        await Identity(_names(self._settings)).check(serve_from_now_on, clock.now())
         self._client_trust.follow(self._kubernetes)
         http = HttpServer(self._http_config(), self._connections, self._tls, TlsHttpProtocol)
         leave_at_signals(partial(self._leave, http))
         chores = [
             asyncio.create_task(chore)
-            for chore in (self._poller.run(), self._keep_certificate(), self._deadline.keep())
+            for chore in (self._poller.run(), self._identity.keep(serve_from_now_on), self._deadline.keep())
         ]
         for chore in chores:
             chore.add_done_callback(partial(self._leave_after_a_defect, http))
@@ -129,6 +139,7 @@ class _Server:
         # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
         delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
         _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._requests.under_way)
+        self._identity.retire()
         http.leave(delay_s)
 
     def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
@@ -140,11 +151,6 @@ class _Server:
         )
         self._defect = True
         http.leave()
-
-    async def _keep_certificate(self) -> None:
-        serve_from_now_on = partial(load_into, self._tls)
-        await self._identity.check(serve_from_now_on, clock.now())
-        await self._identity.keep(serve_from_now_on)
 
     def _http_config(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -163,14 +169,19 @@ class _Server:
         live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
         ready: dict[str, Check] = {
             "ping": lambda: None,
-            "certificate": self._certificate,
+            "certificate": lambda: self._identity.failure(clock.now()),
             "access": self._client_trust.check,
             "first-poll": self._first_poll,
             "shutdown": self._shutdown,
         }
+        remarks: dict[str, Check] = {
+            "certificate": lambda: self._identity.remark(clock.now()),
+            "access": self._client_trust.remark,
+            "first-poll": self._outages,
+        }
         telemetry = Telemetry(
             self._poller,
-            self._certificate_expires_s,
+            self._identity,
             self._requests,
             self._connections,
             clock.now,
@@ -179,7 +190,7 @@ class _Server:
         )
         handler = Handler(
             livez=Probe("/livez", live),
-            readyz=Probe("/readyz", ready),
+            readyz=Probe("/readyz", ready, remarks),
             telemetry=telemetry,
             evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
             version=version_info(version("beanscale")),
@@ -199,21 +210,20 @@ class _Server:
         stuck = self._poller.stuck(clock.now())
         return f"the poll loop of {stuck!r} doesn't turn any more" if stuck else None
 
-    def _certificate(self) -> str | None:
-        if self._identity.certificate is not None:
-            return None
-        return str(self._identity.last_error or "the serving certificate is being made")
-
     def _first_poll(self) -> str | None:
         waiting = [state.server.name for state in self._poller.snapshot.servers if not state.attempted]
         return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
 
+    def _outages(self) -> str | None:
+        failed = [
+            f"{state.server.name!r}: {state.failure.message}"
+            for state in self._poller.snapshot.servers
+            if state.failure
+        ]
+        return f"can't be read: {'; '.join(failed)}" if failed else None
+
     def _shutdown(self) -> str | None:
         return "process is shutting down" if self._connections.leaving else None
-
-    def _certificate_expires_s(self) -> float | None:
-        certificate = self._identity.certificate
-        return certificate.expires_at.timestamp() if certificate else None
 
 
 def _names(settings: ServeSettings) -> tuple[str, ...]:
@@ -221,8 +231,14 @@ def _names(settings: ServeSettings) -> tuple[str, ...]:
     return (*service_names(settings.service, settings.cluster_domain), *local) if settings.service else local
 
 
+def _lives(settings: ServeSettings) -> Lives:
+    return Lives(timedelta(seconds=settings.tls_ca_duration), timedelta(seconds=settings.tls_duration))
+
+
 def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registration | None:
     if settings.service is None or settings.tls_secret is None:
         return None
     secret = ObjectName(settings.service.namespace, settings.tls_secret)
-    return Registration(kubernetes, secret, settings.apiservice, settings.service)
+    return Registration(
+        kubernetes, secret, settings.apiservice, settings.service, provided=settings.tls_mode == "provided"
+    )

@@ -45,6 +45,10 @@ class ClientTrustKeeper(Collector):
             return None
         return f"whom to trust as a client isn't known: {self._failure}"
 
+    def remark(self) -> str | None:
+        """For /readyz?verbose: what was told last counts, and may be old."""
+        return self._failure
+
     def collect(self) -> Iterable[Metric]:
         """For /metrics."""
         yield GaugeMetricFamily(

@@ -6,6 +6,7 @@ people need it.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from starlette.responses import PlainTextResponse, Response
 
@@ -15,15 +16,18 @@ from app.api.negotiation import Wishes
 Check = Callable[[], str | None]
 """None, or a sentence that says what is wrong."""
 
+_NO_REMARKS: Mapping[str, Check] = MappingProxyType({})
 _PLAIN = {"x-content-type-options": "nosniff"}
 
 
 class Probe:
     """One of the health paths: `/readyz`, and a path below it for each check."""
 
-    def __init__(self, path: str, checks: Mapping[str, Check]) -> None:
+    def __init__(self, path: str, checks: Mapping[str, Check], remarks: Mapping[str, Check] = _NO_REMARKS) -> None:
+        """`remarks`, by the same names: what is worth knowing while all is well."""
         self.path = path
         self.checks = checks
+        self.remarks = remarks
 
     @property
     def paths(self) -> Mapping[str, Callable[[Wishes], Response]]:
@@ -40,7 +44,8 @@ class Probe:
             if name in excluded:
                 lines.append(f"[+]{name} excluded: ok")
             elif (failure := check()) is None:
-                lines.append(f"[+]{name} ok")
+                remark = self.remarks[name]() if name in self.remarks else None
+                lines.append(f"[+]{name} ok" + (f", but: {remark}" if remark else ""))
             else:
                 lines.append(f"[-]{name} failed: {failure}")
                 failed.append(name)

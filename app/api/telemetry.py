@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.api.limits import Requests
 from app.clock import Instant
+from app.cluster.identity import CHANGES, REPAIRS, Identity
 from app.http.connections import Connections
 from app.tubes.poller import Poller
 
@@ -22,7 +23,7 @@ class Telemetry:
     def __init__(
         self,
         poller: Poller,
-        certificate_expires_s: Callable[[], float | None],
+        identity: Identity,
         requests: Requests,
         connections: Connections,
         clock: Callable[[], Instant],
@@ -33,7 +34,7 @@ class Telemetry:
             self._registry.register(other)
         self._registry.register(_Readings(poller, clock))
         self._registry.register(_Load(requests, connections))
-        self._registry.register(_Certificate(certificate_expires_s))
+        self._registry.register(_Certificate(identity))
         self._requests = Counter(
             "beanscale_requests", "Requests answered, by HTTP status code.", ["code"], registry=self._registry
         )
@@ -134,15 +135,39 @@ class _Load(Collector):
 
 
 class _Certificate(Collector):
-    def __init__(self, expires_s: Callable[[], float | None]) -> None:
-        self._expires_s = expires_s
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
 
     def collect(self) -> Iterable[Metric]:
-        """The serving certificate's end, once there is one."""
-        expires_s = self._expires_s()
-        if expires_s is not None:
+        """How the serving certificate stands, and what was done about it."""
+        identity = self._identity
+        yield GaugeMetricFamily(
+            "beanscale_serving_certificate_up",
+            "1 while the last look found its Secret and its APIService right, or put them right.",
+            value=float(identity.certificate is not None and identity.trouble is None),
+        )
+        if identity.certificate is not None:
             yield GaugeMetricFamily(
                 "beanscale_serving_certificate_expiry_timestamp_seconds",
                 "Unix time at which the serving certificate ends.",
-                value=expires_s,
+                value=identity.certificate.expires_at.timestamp(),
             )
+        if identity.authority_expires_at is not None:
+            yield GaugeMetricFamily(
+                "beanscale_serving_ca_expiry_timestamp_seconds",
+                "Unix time at which the CA of the serving certificate ends.",
+                value=identity.authority_expires_at.timestamp(),
+            )
+        changes = CounterMetricFamily(
+            "beanscale_serving_certificate_changes",
+            "What this replica did for the certificate: made, renewed, put back and so on.",
+            labels=["change"],
+        )
+        for change in (*CHANGES, *REPAIRS):
+            changes.add_metric([change], identity.changes[change])
+        yield changes
+        yield GaugeMetricFamily(
+            "beanscale_clock_ahead_seconds",
+            "Our clock before kube-apiserver's, to about a second.",
+            value=identity.clock_ahead_s,
+        )

@@ -1,11 +1,20 @@
 """Our APIService: by its `caBundle`, kube-apiserver verifies us when it forwards requests."""
 
 import base64
+import binascii
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from app.cluster.certificates import CertificateError, read_bundle
 from app.cluster.client import Kubernetes, KubernetesError
 from app.settings import ObjectName
+
+_log = structlog.get_logger()
 
 _COLLECTION = "/apis/apiregistration.k8s.io/v1/apiservices"
 
@@ -20,24 +29,33 @@ class Availability:
     message: str
 
 
-def publish(kubernetes: Kubernetes, name: str, service: ObjectName, bundle: bytes) -> bool:
+def publish(
+    kubernetes: Kubernetes, name: str, service: ObjectName, bundle: bytes, *, beside_at: datetime | None = None
+) -> bool:
     """Have kube-apiserver verify us by these CAs; tells whether that was a change.
 
+    With `beside_at` the others that are there stay, unless they have ended by then: another replica may still need
+    them, which has read an older Secret or runs with other settings.
     Raises KubernetesError, with reason `NotOurs` when the APIService forwards to any other Service: it is left alone.
     """
     spec = _get(kubernetes, name)["spec"]
     _must_be_ours(name, spec, service)
-    ca_bundle = base64.b64encode(bundle).decode()
-    if spec.get("caBundle") == ca_bundle and not spec.get("insecureSkipTLSVerify"):
+    present = _readable(spec.get("caBundle"))
+    wanted = list(read_bundle(bundle))
+    if beside_at is not None:
+        wanted += [each for each in present if each not in wanted and beside_at < each.not_valid_after_utc]
+    if set(present) == set(wanted) and not spec.get("insecureSkipTLSVerify"):
         return False
+    ca_bundle = b"".join(each.public_bytes(Encoding.PEM) for each in wanted)
     patch = [
         # The owner is tested in the same transaction: a release that takes the name over just now keeps what it wrote.
         {"op": "test", "path": "/spec/service/namespace", "value": service.namespace},
         {"op": "test", "path": "/spec/service/name", "value": service.name},
-        {"op": "add", "path": "/spec/caBundle", "value": ca_bundle},
+        {"op": "add", "path": "/spec/caBundle", "value": base64.b64encode(ca_bundle).decode()},
         {"op": "add", "path": "/spec/insecureSkipTLSVerify", "value": False},
     ]
     kubernetes.request("PATCH", _path(name), body=patch, content_type="application/json-patch+json")
+    _log.info("CA published", api_service=name, certificates=len(wanted))
     return True
 
 
@@ -67,6 +85,14 @@ def _get(kubernetes: Kubernetes, name: str) -> dict[str, Any]:
                 reason="NotFound",
             ) from error
         raise
+
+
+def _readable(ca_bundle: str | None) -> tuple[x509.Certificate, ...]:
+    """None where there are none, or where it's spoilt: then it helps nobody."""
+    try:
+        return read_bundle(base64.b64decode(ca_bundle)) if ca_bundle else ()
+    except (CertificateError, binascii.Error):
+        return ()
 
 
 def _must_be_ours(name: str, spec: dict[str, Any], service: ObjectName) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 """How cryptography says that it can't make sense of bytes; not all are a ValueError."""
 
 BACKDATED = timedelta(hours=1)
@@ -33,8 +33,8 @@ class CertificateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Authority:
-    """A CA, with the key that signs."""
+class _Certified:
+    """A certificate and its key."""
 
     pem: bytes
     key_pem: bytes = field(repr=False)
@@ -51,9 +51,23 @@ class Authority:
         return self.certificate.not_valid_after_utc
 
     @property
+    def life(self) -> timedelta:
+        """How long it was made to last."""
+        return self.expires_at - self.made_at
+
+    @property
     def renew_at(self) -> datetime:
-        """Two thirds into its life."""
-        return _two_thirds(self.certificate)
+        """Two thirds into its life: a third is left to find and mend what keeps it from being renewed."""
+        return self.made_at + self.life * 2 / 3
+
+    def holds_at(self, now: datetime) -> bool:
+        """Whether clients accept its dates."""
+        return self.certificate.not_valid_before_utc <= now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Authority(_Certified):
+    """A CA, with the key that signs."""
 
     def signed(self, certificate: x509.Certificate) -> bool:
         """Whether this CA vouches for a certificate."""
@@ -61,22 +75,8 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class ServingCertificate:
-    """What a TLS server presents, with its key."""
-
-    pem: bytes
-    key_pem: bytes = field(repr=False)
-    certificate: x509.Certificate = field(repr=False, compare=False)
-
-    @property
-    def expires_at(self) -> datetime:
-        """When clients begin to refuse it."""
-        return self.certificate.not_valid_after_utc
-
-    @property
-    def renew_at(self) -> datetime:
-        """Two thirds into its life: a third is left to find and mend what keeps it from being renewed."""
-        return _two_thirds(self.certificate)
+class ServingCertificate(_Certified):
+    """What a TLS server presents, with its key; `pem` may bring certificates of CAs in between."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -140,7 +140,7 @@ def read_bundle(pem: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a bundle in their order. Raises CertificateError."""
     try:
         return tuple(x509.load_pem_x509_certificates(pem))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError(f"the CA bundle isn't PEM certificates ({error})") from error
 
 
@@ -148,7 +148,7 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     """Whether the names fit and the signature is right; dates are another question."""
     try:
         certificate.verify_directly_issued_by(authority)
-    except (*_UNREADABLE, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 
@@ -157,7 +157,7 @@ def _load_certificate(pem: bytes, key_pem: bytes, what: str) -> x509.Certificate
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         public_key = certificate.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{what} isn't a PEM certificate ({error})") from error
     if _load_key(key_pem, f"the key of {what}").public_key() != public_key:
         raise CertificateError(f"{what} and its key don't belong together")
@@ -167,7 +167,7 @@ def _load_certificate(pem: bytes, key_pem: bytes, what: str) -> x509.Certificate
 def _load_key(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{what} isn't a PEM key without a password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{what} isn't an elliptic curve key, so it isn't one that beanscale made")
@@ -218,8 +218,3 @@ def _name(common_name: str) -> x509.Name:
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _two_thirds(certificate: x509.Certificate) -> datetime:
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return begins + (ends - begins) * 2 / 3

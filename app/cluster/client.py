@@ -10,7 +10,10 @@ import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -54,6 +57,8 @@ class Kubernetes:
     def __init__(self, credentials: Credentials) -> None:
         self.server = credentials.server
         """`https://HOST:PORT`, for messages."""
+        self.clock_ahead_s = 0.0
+        """How far our wall clock is ahead of the server's, about: as the head of its last answer told."""
         self._credentials = credentials
         self._pools = _Pools(credentials)
 
@@ -81,6 +86,7 @@ class Kubernetes:
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(asked, error) from error
+        self._compare_clocks(response.headers.get("Date", ""))
         return self._read(asked, response.status, response.data)
 
     def watch(self, path: str, *, query: Query | None = None, timeout_s: float = 240.0) -> Iterator[dict[str, Any]]:
@@ -118,6 +124,10 @@ class Kubernetes:
                 if event.get("type") == "ERROR":
                     raise self._refusal(asked, event.get("object") or {}, 500)
                 yield event
+
+    def _compare_clocks(self, date: str) -> None:
+        with suppress(ValueError):  # a proxy's answer may have no date, or a strange one
+            self.clock_ahead_s = time.time() - parsedate_to_datetime(date).timestamp()
 
     def _url(self, path: str, query: Query | None) -> str:
         return f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"

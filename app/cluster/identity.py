@@ -3,116 +3,208 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
 from app import clock
 from app.clock import Instant
-from app.cluster import api_service, serving_secret
-from app.cluster.certificates import ServingCertificate
+from app.cluster import api_service
+from app.cluster.certificates import CertificateError, ServingCertificate
 from app.cluster.client import Kubernetes, KubernetesError
-from app.cluster.renewal import KeyRing, step
+from app.cluster.provided import Provided
+from app.cluster.renewal import LIVES, KeyRing, Lives, step
+from app.cluster.serving_secret import read_given, settle
 from app.settings import ObjectName
 
-CHECK_S = 60.0
-"""An emptied Secret or caBundle heals, and another replica's renewal arrives, within this time."""
 RETRY_S = 5.0
+CLOCK_TOLERANCE_S = 60.0
+"""Clocks that differ by more are told of."""
+_NEWS_S = 600.0
+"""How long a change is told where people look."""
+CHANGES = ("made", "renewed", "authority-renewed", "authority-retired")
+"""What becomes of a certificate in the course of time."""
+REPAIRS: Mapping[str, str] = {
+    "secret-recreated": "the Secret was gone and was made anew",
+    "restored": "the certificate was gone from the Secret and was put back",
+    "remade": "the certificate in the Secret couldn't be used and was made anew",
+    "bundle-published": "the CA wasn't in the APIService and was put there",
+}
+"""What else we do to what is kept, and how people are told."""
 
 _log = structlog.get_logger()
+
+OnChange = Callable[[ServingCertificate], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Where replicas share their certificate, and who must trust it."""
+    """Where the certificate is kept, and who must trust it."""
 
     kubernetes: Kubernetes
     secret: ObjectName
     api_service: str
     service: ObjectName
     """The Service in front of us, to which the APIService must point."""
+    provided: bool = False
+    """Somebody else fills the Secret; else replicas share there what they make."""
 
 
 class Identity:
-    """In memory without a registration: each process its own CA, and nobody is told."""
+    """In memory without a registration: each process its own CA, and nobody is told.
 
-    def __init__(self, names: Sequence[str], registration: Registration | None = None) -> None:
-        self.last_error: KubernetesError | None = None
+    With one, kube-apiserver's clock counts, because it judges the certificate's dates: ours may be days off.
+    """
+
+    def __init__(self, names: Sequence[str], registration: Registration | None = None, lives: Lives = LIVES) -> None:
+        self.trouble: KubernetesError | CertificateError | None = None
         """Why the last check failed, and the certificate in hand stays; None: Secret and APIService are right."""
+        self.changes: Counter[str] = Counter()
+        """What was made, renewed, put back and so on, and how often."""
         self._names = tuple(names)
         self._registration = registration
-        self._ring: KeyRing | None = None
+        self._lives = lives
+        self._held: KeyRing | Provided | None = None
+        self._steady: tuple[bytes, datetime] | None = None
+        """The bundle that was found last, and since when it is that."""
+        self._news: tuple[str, Instant] | None = None
+        self._clock_is_off = False
+        self._retired = False
 
     @property
     def certificate(self) -> ServingCertificate | None:
-        """What is served; None before `obtain`."""
-        return self._ring.serving if self._ring else None
+        """What is served; None before the first `check` that went well."""
+        return self._held.serving if self._held else None
+
+    @property
+    def authority_expires_at(self) -> datetime | None:
+        """When the CA behind it ends; None where that isn't known."""
+        return self._held.authority_expires_at if self._held else None
 
     @property
     def bundle(self) -> bytes:
-        """The CAs to verify us by, as PEM; empty before `obtain`."""
-        return self._ring.bundle if self._ring else b""
+        """The CAs to verify us by, as PEM; empty before there is a certificate."""
+        return self._held.bundle if self._held else b""
 
-    async def obtain(self, now: Instant) -> ServingCertificate:
-        """The first certificate. Raises KubernetesError when the Secret can't be read or written.
+    @property
+    def clock_ahead_s(self) -> float:
+        """Our wall clock before kube-apiserver's."""
+        return self._registration.kubernetes.clock_ahead_s if self._registration else 0.0
 
-        An APIService that can't be patched (not there yet, somebody else's) is `last_error`; `keep` tries it again.
-        """
-        ring = await asyncio.to_thread(self._settle, now)
-        await self._publish(ring)
-        self._ring = ring
-        return ring.serving
+    def failure(self, now: Instant) -> str | None:
+        """Why nobody can verify us, in one sentence."""
+        if self._held is None:
+            return str(self.trouble or "the serving certificate is being made")
+        if not self._held.serving.holds_at(self._utc(now)):
+            return f"the serving certificate ended at {self._held.serving.expires_at.isoformat()}: {self.trouble}"
+        return None
 
-    async def keep(self, on_change: Callable[[ServingCertificate], None]) -> None:
+    def remark(self, now: Instant) -> str | None:
+        """What else people should know, although all works."""
+        if self.trouble is not None:
+            return str(self.trouble)
+        if abs(self.clock_ahead_s) > CLOCK_TOLERANCE_S:
+            return _clock_problem(self.clock_ahead_s)
+        if self._news and self._news[1].age_s(now) < _NEWS_S:
+            return f"{self._news[0]} {self._news[1].age_s(now):.0f} s ago"
+        return None
+
+    async def keep(self, on_change: OnChange) -> None:
         """Check for ever; call back, in the event loop, with each new certificate."""
         while True:
-            await asyncio.sleep(RETRY_S if self.last_error else CHECK_S)
             await self.check(on_change, clock.now())
+            await asyncio.sleep(RETRY_S if self.trouble else self._lives.check.total_seconds())
 
-    async def check(self, on_change: Callable[[ServingCertificate], None], now: Instant) -> None:
+    async def check(self, on_change: OnChange, now: Instant) -> None:
         """Secret, then APIService, then what we serve: nobody may meet a certificate before they trust its CA."""
+        if self._retired:
+            return
         try:
-            ring = await asyncio.to_thread(self._settle, now)
-        except KubernetesError as error:
+            found = await asyncio.to_thread(self._find, now)
+        except (KubernetesError, CertificateError) as error:
             self._failed(error)
             return
+        was_trusted = await self._publish(found, now)
+        self._compare_clocks()
         served = self.certificate
-        if not await self._publish(ring) and served and _utc(now) < served.expires_at:
+        # What was published just now reaches every kube-apiserver until the next check.
+        if not was_trusted and served and served.holds_at(self._utc(now)):
             return
-        self._ring = ring
-        if ring.serving != served:
-            _log.info("serving certificate changed", expires_at=ring.serving.expires_at.isoformat())
-            on_change(ring.serving)
+        self._held = found
+        if found.serving != served:
+            _log.info("serving certificate changed", expires_at=found.serving.expires_at.isoformat())
+            on_change(found.serving)
 
-    def _settle(self, now: Instant) -> KeyRing:
-        def due(ring: KeyRing | None) -> KeyRing:
-            return step(ring, self._names, _utc(now))
+    def retire(self) -> None:
+        """Write nothing any more: what is uninstalled together with us must not come back."""
+        self._retired = True
 
-        if self._registration is None:
-            return due(self._ring)
-        return serving_secret.settle(self._registration.kubernetes, self._registration.secret, due, self._ring)
-
-    async def _publish(self, ring: KeyRing) -> bool:
+    def _find(self, now: Instant) -> KeyRing | Provided:
+        """What is to be served. Raises KubernetesError, CertificateError."""
         to = self._registration
-        if to is not None:
+        if to is not None and to.provided:
+            return read_given(to.kubernetes, to.secret, self._names[0], partial(self._utc, now))
+        held = self._held if isinstance(self._held, KeyRing) else None
+        if to is None:
+            return self._due(now, held)
+        settled = settle(to.kubernetes, to.secret, partial(self._due, now), held)
+        self._happened(now, settled.changes)
+        return settled.ring
+
+    def _due(self, now: Instant, ring: KeyRing | None) -> KeyRing:
+        return step(ring, self._names, self._utc(now), self._lives)
+
+    async def _publish(self, found: KeyRing | Provided, now: Instant) -> bool:
+        """Have the CAs trusted; tells whether they were already."""
+        is_change = False
+        to = self._registration
+        if to is not None and found.bundle:
+            beside_at = None if self._is_steady(found.bundle, self._utc(now)) else self._utc(now)
+            publish = partial(api_service.publish, beside_at=beside_at)
             try:
-                await asyncio.to_thread(api_service.publish, to.kubernetes, to.api_service, to.service, ring.bundle)
+                is_change = await asyncio.to_thread(publish, to.kubernetes, to.api_service, to.service, found.bundle)
             except KubernetesError as error:
                 self._failed(error)
                 return False
-        self.last_error = None
-        return True
+        if is_change:
+            self._happened(now, ("bundle-published",))
+        if self.trouble is not None:
+            _log.info("serving certificate in order again")
+        self.trouble = None
+        return not is_change
 
-    def _failed(self, error: KubernetesError) -> None:
-        if str(error) != str(self.last_error):  # a lasting fault is one line, not one every five seconds
+    def _is_steady(self, bundle: bytes, now: datetime) -> bool:
+        """Whether every replica must have found the same by now, so that no other CA is needed any more."""
+        if self._steady is None or self._steady[0] != bundle:
+            self._steady = bundle, now
+        return now - self._steady[1] >= self._lives.published
+
+    def _happened(self, now: Instant, changes: Sequence[str]) -> None:
+        self.changes.update(changes)
+        if repairs := [REPAIRS[change] for change in changes if change in REPAIRS]:
+            self._news = ", ".join(repairs), now
+
+    def _compare_clocks(self) -> None:
+        is_off = abs(self.clock_ahead_s) > CLOCK_TOLERANCE_S
+        if is_off and not self._clock_is_off:
+            _log.warning(_clock_problem(self.clock_ahead_s))
+        self._clock_is_off = is_off
+
+    def _failed(self, error: KubernetesError | CertificateError) -> None:
+        if str(error) != str(self.trouble):  # a lasting fault is one line, not one every five seconds
             _log.warning("serving certificate not checked", error=str(error))
-        self.last_error = error
+        self.trouble = error
+
+    def _utc(self, now: Instant) -> datetime:
+        return datetime.fromtimestamp(now.unix_s, UTC) - timedelta(seconds=self.clock_ahead_s)
 
 
 def service_names(service: ObjectName, cluster_domain: str) -> tuple[str, ...]:
-    """All names of a Service; kube-apiserver verifies `NAME.NAMESPACE.svc`."""
+    """All names of a Service; the first is the one by which kube-apiserver verifies it."""
     name, namespace = service.name, service.namespace
     return (f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.{cluster_domain}", f"{name}.{namespace}", name)
 
@@ -127,5 +219,9 @@ def load_into(context: ssl.SSLContext, certificate: ServingCertificate) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 
 
-def _utc(now: Instant) -> datetime:
-    return datetime.fromtimestamp(now.unix_s, UTC)
+def _clock_problem(ahead_s: float) -> str:
+    direction = "ahead of" if ahead_s > 0 else "behind"
+    return (
+        f"this node's clock is {abs(ahead_s):.0f} s {direction} kube-apiserver's, whose counts for certificates;"
+        " set it right: clients' certificates and readings' times go by the node's"
+    )

@@ -8,7 +8,7 @@ between them, only time:
 3. The old CA leaves the bundle when all that it signed has expired: then no replica, however cut off, can serve it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -30,12 +30,20 @@ from app.cluster.certificates import (
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """How long things hold. The serving life must be shorter than a third of the CA's: the old CA has to outlive it."""
+    """How long things hold. What a CA signs last must not outlive it: hence a third of its life at most."""
 
     authority: timedelta = timedelta(days=365)
     serving: timedelta = timedelta(days=30)
-    published: timedelta = timedelta(hours=1)
-    """How long a new CA must have been in the bundle before it signs what is served."""
+
+    @property
+    def published(self) -> timedelta:
+        """How long a new CA must have been in the bundle before it signs what is served."""
+        return min(timedelta(hours=1), self.serving / 6)
+
+    @property
+    def check(self) -> timedelta:
+        """From one look to the next. An emptied Secret or caBundle heals within this time."""
+        return min(timedelta(seconds=10), self.published / 2)
 
 
 LIVES = Lives()
@@ -56,25 +64,33 @@ class KeyRing:
         """The CAs that clients must trust, as PEM: the `caBundle`."""
         return b"".join((self.authority.pem, *self.former))
 
+    @property
+    def authority_expires_at(self) -> datetime:
+        """When the CA that signs ends."""
+        return self.authority.expires_at
+
 
 def step(ring: KeyRing | None, names: Sequence[str], now: datetime, lives: Lives = LIVES) -> KeyRing:
     """The ring as it should be now; equal to `ring` when there is nothing to do. `names`: what clients call us."""
-    if ring is None or now >= ring.authority.expires_at:
+    if ring is None or not ring.authority.holds_at(now):
         authority = make_authority(now, lives.authority)
         return KeyRing(authority, (), make_serving(authority, names, now, lives.serving))
-    if now >= ring.authority.renew_at:
+    if now >= ring.authority.renew_at or ring.authority.life > lives.authority:
         ring = KeyRing(make_authority(now, lives.authority), (ring.authority.pem, *ring.former), ring.serving)
-    if _must_be_replaced(ring, names, now) or (_due(ring, now) and now >= ring.authority.made_at + lives.published):
+    if _must_be_replaced(ring, names, now) or (
+        _is_due(ring, now, lives) and now >= ring.authority.made_at + lives.published
+    ):
         ring = replace(ring, serving=make_serving(ring.authority, names, now, lives.serving))
     return _forget(ring, now, lives)
 
 
 def _must_be_replaced(ring: KeyRing, names: Sequence[str], now: datetime) -> bool:
-    return now >= ring.serving.expires_at or not ring.serving.names.issuperset(names)
+    return not ring.serving.holds_at(now) or not ring.serving.names.issuperset(names)
 
 
-def _due(ring: KeyRing, now: datetime) -> bool:
-    return now >= ring.serving.renew_at or not ring.authority.signed(ring.serving.certificate)
+def _is_due(ring: KeyRing, now: datetime, lives: Lives) -> bool:
+    is_old = now >= ring.serving.renew_at or ring.serving.life > lives.serving
+    return is_old or not ring.authority.signed(ring.serving.certificate)
 
 
 def _forget(ring: KeyRing, now: datetime, lives: Lives) -> KeyRing:
@@ -96,7 +112,7 @@ def write(ring: KeyRing) -> dict[str, bytes]:
     }
 
 
-def read(stored: dict[str, bytes]) -> KeyRing | None:
+def read(stored: Mapping[str, bytes]) -> KeyRing | None:
     """What `write` wrote; None when there is nothing yet. Raises CertificateError."""
     parts = [stored.get(key, b"") for key in ("ca.crt", "ca.key", "tls.crt", "tls.key")]
     if not any(parts):

@@ -1,46 +1,71 @@
-"""The Secret in which replicas share their key ring: the first writer wins, the others take what it wrote."""
+"""The Secret with what we serve: shared by our replicas, first writer wins; or somebody else's, only read."""
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from app.cluster.certificates import CertificateError
 from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.provided import Provided, read_provided
 from app.cluster.renewal import KeyRing, read, write
 from app.settings import ObjectName
 
 _ATTEMPTS = 5
 """Each lost race means that another replica won it, so the second attempt finds its ring."""
+_CREATE = {"fieldManager": "beanscale", "force": "true"}
 
 _log = structlog.get_logger()
 
 Step = Callable[[KeyRing | None], KeyRing]
-"""What the ring should be, given what it is; equal to it when there is nothing to do."""
+"""What the ring should be, given what it is; equal to it when there is nothing to do. Asked once the Secret is read."""
 
 
-def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, held: KeyRing | None = None) -> KeyRing:
-    """Take the step in the Secret, and return the ring that all replicas agree on now.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What all replicas agree on now."""
 
-    `held` is put back where the Secret was emptied or spoilt while we ran. Needs the verbs get and patch on this one
-    Secret; it must exist, since nobody can be allowed to create just one. Raises KubernetesError.
+    ring: KeyRing
+    changes: tuple[str, ...] = ()
+    """What we did for that, in a word each; identity.py has them all."""
+
+
+def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, held: KeyRing | None = None) -> Settled:
+    """Take the step in the Secret.
+
+    `held` is put back where the Secret was deleted, emptied or spoilt while we ran. Needs the verbs get, patch and
+    create on this one Secret. Raises KubernetesError.
     """
+    done: tuple[str, ...] = ()
     for _ in range(_ATTEMPTS):
         found = _get(kubernetes, secret)
-        stored = _read(secret, found)
+        if found is None:
+            _create(kubernetes, secret)
+            done = ("secret-recreated",)
+            continue
+        stored, spoilt = _read(secret, found)
         ring = step(stored or held)
         if ring == stored:
-            return ring
+            return Settled(ring, done)
         try:
             _patch(kubernetes, secret, ring, found["metadata"]["resourceVersion"])
         except KubernetesError as error:
             if error.status != 409:
                 raise
             continue
-        _log.info("serving certificate stored", secret=str(secret), expires_at=ring.serving.expires_at.isoformat())
-        return ring
+        done += tuple(_changes(stored, held, ring, spoilt=spoilt))
+        _log.info(
+            "serving certificate stored",
+            secret=str(secret),
+            changes=done,
+            expires_at=ring.serving.expires_at.isoformat(),
+            ca_expires_at=ring.authority.expires_at.isoformat(),
+        )
+        return Settled(ring, done)
     raise KubernetesError(
         f"{kubernetes.server}: Secret {secret} changed {_ATTEMPTS} times while beanscale wrote to it;"
         " only beanscale may write there",
@@ -49,26 +74,80 @@ def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, held: KeyRing
     )
 
 
-def _get(kubernetes: Kubernetes, secret: ObjectName) -> dict[str, Any]:
+def read_given(kubernetes: Kubernetes, secret: ObjectName, name: str, now: Callable[[], datetime]) -> Provided:
+    """What somebody else keeps there; kube-apiserver asks by `name`. `now` is asked after the Secret was read.
+
+    Raises KubernetesError where it can't be read, CertificateError where it can't be served.
+    """
+    found = _get(kubernetes, secret)
+    if found is None:
+        raise KubernetesError(
+            f"{kubernetes.server} has no Secret {secret}, from which the serving certificate is to come: create it"
+            " (kubectl create secret tls), or see why cert-manager doesn't (kubectl describe certificate)",
+            status=404,
+            reason="NotFound",
+        )
+    try:
+        return read_provided(_data(found), name, now())
+    except (CertificateError, binascii.Error) as error:
+        raise CertificateError(f"Secret {secret} can't be served from: {error}") from error
+
+
+def _changes(stored: KeyRing | None, held: KeyRing | None, ring: KeyRing, *, spoilt: bool) -> list[str]:
+    if stored is None and ring == held:
+        return ["restored"]
+    before = stored or held
+    if before is None:
+        return ["remade" if spoilt else "made"]
+    happened = {
+        "authority-renewed": ring.authority != before.authority,
+        "renewed": ring.serving != before.serving,
+        "authority-retired": len(ring.former) < len(before.former),
+    }
+    return [change for change, is_so in happened.items() if is_so]
+
+
+def _get(kubernetes: Kubernetes, secret: ObjectName) -> dict[str, Any] | None:
     try:
         return kubernetes.request("GET", _path(secret))
     except KubernetesError as error:
         if error.status == 404:
-            raise KubernetesError(
-                f"{kubernetes.server} has no Secret {secret} for the serving certificate; the chart renders it:"
-                " run helm upgrade, or create it empty (kubectl create secret generic)",
-                status=404,
-                reason="NotFound",
-            ) from error
+            return None
         raise
 
 
-def _read(secret: ObjectName, found: dict[str, Any]) -> KeyRing | None:
+def _read(secret: ObjectName, found: dict[str, Any]) -> tuple[KeyRing | None, bool]:
+    """The ring, and whether there was one that can't be used."""
     try:
-        return read({key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()})
+        return read(_data(found)), False
     except (CertificateError, binascii.Error) as error:
         _log.warning("serving certificate unusable, replacing it", secret=str(secret), why=str(error))
-        return None
+        return None, True
+
+
+def _data(found: dict[str, Any]) -> Mapping[str, bytes]:
+    return {key: base64.b64decode(value, validate=True) for key, value in (found.get("data") or {}).items()}
+
+
+def _create(kubernetes: Kubernetes, secret: ObjectName) -> None:
+    """Empty, as the chart renders it.
+
+    By server-side apply: unlike for a POST, the right to create can be given for this one name. Applied by two replicas
+    at once it's still one Secret, and what the first wrote into it stays.
+    """
+    metadata = {"namespace": secret.namespace, "name": secret.name}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
+    try:
+        kubernetes.request(
+            "PATCH", _path(secret), query=_CREATE, body=body, content_type="application/apply-patch+yaml"
+        )
+    except KubernetesError as error:
+        raise KubernetesError(
+            f"{kubernetes.server} has no Secret {secret} for the serving certificate, and it can't be created: {error}",
+            status=error.status,
+            reason=error.reason,
+        ) from error
+    _log.warning("the Secret of the serving certificate was gone, and is made anew", secret=str(secret))
 
 
 def _patch(kubernetes: Kubernetes, secret: ObjectName, ring: KeyRing, version: str) -> None:

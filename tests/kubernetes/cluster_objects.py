@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.client import Kubernetes, connect
+from app.cluster.client import Kubernetes, KubernetesError, connect
 from app.cluster.identity import Registration, service_names
 from app.settings import ObjectName
 
@@ -78,6 +78,19 @@ def api_service_path(registration: Registration) -> str:
 
 def patch_api_service(registration: Registration, **spec: object) -> None:
     registration.kubernetes.request("PATCH", api_service_path(registration), body={"spec": spec}, content_type=MERGE)
+
+
+def resources(registration: Registration) -> str:
+    version, _, group = registration.api_service.partition(".")
+    return f"/apis/{group}/{version}"
+
+
+def answered(registration: Registration) -> bool:
+    """Whether kube-apiserver forwards to us, over a connection that it makes now."""
+    try:
+        return registration.kubernetes.request("GET", resources(registration)).get("kind") == "APIResourceList"
+    except KubernetesError:
+        return False
 
 
 def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> None:

@@ -6,6 +6,7 @@ import uuid
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,7 @@ from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
 from tests.kubernetes.cluster_objects import (
     MERGE,
+    answered,
     api_service,
     api_service_path,
     ca_bundle,
@@ -39,15 +41,36 @@ __all__ = ["kubernetes", "namespace", "registration", "secret"]
 async def test_replicas_that_start_together_share_one_certificate(registration: Registration) -> None:
     replicas = [Identity(names(registration), registration) for _ in range(5)]
     async with asyncio.TaskGroup() as tasks:
-        started = [tasks.create_task(replica.obtain(now())) for replica in replicas]
-    assert len({task.result() for task in started}) == 1
+        for replica in replicas:
+            tasks.create_task(replica.check(ignore, now()))
+    assert len({replica.certificate for replica in replicas}) == 1
+    assert sum(replica.changes["made"] for replica in replicas) == 1
     assert {replica.bundle for replica in replicas} == {ca_bundle(registration)}
 
 
-async def test_a_secret_that_is_not_there_is_named(registration: Registration) -> None:
-    registration = replace(registration, secret=ObjectName(registration.secret.namespace, "gone"))
-    with pytest.raises(KubernetesError, match=f"no Secret {registration.secret}.*run helm upgrade"):
-        await Identity(names(registration), registration).obtain(now())
+async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Registration) -> None:
+    identity = Identity(names(registration), registration)
+    await identity.check(ignore, now())
+    kubernetes, secret = registration.kubernetes, registration.secret
+    stored = kubernetes.request("GET", path(secret))["data"]
+    kubernetes.request("DELETE", path(secret))
+    changes: list[ServingCertificate] = []
+    later = now()
+    await identity.check(changes.append, later)
+    assert kubernetes.request("GET", path(secret))["data"] == stored
+    assert changes == []
+    assert identity.remark(later) == (
+        "the Secret was gone and was made anew, the certificate was gone from the Secret and was put back 0 s ago"
+    )
+
+
+async def test_a_secret_that_cant_be_created_is_named(registration: Registration) -> None:
+    elsewhere = replace(registration, secret=ObjectName("no-such-namespace", "gone"))
+    identity = Identity(names(elsewhere), elsewhere)
+    await identity.check(ignore, now())
+    assert "no Secret no-such-namespace/gone for the serving certificate, and it can't be created" in str(
+        identity.failure(now())
+    )
 
 
 @pytest.mark.parametrize("spoilt", [None, {"tls.key": "AAAA"}, {"ca.crt": b64encode(b"garbage").decode()}])
@@ -55,7 +78,7 @@ async def test_what_we_hold_is_put_back_into_a_spoilt_secret(
     registration: Registration, spoilt: dict[str, str] | None
 ) -> None:
     identity = Identity(names(registration), registration)
-    await identity.obtain(now())
+    await identity.check(ignore, now())
     kubernetes, secret = registration.kubernetes, registration.secret
     stored = kubernetes.request("GET", path(secret))["data"]
     kubernetes.request("PATCH", path(secret), body={"data": spoilt}, content_type=MERGE)
@@ -68,7 +91,7 @@ async def test_what_we_hold_is_put_back_into_a_spoilt_secret(
 async def test_a_spoilt_secret_is_made_anew_at_start(registration: Registration) -> None:
     spoilt = {"data": {"tls.crt": "AAAA", "mine": "AAAA"}}
     registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
-    await Identity(names(registration), registration).obtain(now())
+    await Identity(names(registration), registration).check(ignore, now())
     stored = registration.kubernetes.request("GET", path(registration.secret))["data"]
     assert sorted(stored) == ["ca.crt", "ca.key", "mine", "tls.crt", "tls.key"]
 
@@ -85,18 +108,18 @@ def test_somebody_who_always_writes_first_is_an_error(kubernetes: Kubernetes, se
 
 async def test_a_wiped_bundle_heals(registration: Registration) -> None:
     identity = Identity(names(registration), registration)
-    await identity.obtain(now())
+    await identity.check(ignore, now())
     patch_api_service(registration, caBundle=None, insecureSkipTLSVerify=True)
-    await identity.check(lambda _: None, now())
+    await identity.check(ignore, now())
     assert ca_bundle(registration) == identity.bundle
     assert not api_service(registration)["spec"].get("insecureSkipTLSVerify")
 
 
 async def test_what_is_right_is_not_written_again(registration: Registration) -> None:
     identity = Identity(names(registration), registration)
-    await identity.obtain(now())
+    await identity.check(ignore, now())
     before = registration.kubernetes.request("GET", api_service_path(registration))["metadata"]["managedFields"]
-    await identity.check(lambda _: None, now())
+    await identity.check(ignore, now())
     after = registration.kubernetes.request("GET", api_service_path(registration))["metadata"]["managedFields"]
     assert ours(after) == ours(before)
 
@@ -104,10 +127,10 @@ async def test_what_is_right_is_not_written_again(registration: Registration) ->
 async def test_anothers_is_left_alone(registration: Registration) -> None:
     patch_api_service(registration, service={"namespace": "keda", "name": "keda-metrics"})
     identity = Identity(names(registration), registration)
-    await identity.obtain(now())
-    assert identity.last_error is not None
-    assert identity.last_error.reason == "NotOurs"
-    assert "belongs to Service keda/keda-metrics, not to" in str(identity.last_error)
+    await identity.check(ignore, now())
+    assert identity.trouble is not None
+    assert identity.trouble.reason == "NotOurs"
+    assert "belongs to Service keda/keda-metrics, not to" in str(identity.trouble)
     assert ca_bundle(registration) == b""
     owner = read_service(registration.kubernetes, registration.api_service)
     assert owner == ObjectName("keda", "keda-metrics")
@@ -116,14 +139,14 @@ async def test_anothers_is_left_alone(registration: Registration) -> None:
 async def test_one_that_comes_later_gets_its_bundle_then(registration: Registration) -> None:
     late = replace(registration, api_service="v1.late.beanscale.example")
     identity = Identity(names(late), late)
-    await identity.obtain(now())
-    assert "no APIService v1.late.beanscale.example" in str(identity.last_error)
+    await identity.check(ignore, now())
+    assert "no APIService v1.late.beanscale.example" in str(identity.trouble)
     spec = api_service(registration)["spec"] | {"group": "late.beanscale.example"}
     body = {"metadata": {"name": late.api_service}, "spec": spec}
     late.kubernetes.request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", body=body)
     try:
-        await identity.check(lambda _: None, now())
-        assert identity.last_error is None
+        await identity.check(ignore, now())
+        assert identity.trouble is None
         assert ca_bundle(late) == identity.bundle
     finally:
         late.kubernetes.request("DELETE", api_service_path(late))
@@ -140,20 +163,20 @@ async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(regis
     identity = Identity(names(registration), registration)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
-    load_into(tls, await identity.obtain(now()))
+    await identity.check(partial(load_into, tls), now())
     with forwarded_to(registration, tls):
         assert identity.certificate == old.serving
         assert (old.authority.pem in identity.bundle, identity.bundle.count(b"BEGIN")) == (True, 2)
         eventually(lambda: answered(registration))
-        later = Instant(now().unix_s + LIVES.published.total_seconds(), 0)
-        await identity.check(lambda certificate: load_into(tls, certificate), later)
+        later = Instant(now().unix_s + LIVES.published.total_seconds() + 1, 0)
+        await identity.check(partial(load_into, tls), later)
         assert identity.certificate != old.serving
         assert answered(registration)
         eventually(lambda: read_availability(registration.kubernetes, registration.api_service).available)
 
 
 async def test_kube_apiserver_refuses_anybody_else(registration: Registration) -> None:
-    await Identity(names(registration), registration).obtain(now())
+    await Identity(names(registration), registration).check(ignore, now())
     stranger = aged(names(registration), timedelta(0))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     load_into(tls, stranger.serving)
@@ -162,23 +185,14 @@ async def test_kube_apiserver_refuses_anybody_else(registration: Registration) -
         assert not answered(registration)
 
 
+def ignore(_: ServingCertificate) -> None:
+    """Nobody serves here."""
+
+
 def aged(names_: list[str] | tuple[str, ...], age: timedelta) -> KeyRing:
     born = datetime.now(UTC) - age
     authority = make_authority(born, LIVES.authority)
     return KeyRing(authority, (), make_serving(authority, names_, datetime.now(UTC), LIVES.serving))
-
-
-def resources(registration: Registration) -> str:
-    version, _, group = registration.api_service.partition(".")
-    return f"/apis/{group}/{version}"
-
-
-def answered(registration: Registration) -> bool:
-    """Whether kube-apiserver forwards to us, over a connection that it makes now."""
-    try:
-        return registration.kubernetes.request("GET", resources(registration)).get("kind") == "APIResourceList"
-    except KubernetesError:
-        return False
 
 
 def refusal(registration: Registration) -> str:

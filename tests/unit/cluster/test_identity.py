@@ -1,31 +1,57 @@
 """A server on its own, outside any cluster, keeps a valid certificate in memory."""
 
+from datetime import timedelta
+
 from app.clock import Instant, now
 from app.cluster.certificates import ServingCertificate
 from app.cluster.identity import Identity, service_names
+from app.cluster.renewal import Lives
 from app.settings import ObjectName
 from tests.unit.cluster.handshake import serve, shake_hands
 
 NOW = now()
-DAY_S = 86400
+DAY = timedelta(days=1)
 
 
 def in_days(days: float) -> Instant:
-    return Instant(NOW.unix_s + days * DAY_S, NOW.monotonic_s + days * DAY_S)
+    return Instant(NOW.unix_s + days * 86400, NOW.monotonic_s + days * 86400)
 
 
 async def test_a_certificate_in_memory_is_renewed_in_time() -> None:
     identity = Identity(["localhost", "127.0.0.1"])
     changes: list[ServingCertificate] = []
-    first = await identity.obtain(NOW)
+    await identity.check(changes.append, NOW)
+    (first,) = changes
     assert shake_hands(serve(first), identity.bundle, "127.0.0.1")
 
-    await identity.check(changes.append, in_days(19))
-    assert changes == []
+    await identity.check(changes.append, in_days(19.9))
+    assert changes == [first]
     await identity.check(changes.append, in_days(20))
-    assert changes == [identity.certificate]
-    assert changes != [first]
-    assert identity.last_error is None
+    assert changes == [first, identity.certificate]
+    assert identity.certificate != first
+    assert (identity.failure(in_days(20)), identity.remark(in_days(20))) == (None, None)
+
+
+async def test_one_that_has_ended_is_a_failure() -> None:
+    identity = Identity(["localhost"])
+    assert identity.failure(NOW) == "the serving certificate is being made"
+    await identity.check(lambda _: None, NOW)
+    assert str(identity.failure(in_days(31))).startswith("the serving certificate ended at 20")
+
+
+async def test_lives_are_as_long_as_wished() -> None:
+    identity = Identity(["localhost"], lives=Lives(3 * DAY, DAY))
+    await identity.check(lambda _: None, NOW)
+    assert identity.certificate
+    assert identity.certificate.life == DAY
+    assert identity.authority_expires_at == identity.certificate.expires_at + 2 * DAY
+
+
+async def test_who_leaves_writes_nothing_any_more() -> None:
+    identity = Identity(["localhost"])
+    identity.retire()
+    await identity.check(lambda _: None, NOW)
+    assert identity.certificate is None
 
 
 async def test_there_is_none_before_it_is_made() -> None:

@@ -1,0 +1,117 @@
+"""A certificate that somebody else keeps in a Secret, and what replicas that know different ones do to the bundle."""
+
+import ssl
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from app.clock import Instant, now
+from app.cluster.certificates import Authority, ServingCertificate, make_authority, make_serving
+from app.cluster.identity import Identity, Registration, load_into
+from tests.kubernetes.behind_service import forwarded_to
+from tests.kubernetes.cluster_objects import (
+    MERGE,
+    answered,
+    ca_bundle,
+    eventually,
+    kubernetes,
+    names,
+    namespace,
+    path,
+    registration,
+    secret,
+)
+
+__all__ = ["kubernetes", "namespace", "registration", "secret"]
+
+DAY = timedelta(days=1)
+
+
+def keep(registration: Registration, authority: Authority) -> ServingCertificate:
+    """Put a new certificate into the Secret, as cert-manager does it."""
+    serving = make_serving(authority, names(registration)[:1], datetime.now(UTC), 30 * DAY)
+    content = {"tls.crt": serving.pem, "tls.key": serving.key_pem, "ca.crt": authority.pem}
+    encoded = {key: b64encode(value).decode() for key, value in content.items()}
+    registration.kubernetes.request("PATCH", path(registration.secret), body={"data": encoded}, content_type=MERGE)
+    return serving
+
+
+def new_authority() -> Authority:
+    return make_authority(datetime.now(UTC), 365 * DAY)
+
+
+def ignore(_: ServingCertificate) -> None:
+    """Nobody serves here."""
+
+
+async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(registration: Registration) -> None:
+    registration = replace(registration, provided=True)
+    old, new = new_authority(), new_authority()
+    first = keep(registration, old)
+    identity = Identity(names(registration), registration)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    await identity.check(partial(load_into, tls), now())
+    assert identity.certificate == first
+    with forwarded_to(registration, tls):
+        eventually(lambda: answered(registration))
+        second = keep(registration, new)
+        await identity.check(partial(load_into, tls), now())
+        assert identity.certificate == first, "the new CA has to be known before it is needed"
+        assert ca_bundle(registration) == new.pem + old.pem
+        assert answered(registration)
+        await identity.check(partial(load_into, tls), now())
+        assert identity.certificate == second
+        assert answered(registration)
+        await identity.check(ignore, in_an_hour())
+        assert ca_bundle(registration) == new.pem
+        eventually(lambda: answered(registration))
+
+
+async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration: Registration) -> None:
+    registration = replace(registration, provided=True)
+    identity = Identity(names(registration), registration)
+    await identity.check(ignore, now())
+    assert str(identity.failure(now())) == (
+        f"Secret {registration.secret} can't be served from: it has no tls.crt and no tls.key yet"
+    )
+    served = keep(registration, new_authority())
+    await identity.check(ignore, now())
+    assert (identity.failure(now()), identity.trouble) == (None, None)
+    spoilt = {"data": {"tls.key": b64encode(b"garbage").decode()}}
+    registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
+    await identity.check(ignore, now())
+    assert identity.certificate == served
+    assert identity.failure(now()) is None
+    assert "its tls.key isn't a PEM key" in str(identity.remark(now()))
+
+
+async def test_one_that_is_not_there_is_awaited(registration: Registration) -> None:
+    gone = replace(registration, provided=True)
+    registration.kubernetes.request("DELETE", path(gone.secret))
+    identity = Identity(names(gone), gone)
+    await identity.check(ignore, now())
+    assert f"has no Secret {gone.secret}, from which the serving certificate is to come: create it" in str(
+        identity.failure(now())
+    )
+
+
+async def test_replicas_of_different_settings_leave_each_others_ca_for_an_hour(registration: Registration) -> None:
+    """As during an upgrade from certificates of our own to somebody else's."""
+    own = Identity(names(registration), registration)
+    await own.check(ignore, now())
+    theirs = replace(registration, provided=True)
+    keep(theirs, new_authority())  # as if in another Secret: the first replica has read its own already
+    other = Identity(names(theirs), theirs)
+    await other.check(ignore, now())
+    both = ca_bundle(registration)
+    assert both == other.bundle + own.bundle
+    again = Identity(names(theirs), theirs)
+    await again.check(ignore, now())
+    assert ca_bundle(registration) == both
+    await again.check(ignore, in_an_hour())
+    assert ca_bundle(registration) == other.bundle
+
+
+def in_an_hour() -> Instant:
+    return Instant(now().unix_s + 3601, now().monotonic_s + 3601)
