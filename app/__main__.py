@@ -1,96 +1,28 @@
 """The command line: options and their help. What they mean settings.py says, what runs the modules named."""
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from app.logs import LogFormat, LogLevel, configure
-from app.settings import (
-    Server,
-    SettingError,
-    distinct_servers,
-    parse_dns_subdomain,
-    parse_duration,
-    parse_object_name,
-    parse_seconds,
-    parse_server,
+from app.options import (
+    DURATION,
+    NAME,
+    OBJECT,
+    PORT,
+    SECONDS,
+    SERVER,
+    kubernetes_options,
+    logging_options,
+    servers_option,
 )
+from app.settings import Server, SettingError, distinct_servers
 
 EXIT_WRONG_USE = 2
 SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
 APISERVICE = "v1beta1.external.metrics.k8s.io"
-
-
-class Parsed(click.ParamType[Any]):
-    """A value that settings.py reads."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn a SettingError into click's."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except SettingError as error:
-            self.fail(str(error), param, ctx)
-
-
-SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
-OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
-DURATION = Parsed("DURATION", parse_duration)
-SECONDS = Parsed("SECONDS", parse_seconds)
-NAME = Parsed("NAME", parse_dns_subdomain)
-PORT = click.IntRange(1, 65535)
-FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-Decorated = Callable[..., Any]
-
-
-def _options(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
-    def decorate(function: Decorated) -> Decorated:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-def _servers_option(help_text: str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        "--beanstalkd",
-        type=SERVER,
-        multiple=True,
-        required=True,
-        metavar="[NAME=]HOST[:PORT]",
-        help=help_text,
-    )
-
-
-logging_options = _options(
-    click.option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
-    ),
-    click.option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-        default="info",
-        show_default=True,
-        help="What to log.",
-    ),
-)
-kubernetes_options = _options(
-    click.option(
-        "--kubeconfig",
-        type=FILE,
-        help="Which cluster, and as whom. Default: in a pod its ServiceAccount, else $KUBECONFIG or ~/.kube/config.",
-    ),
-    click.option("--context", help="A context of the kubeconfig other than its current one."),
-)
 
 
 @click.group(
@@ -116,7 +48,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_servers_option("A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.")
+@servers_option("A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.")
 @click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Address to listen on.")  # noqa: S104 - a pod's
 @click.option("--port", type=PORT, default=10250, show_default=True, help="Port to listen on, for HTTPS.")
 @click.option(
@@ -240,7 +172,7 @@ def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **opt
 
 
 @cli.command()
-@_servers_option("A beanstalkd to check; again for each further one, just as for serve.")
+@servers_option("A beanstalkd to check; again for each further one, just as for serve.")
 @click.option(
     "--service", type=OBJECT, required=True, metavar="NAMESPACE/NAME", help="The Service of `beanscale serve`."
 )

@@ -4,6 +4,8 @@
 # the one asked for, the one that runs, or else the one that we usually test with
 K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.36.3)}
 
+CERT_MANAGER_VERSION=1.21.2
+
 # name, where it is kept, what is built (a package of Kubernetes, a module at a version, a folder here), seconds on two cores when nothing is cached
 programs="
 kube-apiserver           kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-apiserver               320
@@ -54,6 +56,20 @@ build_binary() {
     ./*) go -C "$repo/scripts/lib/$package" build -trimpath -ldflags '-s -w' -o "$unfinished/$name" . ;;
     *) GOBIN=$unfinished go install -trimpath -ldflags '-s -w' "$package" ;;
   esac && mv "$unfinished/$name" "$folder/$name" && rm -r "$unfinished"
+}
+
+# need_cert_manager_kinds: $CERT_MANAGER_KINDS has the definitions of its kinds, which its Go module carries
+need_cert_manager_kinds() {
+  export CERT_MANAGER_KINDS=$cache/cert-manager-$CERT_MANAGER_VERSION
+  [ -d "$CERT_MANAGER_KINDS" ] || { need_go && locked programs step "cert-manager's kinds" 5 copy_cert_manager_kinds; }
+}
+
+copy_cert_manager_kinds() {
+  local module
+  module=$(cd / && go mod download -json "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+    mkdir -p "$CERT_MANAGER_KINDS.unfinished" &&
+    cp "$module"/deploy/crds/cert-manager.io_{certificates,issuers}.yaml "$CERT_MANAGER_KINDS.unfinished" &&
+    mv "$CERT_MANAGER_KINDS.unfinished" "$CERT_MANAGER_KINDS"
 }
 
 # Kubernetes can't be `go install`ed: its go.mod points to its own staging folders. Ours points to their published versions.

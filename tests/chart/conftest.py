@@ -117,6 +117,19 @@ def cluster(require: Callable[[str], str]) -> str:
     return require("kubectl")
 
 
+@pytest.fixture(scope="session")
+def cert_manager_kinds(cluster: str) -> Iterator[None]:
+    """Certificate and Issuer, as cert-manager defines them; nobody acts on them."""
+    folder = os.environ.get("CERT_MANAGER_KINDS")
+    if not folder:
+        pytest.fail("this test needs cert-manager's kinds: run it by `scripts/test chart`")
+    kinds = ["--filename", folder]
+    subprocess.run([cluster, "apply", "--server-side", "--force-conflicts", *kinds], check=True, capture_output=True)
+    subprocess.run([cluster, "wait", "--for=condition=Established", *kinds], check=True, capture_output=True)
+    yield
+    subprocess.run([cluster, "delete", *kinds], check=True, capture_output=True)
+
+
 @pytest.fixture
 def restricted_namespace(cluster: str) -> Iterator[str]:
     """Refuses pods that aren't restricted and warns of workloads that would make such; with an account `pods`."""

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ API_VERSIONS = [
     "apis/policy/v1",
     "apis/rbac.authorization.k8s.io/v1",
     "apis/apiregistration.k8s.io/v1",
+    "apis/cert-manager.io/v1",
 ]
 
 
@@ -51,15 +53,23 @@ def write_schemas(document: dict[str, Any], directory: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def schemas(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def schemas(cluster: str, cert_manager_kinds: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """The API server's own schemas: there is no network to get others from, and none could be truer."""
     directory = tmp_path_factory.mktemp("schemas")
     for path in API_VERSIONS:
-        document = subprocess.run(
-            [cluster, "get", "--raw", f"/openapi/v3/{path}"], capture_output=True, text=True, check=True
-        ).stdout
-        write_schemas(json.loads(document), directory)
+        write_schemas(published(cluster, f"/openapi/v3/{path}"), directory)
     return directory
+
+
+def published(cluster: str, path: str) -> Any:
+    """A document of the API server; that of new kinds comes a moment after them."""
+    deadline = time.monotonic() + 20
+    while True:
+        done = subprocess.run([cluster, "get", "--raw", path], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and "schemas" in done.stdout:
+            return json.loads(done.stdout)
+        assert time.monotonic() < deadline, f"{path} isn't published: {done.stdout[:300]}{done.stderr}"
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -91,6 +101,7 @@ def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, A
     assert "readynessProbe" in report["resources"][0]["msg"]
 
 
+@pytest.mark.usefixtures("cert_manager_kinds")
 def test_the_api_server_takes_every_object_without_a_warning(
     chart: Chart, example: Path, cluster: str, restricted_namespace: str
 ) -> None:

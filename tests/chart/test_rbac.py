@@ -3,6 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
+import pytest
+
 from tests.chart.conftest import Chart, Manifest, Objects
 
 APISERVICE = "v1beta1.external.metrics.k8s.io"
@@ -48,7 +50,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
         "beanscale/beanscale-server": {
             ("everywhere", "ClusterRole", "system:auth-delegator"),
             ("kube-system", "Role", "extension-apiserver-authentication-reader"),
-            ("beanscale", "secrets", "beanscale-serving-cert", "get patch"),
+            ("beanscale", "secrets", "beanscale-serving-cert", "get patch create"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
         },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},
@@ -58,6 +60,20 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             ("beanscale", "horizontalpodautoscalers.autoscaling", "beanscale-hello-world", "get"),
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("tls", "secret"),
+    [
+        ({"mode": "certManager"}, "beanscale-tls"),
+        ({"mode": "existingSecret", "existingSecret": {"name": "mine"}}, "mine"),
+    ],
+)
+def test_somebody_elses_certificate_is_only_read(chart: Chart, tls: Manifest, secret: str) -> None:
+    objects = chart.render({"tls": tls})
+    secrets = {each for each in granted(objects)["beanscale/beanscale-server"] if each[1] == "secrets"}
+    assert secrets == {("beanscale", "secrets", secret, "get")}
+    assert objects.of("Secret") == []
 
 
 def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> None:

@@ -1,6 +1,7 @@
 """What the values do."""
 
 import subprocess
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def test_the_server_is_told_all_it_needs(default: Objects) -> None:
         "--port=10250",
         "--service=beanscale/beanscale-server",
         "--tls-secret=beanscale-serving-cert",
+        "--tls-duration=720h",
+        "--tls-ca-duration=8760h",
         "--apiservice=v1beta1.external.metrics.k8s.io",
         "--cluster-domain=cluster.local",
         "--max-age=15s",
@@ -69,6 +72,42 @@ def test_the_commands_take_the_arguments_that_the_chart_gives(chart: Chart, exam
         command, *options = arguments(pod)
         if command in cli.commands:
             cli.commands[command].make_context(command, options)
+
+
+def test_cert_manager_makes_the_certificate_by_a_ca_of_the_releases_own(chart: Chart) -> None:
+    objects = chart.render({"tls": {"mode": "certManager"}})
+    certificate = objects.one("Certificate", "beanscale-tls")["spec"]
+    assert certificate["dnsNames"] == [
+        "beanscale-server.beanscale.svc",
+        "beanscale-server.beanscale.svc.cluster.local",
+        "beanscale-server.beanscale",
+    ]
+    assert {"--tls-mode=provided", f"--tls-secret={certificate['secretName']}"} <= set(
+        arguments(objects.pods()["server"])
+    )
+    issuer = objects.one("Issuer", certificate["issuerRef"]["name"])
+    authority = objects.one("Certificate", issuer["spec"]["ca"]["secretName"])["spec"]
+    assert authority["isCA"] is True
+    assert "selfSigned" in objects.one("Issuer", authority["issuerRef"]["name"])["spec"]
+
+
+def test_cert_manager_may_use_an_issuer_that_is_there(chart: Chart) -> None:
+    issuer = {"enabled": True, "kind": "ClusterIssuer", "name": "company"}
+    objects = chart.render({"tls": {"mode": "certManager", "certManager": {"existingIssuer": issuer}}})
+    assert objects.one("Certificate", "beanscale-tls")["spec"]["issuerRef"] == {
+        "kind": "ClusterIssuer",
+        "name": "company",
+    }
+    assert (len(objects.of("Certificate")), objects.of("Issuer")) == (1, [])
+
+
+def test_a_ca_of_the_users_own_is_in_the_apiservice_as_kubernetes_wants_it(chart: Chart) -> None:
+    tls = {"mode": "existingSecret", "existingSecret": {"name": "mine"}}
+    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (registration,) = chart.render({"tls": tls, "apiService": {"caBundle": pem}}).of("APIService")
+    assert b64decode(registration["spec"]["caBundle"]).decode() == pem
+    (registration,) = chart.render({"tls": tls}).of("APIService")
+    assert "caBundle" not in registration["spec"]
 
 
 def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None:
@@ -96,6 +135,16 @@ def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None
         ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas is 11, more than maxReplicas, 10"),
         ({"server": {"hostNetwork": {"enabled": True}}}, "needs another server.containerPort than 10250"),
         ({"podDisruptionBudget": {"maxUnavailable": None}}, "needs minAvailable or maxUnavailable"),
+        ({"tls": {"mode": "existingSecret"}}, "tls.mode=existingSecret needs tls.existingSecret.name"),
+        ({"tls": {"existingSecret": {"name": "mine"}}}, "tls.existingSecret.name is given, but tls.mode is self"),
+        (
+            {"tls": {"mode": "certManager", "certManager": {"existingIssuer": {"enabled": True}}}},
+            "existingIssuer.enabled=true needs tls.certManager.existingIssuer.name",
+        ),
+        (
+            {"apiService": {"caBundle": "-----BEGIN CERTIFICATE-----"}},
+            "apiService.caBundle is for tls.mode=existingSecret",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:

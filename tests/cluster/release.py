@@ -1,6 +1,7 @@
 """A release of the chart in the cluster: what every test knows about it."""
 
 import json
+import os
 import ssl
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import greenstalk
+import httpx
 import yaml
 
 from tests.cluster.commands import eventually, ran, raw, run
@@ -116,6 +118,16 @@ class Release:
         """What each server pod shows, as PEM."""
         addresses = [pod["status"]["podIP"] for pod in self.pods("server")]
         return [ssl.get_server_certificate((address, 10250), timeout=10) for address in addresses]
+
+    def asked_of_pod(self, pod: Any, path: str) -> str:
+        """What a server's pod answers to somebody who may see everything."""
+        keys = os.environ["BEANSCALE_PKI"]
+        tls = ssl.create_default_context()
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE  # of one pod only its Service's name is certified
+        tls.load_cert_chain(f"{keys}/admin.crt", f"{keys}/admin.key")
+        with httpx.Client(verify=tls, trust_env=False) as client:
+            return client.get(f"https://{pod['status']['podIP']}:10250{path}").text
 
     @contextmanager
     def beanstalkd(self) -> Iterator[greenstalk.Client[bytes]]:

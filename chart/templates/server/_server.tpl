@@ -11,3 +11,12 @@
 {{- end }}
 {{- toYaml $constraints }}
 {{- end }}
+
+{{/* The Secret with the serving certificate, whoever fills it. */}}
+{{- define "beanscale.servingSecret" -}}
+{{- if eq .Values.tls.mode "existingSecret" }}
+{{- .Values.tls.existingSecret.name }}
+{{- else }}
+{{- include "beanscale.object" (list . (ternary "tls" "serving-cert" (eq .Values.tls.mode "certManager"))) }}
+{{- end }}
+{{- end }}
