@@ -45,6 +45,8 @@ _REMEDIES = {
     429: "kube-apiserver is busy: ask again later",
 }
 
+_WRONG_DATES = frozenset({9, 10})
+"""X509_V_ERR_CERT_NOT_YET_VALID and …_HAS_EXPIRED (OpenSSL's x509_vfy.h)."""
 _RESET = (ConnectionResetError, BrokenPipeError)
 """The server hung up on us: it may well have been about to, when we took the connection out of the pool."""
 
@@ -235,6 +237,9 @@ def _root(error: urllib3.exceptions.HTTPError) -> BaseException:
 
 
 def _network_remedy(error: urllib3.exceptions.HTTPError) -> str:
+    root = _root(error)
+    if isinstance(root, ssl.SSLCertVerificationError) and root.verify_code in _WRONG_DATES:
+        return "is this machine's clock right, and the server's certificate in date?"
     if isinstance(error, urllib3.exceptions.SSLError):
         return "the kubeconfig's certificate-authority, tls-server-name or client certificate doesn't fit this server"
     return "is the server running, and its address right and reachable from here?"

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,10 @@ def client_tls(certificate: Pair | None) -> ssl.SSLContext:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[Beanscale]:
-    """Start one, wait until it is ready, end it."""
+def serving(*options: str, before: Sequence[str] = ()) -> Iterator[Beanscale]:
+    """Start one, wait until it is ready, end it. `before`: the words before its command, a program that runs it."""
     port = free_port()
-    command = [sys.executable, "-m", "app", "serve", "--bind", "127.0.0.1", "--port", str(port), *options]
+    command = [*before, sys.executable, "-m", "app", "serve", "--bind", "127.0.0.1", "--port", str(port), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         server = Beanscale(port, process)
         try:

@@ -41,7 +41,10 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["serve", "--beanstalkd", "a", "--tls-mode", "provided"], "--tls-mode=provided needs --tls-secret"),
         (["serve", "--beanstalkd", "a", "--tls-duration", "5s"], "--tls-duration must be 30s or more"),
         (["serve", "--beanstalkd", "a", "--tls-ca-duration", "1000h"], "must be three times --tls-duration or more"),
-        (["serve", "--beanstalkd", "a", "--tls-ca-duration", "999999999h"], "must be 876000h (a hundred years) or less"),
+        (
+            ["serve", "--beanstalkd", "a", "--tls-ca-duration", "999999999h"],
+            "must be 876000h (a hundred years) or less",
+        ),
         (["serve", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
         (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),

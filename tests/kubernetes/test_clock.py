@@ -1,0 +1,55 @@
+"""A node whose clock is days off serves a certificate that kube-apiserver accepts, and says what is wrong."""
+
+import base64
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from app.cluster.api_service import read_availability
+from app.cluster.identity import Registration
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.behind_service import service_in_front
+from tests.kubernetes.cluster_objects import eventually, kubernetes, namespace, path, registration, secret
+from tests.kubernetes.conftest import Beanscale, serving
+
+__all__ = ["kubernetes", "namespace", "registration", "secret"]
+
+
+@pytest.fixture
+def two_days_ahead(source: Beanstalkd, registration: Registration) -> Iterator[Beanscale]:
+    options = [
+        f"--beanstalkd={source.host}:{source.port}",
+        f"--service={registration.service}",
+        f"--tls-secret={registration.secret.name}",
+        f"--apiservice={registration.api_service}",
+        "--bind=0.0.0.0",  # kube-apiserver comes from the node's address
+    ]
+    with serving(*options, before=("faketime", "-f", "+2d")) as server:
+        yield server
+
+
+def test_what_it_makes_is_valid_now_and_what_is_wrong_is_told(
+    two_days_ahead: Beanscale, registration: Registration, pki: Path
+) -> None:
+    with service_in_front(registration, two_days_ahead.port):
+        eventually(lambda: is_verified(registration))
+    encoded = registration.kubernetes.request("GET", path(registration.secret))["data"]["tls.crt"]
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(encoded))
+    begins = datetime.now(UTC) - certificate.not_valid_before_utc
+    assert timedelta(hours=1) < begins < timedelta(hours=1, minutes=2), "backdated by an hour, by the right clock"
+    with two_days_ahead.client((pki / "admin.crt", pki / "admin.key")) as admin:
+        health = admin.get("/readyz?verbose").text
+        ahead_s = re.search(r"^beanscale_clock_ahead_seconds (\S+)$", admin.get("/metrics").text, re.MULTILINE)
+    assert re.search(r"\[\+]certificate ok, but: this node's clock is 1728\d\d s ahead of kube-apiserver's", health)
+    assert ahead_s
+    assert abs(float(ahead_s[1]) - 2 * 86400) < 5
+
+
+def is_verified(registration: Registration) -> bool:
+    """kube-apiserver got an answer: the server doesn't know this test's group, which it says over verified TLS."""
+    message = read_availability(registration.kubernetes, registration.api_service).message
+    return "bad status from" in message and "404" in message
