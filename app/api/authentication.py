@@ -13,13 +13,13 @@ from typing import Any
 
 from cryptography import x509
 
-from app.api.go_syntax import GoSyntaxError, unescaped
 from app.api.reviewing import Observe, Reviews
 from app.api.status import StatusError
 from app.api.tls import EXTENSION, ClientCertificate, anchor
 from app.cluster.client import KubernetesError
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import TokenOwner, User
+from app.go_syntax import GoSyntaxError, unescaped
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 TOKEN_THREADS = 4

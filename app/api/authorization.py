@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from app.api.authentication import ANONYMOUS
-from app.api.go_syntax import quote
 from app.api.list_options import FieldTerm
 from app.api.request_info import RequestInfo
 from app.api.reviewing import Observe, Reviews
 from app.api.status import StatusError
 from app.cluster.client import KubernetesError
 from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
+from app.go_syntax import quote
 from app.metrics.selector import Requirement
 
 PRIVILEGED = "system:masters"

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from app.api.authentication import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
 from app.api.authorization import Authorizer
-from app.api.go_syntax import GoSyntaxError, unescaped
 from app.api.request_info import RequestInfo
 from app.api.status import StatusError
 from app.cluster.reviews import User
+from app.go_syntax import GoSyntaxError, unescaped
 
 PREFIX = b"impersonate-"
 _EXTRA = b"impersonate-extra-"

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.api.go_syntax import GoSyntaxError, parse_duration_s, parse_int, parse_query, quote
 from app.api.status import StatusError
+from app.go_syntax import GoSyntaxError, parse_duration_s, parse_int, parse_query, quote
 from app.metrics.selector import EVERYTHING, Requirement, Selector, SelectorError, parse_selector
 
 MOST_REMEMBERED = 256

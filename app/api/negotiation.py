@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.api.accept import Clause, clauses
-from app.api.go_syntax import parse_query
 from app.api.status import StatusError
+from app.go_syntax import parse_query
 
 JSON, YAML = "application/json", "application/yaml"
 MEDIA_TYPES = (JSON, YAML)

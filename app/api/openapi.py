@@ -18,9 +18,9 @@ from starlette.responses import Response
 from app.api.accept import clauses
 from app.api.answers import compressed
 from app.api.encoding import encoded
-from app.api.go_syntax import parse_query
 from app.api.negotiation import JSON, Wishes
 from app.api.openapi_document import GROUPS_OF_V3, v2, v3
+from app.go_syntax import parse_query
 
 V2_PATH, V3_PATH = "/openapi/v2", "/openapi/v3"
 _WORTH_COMPRESSING = 1400

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from starlette.responses import PlainTextResponse, Response
 
-from app.api.go_syntax import parse_query, quote
 from app.api.negotiation import Wishes
+from app.go_syntax import parse_query, quote
 
 Check = Callable[[], str | None]
 """None, or a sentence that says what is wrong."""

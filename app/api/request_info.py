@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from app.api.go_syntax import GoSyntaxError, unescaped
 from app.api.list_options import FieldTerm, list_options, selectors, wants_watch
 from app.api.status import StatusError
+from app.go_syntax import GoSyntaxError, unescaped
 from app.metrics.selector import Requirement
 
 _VERBS: Mapping[str, str] = {

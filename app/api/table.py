@@ -7,10 +7,10 @@ Source: k8s.io/apimachinery/pkg/apis/meta/v1/types.go.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.api.go_syntax import parse_query, quote
 from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.clock import Instant
+from app.go_syntax import parse_query, quote
 from app.metrics.evaluation import Evaluation, MetricValue
 
 GROUP = "meta.k8s.io"

@@ -4,36 +4,18 @@ Source: k8s.io/apimachinery/pkg/labels/selector.go.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from app.go_syntax import GoSyntaxError, parse_int, quote
+from app.metrics.label_syntax import problems_of_key, problems_of_value
 
 _BINARY_OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _EXACT = {"=", "==", "!=", ">", "<"}
-_TOKEN = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),><])|([^=!(),>< \t\r\n]+))")
+_TOKEN = re.compile(r"==|!=|[=!(),><]|[^=!(),>< \t\r\n\0]+")
+_END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
+"""The lexer there takes a zero byte for the end of what it reads: behind a token, of that; elsewhere, of everything."""
 _END = ""
-
-_NAME_PART = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_INT64 = re.compile(r"[+-]?[0-9]{1,19}")
-
-_MAX_NAME = 63
-_MAX_SUBDOMAIN = 253
-_NAME_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric"
-    " character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is"
-    " '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and"
-    " end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is"
-    " '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-_SUBDOMAIN_RULE = (
-    "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
-    " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is"
-    " '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
 
 
 class SelectorError(ValueError):
@@ -48,8 +30,8 @@ _MATCHES: dict[str, Callable[[str | None, frozenset[str]], bool]] = {
     "in": lambda value, wanted: value in wanted,
     "!=": lambda value, unwanted: value not in unwanted,
     "notin": lambda value, unwanted: value not in unwanted,
-    ">": lambda value, bound: _is_int64(value) and int(value or "") > int(next(iter(bound))),
-    "<": lambda value, bound: _is_int64(value) and int(value or "") < int(next(iter(bound))),
+    ">": lambda value, bound: _compare(value, bound) > 0,
+    "<": lambda value, bound: _compare(value, bound) < 0,
 }
 """Operator → whether a label's value (None: the label is absent) satisfies it."""
 
@@ -94,7 +76,7 @@ def parse_selector(text: str) -> Selector:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._tokens: list[str] = [symbol or word for symbol, word in _TOKEN.findall(text)] + [_END]
+        self._tokens: list[str] = [*_TOKEN.findall(_END_OF_STRING.split(text, 1)[0]), _END]
         self._position = 0
 
     def requirements(self) -> Iterable[Requirement]:
@@ -134,7 +116,7 @@ class _Parser:
 
     def _values_for(self, operator: str) -> list[str]:
         if operator in {"in", "notin"}:
-            return sorted(self._value_set())
+            return sorted(self._value_set(), key=_by_bytes)
         if operator not in _EXACT:
             raise SelectorError(f"found '{operator}', expected: {_BINARY_OPERATORS}")
         if self._peek() in {",", _END}:
@@ -187,36 +169,39 @@ def _is_symbol(token: str) -> bool:
     return token in {"=", "==", "!=", "!", "(", ")", ",", ">", "<"}
 
 
-def _is_int64(text: str | None) -> bool:
-    return bool(text and _INT64.fullmatch(text)) and -(2**63) <= int(text or "") < 2**63
+def _compare(value: str | None, bound: frozenset[str]) -> int:
+    """-1, 0 or 1; 0 also for what isn't a number, which is neither more nor less."""
+    try:
+        number, (limit,) = parse_int(value or ""), map(parse_int, bound)
+    except GoSyntaxError:
+        return 0
+    return (number > limit) - (number < limit)
 
 
 def _check_key(key: str) -> None:
-    problems: list[str] = []
-    prefix, slash, name = key.rpartition("/")
-    if slash and not prefix:
-        problems.append("prefix part must be non-empty")
-    elif slash and len(prefix) > _MAX_SUBDOMAIN:
-        problems.append(f"prefix part must be no more than {_MAX_SUBDOMAIN} bytes")
-    elif slash and not _SUBDOMAIN.fullmatch(prefix):
-        problems.append(_SUBDOMAIN_RULE)
-    if not name:
-        problems.append("name part must be non-empty")
-    elif len(name) > _MAX_NAME:
-        problems.append(f"name part must be no more than {_MAX_NAME} bytes")
-    if not _NAME_PART.fullmatch(name):
-        problems.append(_NAME_RULE)
-    if problems:
-        raise SelectorError(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
+    if problems := problems_of_key(key):
+        raise SelectorError(f"<nil>: Invalid value: {quote(key)}: {problems}")
 
 
 def _check_values(key: str, operator: str, values: list[str]) -> None:
-    if operator in {">", "<"} and not _is_int64(values[0]):
-        raise SelectorError(
-            f"values[0]: Invalid value: \"{values[0]}\": for 'Gt', 'Lt' operators, the value must be an integer"
-        )
+    if refused := [*_not_integers(values if operator in {">", "<"} else ()), *_not_values(key, values)]:
+        raise SelectorError(refused[0] if len(refused) == 1 else f"[{', '.join(refused)}]")
+
+
+def _not_integers(values: Iterable[str]) -> Iterator[str]:
     for value in values:
-        if len(value) > _MAX_NAME:
-            raise SelectorError(f'values[0][{key}]: Invalid value: "{value}": must be no more than {_MAX_NAME} bytes')
-        if not _VALUE.fullmatch(value):
-            raise SelectorError(f'values[0][{key}]: Invalid value: "{value}": {_VALUE_RULE}')
+        try:
+            parse_int(value)
+        except GoSyntaxError:
+            yield f"values[0]: Invalid value: {quote(value)}: for 'Gt', 'Lt' operators, the value must be an integer"
+
+
+def _not_values(key: str, values: Iterable[str]) -> Iterator[str]:
+    for at, value in enumerate(values):
+        if problems := problems_of_value(value):
+            yield f"values[{at}][{key}]: Invalid value: {quote(value)}: {problems}"
+
+
+def _by_bytes(value: str) -> bytes:
+    """Go's order, in which what isn't UTF-8 has another place than Python gives it."""
+    return value.encode("utf-8", "surrogateescape")

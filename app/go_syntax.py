@@ -82,9 +82,15 @@ def parse_int(text: str) -> int:
     """`strconv.ParseInt` with base 10 and 64 bits. Raises GoSyntaxError."""
     if not _INT.fullmatch(text):
         raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
-    if len(text) > 4000 or not -(2**63) <= int(text) < 2**63:
+    number = _leading_digits(text.lstrip("+-")) * (-1 if text.startswith("-") else 1)
+    if not -(2**63) <= number < 2**63:
         raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
-    return int(text)
+    return number
+
+
+def _leading_digits(digits: str) -> int:
+    """Their value, or that of the first twenty, which is too much for 64 bits: Python's int() has a limit too."""
+    return int(digits.lstrip("0")[:20] or "0")
 
 
 def parse_duration_s(text: str) -> float:

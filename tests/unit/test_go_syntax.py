@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.go_syntax import GoSyntaxError, parse_duration_s, parse_int, parse_query, quote, unescaped
+from app.go_syntax import GoSyntaxError, parse_duration_s, parse_int, parse_query, quote, unescaped
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,17 @@ def test_odd_characters_are_quoted_as_escapes(text: str, quoted: str) -> None:
     assert quote(text) == quoted
 
 
-@pytest.mark.parametrize(("text", "number"), [("1", 1), ("+1", 1), ("-0", 0), ("9223372036854775807", 2**63 - 1)])
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("+1", 1),
+        ("-0", 0),
+        ("9223372036854775807", 2**63 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("-" + "0" * 5000 + "7", -7),
+    ],
+)
 def test_whole_numbers(text: str, number: int) -> None:
     assert parse_int(text) == number
 
@@ -69,6 +79,7 @@ def test_whole_numbers(text: str, number: int) -> None:
         ("", "invalid syntax"),
         ("1_0", "invalid syntax"),
         ("٣", "invalid syntax"),
+        ("+-1", "invalid syntax"),
         ("9223372036854775808", "value out of range"),
         ("9" * 10_000, "value out of range"),
     ],
