@@ -45,13 +45,14 @@ def _clause(part: str) -> Clause | None:
         if not value or "=" in value.removesuffix("="):
             continue
         if key.strip(" ") == "q":
-            quality = _number(value)
+            quality = number(value)
         else:
             parameters[key.strip(" ")] = value.removesuffix("=").strip(" ")
     return Clause(main, subtype.removesuffix("/").strip(" "), quality, parameters)
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """A quality; one that isn't a number is none."""
     try:
         return float(text) if text.strip() == text and "_" not in text else 0.0
     except ValueError:

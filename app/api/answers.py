@@ -39,11 +39,16 @@ def compressed(response: Response, wishes: Wishes) -> Response:
     """The same answer, gzipped if that is accepted."""
     accepted = wishes.headers.get(b"accept-encoding", b"").split(b",")
     if b"gzip" in {token.strip() for token in accepted}:
-        response.body = gzip.compress(response.body, _COMPRESSION_LEVEL, mtime=0)
-        response.headers["content-length"] = str(len(response.body))
-        response.headers["content-encoding"] = "gzip"
+        gzipped(response)
         response.headers.append("vary", "Accept-Encoding")
     return response
+
+
+def gzipped(response: Response) -> None:
+    """Compress what it has to say."""
+    response.body = gzip.compress(response.body, _COMPRESSION_LEVEL, mtime=0)
+    response.headers["content-length"] = str(len(response.body))
+    response.headers["content-encoding"] = "gzip"
 
 
 def raw_answer(content: Mapping[str, Any], code: int = 200) -> Response:

@@ -93,6 +93,23 @@ def test_v2_is_compressed_for_who_reads_that(openapi: OpenApi) -> None:
     plain, zipped = openapi.everything(wishes()), openapi.everything(wishes(accept_encoding="gzip, deflate"))
     assert zipped.headers["content-encoding"] == "gzip"
     assert len(zipped.body) < len(plain.body) / 2
+    for answer in (plain, zipped):
+        assert answer.headers.getlist("vary") == ["Accept-Encoding", "Accept"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [("gzip", True), ("GZIP;q=0.1", True), ("br, gzip ;q=1.0", True), ("gzip;q=0", False), ("*", False), ("", False)],
+)
+def test_v2_is_compressed_as_far_as_that_is_liked(openapi: OpenApi, accepted: str, *, compressed: bool) -> None:
+    assert ("content-encoding" in openapi.everything(wishes(accept_encoding=accepted)).headers) == compressed
+
+
+@pytest.mark.parametrize(("path", "accept"), [("nope", "*/*"), ("nope", "json"), (GROUP_VERSION, "json")])
+def test_v3_says_nothing_at_all_of_what_it_does_not_know(openapi: OpenApi, path: str, accept: str) -> None:
+    answer = openapi.group(f"/openapi/v3/{path}", wishes(accept=accept))
+    assert (answer.status_code, answer.body) == (200, b"")
+    assert dict(answer.headers) == {"content-length": "0"}
 
 
 def test_protobuf_is_not_there(openapi: OpenApi) -> None:
