@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -32,7 +33,8 @@ class Beanscale:
     """A running `beanscale serve`, outside the cluster, with a certificate in memory."""
 
     port: int
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    log: Path
 
     def client(self, certificate: Pair | None = None, **headers: str) -> httpx.Client:
         """An HTTPS client that shows a client certificate, or none."""
@@ -50,7 +52,7 @@ class Beanscale:
 
 def client_tls(certificate: Pair | None) -> ssl.SSLContext:
     """That shows a certificate, or none."""
-    tls = ssl.create_default_context()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.check_hostname = False
     tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
     if certificate:
@@ -63,21 +65,22 @@ def serving(*options: str, before: Sequence[str] = ()) -> Iterator[Beanscale]:
     """Start one, wait until it is ready, end it. `before`: the words before its command, a program that runs it."""
     port = free_port()
     command = [*before, sys.executable, "-m", "app", "serve", "--bind", "127.0.0.1", "--port", str(port), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        server = Beanscale(port, process)
+    # To a file, because a pipe that nobody reads would fill, and hold up who writes.
+    with tempfile.NamedTemporaryFile(suffix=".log") as log, subprocess.Popen(command, stderr=log) as process:
+        server = Beanscale(port, process, Path(log.name))
         try:
             wait_until_ready(server)
             yield server
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(20)
 
 
 def wait_until_ready(server: Beanscale) -> None:
     deadline = time.monotonic() + 20
     with server.client() as client:
         while True:
-            assert server.process.poll() is None, server.process.stderr.read() if server.process.stderr else ""
+            assert server.process.poll() is None, server.log.read_text()
             try:
                 if client.get("/readyz").status_code == 200:
                     return
@@ -103,6 +106,18 @@ def source() -> Iterator[Beanstalkd]:
 def server(source: Beanstalkd) -> Iterator[Beanscale]:
     with serving("--beanstalkd", f"eu={source.host}:{source.port}") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def attacked(source: Beanstalkd) -> Iterator[Beanscale]:
+    """One that tells of every request, and whom no attack may have shaken in the end."""
+    options = ("--audit-log", "all", "--log-format", "json")
+    with serving("--beanstalkd", f"eu={source.host}:{source.port}", *options) as started:
+        yield started
+        assert started.process.poll() is None
+        log = started.log.read_text()
+    assert "Traceback" not in log, log
+    assert "a request failed" not in log, log
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ kind: ClusterRole
 metadata: {{name: {name}}}
 rules: [{{apiGroups: [external.metrics.k8s.io], resources: ["*"], verbs: [get, list]}}]
 """
-NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 MASTER = {"X-Remote-User": "somebody", "X-Remote-Group": "system:masters"}
 
 
@@ -113,28 +112,6 @@ def test_nobody_may_see_the_health_and_nothing_else(server: Beanscale) -> None:
         for path in ("/metrics", "/apis", METRIC, "/nope", "/readyz/../metrics"):
             assert stranger.get(path).status_code == 403
         assert stranger.get("/livez?verbose").status_code == 200
-
-
-def test_a_certificate_of_an_unknown_authority_ends_in_an_alert(server: Beanscale, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "own.key", tmp_path / "own.crt"
-    _openssl("req", "-x509", *NEW_KEY, "-subj", "/CN=front-proxy-client", "-keyout", key, "-out", certificate)
-    with server.client((certificate, key), **MASTER) as stranger, pytest.raises(httpx.TransportError):
-        stranger.get(METRIC)
-
-
-def test_a_name_that_may_not_speak_for_others_is_refused(server: Beanscale, pki: Path, tmp_path: Path) -> None:
-    key, request, certificate = tmp_path / "x.key", tmp_path / "x.csr", tmp_path / "x.crt"
-    _openssl("req", *NEW_KEY, "-subj", "/O=system:masters/CN=not-the-aggregator", "-keyout", key, "-out", request)
-    authority = ["-CA", pki / "front-proxy-ca.crt", "-CAkey", pki / "front-proxy-ca.key", "-CAcreateserial"]
-    serial = ["-CAserial", tmp_path / "serial"]
-    _openssl("x509", "-req", "-in", request, *authority, *serial, "-days", "1", "-out", certificate)
-    with server.client((certificate, key), **MASTER) as stranger:
-        refused = stranger.get(METRIC)
-    assert (refused.status_code, message(refused)) == (401, "Unauthorized")
-
-
-def _openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
 def test_health_is_told_check_by_check(server: Beanscale, pki: Path) -> None:
