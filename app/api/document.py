@@ -64,7 +64,7 @@ def _is_known(document: Document, wishes: Wishes) -> bool:
 def _date(header: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one beyond all calendars
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

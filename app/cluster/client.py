@@ -128,7 +128,7 @@ class Kubernetes:
                 yield event
 
     def _compare_clocks(self, date: str) -> None:
-        with suppress(ValueError):  # a proxy's answer may have no date, or a strange one
+        with suppress(ValueError, OverflowError):  # a proxy's answer may have no date, or a strange one
             self.clock_ahead_s = time.time() - parsedate_to_datetime(date).timestamp()
 
     def _url(self, path: str, query: Query | None) -> str:
