@@ -5,7 +5,6 @@ What isn't UTF-8 stays as lone surrogates (PEP 383) until it is written again. S
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from urllib.parse import unquote_to_bytes
 
 MOST_PARAMETERS = 10_000
@@ -13,8 +12,7 @@ MOST_PARAMETERS = 10_000
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
-_INT = re.compile(r"[+-]?[0-9]+")
-_DURATION_PART = re.compile(r"(?P<number>[0-9]*\.?[0-9]*)(?P<unit>[^0-9.]*)")
+_DURATION_PART = re.compile(r"(?=.)(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?P<unit>[^0-9.]*)", re.DOTALL)
 _UNITS_NS = {
     "ns": 1,
     "us": 10**3,
@@ -25,6 +23,10 @@ _UNITS_NS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
+_MOST_NS = 2**63
+_FRACTION_DIGITS, _FRACTION = 18, 10**18
+"""What follows is less than a nanosecond of any unit."""
+_BYTES = {byte: f"\\x{byte:02x}" for byte in (*range(0x20), *range(0x80, 0x100))} | {ord('"'): '\\"', ord("\\"): r"\\"}
 
 
 class GoSyntaxError(ValueError):
@@ -80,48 +82,52 @@ def _quoted(character: str) -> str:
 
 def parse_int(text: str) -> int:
     """`strconv.ParseInt` with base 10 and 64 bits. Raises GoSyntaxError."""
-    if not _INT.fullmatch(text):
+    unsigned = text[1:] if text.startswith(("+", "-")) else text
+    rest = unsigned.lstrip("0123456789")
+    digits = unsigned[: len(unsigned) - len(rest)]
+    number = _number(digits) * (-1 if text.startswith("-") else 1)
+    too_much = abs(number) >= 2**64  # Go stops there, before it sees what else is wrong
+    if not too_much and (rest or not digits):
         raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: invalid syntax")
-    number = _leading_digits(text.lstrip("+-")) * (-1 if text.startswith("-") else 1)
-    if not -(2**63) <= number < 2**63:
+    if too_much or not -(2**63) <= number < 2**63:
         raise GoSyntaxError(f"strconv.ParseInt: parsing {quote(text)}: value out of range")
     return number
 
 
-def _leading_digits(digits: str) -> int:
-    """Their value, or that of the first twenty, which is too much for 64 bits: Python's int() has a limit too."""
-    return int(digits.lstrip("0")[:20] or "0")
+def _number(digits: str) -> int:
+    """Its value, or one that is too much for 64 bits as well: int() takes no thousands of digits."""
+    return int(digits.lstrip("0")[:21] or "0")
 
 
 def parse_duration_s(text: str) -> float:
     """`time.ParseDuration`, in seconds. Raises GoSyntaxError."""
-    sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
-    total_ns = Decimal(0)
-    while rest != "0" or total_ns:
-        part = _DURATION_PART.match(rest)
-        if not part or not part["number"].strip("."):
-            raise GoSyntaxError(f"time: invalid duration {_quote_bytes(text)}")
-        total_ns += Decimal(part["number"]) * _unit_ns(part["unit"], text)
-        if total_ns >= 2**63:
-            raise GoSyntaxError(f"time: invalid duration {_quote_bytes(text)}")
-        rest = rest[part.end() :]
-        if not rest:
-            break
-    return sign * float(total_ns) / 1e9
+    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
+    total_ns = 0
+    for part in _DURATION_PART.finditer(rest if rest != "0" else ""):
+        total_ns += _part_ns(part, text)
+        if total_ns > _MOST_NS:
+            raise _no_duration(text)
+    if not rest or sign * total_ns == _MOST_NS:
+        raise _no_duration(text)
+    return sign * total_ns / 1e9
 
 
-def _unit_ns(unit: str, text: str) -> int:
+def _part_ns(part: re.Match[str], text: str) -> int:
+    whole, unit = _number(part["whole"]), part["unit"]
+    if whole > _MOST_NS or not (part["whole"] or part["fraction"]):
+        raise _no_duration(text)
     if not unit:
         raise GoSyntaxError(f"time: missing unit in duration {_quote_bytes(text)}")
     if unit not in _UNITS_NS:
         raise GoSyntaxError(f"time: unknown unit {_quote_bytes(unit)} in duration {_quote_bytes(text)}")
-    return _UNITS_NS[unit]
+    fraction = int((part["fraction"] or "")[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
+    return whole * _UNITS_NS[unit] + fraction * _UNITS_NS[unit] // _FRACTION
+
+
+def _no_duration(text: str) -> GoSyntaxError:
+    return GoSyntaxError(f"time: invalid duration {_quote_bytes(text)}")
 
 
 def _quote_bytes(text: str) -> str:
     """As package time does it: a byte at a time, and nothing but ASCII is printable."""
-    quoted = (
-        f"\\x{byte:02x}" if byte >= 0x80 or byte < 0x20 else "\\" * (byte in b'"\\') + chr(byte)
-        for byte in text.encode("utf-8", "surrogateescape")
-    )
-    return '"' + "".join(quoted) + '"'
+    return '"' + text.encode("utf-8", "surrogateescape").decode("latin-1").translate(_BYTES) + '"'

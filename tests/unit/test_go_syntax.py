@@ -82,6 +82,7 @@ def test_whole_numbers(text: str, number: int) -> None:
         ("+-1", "invalid syntax"),
         ("9223372036854775808", "value out of range"),
         ("9" * 10_000, "value out of range"),
+        ("9" * 10_000 + "x", "value out of range"),
     ],
 )
 def test_what_is_no_number_of_64_bits(text: str, problem: str) -> None:
@@ -91,7 +92,19 @@ def test_what_is_no_number_of_64_bits(text: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0), ("5s", 5), ("1h2m", 3720), ("1.5h", 5400), (".5s", 0.5), ("-1ms", -0.001)]
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("5s", 5),
+        ("1h2m", 3720),
+        ("1.5h", 5400),
+        (".5s", 0.5),
+        ("+1.s", 1),
+        ("-1ms", -0.001),
+        ("0s" * 30_000, 0),
+        ("." + "0" * 60_000 + "1h", 0),
+        ("-9223372036854775808ns", -(2**63) / 1e9),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration_s(text) == seconds
@@ -105,6 +118,9 @@ def test_durations(text: str, seconds: float) -> None:
         (".s", 'invalid duration ".s"'),
         ("5", 'missing unit in duration "5"'),
         ("1s0", 'missing unit in duration "1s0"'),
+        ("0s0", 'missing unit in duration "0s0"'),
+        ("99999999999999999999x", 'invalid duration "99999999999999999999x"'),
+        ("9223372036854775808ns", 'invalid duration "9223372036854775808ns"'),
         ("1é", r'unknown unit "\xc3\xa9" in duration "1\xc3\xa9"'),
         ("9999999999h", 'invalid duration "9999999999h"'),
     ],
