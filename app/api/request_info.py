@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from app.api.list_options import FieldTerm, list_options, selectors, wants_watch
+from app.api.list_options import FieldTerm, is_light, list_options, selectors, wants_watch
 from app.api.status import StatusError
 from app.go_syntax import GoSyntaxError, unescaped
 from app.metrics.selector import Requirement
@@ -24,7 +24,7 @@ _VERBS_IN_PATHS = frozenset({"proxy", "watch"})
 """Verbs that stood before the resource in Kubernetes' early days."""
 _SUBRESOURCES_OF_NAMESPACES = frozenset({"finalize", "status"})
 MOST_REMEMBERED = 512
-"""Characters of a path and its query: what strangers ask must not fill the memory."""
+"""Characters of a path: what strangers ask must not fill the memory."""
 _MOST_NAMING = 4096
 """Bytes of a query that may narrow a list. With a longer one the whole list is what must be allowed."""
 
@@ -53,8 +53,8 @@ class RequestInfo:
 
 def request_info(method: str, path: str, query: bytes) -> RequestInfo:
     """Take a path apart that is still encoded, a character a byte. Raises StatusError 400 where it can't be decoded."""
-    short = len(path) + len(query) <= MOST_REMEMBERED
-    return _remembered(method, path, query) if short else _taken_apart(method, path, query)
+    light = len(path) <= MOST_REMEMBERED and is_light(query)
+    return _remembered(method, path, query) if light else _taken_apart(method, path, query)
 
 
 def _taken_apart(method: str, encoded_path: str, query: bytes) -> RequestInfo:

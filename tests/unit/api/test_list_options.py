@@ -94,6 +94,13 @@ def test_only_short_queries_are_remembered() -> None:
     assert list_options(long) is not list_options(long)
 
 
+@pytest.mark.parametrize("comma", [b",", b"%2c", b"%2C"])
+def test_many_conditions_are_not_remembered_because_each_takes_a_hundred_times_its_size(comma: bytes) -> None:
+    many = b"labelSelector=a" + comma.join([b"a"] * 20)
+    assert list_options(many) == list_options(many)
+    assert list_options(many) is not list_options(many)
+
+
 @given(st.binary(max_size=100))
 def test_any_query_is_read_or_refused(query: bytes) -> None:
     for part in (query, b"fieldSelector=" + query, b"labelSelector=" + query):

@@ -1,6 +1,10 @@
 """A request is taken apart as kube-apiserver does it, so that both authorise the same thing."""
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.api.request_info import MOST_REMEMBERED, request_info
 from app.api.status import StatusError
@@ -69,3 +73,20 @@ def test_only_short_paths_are_remembered() -> None:
     long = "/" + "a" * MOST_REMEMBERED
     assert request_info("GET", long, b"") == request_info("GET", long, b"")
     assert request_info("GET", long, b"") is not request_info("GET", long, b"")
+    many = b"labelSelector=" + b",".join([b"a"] * 20)
+    assert request_info("GET", "/api/v1/pods", many) is not request_info("GET", "/api/v1/pods", many)
+
+
+@given(
+    st.sampled_from(["GET", "DELETE", "FOO"]),
+    st.binary() | st.lists(st.sampled_from([b"api", b"apis", b"namespaces", b"%2F", b"a", b""])).map(b"/".join),
+    st.binary() | st.binary().map(lambda raw: b"labelSelector=" + raw) | st.binary().map(b"fieldSelector=a=".__add__),
+)
+def test_any_request_is_about_what_its_path_says_or_refused(method: str, path: bytes, query: bytes) -> None:
+    try:
+        info = request_info(method, path.decode("latin-1"), query)
+    except StatusError as error:
+        assert error.code == 400  # noqa: PT017 - any other end is a failure
+        return
+    assert info.path == unquote_to_bytes(path).decode("utf-8", "surrogateescape")
+    assert {info.group, info.namespace, info.resource, info.subresource} <= {"", *info.path.split("/")}
