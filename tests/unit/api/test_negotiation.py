@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.accept import clauses
+from app.api.accept import MOST_CLAUSES, clauses
 from app.api.negotiation import (
     JSON,
     MEDIA_TYPES,
@@ -63,7 +63,12 @@ def test_wildcards_come_last_even_after_what_is_liked_less() -> None:
     assert [f"{clause.type}/{clause.subtype}" for clause in wanted] == ["d/e", "c/*", "a/b", "*/*"]
 
 
-@given(st.text(alphabet="ab*/;=,q01. ", max_size=300))
+def test_of_an_endless_list_the_beginning_counts() -> None:
+    assert negotiated("image/png," * (MOST_CLAUSES - 1) + YAML) == Form(YAML)
+    assert negotiated("image/png," * MOST_CLAUSES + YAML) is None
+
+
+@given(st.text(alphabet="ab*/;=,q01. ", max_size=300) | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_accept_is_understood_somehow(accept: str) -> None:
     negotiated(accept, TABLES)
     clauses(accept)
