@@ -3,10 +3,13 @@
 import io
 import json
 import sys
+from contextlib import redirect_stderr
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from app.api.audit import Audit, Budget, Trail
@@ -150,6 +153,18 @@ def test_whatever_a_stranger_says_stays_on_one_line_and_is_no_terminals_command(
     written = said.getvalue()
     assert len(written.splitlines()) == 10
     assert all(character.isprintable() for character in written.replace("\n", ""))
+
+
+@given(st.sampled_from(["text", "json"]), st.text(st.characters() | st.characters(categories=["Cs", "Cc"]), min_size=1))
+def test_any_text_makes_one_printable_line(log_format: LogFormat, text: str) -> None:
+    said = io.StringIO()
+    with redirect_stderr(said):
+        configure(log_format, "info")
+    known = trail(Caller(User(text, (text,), text), "token"), why=StatusError("Forbidden", text))
+    Audit("refusals").note(SCOPE, known, 403, 0.1)
+    line = said.getvalue().removesuffix("\n")
+    assert line.isprintable()
+    assert "status=403" in line or json.loads(line)["user"] == text[:256] + "…" * (len(text) > 256)
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.api.authentication import ANONYMOUS, MOST_TOKEN, Authenticator, Caller, Trust
 from app.api.status import StatusError
@@ -94,6 +96,38 @@ def nobodys(_token: str) -> TokenOwner:
 
 def by_certificate(scope: Any, trust: Trust = TRUST) -> Caller | None:
     return authenticator(nobodys, trust).caller_by_certificate(scope)
+
+
+NAMES_OF_HEADERS = [
+    b"x-remote-user",
+    b"x-remote-group",
+    b"x-remote-uid",
+    b"x-remote-extra-%41%",
+    b"x-more-",
+    b"x-other-user",
+]
+STRANGE = st.lists(
+    st.tuples(st.sampled_from([*NAMES_OF_HEADERS, b"authorization"]) | st.binary(max_size=8), st.binary(max_size=20))
+)
+
+
+@given(STRANGE)
+async def test_no_header_makes_a_user_of_who_has_no_proof(headers: list[tuple[bytes, bytes]]) -> None:
+    try:
+        caller = await authenticator(nobodys, TRUST).caller(request(*headers))
+    except StatusError as refused:
+        assert refused.code == 401  # noqa: PT017 - any other end is a failure
+    else:
+        assert caller == Caller(ANONYMOUS, "anonymous")
+
+
+@given(STRANGE)
+async def test_whatever_the_aggregator_says_of_a_user_is_text(headers: list[tuple[bytes, bytes]]) -> None:
+    caller = by_certificate(request((b"x-remote-user", b"eve"), *headers, certificate=AGGREGATOR))
+    assert caller is not None
+    assert caller.by == "front-proxy"
+    repr(caller).encode()
+    "".join((caller.user.name, *caller.user.groups, caller.user.uid, *(key for key, _ in caller.user.extra))).encode()
 
 
 async def code(by: Authenticator, scope: Any) -> int:

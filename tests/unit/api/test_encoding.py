@@ -1,6 +1,7 @@
 """Objects are written as Kubernetes' own encoders write them."""
 
 import json
+import re
 
 import yaml
 from hypothesis import given
@@ -12,7 +13,7 @@ from app.api.negotiation import JSON, YAML
 OBJECTS = st.dictionaries(
     st.text(max_size=8),
     st.recursive(
-        st.text(st.characters(codec="utf-8", exclude_characters="\x85")) | st.integers() | st.booleans() | st.none(),
+        st.text() | st.text("a\n \x85\u2028\ufeff:#-'\"") | st.integers() | st.booleans() | st.none(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
         max_leaves=8,
     ),
@@ -52,3 +53,12 @@ def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> Non
 @given(OBJECTS)
 def test_yaml_says_what_json_says(content: dict[str, object]) -> None:
     assert yaml.safe_load(encoded(content, YAML)) == json.loads(encoded(content, JSON)) == content
+
+
+@given(st.text(st.characters() | st.characters(categories=["Cs"])))
+def test_any_text_is_written_with_a_sign_for_what_isnt_text(text: str) -> None:
+    content = {"message": text, "details": {"name": text}}
+    written = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    expected = {"message": written, "details": {"name": written}}
+    assert json.loads(encoded(content, JSON)) == json.loads(encoded(content, JSON, line_breaks=True)) == expected
+    assert yaml.safe_load(encoded(content, YAML)) == expected

@@ -1,6 +1,8 @@
 """Who acts as somebody else must be allowed to be each part of them, and has their rights alone."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.api.authorization import Attributes, Authorizer
 from app.api.impersonation import impersonated
@@ -81,3 +83,14 @@ async def test_a_name_that_is_a_path_is_no_free_pass() -> None:
     for path in (b"/healthz", b"healthz", b"/livez"):
         with pytest.raises(StatusError):
             await impersonated(EVE, [(b"impersonate-user", path)], allowing())
+
+
+PARTS = [b"user", b"group", b"uid", b"extra-a", b"extra-%4", b"extra-", b""]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PARTS).map(b"impersonate-".__add__), st.binary(max_size=12))))
+async def test_who_may_be_nobody_else_stays_who_they_are_or_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    try:
+        assert await impersonated(EVE, headers, allowing()) == EVE
+    except StatusError as refused:
+        assert refused.code in {400, 403}  # noqa: PT017 - any other end is a failure
