@@ -1,0 +1,182 @@
+"""However many come, and as however many users: memory has bounds, and the kubelet is answered meanwhile."""
+
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from itertools import batched
+from pathlib import Path
+
+import pytest
+
+from app.api.limits import MOST_REQUESTS
+from app.http.connections import MOST_CONNECTIONS
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.attackers import LIVEZ, Line, line, resident_bytes
+from tests.kubernetes.between import Between, between
+from tests.kubernetes.cluster_objects import eventually
+from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
+from tests.kubernetes.people import aggregator
+
+__all__ = ["aggregator"]
+
+METRIC = f"{VALUES}/tube-default"
+MASTER = {"x_remote_user": "me", "x_remote_group": "system:masters"}
+MIB = 1 << 20
+LINES = 8
+TCP_REPAIR = 19
+"""Linux' option that ends a connection on this side alone; Python has no name for it."""
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Between, Path]]:
+    with between(tmp_path_factory.mktemp("wire")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_files() -> Iterator[None]:
+    """A crowd needs more of them than a shell usually gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def flooded(source: Beanstalkd, wire: tuple[Between, Path]) -> Iterator[Beanscale]:
+    """One that reaches kube-apiserver through the wire, and is warm."""
+    options = ("--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(wire[1]))
+    with serving(*options) as server:
+        yield server
+        assert "Traceback" not in server.log.read_text()
+
+
+@contextmanager
+def answered_meanwhile(server: Beanscale) -> Iterator[list[float]]:
+    """Probe as the kubelet does, on a new connection each time; the seconds that each answer took."""
+    took_s: list[float] = []
+    running = True
+
+    def probe() -> None:
+        while running:
+            began = time.monotonic()
+            with line(server) as kubelet:
+                assert kubelet.ask(LIVEZ).code == 200
+            took_s.append(time.monotonic() - began)
+            time.sleep(0.1)
+
+    with ThreadPoolExecutor(1) as kubelet:
+        probing = kubelet.submit(probe)
+        try:
+            yield took_s
+        finally:
+            running = False
+        probing.result()
+
+
+def flood(server: Beanscale, certificate: Pair | None, head: Callable[[int], str], requests: int) -> list[int]:
+    """The codes of so many requests, no two alike, over a few lines at once."""
+
+    def ask(numbers: tuple[int, ...]) -> list[int]:
+        with line(server, certificate) as own:
+            return [own.ask(f"{head(number)}\r\n\r\n".encode()).code for number in numbers]
+
+    with ThreadPoolExecutor(LINES) as attackers:
+        batches = batched(range(requests), requests // LINES, strict=True)
+        return [code for codes in attackers.map(ask, batches) for code in codes]
+
+
+def test_ten_thousand_users_and_tokens_are_not_remembered(flooded: Beanscale, aggregator: Pair) -> None:
+    def token(number: int) -> str:
+        return f"GET {METRIC} HTTP/1.1\r\nauthorization: Bearer made-up-{number}"
+
+    def user(number: int) -> str:
+        return f"GET {METRIC} HTTP/1.1\r\nx-remote-user: user-{number}"
+
+    def user_with_a_long_name(number: int) -> str:  # /livez needs no review, so there can be more of them
+        return f"GET /livez HTTP/1.1\r\nx-remote-user: {number:01900}"
+
+    flood(flooded, aggregator, user_with_a_long_name, LINES)
+    before = resident_bytes(flooded)
+    with answered_meanwhile(flooded) as took_s:
+        assert set(flood(flooded, None, token, 800)) == {401}
+        assert set(flood(flooded, aggregator, user, 800)) == {403}
+        assert set(flood(flooded, aggregator, user_with_a_long_name, 8400)) == {200}
+    assert resident_bytes(flooded) - before < 16 * MIB
+    assert max(took_s) < 1
+
+
+def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded: Beanscale, aggregator: Pair) -> None:
+    before = resident_bytes(flooded)
+    with line(flooded, aggregator) as shared, ExitStack() as crowd:
+        shared.get("/livez", **MASTER)
+        for _ in range(200):
+            crowd.enter_context(line(flooded))
+        with answered_meanwhile(flooded) as took_s:
+            for _ in range(2 * MOST_CONNECTIONS):  # silent from the first moment
+                crowd.enter_context(closing(socket.create_connection(("127.0.0.1", flooded.port))))
+            assert shared.get("/metrics", **MASTER).code == 200
+            with line(flooded, aggregator) as late:
+                assert late.get("/metrics", **MASTER).code == 200
+        assert figure(shared, "beanscale_connections") <= MOST_CONNECTIONS
+        assert figure(shared, 'beanscale_connections_ended_total{reason="room"}') > MOST_CONNECTIONS
+    assert resident_bytes(flooded) - before < MOST_CONNECTIONS * 100_000
+    assert max(took_s) < 2
+
+
+def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, aggregator: Pair) -> None:
+    for _ in range(50):
+        opened = Line(flooded.port)
+        opened.socket.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" * 3)
+        vanish(opened)
+    with line(flooded, aggregator) as shared:
+        eventually(lambda: figure(shared, "beanscale_connections") == 1, within_s=5)
+
+
+def test_a_giant_body_costs_nothing(flooded: Beanscale, aggregator: Pair) -> None:
+    before = resident_bytes(flooded)
+    chunked = b"transfer-encoding: chunked\r\n\r\n" + b"10000\r\n%s\r\n" % bytes(1 << 16) * 64
+    for body in (b"content-length: 1000000000000\r\n\r\n" + bytes(4 * MIB), chunked, b"content-length: 9\r\n\r\n"):
+        for method in (b"GET", b"POST"):
+            with line(flooded, aggregator) as shared:
+                head = method + b" /livez HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: nobody\r\n"
+                answers = shared.all(head + body, silence_s=0.2)
+                assert [answer.code for answer in answers] in ([200], [])  # a client that hears nothing is reset
+    assert resident_bytes(flooded) - before < 8 * MIB
+
+
+def test_when_too_many_are_under_way_the_rest_shall_come_again(
+    flooded: Beanscale, wire: tuple[Between, Path], aggregator: Pair
+) -> None:
+    ask = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: patient\r\n\r\n".encode()
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MOST_REQUESTS)]
+        shared, stranger = stack.enter_context(line(flooded, aggregator)), stack.enter_context(line(flooded))
+        wire[0].hold()
+        for each in crowd:
+            each.socket.sendall(ask)
+        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MOST_REQUESTS + 1, within_s=3)
+        for refused in (shared.ask(ask), stranger.get("/metrics", authorization="Bearer made-up")):
+            assert (refused.code, refused.headers["retry-after"]) == (429, "1")
+            assert refused.body == b"Too many requests, please try again later.\n"
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert stranger.get(path).code == 200
+        assert shared.get(METRIC, **MASTER).code == 200
+        wire[0].mend()
+        assert {answer.code for each in crowd if (answer := each.next())} == {403}
+        assert shared.ask(ask).code == 403
+
+
+def figure(shared: Line, name: str) -> float:
+    """One of our own, asked for by the aggregator."""
+    lines = shared.get("/metrics", **MASTER).body.decode().splitlines()
+    return next(float(each.rpartition(" ")[2]) for each in lines if each.startswith(f"{name} "))
+
+
+def vanish(opened: Line) -> None:
+    """Without a packet: as from a machine that lost its power."""
+    opened.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    opened.close()
