@@ -24,6 +24,10 @@ from tests.kubernetes.conftest import Beanscale, Pair, client_tls
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: beanscale\r\nconnection: close\r\n\r\n"
 """What anybody may ask, and the last word on a line."""
+MASTER = {"x_remote_user": "me", "x_remote_group": "system:masters"}
+"""What the aggregator says of somebody who may do everything."""
+_TCP_REPAIR = 19
+"""Linux' option that ends a connection on this side alone; Python has no name for it."""
 
 
 @dataclass(frozen=True)
@@ -170,3 +174,15 @@ def resident_bytes(server: Beanscale) -> int:
     """What the process takes of the machine's memory."""
     status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
     return 1024 * next(int(each.split()[1]) for each in status.splitlines() if each.startswith("VmRSS:"))
+
+
+def figure(shared: Line, name: str) -> float:
+    """One of beanscale's own, asked for on a line of the aggregator."""
+    lines = shared.get("/metrics", **MASTER).body.decode().splitlines()
+    return next(float(each.rpartition(" ")[2]) for each in lines if each.startswith(f"{name} "))
+
+
+def vanish(opened: Line) -> None:
+    """Without a packet: as from a machine that lost its power."""
+    opened.socket.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+    opened.close()

@@ -27,6 +27,7 @@ class Between:
 
     def hold(self) -> None:
         """From now on no byte arrives, and nobody hears why."""
+        self._cut = False
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def cut(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from app.api.limits import MOST_REQUESTS
 from app.http.connections import MOST_CONNECTIONS
 from tests.beanstalkd.conftest import Beanstalkd
-from tests.kubernetes.attackers import LIVEZ, Line, line, resident_bytes
+from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
 from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import eventually
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
@@ -23,11 +23,8 @@ from tests.kubernetes.people import aggregator
 __all__ = ["aggregator"]
 
 METRIC = f"{VALUES}/tube-default"
-MASTER = {"x_remote_user": "me", "x_remote_group": "system:masters"}
 MIB = 1 << 20
 LINES = 8
-TCP_REPAIR = 19
-"""Linux' option that ends a connection on this side alone; Python has no name for it."""
 
 
 @pytest.fixture(scope="module")
@@ -168,15 +165,3 @@ def test_when_too_many_are_under_way_the_rest_shall_come_again(
         wire[0].mend()
         assert {answer.code for each in crowd if (answer := each.next())} == {403}
         assert shared.ask(ask).code == 403
-
-
-def figure(shared: Line, name: str) -> float:
-    """One of our own, asked for by the aggregator."""
-    lines = shared.get("/metrics", **MASTER).body.decode().splitlines()
-    return next(float(each.rpartition(" ")[2]) for each in lines if each.startswith(f"{name} "))
-
-
-def vanish(opened: Line) -> None:
-    """Without a packet: as from a machine that lost its power."""
-    opened.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    opened.close()

@@ -6,14 +6,13 @@ import time
 import pytest
 
 from app.cluster.client import Kubernetes
-from tests.kubernetes.attackers import Authority, Line, line
+from tests.kubernetes.attackers import MASTER, Authority, Line, line
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair
 from tests.kubernetes.people import aggregator, cluster_ca, kubernetes, namespace, proxy_ca, shopper, stranger_ca
 
 __all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "proxy_ca", "shopper", "stranger_ca"]
 
 METRIC = f"{VALUES}/tube-default"
-MASTER = {"x_remote_user": "me", "x_remote_group": "system:masters"}
 GET = b"GET /metrics HTTP/1.1\r\nhost: beanscale\r\n"
 MASTERS = b": system:masters\r\n"
 

@@ -1,0 +1,179 @@
+"""What takes too long ends, and while nobody can be asked nobody gets in. All that waits here waits at once."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import islice
+
+import pytest
+
+from app.api.limits import DEADLINE_S
+from app.api.reviewing import CACHED_S
+from app.cluster.client import Kubernetes
+from app.http.connection import PATIENCE_S, Phase
+from app.http.server import LOOK_S
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.attackers import MASTER, Answer, Line, figure, line, vanish
+from tests.kubernetes.between import Between, between
+from tests.kubernetes.cluster_objects import eventually
+from tests.kubernetes.conftest import Beanscale, Pair, serving
+from tests.kubernetes.people import RBAC, aggregator, cluster_ca, kubernetes, namespace, shopper
+
+__all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "shopper"]
+
+METRICS = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}"
+HEAD = b"GET /livez HTTP/1.1\r\nhost: beanscale\r\n"
+SLOW_S = 4.0
+"""How long kube-apiserver takes for each answer: not too long for one."""
+SLOWLY: Mapping[str, tuple[Phase, bytes, bytes]] = {
+    "nothing of a handshake": (Phase.HANDSHAKE, b"", b""),
+    "a part of a handshake": (Phase.HANDSHAKE, b"\x16\x03\x01\x02\x00\x01", bytes(100)),
+    "a part of a head": (Phase.HEAD, HEAD + b"x: ", b"a" * 100),
+    "a part of a body": (Phase.BODY, HEAD + b"content-length: 200\r\n\r\n", b"a" * 100),
+    "a part of a chunk": (Phase.BODY, HEAD + b"transfer-encoding: chunked\r\n\r\n99\r\n", b"a" * 100),
+    "tiny chunks": (Phase.BODY, HEAD + b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 16),
+    "a part of the trailers": (Phase.BODY, HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\nx: ", b"a" * 100),
+}
+"""When a client is slow, what it says at once, and what slowly."""
+
+
+@pytest.fixture(scope="module")
+def at_once() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as threads:
+        yield threads
+
+
+@contextmanager
+def far_from_kubernetes(source: Beanstalkd, folder: pytest.TempPathFactory) -> Iterator[tuple[Beanscale, Between]]:
+    with between(folder.mktemp("wire")) as (wire, kubeconfig):
+        options = ("--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(kubeconfig))
+        with serving(*options) as server:
+            yield server, wire
+
+
+@pytest.fixture(scope="module")
+def cut_off(source: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beanscale, Between]]:
+    with far_from_kubernetes(source, tmp_path_factory) as far:
+        yield far
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ends(at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between]) -> Mapping[str, Future[float]]:
+    """After how many seconds the server hung up on each who is slow."""
+    gone = Line(cut_off[0].port)
+    gone.socket.sendall(HEAD)
+    time.sleep(0.3)  # until the server's system has acknowledged that, and has nothing more to say to nobody
+    vanish(gone)
+    return {name: at_once.submit(hung_up_after, cut_off[0], *slowly) for name, slowly in SLOWLY.items()}
+
+
+def hung_up_after(server: Beanscale, phase: Phase, first: bytes, then: bytes) -> float:
+    plain = phase is Phase.HANDSHAKE
+    slow = socket.create_connection(("127.0.0.1", server.port)) if plain else Line(server.port).socket
+    with closing(slow):
+        began = time.monotonic()
+        slow.settimeout(0.2)
+        slow.sendall(first)
+        following = iter(then)
+        while time.monotonic() < began + 3 * PATIENCE_S[phase]:
+            try:
+                if not slow.recv(1 << 16):
+                    break
+            except TimeoutError:
+                slow.sendall(bytes(islice(following, 1)))
+            except OSError:
+                break
+        return time.monotonic() - began
+
+
+@pytest.fixture(scope="module", autouse=True)
+def too_slow(
+    at_once: ThreadPoolExecutor,
+    source: Beanstalkd,
+    tmp_path_factory: pytest.TempPathFactory,
+    aggregator: Pair,
+    kubernetes: Kubernetes,
+    namespace: str,
+) -> Iterator[Future[tuple[Answer, float]]]:
+    """The answer to a request about which kube-apiserver is asked many times, and in how many seconds it came."""
+    name = f"{namespace}-actor"
+    rule = {"apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"]}
+    role = {"kind": "ClusterRole", "name": name, "apiGroup": "rbac.authorization.k8s.io"}
+    whom = [{"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}]
+    metadata = {"name": name}
+    kubernetes.request("POST", f"{RBAC}/clusterroles", body={"metadata": metadata, "rules": [rule]})
+    binding = {"metadata": metadata, "roleRef": role, "subjects": whom}
+    kubernetes.request("POST", f"{RBAC}/clusterrolebindings", body=binding)
+    with far_from_kubernetes(source, tmp_path_factory) as (server, wire):
+        yield at_once.submit(asked_too_much, server, wire, aggregator, name)
+    for kind in ("clusterrolebindings", "clusterroles"):
+        kubernetes.request("DELETE", f"{RBAC}/{kind}/{name}")
+
+
+def asked_too_much(server: Beanscale, wire: Between, aggregator: Pair, actor: str) -> tuple[Answer, float]:
+    groups = "".join(f"impersonate-group: group-{number}\r\n" for number in range(9))
+    with line(server, aggregator) as shared:
+        assert shared.get("/metrics", x_remote_user=actor).code == 403  # its connection to kube-apiserver stays open
+        wire.delay_s = SLOW_S
+        began = time.monotonic()
+        answer = shared.ask(
+            f"GET /metrics HTTP/1.1\r\nx-remote-user: {actor}\r\nimpersonate-user: me\r\n{groups}\r\n".encode()
+        )
+        return answer, time.monotonic() - began
+
+
+def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
+    at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between], aggregator: Pair, shopper: Pair, namespace: str
+) -> None:
+    (server, wire), path = cut_off, METRICS.format(namespace)
+    known, other = f"{path}/tube-default", f"{path}/tube-other"
+
+    def ask(certificate: Pair | None, path: str, **headers: str) -> tuple[int, str]:
+        with line(server, certificate) as own:
+            answer = own.get(path, **headers)
+            return answer.code, str(json.loads(answer.body).get("message", ""))
+
+    assert ask(shopper, known) == (200, "")
+    allowed_at = time.monotonic()
+    wire.cut()
+    stranger = at_once.submit(ask, None, other)
+    token = at_once.submit(ask, None, known, authorization="Bearer made-up")
+    user = at_once.submit(ask, shopper, other)
+    assert ask(shopper, known) == (200, "")
+    assert ask(aggregator, other, **MASTER) == (200, "")
+    for answer, code in ((stranger, 500), (token, 503), (user, 500)):
+        assert answer.result()[0] == code
+        assert "can't be asked POST" in answer.result()[1]
+    wire.hold()
+    time.sleep(max(0, allowed_at + CACHED_S + 0.2 - time.monotonic()))
+    code, message = ask(shopper, known)
+    assert code == 500
+    assert "no answer in time" in message
+    wire.mend()
+    eventually(lambda: ask(shopper, known) == (200, ""))
+
+
+@pytest.mark.parametrize("name", SLOWLY)
+def test_a_byte_now_and_then_wins_no_time(ends: Mapping[str, Future[float]], name: str) -> None:
+    patience_s = PATIENCE_S[SLOWLY[name][0]]
+    assert patience_s - LOOK_S - 0.5 < ends[name].result() < patience_s + LOOK_S + 3
+
+
+def test_who_vanished_in_the_middle_of_a_head_is_let_go(
+    ends: Mapping[str, Future[float]], cut_off: tuple[Beanscale, Between], aggregator: Pair
+) -> None:
+    for end in ends.values():
+        end.result()
+    with line(cut_off[0], aggregator) as shared:
+        assert figure(shared, 'beanscale_connections_ended_total{reason="head"}') == 2
+        assert figure(shared, "beanscale_connections") == 1
+
+
+def test_an_answer_is_there_by_the_deadline_or_says_why_not(too_slow: Future[tuple[Answer, float]]) -> None:
+    answer, took_s = too_slow.result()
+    assert answer.code == 504
+    assert json.loads(answer.body)["message"] == "Timeout: request did not complete within the allotted timeout"
+    assert DEADLINE_S <= took_s < DEADLINE_S + 3
