@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
@@ -16,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.http.connections import Connections
-from app.http.spelling import in_ascii, with_known_method
+from app.http.refusals import BAD_REQUEST, TOO_LARGE, objection
+from app.http.spelling import in_ascii, path_and_query, with_known_method
 
 MOST_HEAD = 1 << 20
 """Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
@@ -75,11 +77,12 @@ class HttpConnection(HttpToolsProtocol):
         self.since = connections.now
         """When this phase began, on the connections' clock."""
         self._held = 0  # bytes that came since the parser last finished with something: at most so many it keeps
-        self._in_head = True
+        self._in_line = self._in_head = True
         self._whole = True  # the last request has come to its end
         self._unread = 0  # bytes of its body
         self._deaf = False
         self._method = ""  # one that the parser doesn't know
+        self._objection = BAD_REQUEST
 
     @property
     def weight(self) -> int:
@@ -113,6 +116,11 @@ class HttpConnection(HttpToolsProtocol):
         if self.phase is Phase.IDLE:
             self._begin(Phase.HEAD)
             data, self._method = with_known_method(data)
+            self._in_line = True
+        if self._in_line:
+            line, end, rest = data.partition(b"\n")
+            data = in_ascii(line) + end + rest
+            self._in_line = not end
         self._held += len(data)
         try:
             self.parser.feed_data(data)
@@ -120,10 +128,10 @@ class HttpConnection(HttpToolsProtocol):
             # Not to upgrade is a right answer (RFC 9110, 7.8), but what comes behind isn't HTTP any more.
             self._hang_up()
         except httptools.HttpParserError as error:
-            self._refuse("invalid", _BAD_REQUEST, str(error))
+            self._refuse("invalid", self._objection, str(error))
         else:
             if self._held and self._is_too_heavy():
-                self._refuse("head", _TOO_LARGE, "the head is too large")
+                self._refuse("head", TOO_LARGE, "the head is too large")
 
     def _is_too_heavy(self) -> bool:
         weight = self.weight
@@ -134,10 +142,6 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head, self._whole, self._unread = True, False, 0
 
-    def on_url(self, url: bytes) -> None:
-        """Take bytes beyond ASCII too."""
-        super().on_url(in_ascii(url))
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
         if self._in_head:
@@ -146,7 +150,13 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin with the request."""
         self._in_head, self._held = False, 0
+        path, query = path_and_query(self.url)
+        if found := objection(self.parser.get_http_version(), path, self.headers):
+            self._objection = found
+            raise httptools.HttpParserError("what Go's servers refuse too")
+        self.url = b"/"  # uvicorn's parser takes no long ones
         super().on_headers_complete()
+        self.scope |= {"raw_path": path, "path": unquote(path.decode()), "query_string": query}
         if self._method:
             self.scope["method"], self._method = self._method, ""
         self._begin(Phase.ANSWER)
@@ -231,12 +241,3 @@ class HttpConnection(HttpToolsProtocol):
             self.handshake.cancel()
         else:
             self.transport.abort()
-
-
-def _plain(status: str) -> bytes:
-    """In the form of Go's servers."""
-    return f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{status}".encode()
-
-
-_BAD_REQUEST = _plain("400 Bad Request")
-_TOO_LARGE = _plain("431 Request Header Fields Too Large")

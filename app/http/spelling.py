@@ -10,6 +10,7 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"O
 _ANY_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
 """RFC 9110, 9.1: a token."""
 _STAND_IN = b"GET"
+_BEFORE_PATH = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
@@ -21,6 +22,14 @@ def with_known_method(head: bytes) -> tuple[bytes, str]:
     return _STAND_IN + head[found.end(1) :], found[1].decode()
 
 
-def in_ascii(url: bytes) -> bytes:
-    """The same URL with everything else as escapes."""
-    return url if url.isascii() else _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), url)
+def in_ascii(line: bytes) -> bytes:
+    """The same, of a request's first line, with everything else as escapes."""
+    return line if line.isascii() else _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line)
+
+
+def path_and_query(target: bytes) -> tuple[bytes, bytes]:
+    """What a request asks for, however long it is; of a whole URL, as proxies get it, the path alone."""
+    if not target.startswith(b"/"):
+        target = _BEFORE_PATH.sub(b"", target)
+    path, _, query = target.partition(b"?")
+    return path, query

@@ -38,7 +38,7 @@ class Place:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/held"):
             await self.hold.wait()
-        names = ",".join(name.decode() for name, _ in scope["headers"])
+        names = ",".join(name.decode() for name, _ in scope["headers"] if name != b"host")
         response = Response(b"x" * (1 << 24)) if scope["path"] == "/large" else PlainTextResponse(f"<{names}>")
         await self.requests.send(response, scope, receive, send)
 
@@ -70,7 +70,7 @@ class Client:
         return not self.reader.at_eof()
 
 
-GET = b"GET / HTTP/1.1\r\nx-next: 1\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nhost: x\r\nx-next: 1\r\n\r\n"
 
 
 @pytest.fixture
@@ -112,13 +112,13 @@ async def client(connect: Callable[[], Awaitable[Client]]) -> Client:
 
 async def test_a_header_behind_the_body_is_no_header(client: Client) -> None:
     """kube-apiserver's users choose what comes behind a body; X-Remote-Group there would make anybody a master."""
-    head = b"GET / HTTP/1.1\r\nx-remote-user: me\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"GET / HTTP/1.1\r\nhost: x\r\nx-remote-user: me\r\ntransfer-encoding: chunked\r\n\r\n"
     answer = await client.ask(head + b"1\r\na\r\n0\r\nx-remote-group: system:masters\r\nx-last: 1\r\n\r\n")
     assert answer.endswith("<x-remote-user,transfer-encoding>")
     assert (await client.ask(GET)).endswith("<x-next>")
 
 
-@pytest.mark.parametrize("beginning", [b"GET /", b"GET / HTTP/1.1\r\nx: "])
+@pytest.mark.parametrize("beginning", [b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\nx: "])
 async def test_a_head_without_end_is_refused(client: Client, beginning: bytes) -> None:
     client.writer.write(beginning + b"a" * MOST_HEAD)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
@@ -126,24 +126,24 @@ async def test_a_head_without_end_is_refused(client: Client, beginning: bytes) -
 
 async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> None:
     """Each takes Python fifty times its bytes."""
-    client.writer.write(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 10_000)
+    client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 10_000)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
 async def test_trailers_without_end_are_refused(client: Client) -> None:
-    await client.ask(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
+    await client.ask(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
     client.writer.write(b"x: " + b"a" * MOST_HEAD)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
 async def test_a_short_body_is_passed_over(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % MOST_BODY
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MOST_BODY
     assert (await client.ask(head + bytes(MOST_BODY))).endswith("<content-length>")
     assert (await client.ask(GET)).endswith("<x-next>")
 
 
 async def test_a_long_body_ends_the_connection_behind_the_answer(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % (100 * MOST_BODY)
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (100 * MOST_BODY)
     assert (await client.ask(head)).endswith("<content-length>")
     client.writer.write(bytes(2 * MOST_BODY))
     await client.rest()
@@ -151,7 +151,7 @@ async def test_a_long_body_ends_the_connection_behind_the_answer(client: Client)
 
 async def test_a_client_that_waits_for_a_word_before_its_body_gets_the_answer_alone(client: Client) -> None:
     """Nobody could tell whether what comes next is the body or another user's request."""
-    answer = await client.ask(b"GET / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 40\r\n\r\n")
+    answer = await client.ask(b"GET / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 40\r\n\r\n")
     assert "connection: close" in answer
     assert await client.rest() == b""
 
@@ -159,7 +159,7 @@ async def test_a_client_that_waits_for_a_word_before_its_body_gets_the_answer_al
 async def test_a_wish_to_upgrade_is_passed_over_and_nothing_behind_it_heard(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = await client.ask(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n" + GET)
+    answer = await client.ask(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n" + GET)
     assert answer.endswith("<connection,upgrade>")
     assert await client.rest() == b""
     assert not caplog.records
@@ -171,6 +171,20 @@ async def test_nonsense_is_a_bad_request(client: Client) -> None:
         b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
         b"400 Bad Request"
     )
+
+
+async def test_a_head_that_cant_be_served_is_refused_and_nothing_behind_it_heard(client: Client) -> None:
+    client.writer.write(b"GET / HTTP/1.1\r\n\r\n" + GET)
+    answer = await client.rest()
+    assert answer.endswith(b"\r\n\r\n400 Bad Request: missing required Host header")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("target", [b"/?x=" + b"a" * 100_000, b"/" + b"a" * 100_000, "/tube-é".encode()])
+async def test_a_url_may_be_long_and_have_any_byte(client: Client, target: bytes) -> None:
+    client.writer.write(b"GET " + target[:-1])
+    await asyncio.sleep(0.01)
+    assert (await client.ask(target[-1:] + b" HTTP/1.1\r\nhost: x\r\n\r\n")).startswith("HTTP/1.1 200 OK")
 
 
 async def test_nonsense_behind_a_request_is_not_its_answer(client: Client) -> None:
@@ -199,8 +213,8 @@ async def test_thousands_of_requests_at_once_are_not_remembered(client: Client) 
         (b"\r\n", Phase.HEAD),
         (GET, Phase.IDLE),
         (GET + b"G", Phase.HEAD),
-        (b"GET / HTTP/1.1\r\ncontent-length: 9\r\n\r\n123", Phase.BODY),
-        (b"GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y", Phase.BODY),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n123", Phase.BODY),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx: y", Phase.BODY),
     ],
 )
 async def test_who_stops_in_the_middle_is_let_go_in_time(
@@ -229,7 +243,7 @@ async def test_a_byte_now_and_then_wins_no_time(place: Place, client: Client) ->
 
 
 async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client) -> None:
-    client.writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+    client.writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
     client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
     await settled()
     place.pass_s(PATIENCE_S[Phase.ANSWER] - 1)
@@ -242,7 +256,7 @@ async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client
 
 
 async def test_a_slow_answer_is_waited_for(place: Place, client: Client) -> None:
-    client.writer.write(b"GET /held HTTP/1.1\r\n\r\n")
+    client.writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
     await settled()
     place.pass_s(10 * PATIENCE_S[Phase.IDLE])
     place.hold.set()
@@ -255,7 +269,7 @@ async def test_when_there_are_too_many_the_idlest_goes(place: Place, connect: Ca
         clients.append(await connect())
         await settled()
         place.pass_s(1)
-    clients[0].writer.write(b"GET /held HTTP/1.1\r\n\r\n")
+    clients[0].writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
     await clients[1].ask(GET)
     assert place.connections.make_room()
     await clients[2].rest()
@@ -266,7 +280,7 @@ async def test_when_there_are_too_many_the_idlest_goes(place: Place, connect: Ca
 async def test_when_all_are_at_something_nobody_goes(place: Place, connect: Callable[[], Awaitable[Client]]) -> None:
     clients = [await connect() for _ in range(4)]
     for client in clients:
-        client.writer.write(b"GET /held HTTP/1.1\r\n\r\n")
+        client.writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
     await settled()
     assert not place.connections.make_room()
     place.hold.set()
@@ -282,7 +296,7 @@ async def test_who_leaves_says_so_with_each_answer_and_closes(place: Place, clie
 
 
 async def test_what_is_under_way_when_we_leave_is_answered(place: Place, client: Client) -> None:
-    client.writer.write(b"GET /held HTTP/1.1\r\n\r\n")
+    client.writer.write(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
     await settled()
     closing = asyncio.create_task(place.connections.close(within_s=5))
     await settled()

@@ -17,7 +17,7 @@ from app.settings import SettingError
 
 pytestmark = pytest.mark.anyio
 
-GET = b"GET / HTTP/1.1\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.spelling import in_ascii, with_known_method
+from app.http.spelling import in_ascii, path_and_query, with_known_method
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,18 @@ def test_an_unknown_method_is_no_garbage(head: bytes, parsed: bytes, method: str
 def test_bytes_beyond_ascii_are_as_good_as_their_escapes() -> None:
     assert in_ascii("/tube-é?x=\xff".encode("latin-1")) == b"/tube-%E9?x=%FF"
     assert in_ascii(b"/tube-%E9") == b"/tube-%E9"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a/b?c=d?e", b"/a/b", b"c=d?e"),
+        (b"//a", b"//a", b""),
+        (b"https://host:1/a?b", b"/a", b"b"),
+        (b"http://host", b"", b""),
+        (b"*", b"*", b""),
+        (b"/" + b"a" * 100_000 + b"?b", b"/" + b"a" * 100_000, b"b"),
+    ],
+)
+def test_a_target_is_a_path_and_a_query_whatever_its_form(target: bytes, path: bytes, query: bytes) -> None:
+    assert path_and_query(target) == (path, query)

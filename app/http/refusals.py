@@ -1,0 +1,43 @@
+"""What Go's HTTP servers refuse before anybody looks at the request, in their words.
+
+Source: net/http/server.go and transfer.go, and golang.org/x/net/http/httpguts.
+"""
+
+import re
+from collections.abc import Sequence
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(rb"[A-Za-z0-9!$%&'()*+,.:;=\[\]_~-]*")
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+def _plain(status: str, words: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+    return (head + (words or status)).encode()
+
+
+BAD_REQUEST = _plain("400 Bad Request")
+TOO_LARGE = _plain("431 Request Header Fields Too Large")
+_NO_HOST = _plain("400 Bad Request", "400 Bad Request: missing required Host header")
+_BAD_HOST = _plain("400 Bad Request", "400 Bad Request: malformed Host header")
+_UNKNOWN_ENCODING = _plain("501 Not Implemented", "Unsupported transfer encoding")
+_UNKNOWN_VERSION = _plain("505 HTTP Version Not Supported: unsupported protocol version")
+_UNKNOWN_EXPECTATION = b"HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def objection(version: str, path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """The answer to a head that could be parsed and still can't be served, or None. Names are in lower case."""
+    if _BAD_ESCAPE.search(path):
+        return BAD_REQUEST
+    encodings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if version != "1.0" and encodings not in ([], [b"chunked"]):
+        return _UNKNOWN_ENCODING
+    if version not in _VERSIONS:
+        return _UNKNOWN_VERSION
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
+        return BAD_REQUEST if hosts else None if version == "1.0" else _NO_HOST
+    if not _HOST.fullmatch(hosts[0]):
+        return _BAD_HOST
+    expected = next((value for name, value in headers if name == b"expect"), b"")
+    return _UNKNOWN_EXPECTATION if expected.lower() not in {b"", b"100-continue"} else None
