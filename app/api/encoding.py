@@ -20,6 +20,8 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 _NEVER_FOLD = 2**31 - 1
 _STRING = "tag:yaml.org,2002:str"
+_STRINGS = {_STRING, "tag:yaml.org,2002:yaml", "tag:yaml.org,2002:value"}
+"""What `*` and `=` are besides is PyYAML's own idea."""
 _NOT_A_STRING = re.compile(r"[yYnN]|0o[0-7]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 """What PyYAML takes for a string, and other readers don't."""
 
@@ -62,7 +64,7 @@ class _Dumper(yaml.CSafeDumper):
         style = None
         if "\n" in text:
             style = "|"
-        elif _NOT_A_STRING.fullmatch(text) or self.resolve(yaml.ScalarNode, text, (True, False)) != _STRING:  # type: ignore[no-untyped-call]
+        elif _NOT_A_STRING.fullmatch(text) or self.resolve(yaml.ScalarNode, text, (True, False)) not in _STRINGS:  # type: ignore[no-untyped-call]
             style = '"'
         return self.represent_scalar(_STRING, text, style=style)
 

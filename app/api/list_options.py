@@ -122,7 +122,8 @@ def _flag(values: Values, key: str) -> bool:
 
 
 def _field_terms(text: str) -> tuple[FieldTerm, ...]:
-    return tuple(_field_term(part, text) for part in sorted(_TERM.findall(text)) if part)
+    terms = (_field_term(part, text) for part in sorted(_TERM.findall(text)) if part)
+    return tuple(term for term in terms if term[0] or term[2])  # a condition on nothing is none
 
 
 def _field_term(part: str, text: str) -> FieldTerm:
@@ -166,6 +167,8 @@ def _watch_problems(values: Values) -> list[tuple[str, str, str]]:
     """Refused anyway, but first for what contradicts itself, as everywhere in Kubernetes."""
     problems = []
     match, initial = _text(values, "resourceVersionMatch"), "sendInitialEvents" in values
+    if not match and not initial and _text(values, "resourceVersion") in {"", "0"}:
+        match, initial = _NOT_OLDER, True  # the default (k8s.io/apimachinery/pkg/apis/meta/internalversion/defaults.go)
     if initial and match != _NOT_OLDER:
         reason = f"sendInitialEvents requires setting resourceVersionMatch to {_NOT_OLDER}"
         problems.append(("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {reason}"))

@@ -145,7 +145,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b"\t "))
 
     def on_headers_complete(self) -> None:
         """Begin with the request."""

@@ -34,10 +34,18 @@ def test_json_is_harmless_in_a_web_page_and_always_utf8() -> None:
 
 
 def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> None:
-    item = {"value": "0", "timestamp": "2026-01-01T00:00:00Z", "metricName": "tube-default", "n": "y", "f": "1e3"}
+    item = {
+        "value": "0",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "metricName": "tube-default",
+        "n": "y",
+        "f": "1e3",
+        "k": "*",
+    }
     assert encoded({"metadata": {}, "items": [item], "said": "found '=': x\n\nmore"}, YAML).decode() == (
         "items:\n"
         '- f: "1e3"\n'
+        "  k: '*'\n"
         "  metricName: tube-default\n"
         '  "n": "y"\n'
         '  timestamp: "2026-01-01T00:00:00Z"\n'

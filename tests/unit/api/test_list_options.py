@@ -64,6 +64,13 @@ def test_contradictions_are_told_one_by_one() -> None:
 def test_a_watch_that_contradicts_itself() -> None:
     error = refused(b"watch=1&resourceVersionMatch=Exact")
     assert "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided" in str(error)
+    error = refused(b"watch=1&continue=c")
+    assert "resourceVersionMatch is forbidden when continue is provided" in str(error)
+
+
+@pytest.mark.parametrize("selector", [b"%3D", b"!%3D", b"%3D%3D"])
+def test_a_condition_on_nothing_is_none(selector: bytes) -> None:
+    assert list_options(b"fieldSelector=" + selector).fields == ()
 
 
 @pytest.mark.parametrize(

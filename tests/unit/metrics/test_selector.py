@@ -49,6 +49,20 @@ def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None:
     assert parse_selector(text).matches(CHECKOUT) is matches
 
 
+NO_INTEGER = "for 'Gt', 'Lt' operators, the value must be an integer"
+NO_VALUE = (
+    'values[0][a]: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters,'
+    " '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or"
+    " '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+NO_NAME = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+    " (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is"
+    " '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+PREFIXED = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -69,6 +83,9 @@ def test_a_selector_matches_as_in_kubernetes(text: str, matches: bool) -> None:
             "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be"
             " an integer",
         ),
+        ("a>-", f'unable to parse requirement: [values[0]: Invalid value: "-": {NO_INTEGER}, {NO_VALUE}]'),
+        ('"a"', f'unable to parse requirement: <nil>: Invalid value: "\\"a\\"": name part {NO_NAME}'),
+        ("a/b/c", f'unable to parse requirement: <nil>: Invalid value: "a/b/c": a valid label key {NO_NAME}{PREFIXED}'),
     ],
 )
 def test_a_selector_that_cant_be_read_is_refused_in_kubernetes_words(text: str, message: str) -> None:
