@@ -61,7 +61,7 @@ def refusal(error: StatusError, wishes: Wishes) -> Response:
     form = negotiated(wishes.header(b"accept"))
     response = raw_answer(error.content) if form is None else answer_in(form, error.content, wishes)
     response.status_code = error.code
-    if error.reason == "Forbidden":
+    if error.is_about_access:
         response.headers["x-content-type-options"] = "nosniff"
     retry_after_s = (error.details or {}).get("retryAfterSeconds")
     if retry_after_s:

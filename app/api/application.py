@@ -77,7 +77,7 @@ class Application:
         trail.caller = caller = await self.authenticator.caller(scope)
         user = caller.user
         if any(name.startswith(impersonation.PREFIX) for name in wishes.headers):
-            trail.acts_as = user = await impersonation.impersonated(user, scope["headers"], self.authorizer)
+            trail.acts_as = user = await impersonation.impersonated(user, scope["headers"], info, self.authorizer)
         trail.allowed_because = await self.authorizer.check(user, info)
         return await self.handler.handle(info, wishes)
 

@@ -58,7 +58,7 @@ class Authorizer:
             return "always allowed"
         decision = await self._decide(user, _attributes(info))
         if not decision.allowed:
-            refusal = _forbidden(user, info, decision.reason)
+            refusal = forbidden(user, info, decision.reason)
             refusal.add_note(decision.problem)  # for the log alone, as in Kubernetes
             raise refusal
         return decision.reason
@@ -102,7 +102,7 @@ def _of_labels(requirements: Iterable[Requirement]) -> Iterator[Condition]:
             yield Condition(each.key, _OPERATORS[each.operator], tuple(sorted(each.values)))
 
 
-def _forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:
+def forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:
     """In the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go."""
     if not info.resource:
         message = f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}"

@@ -30,6 +30,8 @@ class StatusError(Exception):
         super().__init__(message)
         self.reason = reason
         self.details = details
+        self.is_about_access = reason == "Forbidden"
+        """Such an answer no browser may take for anything else."""
 
     @property
     def content(self) -> Mapping[str, Any]:
