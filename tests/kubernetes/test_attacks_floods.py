@@ -88,13 +88,13 @@ def flood(server: Beanscale, certificate: Pair | None, head: Callable[[int], str
 
 def test_ten_thousand_users_and_tokens_are_not_remembered(flooded: Beanscale, aggregator: Pair) -> None:
     def token(number: int) -> str:
-        return f"GET {METRIC} HTTP/1.1\r\nauthorization: Bearer made-up-{number}"
+        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nauthorization: Bearer made-up-{number}"
 
     def user(number: int) -> str:
-        return f"GET {METRIC} HTTP/1.1\r\nx-remote-user: user-{number}"
+        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: user-{number}"
 
     def user_with_a_long_name(number: int) -> str:  # /livez needs no review, so there can be more of them
-        return f"GET /livez HTTP/1.1\r\nx-remote-user: {number:01900}"
+        return f"GET /livez HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: {number:01900}"
 
     flood(flooded, aggregator, user_with_a_long_name, LINES)
     before = resident_bytes(flooded)
@@ -127,7 +127,7 @@ def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded:
 def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, aggregator: Pair) -> None:
     for _ in range(50):
         opened = Line(flooded.port)
-        opened.socket.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" * 3)
+        opened.socket.sendall(b"GET /metrics HTTP/1.1\r\nhost: beanscale\r\n\r\n" * 3)
         vanish(opened)
     with line(flooded, aggregator) as shared:
         eventually(lambda: figure(shared, "beanscale_connections") == 1, within_s=5)

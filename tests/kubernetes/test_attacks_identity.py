@@ -155,7 +155,7 @@ def test_only_who_may_acts_as_somebody_else(attacked: Beanscale, aggregator: Pai
     master = {"impersonate_user": "me", "impersonate_group": "system:masters"}
     with line(attacked, shopper) as user:
         refused = user.get("/metrics", **master)
-        assert b'cannot impersonate resource \\"users\\"' in refused.body
+        assert b'cannot impersonate-on:user-info:get path \\"/metrics\\"' in refused.body
         assert user.get("/metrics", impersonate_group="system:masters").code == 400
     with line(attacked) as stranger:
         assert stranger.get("/livez", **master).code == 403

@@ -119,9 +119,8 @@ def asked_too_much(server: Beanscale, wire: Between, aggregator: Pair, actor: st
         assert shared.get("/metrics", x_remote_user=actor).code == 403  # its connection to kube-apiserver stays open
         wire.delay_s = SLOW_S
         began = time.monotonic()
-        answer = shared.ask(
-            f"GET /metrics HTTP/1.1\r\nx-remote-user: {actor}\r\nimpersonate-user: me\r\n{groups}\r\n".encode()
-        )
+        who = f"host: beanscale\r\nx-remote-user: {actor}\r\nimpersonate-user: me\r\n{groups}"
+        answer = shared.ask(f"GET /metrics HTTP/1.1\r\n{who}\r\n".encode())
         return answer, time.monotonic() - began
 
 
