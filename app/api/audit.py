@@ -15,6 +15,7 @@ import structlog
 from app.api.authentication import Caller
 from app.api.authorization import ALWAYS_ALLOWED
 from app.api.request_info import RequestInfo
+from app.api.status import StatusError
 from app.cluster.reviews import User
 from app.logs import AuditLog
 
@@ -23,6 +24,8 @@ MOST_AUDIT_ID = 256
 _MOST_TEXT = 256
 """Characters of any one value in a line."""
 _MOST_GROUPS = 32
+_QUOTING = frozenset({"BadRequest", "Invalid"})
+"""Refusals that quote the query to who sent it; what is in there by mistake may be a secret."""
 _FORWARDED_FOR = b"x-forwarded-for"
 
 _log = structlog.get_logger()
@@ -154,9 +157,11 @@ def _what(scope: Mapping[str, Any], info: RequestInfo | None) -> dict[str, str]:
 
 
 def _why(trail: Trail) -> dict[str, str]:
-    if trail.why is None:
+    why = trail.why
+    if why is None:
         return {"reason": trail.allowed_because or ""}
-    return {"reason": str(trail.why), "problem": "; ".join(filter(None, getattr(trail.why, "__notes__", ())))}
+    reason = why.reason if isinstance(why, StatusError) and why.reason in _QUOTING else str(why)
+    return {"reason": reason, "problem": "; ".join(filter(None, getattr(why, "__notes__", ())))}
 
 
 def _short(value: Any) -> Any:

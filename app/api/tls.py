@@ -112,7 +112,7 @@ def server_context() -> ssl.SSLContext:
     # As in Go, a CA of the bundle is trusted also when it isn't self-signed.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     # A resumed session would bring a certificate without the chain that says which CA vouched for it.
-    context.options |= ssl.OP_NO_TICKET
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     return context

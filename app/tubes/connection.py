@@ -9,7 +9,7 @@ from functools import partial
 from typing import cast
 
 from app.settings import Server
-from app.tubes.protocol import NOT_FOUND, ProtocolError, Replies
+from app.tubes.protocol import MAX_BODY, MAX_STATS, NOT_FOUND, ProtocolError, Replies
 
 WINDOW = 64
 """Questions under way at once: beanstalkd always has the next one while we read the last, and more gains nothing."""
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, command: bytes) -> bytes:
         """One question, one answer's body. Raises ProtocolError, TimeoutError, OSError."""
-        self._send([command])
+        self._send([command], MAX_BODY)
         (body,) = await self._answers()
         if body is NOT_FOUND:
             raise ProtocolError(f"answered NOT_FOUND to {command.decode('ascii').strip()}")
@@ -53,15 +53,16 @@ class Connection(asyncio.Protocol):
         asked = answered = 0
         while answered < len(commands):
             window = commands[asked : answered + WINDOW]
-            self._send(window)
+            self._send(window, MAX_STATS)
             asked += len(window)
             await self._gather()
             bodies = await self._answers()
             answered += len(bodies)
             yield bodies
 
-    def _send(self, commands: Sequence[bytes]) -> None:
+    def _send(self, commands: Sequence[bytes], most_body: int) -> None:
         self._check()
+        self._replies.most_body = most_body  # of all that is owed: a list of tubes is never asked for beside others
         self._owed += len(commands)
         self._transport.write(b"".join(commands))
 

@@ -129,6 +129,8 @@ class Replies:
     """Splits a stream of bytes into replies; says no as soon as a reply can't be one."""
 
     def __init__(self) -> None:
+        self.most_body = MAX_BODY
+        """Bytes: what announces more isn't waited for."""
         self._received = bytearray()
         self._read = 0
 
@@ -156,8 +158,8 @@ class Replies:
         if size is None:
             raise ProtocolError(f"answered {line[:80].decode('ascii', 'backslashreplace')!r} instead of OK")
         end = start + int(size[1])
-        if end - start > MAX_BODY:
-            raise ProtocolError(f"announced a body of {end - start:,} bytes; at most {MAX_BODY:,} are read")
+        if end - start > self.most_body:
+            raise ProtocolError(f"announced a body of {end - start:,} bytes; at most {self.most_body:,} are read")
         if len(self._received) < end + 2:
             return None
         if self._received[end : end + 2] != b"\r\n":

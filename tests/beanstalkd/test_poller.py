@@ -218,6 +218,8 @@ async def pretender(
         ([b"OK 100\r\n---\nid: 00"], "closed the connection"),
         ([b"INTERNAL_ERROR\r\n"], "INTERNAL_ERROR"),
         ([STATS, LIST, b"OK 4\r\nabcd\r\n"], "the answer names 'nothing'"),
+        ([STATS, LIST, b"OK 8193\r\n"], "announced a body of 8,193 bytes; at most 8,192 are read"),
+        ([STATS, b"OK 16777217\r\n"], "announced a body of 16,777,217 bytes; at most 16,777,216 are read"),
         ([STATS + STATS], "more than it was asked"),
         ([STATS, b"NOT_FOUND\r\n"], "NOT_FOUND"),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400"),

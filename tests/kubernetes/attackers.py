@@ -50,8 +50,9 @@ class Authority:
         """One that nobody knows yet."""
         key, whom = ec.generate_private_key(ec.SECP256R1()), _subject(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         unsigned = _builder(whom, whom, key, (-3600, 3600)).add_extension(constraints, critical=True)
-        return cls(folder, unsigned.sign(key, hashes.SHA256()), key)
+        return cls(folder, unsigned.add_extension(identifier, critical=False).sign(key, hashes.SHA256()), key)
 
     @property
     def pem(self) -> str:
@@ -60,7 +61,10 @@ class Authority:
     def issue(self, name: str, *groups: str, life_s: tuple[float, float] = (-60, 3600)) -> Pair:
         """A client's certificate and key; it lives from so many seconds from now to so many."""
         key = ec.generate_private_key(ec.SECP256R1())
-        leaf = _builder(self.certificate.subject, _subject(name, *groups), key, life_s).sign(self.key, hashes.SHA256())
+        # By this OpenSSL tells CAs of one name apart, as there are when one is replaced.
+        whose = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        unsigned = _builder(self.certificate.subject, _subject(name, *groups), key, life_s)
+        leaf = unsigned.add_extension(whose, critical=False).sign(self.key, hashes.SHA256())
         pair = (self.folder / f"{leaf.serial_number}.crt", self.folder / f"{leaf.serial_number}.key")
         pair[0].write_bytes(leaf.public_bytes(Encoding.PEM))
         pair[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

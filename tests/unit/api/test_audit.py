@@ -177,6 +177,12 @@ def test_no_secret_is_in_a_line(log_format: LogFormat, monkeypatch: pytest.Monke
     assert "secret" not in said.getvalue()
 
 
+def test_what_a_refusal_quotes_of_the_query_is_not_told() -> None:
+    quoting = trail(EVE, allowed_because="x", why=StatusError("BadRequest", 'invalid selector: "secret"'))
+    (line,) = lines((quoting, 400), audited="all")
+    assert line["reason"] == "BadRequest"
+
+
 @pytest.mark.parametrize(
     ("header", "kept"),
     [(b"0f0f", True), (b"a" * 256, True), (b"a" * 257, False), (b"", False), (b"\xff", False), (b"a\tb", False)],
