@@ -3,10 +3,11 @@
 Where beanscale differs on purpose, contract_differences.py says in what and why; everything else must be alike.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ HEADERS = (
 """Compared by value; of audit-id and etag it only matters that they are there."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_OWN_ADDRESS = re.compile(r'"serverAddress":( ?)":\d+"')
+_OWN_ADDRESS = re.compile(r'("serverAddress": ?"|serverAddress: ):\d+')
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,14 @@ class Case:
     name: str
     method: str
     path: str
-    headers: Mapping[str, str]
+    """A character a byte, as in header values."""
+    headers: Mapping[str, str | list[str]]
+    """A list where the name comes several times; without `Host` there is one all the same, an empty list is none."""
     certificate: str | None
     body: Any
+    """Text is sent as it is, and all that it needs in the head is in `headers`; anything else as JSON."""
     answer: "Answer"
+    version: str = "HTTP/1.1"
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,11 @@ class Answer:
 
     @classmethod
     def of(cls, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> "Answer":
-        by_name: dict[str, str] = {}
-        for name, value in headers:
-            by_name[name.lower()] = ", ".join(filter(None, (by_name.get(name.lower()), value)))
+        by_name = {name.lower(): value for name, value in headers}  # of several the last, as in the recordings
+        if by_name.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
         text = _TIME.sub("TIME", body.decode("utf-8", "replace"))
-        text = _OWN_ADDRESS.sub(r'"serverAddress":\1":PORT"', text)
+        text = _OWN_ADDRESS.sub(r"\1:PORT", text)
         return cls(status, by_name, _parsed(text) if "json" in by_name.get("content-type", "") else text)
 
 
@@ -66,12 +71,15 @@ def _parsed(text: str) -> Any:
 
 
 def read_cases(recording: Path) -> list[Case]:
-    return [_case(json.loads(line)) for line in recording.read_text().splitlines()]
+    return [case_of(json.loads(line)) for line in recording.read_text().splitlines()]
 
 
-def _case(line: Any) -> Case:
-    request, answer = line["request"], line["answer"]
+def case_of(line: Any) -> Case:
+    """A line of a recording, with or without its answer."""
+    request, answer = line["request"], line.get("answer") or {"status": 0, "headers": {}, "text": ""}
     content = json.dumps(answer["json"]) if "json" in answer else answer["text"]
+    headers = [(name, value) for name, value in answer["headers"].items() if name != "content-encoding"]
+    recorded = Answer.of(answer["status"], headers, content.encode())
     return Case(
         name=line["case"],
         method=request["method"],
@@ -79,7 +87,8 @@ def _case(line: Any) -> Case:
         headers=request["headers"],
         certificate=request["cert"],
         body=request["body"],
-        answer=Answer.of(answer["status"], answer["headers"].items(), content.encode()),
+        answer=replace(recorded, headers={**answer["headers"]}),
+        version=request.get("version", "HTTP/1.1"),
     )
 
 
