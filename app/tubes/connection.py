@@ -11,11 +11,12 @@ from typing import cast
 from app.settings import Server
 from app.tubes.protocol import MAX_BODY, MAX_STATS, NOT_FOUND, ProtocolError, Replies
 
-WINDOW = 64
-"""Questions under way at once: beanstalkd always has the next one while we read the last, and more gains nothing."""
-GATHER_S = 0.001
+WINDOW = 256
+"""Questions under way at once: so many that beanstalkd has the next one even if we get no processor for a while. It
+takes other clients' commands between any two of them, and 256 answers are a quarter of a megabyte."""
+GATHER_S = 0.005
 """For so long answers pile up unread. beanstalkd sends each in a packet of its own, and waking us for each one costs it
-as much time as finding the answer."""
+as much time as finding the answer. With 10,000 tubes it answers about 50 meanwhile."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
 
