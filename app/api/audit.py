@@ -7,7 +7,7 @@ is nothing in them but the path, the audit id and the addresses.
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -29,7 +29,6 @@ _QUOTING = frozenset({"BadRequest", "Invalid"})
 _FORWARDED_FOR = b"x-forwarded-for"
 
 _log = structlog.get_logger()
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Trail:
@@ -37,7 +36,7 @@ class Trail:
 
     __slots__ = ("acts_as", "allowed_because", "audit_id", "caller", "info", "why")
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self.audit_id = _audit_id(headers)
         self.info: RequestInfo | None = None
         self.caller: Caller | None = None
@@ -172,9 +171,9 @@ def _short(value: Any) -> Any:
     return value[:_MOST_TEXT] + "…" if isinstance(value, str) and len(value) > _MOST_TEXT else value
 
 
-def _audit_id(headers: Headers) -> bytes:
+def _audit_id(headers: Mapping[bytes, bytes]) -> bytes:
     """kube-apiserver's, so that both logs can be laid side by side, or a new one. Nothing is looked up by it."""
-    value = next((bytes(value) for name, value in headers if name == b"audit-id"), b"")
+    value = headers.get(b"audit-id", b"")
     if 0 < len(value) <= MOST_AUDIT_ID and value.isascii() and value.decode().isprintable():
         return value
     return str(uuid.uuid4()).encode()

@@ -57,21 +57,19 @@ class Trust:
     proxies: frozenset[bytes]
     """The CAs that vouch for the aggregator."""
     headers: ClientTrust
+    names_of_user: frozenset[bytes]
+    """The headers in which the aggregator tells parts of the user, but for the extra ones."""
 
     @classmethod
     def of(cls, trust: ClientTrust) -> "Trust":
         """Take the bundles of PEM apart."""
-        return cls(_anchors(trust.client_ca_pem), _anchors(trust.requestheader_ca_pem), trust)
+        names = frozenset((*trust.username_headers, *trust.group_headers, *trust.uid_headers))
+        return cls(_anchors(trust.client_ca_pem), _anchors(trust.requestheader_ca_pem), trust, names)
 
-    def is_about_the_user(self, header: tuple[bytes, bytes]) -> bool:
-        """Whether the aggregator tells a part of the user in it."""
-        trust, name = self.headers, header[0]
-        return (
-            name.startswith(trust.extra_header_prefixes)
-            or name in trust.username_headers
-            or name in trust.group_headers
-            or name in trust.uid_headers
-        )
+    def about_the_user(self, headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+        """Those in which the aggregator tells a part of the user."""
+        names, prefixes = self.names_of_user, self.headers.extra_header_prefixes
+        return tuple([each for each in headers if each[0] in names or each[0].startswith(prefixes)])
 
 
 def _anchors(pem: str) -> frozenset[bytes]:
@@ -135,7 +133,7 @@ def _caller_by_certificate(certificate: ClientCertificate, headers: Headers, tru
     if not certificate.is_valid_at(time.time()):
         return None
     if certificate.signed_by(trust.proxies) and _may_speak_for_others(certificate, trust.headers):
-        user = _user_of_headers(tuple(filter(trust.is_about_the_user, headers)), trust.headers)
+        user = _user_of_headers(trust.about_the_user(headers), trust.headers)
         if user is not None:
             return Caller(user, "front-proxy")
     if certificate.signed_by(trust.clients):

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.http.connections import Connections
+from app.http.joining import JoiningTransport
 from app.http.refusals import BAD_REQUEST, TOO_LARGE, objection
 from app.http.spelling import in_ascii, path_and_query, with_known_method
 
@@ -65,6 +66,7 @@ GOODBYE_S = 5.0
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP protocol with bounds. What it serves never reads a body: all that comes of one is dropped."""
 
+    _joining: JoiningTransport
     handshake: asyncio.Task[None]
     """Ends as soon as requests may come, or never will."""
     proven = False
@@ -99,6 +101,7 @@ class HttpConnection(HttpToolsProtocol):
         """Called by the event loop, after the handshake."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(_MOST_UNSENT)
+        self.transport = self._joining = JoiningTransport(transport)
         self._begin(Phase.IDLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,6 +186,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, as uvicorn does, but without its timer."""
+        self._joining.flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
