@@ -27,10 +27,10 @@ from app.api.handler import Handler
 from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
 from app.api.telemetry import ReviewFigures, Telemetry
-from app.api.tls import TlsHttpProtocol, server_context
+from app.api.tls import ServingTls, TlsHttpProtocol
 from app.api.version import version_info
 from app.cluster.client import KubeconfigError, Kubernetes, connect
-from app.cluster.identity import Identity, Registration, load_into, service_names
+from app.cluster.identity import Identity, Registration, service_names
 from app.cluster.renewal import Lives
 from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
@@ -107,7 +107,7 @@ class _Server:
         self._reviews = ReviewFigures()
         self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
         self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
-        self._tls = server_context()
+        self._tls = ServingTls()
         self._client_trust = ClientTrustKeeper(self._authenticator, self._tls)
         self._connections = Connections(most_connections())
         self._requests = Requests()
@@ -119,14 +119,13 @@ class _Server:
         """Until SIGTERM or SIGINT; the exit status."""
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
-        serve_from_now_on = partial(load_into, self._tls)
-        await Identity(_names(self._settings)).check(serve_from_now_on, clock.now())
+        await Identity(_names(self._settings)).check(self._tls.present, clock.now())
         self._client_trust.follow(self._kubernetes)
-        http = HttpServer(self._http_config(), self._connections, self._tls, TlsHttpProtocol)
+        http = HttpServer(self._http_config(), self._connections, lambda: self._tls.context, TlsHttpProtocol)
         leave_at_signals(partial(self._leave, http))
         chores = [
             asyncio.create_task(chore)
-            for chore in (self._poller.run(), self._identity.keep(serve_from_now_on), self._deadline.keep())
+            for chore in (self._poller.run(), self._identity.keep(self._tls.present), self._deadline.keep())
         ]
         for chore in chores:
             chore.add_done_callback(partial(self._leave_after_a_defect, http))
@@ -232,7 +231,8 @@ def _names(settings: ServeSettings) -> tuple[str, ...]:
 
 
 def _lives(settings: ServeSettings) -> Lives:
-    return Lives(timedelta(seconds=settings.tls_ca_duration), timedelta(seconds=settings.tls_duration))
+    # Certificates count whole seconds.
+    return Lives(timedelta(seconds=int(settings.tls_ca_duration)), timedelta(seconds=int(settings.tls_duration)))
 
 
 def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registration | None:

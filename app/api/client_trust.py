@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.api.authentication import Authenticator, Trust
+from app.api.tls import ServingTls
 from app.cluster import request_header
 from app.cluster.client import Kubernetes, KubernetesError
 from app.cluster.request_header import ClientTrust
@@ -21,7 +22,7 @@ _log = structlog.get_logger()
 class ClientTrustKeeper(Collector):
     """Hands the cluster's authentication configuration to those who judge by it."""
 
-    def __init__(self, authenticator: Authenticator, tls: ssl.SSLContext) -> None:
+    def __init__(self, authenticator: Authenticator, tls: ServingTls) -> None:
         self._authenticator = authenticator
         self._tls = tls
         self._failure: str | None = "it hasn't been read yet"
@@ -61,8 +62,7 @@ class ClientTrustKeeper(Collector):
         try:
             trust = Trust.of(told)
             # A CA is only ever added to what TLS accepts; whether it still counts is decided at each request.
-            for bundle in filter(None, (told.client_ca_pem, told.requestheader_ca_pem)):
-                self._tls.load_verify_locations(cadata=bundle)
+            self._tls.trust(*filter(None, (told.client_ca_pem, told.requestheader_ca_pem)))
         except (ValueError, UnsupportedAlgorithm, ssl.SSLError) as error:
             self._fail(f"a CA in it can't be used: {error}")
             return

@@ -6,6 +6,7 @@ carry it, hence the small subclass of our connection.
 
 import hashlib
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from app.cluster.certificates import CertificateError, ServingCertificate
+from app.cluster.identity import load_into
 from app.http.connection import HttpConnection
 
 EXTENSION = "tls"
@@ -102,6 +105,48 @@ class TlsHttpProtocol(HttpConnection):
         """Give each request's scope the connection's certificate."""
         super().on_message_begin()
         self.scope["extensions"] = self._tls
+
+
+class ServingTls:
+    """What the next handshake goes by: a new context with each certificate.
+
+    In one context OpenSSL keeps a certificate for each kind of key, and chooses among them by itself; and one that
+    can't be loaded spoils what was there.
+    """
+
+    def __init__(self) -> None:
+        self.context = server_context()
+        self._authorities: tuple[str, ...] = ()
+
+    def present(self, certificate: ServingCertificate) -> None:
+        """Serve this from now on. Raises CertificateError, and then what was served is served on."""
+        context = server_context()
+        load_into(context, certificate)
+        _check_that_clients_agree(context)
+        for pem in self._authorities:
+            context.load_verify_locations(cadata=pem)
+        self.context = context
+
+    def trust(self, *authorities: str) -> None:
+        """Accept clients of these CAs, as PEM. Raises ValueError, ssl.SSLError."""
+        for pem in authorities:
+            self.context.load_verify_locations(cadata=pem)
+        self._authorities = authorities
+
+
+def _check_that_clients_agree(context: ssl.SSLContext) -> None:
+    """Raises CertificateError: some kinds of keys can be loaded, and no usual client speaks to them."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE  # whom to trust is another question
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(to_client, to_server), context.wrap_bio(to_server, to_client, server_side=True)]
+    try:
+        for end in (*ends, *ends):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLError as error:
+        raise CertificateError(f"no client can speak to the serving certificate: {error.reason or error}") from error
 
 
 def server_context() -> ssl.SSLContext:

@@ -2,8 +2,8 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -16,6 +16,7 @@ from app.settings import ObjectName
 
 _log = structlog.get_logger()
 
+Others = frozenset[x509.Certificate]
 _COLLECTION = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 
@@ -30,20 +31,21 @@ class Availability:
 
 
 def publish(
-    kubernetes: Kubernetes, name: str, service: ObjectName, bundle: bytes, *, beside_at: datetime | None = None
+    kubernetes: Kubernetes, name: str, service: ObjectName, bundle: bytes, are_needed: Callable[[Others], bool]
 ) -> bool:
     """Have kube-apiserver verify us by these CAs; tells whether that was a change.
 
-    With `beside_at` the others that are there stay, unless they have ended by then: another replica may still need
-    them, which has read an older Secret or runs with other settings.
+    `are_needed` is asked about all others that are there: another replica may still need them, which has read an older
+    Secret or runs with other settings.
     Raises KubernetesError, with reason `NotOurs` when the APIService forwards to any other Service: it is left alone.
     """
     spec = _get(kubernetes, name)["spec"]
     _must_be_ours(name, spec, service)
     present = _readable(spec.get("caBundle"))
     wanted = list(read_bundle(bundle))
-    if beside_at is not None:
-        wanted += [each for each in present if each not in wanted and beside_at < each.not_valid_after_utc]
+    others = [each for each in present if each not in wanted]
+    if are_needed(frozenset(others)):
+        wanted += others
     if set(present) == set(wanted) and not spec.get("insecureSkipTLSVerify"):
         return False
     ca_bundle = b"".join(each.public_bytes(Encoding.PEM) for each in wanted)
@@ -79,8 +81,8 @@ def _get(kubernetes: Kubernetes, name: str) -> dict[str, Any]:
     except KubernetesError as error:
         if error.status == 404:
             raise KubernetesError(
-                f"{kubernetes.server} has no APIService {name}, so nobody is sent to beanscale; the chart renders it:"
-                " run helm upgrade",
+                f"{kubernetes.server} has no APIService {name}, so nobody is sent to beanscale; the chart renders it"
+                " with apiService.create=true: run helm upgrade",
                 status=404,
                 reason="NotFound",
             ) from error

@@ -21,7 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 """How cryptography says that it can't make sense of bytes; not all are a ValueError."""
 
 BACKDATED = timedelta(hours=1)
@@ -131,17 +138,25 @@ def read_serving(pem: bytes, key_pem: bytes) -> ServingCertificate:
     certificate = _load_certificate(pem, key_pem, "the serving certificate")
     try:
         certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except (x509.ExtensionNotFound, *UNREADABLE) as error:
         raise CertificateError("the serving certificate names no host") from error
     return ServingCertificate(pem, key_pem, certificate)
 
 
 def read_bundle(pem: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a bundle in their order. Raises CertificateError."""
+    return load_certificates(pem, "the CA bundle")
+
+
+def load_certificates(pem: bytes, what: str) -> tuple[x509.Certificate, ...]:
+    """All of them, whose dates can be read too. Raises CertificateError, which begins with `what`."""
     try:
-        return tuple(x509.load_pem_x509_certificates(pem))
+        certificates = tuple(x509.load_pem_x509_certificates(pem))
+        for each in certificates:
+            _ = each.not_valid_before_utc, each.not_valid_after_utc  # a year 0 shows only here
     except UNREADABLE as error:
-        raise CertificateError(f"the CA bundle isn't PEM certificates ({error})") from error
+        raise CertificateError(f"{what} isn't a PEM certificate ({error})") from error
+    return certificates
 
 
 def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
@@ -154,11 +169,11 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
 
 
 def _load_certificate(pem: bytes, key_pem: bytes, what: str) -> x509.Certificate:
+    certificate = load_certificates(pem, what)[0]
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
         public_key = certificate.public_key()
     except UNREADABLE as error:
-        raise CertificateError(f"{what} isn't a PEM certificate ({error})") from error
+        raise CertificateError(f"{what} isn't a PEM certificate whose key can be read ({error})") from error
     if _load_key(key_pem, f"the key of {what}").public_key() != public_key:
         raise CertificateError(f"{what} and its key don't belong together")
     return certificate

@@ -42,9 +42,12 @@ _REMEDIES = {
     403: "grant it by RBAC; the chart's roles have all that beanscale needs",
     404: "create it, or correct the name",
     409: "somebody else was first: read it again",
+    422: "the object refuses the change: if it is immutable, delete it",
     429: "kube-apiserver is busy: ask again later",
 }
 
+_CENTURY_S = 100 * 365 * 86400.0
+"""A date so far away is no clock's."""
 _WRONG_DATES = frozenset({9, 10})
 """X509_V_ERR_CERT_NOT_YET_VALID and …_HAS_EXPIRED (OpenSSL's x509_vfy.h)."""
 _RESET = (ConnectionResetError, BrokenPipeError)
@@ -129,7 +132,9 @@ class Kubernetes:
 
     def _compare_clocks(self, date: str) -> None:
         with suppress(ValueError, OverflowError):  # a proxy's answer may have no date, or a strange one
-            self.clock_ahead_s = time.time() - parsedate_to_datetime(date).timestamp()
+            ahead_s = time.time() - parsedate_to_datetime(date).timestamp()
+            if abs(ahead_s) < _CENTURY_S:
+                self.clock_ahead_s = ahead_s
 
     def _url(self, path: str, query: Query | None) -> str:
         return f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"

@@ -14,6 +14,7 @@ import structlog
 from app import clock
 from app.clock import Instant
 from app.cluster import api_service
+from app.cluster.api_service import Others
 from app.cluster.certificates import CertificateError, ServingCertificate
 from app.cluster.client import Kubernetes, KubernetesError
 from app.cluster.provided import Provided
@@ -30,7 +31,7 @@ CHANGES = ("made", "renewed", "authority-renewed", "authority-retired")
 """What becomes of a certificate in the course of time."""
 REPAIRS: Mapping[str, str] = {
     "secret-recreated": "the Secret was gone and was made anew",
-    "restored": "the certificate was gone from the Secret and was put back",
+    "restored": "the certificate in the Secret was gone or spoilt and was put back",
     "remade": "the certificate in the Secret couldn't be used and was made anew",
     "bundle-published": "the CA wasn't in the APIService and was put there",
 }
@@ -39,6 +40,7 @@ REPAIRS: Mapping[str, str] = {
 _log = structlog.get_logger()
 
 OnChange = Callable[[ServingCertificate], None]
+"""Serves it from now on. Raises CertificateError, and then serves what it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ class Identity:
         self._registration = registration
         self._lives = lives
         self._held: KeyRing | Provided | None = None
-        self._steady: tuple[bytes, datetime] | None = None
-        """The bundle that was found last, and since when it is that."""
+        self._bundle = b""
+        """The one that was found last, served yet or not."""
+        self._steady: tuple[bytes, Others, datetime] | None = None
+        """The bundle and the other CAs in the APIService, and since when they are these."""
         self._news: tuple[str, Instant] | None = None
         self._clock_is_off = False
         self._retired = False
@@ -99,9 +103,12 @@ class Identity:
         """Why nobody can verify us, in one sentence."""
         if self._held is None:
             return str(self.trouble or "the serving certificate is being made")
-        if not self._held.serving.holds_at(self._utc(now)):
-            return f"the serving certificate ended at {self._held.serving.expires_at.isoformat()}: {self.trouble}"
-        return None
+        if self._held.serving.holds_at(self._utc(now)):
+            return None
+        why = f": {self.trouble}" if self.trouble else ""
+        return (
+            f"the serving certificate, which ends at {self._held.serving.expires_at.isoformat()}, doesn't hold now{why}"
+        )
 
     def remark(self, now: Instant) -> str | None:
         """What else people should know, although all works."""
@@ -128,16 +135,21 @@ class Identity:
         except (KubernetesError, CertificateError) as error:
             self._failed(error)
             return
-        was_trusted = await self._publish(found, now)
+        is_new, self._bundle = found.bundle != self._bundle, found.bundle
+        was_trusted = await self._publish(found, now) and not is_new
         self._compare_clocks()
         served = self.certificate
-        # What was published just now reaches every kube-apiserver until the next check.
+        # A CA that came just now, by us or by another replica, reaches every kube-apiserver until the next check.
         if not was_trusted and served and served.holds_at(self._utc(now)):
             return
-        self._held = found
         if found.serving != served:
+            try:
+                on_change(found.serving)
+            except CertificateError as error:
+                self._failed(error)
+                return
             _log.info("serving certificate changed", expires_at=found.serving.expires_at.isoformat())
-            on_change(found.serving)
+        self._held = found
 
     def retire(self) -> None:
         """Write nothing any more: what is uninstalled together with us must not come back."""
@@ -163,13 +175,14 @@ class Identity:
         is_change = False
         to = self._registration
         if to is not None and found.bundle:
-            beside_at = None if self._is_steady(found.bundle, self._utc(now)) else self._utc(now)
-            publish = partial(api_service.publish, beside_at=beside_at)
+            are_needed = partial(self._are_needed, found.bundle, self._utc(now))
+            publish = partial(api_service.publish, to.kubernetes, to.api_service, to.service, found.bundle, are_needed)
             try:
-                is_change = await asyncio.to_thread(publish, to.kubernetes, to.api_service, to.service, found.bundle)
+                is_change = await asyncio.to_thread(publish)
             except KubernetesError as error:
                 self._failed(error)
-                return False
+                # Whom nobody is sent to, nobody has to trust first; and who is trusted already stays so.
+                return error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
         if is_change:
             self._happened(now, ("bundle-published",))
         if self.trouble is not None:
@@ -177,11 +190,11 @@ class Identity:
         self.trouble = None
         return not is_change
 
-    def _is_steady(self, bundle: bytes, now: datetime) -> bool:
-        """Whether every replica must have found the same by now, so that no other CA is needed any more."""
-        if self._steady is None or self._steady[0] != bundle:
-            self._steady = bundle, now
-        return now - self._steady[1] >= self._lives.published
+    def _are_needed(self, bundle: bytes, now: datetime, others: Others) -> bool:
+        """Other CAs are until all has been the same for so long that every replica must have found what we found."""
+        if self._steady is None or self._steady[:2] != (bundle, others):
+            self._steady = bundle, others, now
+        return now - self._steady[2] < self._lives.published
 
     def _happened(self, now: Instant, changes: Sequence[str]) -> None:
         self.changes.update(changes)
@@ -210,13 +223,16 @@ def service_names(service: ObjectName, cluster_domain: str) -> tuple[str, ...]:
 
 
 def load_into(context: ssl.SSLContext, certificate: ServingCertificate) -> None:
-    """Serve this certificate from the next handshake on; its key touches no disk, the root may be read-only."""
+    """Have a new context serve this; its key touches no disk, the root may be read-only. Raises CertificateError."""
     # `ssl` reads certificates from files only: an anonymous one in memory, gone when closed.
     descriptor = os.memfd_create("serving-certificate")
     with os.fdopen(descriptor, "wb") as file:
-        file.write(certificate.pem + certificate.key_pem)
+        file.write(certificate.pem + b"\n" + certificate.key_pem)
         file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        except ssl.SSLError as error:
+            raise CertificateError(f"the serving certificate can't be loaded: {error.reason or error}") from error
 
 
 def _clock_problem(ahead_s: float) -> str:

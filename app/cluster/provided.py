@@ -4,21 +4,24 @@ It is judged by what kube-apiserver will ask of it (Go's crypto/x509), so that w
 by name and cause, while what was served before goes on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app.cluster.certificates import (
     UNREADABLE,
     CertificateError,
     ServingCertificate,
     issued_by,
-    read_bundle,
+    load_certificates,
 )
 
+_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+_LONGEST_CHAIN = 10
 CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "ca.crt"
 """The keys of a Secret of type kubernetes.io/tls, and the one that cert-manager adds."""
 
@@ -30,16 +33,13 @@ class Provided:
     serving: ServingCertificate
     authorities: tuple[x509.Certificate, ...]
     """The CAs to verify it by. None: whoever made the Secret sees to it that kube-apiserver trusts it."""
+    authority_expires_at: datetime | None
+    """When the CA ends that vouches for it; None where there is none."""
 
     @property
     def bundle(self) -> bytes:
         """The `caBundle`, as PEM; empty: not ours to write."""
         return b"".join(each.public_bytes(Encoding.PEM) for each in self.authorities)
-
-    @property
-    def authority_expires_at(self) -> datetime | None:
-        """When the first of the CAs ends that vouch for it."""
-        return min((each.not_valid_after_utc for each in self.authorities), default=None)
 
 
 def read_provided(stored: Mapping[str, bytes], name: str, now: datetime) -> Provided:
@@ -47,22 +47,20 @@ def read_provided(stored: Mapping[str, bytes], name: str, now: datetime) -> Prov
     missing = [key for key in (CERTIFICATE, KEY) if not stored.get(key, b"").strip()]
     if missing:
         raise CertificateError(f"it has no {' and no '.join(missing)} yet")
-    chain = _chain(stored[CERTIFICATE])
+    chain = load_certificates(stored[CERTIFICATE], f"its {CERTIFICATE}")[:_LONGEST_CHAIN]
     serving = ServingCertificate(stored[CERTIFICATE], stored[KEY], chain[0])
     _check_key(serving)
     _check_dates(serving, now)
-    _check_name(serving, name)
-    authorities = read_bundle(stored[AUTHORITIES]) if stored.get(AUTHORITIES, b"").strip() else ()
-    if authorities and not _vouched_for(chain, authorities):
-        raise CertificateError(f"no CA in its {AUTHORITIES} vouches for its {CERTIFICATE}")
-    return Provided(serving, authorities)
-
-
-def _chain(pem: bytes) -> tuple[x509.Certificate, ...]:
-    try:
-        return tuple(x509.load_pem_x509_certificates(pem))
-    except UNREADABLE as error:
-        raise CertificateError(f"its {CERTIFICATE} isn't PEM certificates ({error})") from error
+    _check_purpose(serving, name)
+    if not stored.get(AUTHORITIES, b"").strip():
+        return Provided(serving, (), None)
+    authorities = load_certificates(stored[AUTHORITIES], f"its {AUTHORITIES}")
+    vouching = _vouching(chain[0], chain[1:], authorities, now)
+    if not vouching:
+        raise CertificateError(
+            f"no CA in its {AUTHORITIES} vouches now for its {CERTIFICATE}, by what this brings along"
+        )
+    return Provided(serving, authorities, max(each.not_valid_after_utc for each in vouching))
 
 
 def _check_key(serving: ServingCertificate) -> None:
@@ -83,18 +81,34 @@ def _check_dates(serving: ServingCertificate, now: datetime) -> None:
         raise CertificateError(f"its certificate begins only on {begins:%Y-%m-%d at %H:%M:%S} UTC")
 
 
-def _check_name(serving: ServingCertificate, name: str) -> None:
+def _check_purpose(serving: ServingCertificate, name: str) -> None:
     try:
-        names = serving.names
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        names = frozenset()
+        names = {each.lower() for each in serving.names}
+        usage = serving.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as missing:
+        names = set() if missing.oid == x509.SubjectAlternativeName.oid else names
+        usage = None
+    except UNREADABLE as error:
+        raise CertificateError(f"its certificate's extensions can't be read ({error})") from error
     # As in Go: a wildcard stands for the first label, and for one only.
     if not names & {name, f"*.{name.partition('.')[2]}"}:
         told = ", ".join(sorted(names)) or "no name"
         raise CertificateError(f"its certificate isn't for {name}, by which kube-apiserver asks, but for {told}")
+    if usage is not None and _SERVERS.isdisjoint(usage):
+        raise CertificateError("its certificate isn't for servers: its extended key usage lacks server authentication")
 
 
-def _vouched_for(chain: tuple[x509.Certificate, ...], authorities: tuple[x509.Certificate, ...]) -> bool:
-    if not set(chain).isdisjoint(authorities):
-        return True
-    return any(issued_by(each, authority) for each in chain for authority in authorities)
+def _vouching(
+    certificate: x509.Certificate,
+    between: Sequence[x509.Certificate],
+    authorities: Sequence[x509.Certificate],
+    now: datetime,
+) -> list[x509.Certificate]:
+    """The CAs at which the ways from the certificate end, each step of which holds now."""
+    if certificate in authorities:
+        return [certificate]
+    found: list[x509.Certificate] = []
+    for issuer in (*authorities, *between):
+        if issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc and issued_by(certificate, issuer):
+            found += _vouching(issuer, [each for each in between if each != issuer], authorities, now)
+    return found

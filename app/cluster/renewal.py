@@ -6,6 +6,7 @@ between them, only time:
 1. At two thirds of its life the CA is replaced: the bundle trusts both, the old serving certificate stays.
 2. An hour later, when every kube-apiserver has long seen the new bundle, the new CA signs.
 3. The old CA leaves the bundle when all that it signed has expired: then no replica, however cut off, can serve it.
+   Where lives were shortened meanwhile, the shorter ones count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,15 +78,17 @@ def step(ring: KeyRing | None, names: Sequence[str], now: datetime, lives: Lives
         return KeyRing(authority, (), make_serving(authority, names, now, lives.serving))
     if now >= ring.authority.renew_at or ring.authority.life > lives.authority:
         ring = KeyRing(make_authority(now, lives.authority), (ring.authority.pem, *ring.former), ring.serving)
-    if _must_be_replaced(ring, names, now) or (
+    if _must_be_replaced(ring, names, now, lives) or (
         _is_due(ring, now, lives) and now >= ring.authority.made_at + lives.published
     ):
         ring = replace(ring, serving=make_serving(ring.authority, names, now, lives.serving))
     return _forget(ring, now, lives)
 
 
-def _must_be_replaced(ring: KeyRing, names: Sequence[str], now: datetime) -> bool:
-    return not ring.serving.holds_at(now) or not ring.serving.names.issuperset(names)
+def _must_be_replaced(ring: KeyRing, names: Sequence[str], now: datetime, lives: Lives) -> bool:
+    # Two looks before it ends at the latest: where lives were lengthened, a new CA would have to wait for longer.
+    ends_soon = now >= ring.serving.expires_at - 2 * lives.check
+    return ends_soon or not ring.serving.holds_at(now) or not ring.serving.names.issuperset(names)
 
 
 def _is_due(ring: KeyRing, now: datetime, lives: Lives) -> bool:

@@ -102,7 +102,7 @@ class HttpServer:
         self,
         config: uvicorn.Config,
         connections: Connections,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         protocol: Callable[[Connections, uvicorn.Config, ServerState], HttpConnection] = HttpConnection,
     ) -> None:
         config.load()
@@ -165,7 +165,7 @@ class HttpServer:
 
     async def _shake_hands(self, client: socket.socket, peer: str, connection: HttpConnection) -> None:
         patience: dict[str, Any] = {
-            "ssl": self._tls,
+            "ssl": self._tls and self._tls(),
             "ssl_handshake_timeout": PATIENCE_S[Phase.HANDSHAKE],
             "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
         }

@@ -1,7 +1,6 @@
 """What the values do."""
 
 import subprocess
-from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +100,6 @@ def test_cert_manager_may_use_an_issuer_that_is_there(chart: Chart) -> None:
     assert (len(objects.of("Certificate")), objects.of("Issuer")) == (1, [])
 
 
-def test_a_ca_of_the_users_own_is_in_the_apiservice_as_kubernetes_wants_it(chart: Chart) -> None:
-    tls = {"mode": "existingSecret", "existingSecret": {"name": "mine"}}
-    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    (registration,) = chart.render({"tls": tls, "apiService": {"caBundle": pem}}).of("APIService")
-    assert b64decode(registration["spec"]["caBundle"]).decode() == pem
-    (registration,) = chart.render({"tls": tls}).of("APIService")
-    assert "caBundle" not in registration["spec"]
-
-
 def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None:
     external = [{"host": "eu.example.com"}, {"name": "us", "host": "fd00::1", "port": 11301}]
     pods = chart.render({"beanstalkd": {"external": external}}).pods()
@@ -142,8 +132,12 @@ def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None
             "existingIssuer.enabled=true needs tls.certManager.existingIssuer.name",
         ),
         (
-            {"apiService": {"caBundle": "-----BEGIN CERTIFICATE-----"}},
-            "apiService.caBundle is for tls.mode=existingSecret",
+            {"tls": {"self": {"duration": "8760h"}}},
+            "tls.self.caDuration is 8760h, and must be three times tls.self.duration, 8760h, or more",
+        ),
+        (
+            {"tls": {"certManager": {"duration": "240h"}}},
+            "tls.certManager.renewBefore is 240h, and must be less than tls.certManager.duration, 240h",
         ),
     ],
 )

@@ -35,7 +35,7 @@ WRONG: dict[str, list[Any]] = {
     "apiService.create": ["true", 1],
     "apiService.annotations": [{"a": True}, {"a b": "c"}],
     "apiService.insecureSkipTLSVerify": [True],
-    "apiService.caBundle": [1, "garbage", "LS0tLS1CRUdJTg=="],
+    "apiService.caBundle": ["-----BEGIN CERTIFICATE-----"],
     "tls": ["self", True],
     "tls.mode": ["", "helm", "certmanager", "insecure"],
     "tls.self.duration": ["30d", 720, "0h"],

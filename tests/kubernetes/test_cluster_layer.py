@@ -60,7 +60,8 @@ async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Regis
     assert kubernetes.request("GET", path(secret))["data"] == stored
     assert changes == []
     assert identity.remark(later) == (
-        "the Secret was gone and was made anew, the certificate was gone from the Secret and was put back 0 s ago"
+        "the Secret was gone and was made anew,"
+        " the certificate in the Secret was gone or spoilt and was put back 0 s ago"
     )
 
 

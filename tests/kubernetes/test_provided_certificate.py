@@ -1,14 +1,17 @@
 """A certificate that somebody else keeps in a Secret, and what replicas that know different ones do to the bundle."""
 
 import ssl
+import uuid
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from app.clock import Instant, now
-from app.cluster.certificates import Authority, ServingCertificate, make_authority, make_serving
+from app.cluster.certificates import Authority, ServingCertificate, make_authority, make_serving, read_bundle
+from app.cluster.client import Kubernetes
 from app.cluster.identity import Identity, Registration, load_into
+from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
 from tests.kubernetes.cluster_objects import (
     MERGE,
@@ -94,6 +97,39 @@ async def test_one_that_is_not_there_is_awaited(registration: Registration) -> N
     assert f"has no Secret {gone.secret}, from which the serving certificate is to come: create it" in str(
         identity.failure(now())
     )
+
+
+async def test_a_replica_that_finds_it_published_already_waits_as_well(registration: Registration) -> None:
+    """Another came milliseconds before, and no kube-apiserver may have heard yet."""
+    registration = replace(registration, provided=True)
+    first, later = (Identity(names(registration), registration) for _ in range(2))
+    served = keep(registration, new_authority())
+    for replica in (first, later):
+        await replica.check(ignore, now())
+        await replica.check(ignore, now())
+    keep(registration, new_authority())
+    for replica in (first, later):
+        await replica.check(ignore, now())
+        assert replica.certificate == served
+    await later.check(ignore, now())
+    assert later.certificate != served
+
+
+async def test_a_replica_that_has_been_there_for_long_leaves_a_new_ca_alone(
+    registration: Registration, kubernetes: Kubernetes, namespace: str
+) -> None:
+    """As during an upgrade: the old replica's Secret is another one."""
+    old = Identity(names(registration), registration)
+    await old.check(ignore, now())
+    await old.check(ignore, in_an_hour())
+    given = ObjectName(namespace, f"given-{uuid.uuid4().hex[:8]}")
+    kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body={"metadata": {"name": given.name}})
+    theirs = replace(registration, provided=True, secret=given)
+    keep(theirs, new_authority())
+    new = Identity(names(theirs), theirs)
+    await new.check(ignore, now())
+    await old.check(ignore, in_an_hour())
+    assert {*read_bundle(ca_bundle(registration))} == {*read_bundle(old.bundle), *read_bundle(new.bundle)}
 
 
 async def test_replicas_of_different_settings_leave_each_others_ca_for_an_hour(registration: Registration) -> None:

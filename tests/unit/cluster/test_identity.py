@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from app.clock import Instant, now
-from app.cluster.certificates import ServingCertificate
+from app.cluster.certificates import CertificateError, ServingCertificate
 from app.cluster.identity import Identity, service_names
 from app.cluster.renewal import Lives
 from app.settings import ObjectName
@@ -36,7 +36,20 @@ async def test_one_that_has_ended_is_a_failure() -> None:
     identity = Identity(["localhost"])
     assert identity.failure(NOW) == "the serving certificate is being made"
     await identity.check(lambda _: None, NOW)
-    assert str(identity.failure(in_days(31))).startswith("the serving certificate ended at 20")
+    assert identity.certificate
+    ends = identity.certificate.expires_at.isoformat()
+    assert identity.failure(in_days(31)) == f"the serving certificate, which ends at {ends}, doesn't hold now"
+
+
+async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
+    def refuse(_: ServingCertificate) -> None:
+        raise CertificateError("no client can speak to it")
+
+    identity = Identity(["localhost"])
+    await identity.check(refuse, NOW)
+    assert identity.failure(NOW) == "no client can speak to it"
+    await identity.check(lambda _: None, NOW)
+    assert (identity.failure(NOW), identity.remark(NOW)) == (None, None)
 
 
 async def test_lives_are_as_long_as_wished() -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.cluster.certificates import CertificateError, make_authority, make_serving
 from app.cluster.provided import read_provided
@@ -52,7 +52,40 @@ def test_any_kind_of_key_will_do_and_a_certificate_may_vouch_for_itself() -> Non
     assert provided.bundle == pem
 
 
-@pytest.mark.parametrize("names", [[NAME, "other"], ["*.shop.svc"]])
+def issued(
+    between: tuple[str, ...] = ("intermediate",),
+    ends: datetime = NOW + DAY,
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+) -> dict[str, bytes]:
+    """A Secret with a certificate that a CA signed which the root in ca.crt signed; what is `between` comes along."""
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "intermediate", "leaf")}
+
+    def signed(name: str, by: str, end: datetime, *extensions: x509.ExtensionType) -> bytes:
+        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, by))
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).serial_number(7)
+        builder = builder.public_key(keys[name].public_key()).not_valid_before(NOW - 2 * DAY).not_valid_after(end)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(keys[by], hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    authorities = {
+        "root": signed("root", "root", NOW + DAY, constraints),
+        "intermediate": signed("intermediate", "root", ends, constraints),
+    }
+    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
+    leaf = signed("leaf", "intermediate", NOW + DAY, names, x509.ExtendedKeyUsage([usage]))
+    key = keys["leaf"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = b"".join([leaf, *(authorities[each] for each in between)])
+    return {"tls.crt": chain, "tls.key": key, "ca.crt": authorities["root"]}
+
+
+def test_a_ca_in_between_may_come_along() -> None:
+    secret = issued(between=("root", "intermediate"))
+    assert read_provided(secret, NAME, NOW).authority_expires_at == NOW + DAY
+
+
+@pytest.mark.parametrize("names", [[NAME, "other"], ["*.shop.svc"], [NAME.upper()]])
 def test_any_name_of_the_certificate_may_be_ours(names: list[str]) -> None:
     assert read_provided({"tls.crt": self_signed(names), "tls.key": rsa_key()}, NAME, NOW)
 
@@ -63,7 +96,6 @@ def test_without_a_ca_the_bundle_is_somebody_elses() -> None:
 
 
 def test_a_chain_is_served_whole() -> None:
-    """The CA in between vouches for the certificate, and is in tls.crt itself."""
     chain = SERVING.pem + AUTHORITY.pem
     assert read_provided({**SECRET, "tls.crt": chain}, NAME, NOW).serving.pem == chain
 
@@ -76,12 +108,16 @@ Spoil = Callable[[], dict[str, bytes]]
     [
         (dict, "it has no tls.crt and no tls.key yet"),
         (lambda: {"tls.key": b" \n"}, "it has no tls.key yet"),
-        (lambda: {"tls.crt": b"garbage"}, "its tls.crt isn't PEM certificates"),
+        (lambda: {"tls.crt": b"garbage"}, "its tls.crt isn't a PEM certificate"),
         (lambda: {"tls.key": b"garbage"}, "its tls.key isn't a PEM key without a password"),
         (lambda: {"tls.key": rsa_key(b"secret")}, "its tls.key isn't a PEM key without a password"),
         (lambda: {"tls.key": rsa_key()}, "its tls.crt and its tls.key don't belong together"),
-        (lambda: {"ca.crt": b"garbage"}, "the CA bundle isn't PEM certificates"),
-        (lambda: {"ca.crt": make_authority(NOW, DAY).pem}, "no CA in its ca.crt vouches for its tls.crt"),
+        (lambda: {"ca.crt": b"garbage"}, "its ca.crt isn't a PEM certificate"),
+        (lambda: {"ca.crt": make_authority(NOW, DAY).pem}, "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(usage=ExtendedKeyUsageOID.CLIENT_AUTH), "lacks server authentication"),
+        (lambda: issued(between=()), "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(between=("root",)), "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(ends=NOW - DAY), "no CA in its ca.crt vouches now for its tls.crt"),
         (
             lambda: {"tls.crt": self_signed(["*.svc"]), "tls.key": rsa_key()},
             rf"its certificate isn't for {NAME}, by which kube-apiserver asks, but for \*\.svc",

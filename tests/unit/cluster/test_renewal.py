@@ -65,6 +65,17 @@ def test_a_shorter_life_counts_from_now_on() -> None:
     assert step(signed, NAMES, NOW + DAY + shorter.published, shorter) == signed
 
 
+@pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR])
+def test_a_longer_life_leaves_no_gap(serving: timedelta) -> None:
+    """The new CA would have to wait for longer than the certificate lasts."""
+    now = NOW
+    ring = step(None, NAMES, now, Lives(3 * serving, serving))
+    while now < NOW + 4 * serving:
+        now += LIVES.check
+        ring = step(ring, NAMES, now)
+        assert ring.serving.expires_at > now + LIVES.check
+
+
 @pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR, 30 * DAY])
 def test_there_is_time_for_several_looks_before_a_new_ca_signs(serving: timedelta) -> None:
     lives = Lives(3 * serving, serving)

@@ -1,0 +1,84 @@
+"""Each certificate is served from its own context, and one that can't be served leaves the one before in place."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from app.api.tls import ServingTls
+from app.cluster.certificates import CertificateError, ServingCertificate
+from app.cluster.renewal import KeyRing, step
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def certified(key: Key) -> ServingCertificate:
+    """By itself, as PEM without a line break in the end."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "beanscale")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1))
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    certificate = builder.sign(key, algorithm)
+    pem = certificate.public_bytes(Encoding.PEM).rstrip()
+    return ServingCertificate(pem, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), certificate)
+
+
+EC = certified(ec.generate_private_key(ec.SECP256R1()))
+RSA = certified(rsa.generate_private_key(65537, 2048))
+ED25519 = certified(ed25519.Ed25519PrivateKey.generate())
+
+
+def shown(tls: ServingTls) -> bytes:
+    """What a client gets to see that likes each kind of key."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(to_client, to_server), tls.context.wrap_bio(to_server, to_client, server_side=True)]
+    for end in (*ends, *ends):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return ends[0].getpeercert(binary_form=True) or b""
+
+
+def test_certificates_of_any_kind_follow_each_other() -> None:
+    tls = ServingTls()
+    for certificate in (EC, RSA, ED25519, RSA, EC):
+        tls.present(certificate)
+        assert shown(tls) == certificate.certificate.public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(
+    ("unusable", "why"),
+    [
+        (certified(rsa.generate_private_key(65537, 1024)), "can't be loaded: EE_KEY_TOO_SMALL"),  # noqa: S505 - that is the point
+        (certified(ec.generate_private_key(ec.SECP256K1())), "no client can speak to the serving certificate"),
+        (ServingCertificate(EC.pem, RSA.key_pem, EC.certificate), "can't be loaded"),
+    ],
+)
+def test_one_that_cant_be_served_is_refused_and_the_one_before_served_on(
+    unusable: ServingCertificate, why: str
+) -> None:
+    tls = ServingTls()
+    tls.present(EC)
+    with pytest.raises(CertificateError, match=why):
+        tls.present(unusable)
+    assert shown(tls) == EC.certificate.public_bytes(Encoding.DER)
+
+
+def test_who_is_trusted_stays_trusted_over_certificates() -> None:
+    ring: KeyRing = step(None, ["any"], NOW)
+    tls = ServingTls()
+    tls.trust(ring.bundle.decode())
+    tls.present(EC)
+    tls.present(RSA)
+    assert [each.get("subject") for each in tls.context.get_ca_certs()] == [
+        ((("commonName", f"beanscale CA {NOW:%Y-%m-%dT%H:%M:%S}Z"),),)
+    ]
