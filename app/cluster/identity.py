@@ -130,24 +130,34 @@ class Identity:
         """Secret, then APIService, then what we serve: nobody may meet a certificate before they trust its CA."""
         if self._retired:
             return
+        trouble: KubernetesError | CertificateError | None = None
         try:
             found = await asyncio.to_thread(self._find, now)
         except (KubernetesError, CertificateError) as error:
-            self._failed(error)
+            self._tell(error)
             return
         is_new, self._bundle = found.bundle != self._bundle, found.bundle
-        was_trusted = await self._publish(found, now) and not is_new
-        self._compare_clocks()
+        try:
+            is_trusted = not await asyncio.to_thread(self._publish, found, now) and not is_new
+        except KubernetesError as error:
+            trouble = error
+            # Whom nobody is sent to, nobody has to trust first; and who is trusted already stays so.
+            is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
         served = self.certificate
         # A CA that came just now, by us or by another replica, reaches every kube-apiserver until the next check.
-        if not was_trusted and served and served.holds_at(self._utc(now)):
-            return
-        if found.serving != served:
+        if is_trusted or served is None or not served.holds_at(self._utc(now)):
             try:
-                on_change(found.serving)
+                self._serve(found, on_change)
             except CertificateError as error:
-                self._failed(error)
-                return
+                kept_in = f"Secret {self._registration.secret}: " if self._registration else ""
+                trouble = CertificateError(f"{kept_in}{error}")
+        self._compare_clocks()
+        self._tell(trouble)
+
+    def _serve(self, found: KeyRing | Provided, on_change: OnChange) -> None:
+        """Raises CertificateError."""
+        if found.serving != self.certificate:
+            on_change(found.serving)
             _log.info("serving certificate changed", expires_at=found.serving.expires_at.isoformat())
         self._held = found
 
@@ -170,25 +180,16 @@ class Identity:
     def _due(self, now: Instant, ring: KeyRing | None) -> KeyRing:
         return step(ring, self._names, self._utc(now), self._lives)
 
-    async def _publish(self, found: KeyRing | Provided, now: Instant) -> bool:
-        """Have the CAs trusted; tells whether they were already."""
-        is_change = False
+    def _publish(self, found: KeyRing | Provided, now: Instant) -> bool:
+        """Have the CAs trusted; tells whether that was a change. Raises KubernetesError."""
         to = self._registration
-        if to is not None and found.bundle:
-            are_needed = partial(self._are_needed, found.bundle, self._utc(now))
-            publish = partial(api_service.publish, to.kubernetes, to.api_service, to.service, found.bundle, are_needed)
-            try:
-                is_change = await asyncio.to_thread(publish)
-            except KubernetesError as error:
-                self._failed(error)
-                # Whom nobody is sent to, nobody has to trust first; and who is trusted already stays so.
-                return error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
+        if to is None or not found.bundle:
+            return False
+        are_needed = partial(self._are_needed, found.bundle, self._utc(now))
+        is_change = api_service.publish(to.kubernetes, to.api_service, to.service, found.bundle, are_needed)
         if is_change:
             self._happened(now, ("bundle-published",))
-        if self.trouble is not None:
-            _log.info("serving certificate in order again")
-        self.trouble = None
-        return not is_change
+        return is_change
 
     def _are_needed(self, bundle: bytes, now: datetime, others: Others) -> bool:
         """Other CAs are until all has been the same for so long that every replica must have found what we found."""
@@ -207,10 +208,12 @@ class Identity:
             _log.warning(_clock_problem(self.clock_ahead_s))
         self._clock_is_off = is_off
 
-    def _failed(self, error: KubernetesError | CertificateError) -> None:
-        if str(error) != str(self.trouble):  # a lasting fault is one line, not one every five seconds
-            _log.warning("serving certificate not checked", error=str(error))
-        self.trouble = error
+    def _tell(self, trouble: KubernetesError | CertificateError | None) -> None:
+        if trouble is None and self.trouble is not None:
+            _log.info("serving certificate in order again")
+        elif trouble is not None and str(trouble) != str(self.trouble):  # a lasting fault is one line
+            _log.warning("serving certificate not checked", error=str(trouble))
+        self.trouble = trouble
 
     def _utc(self, now: Instant) -> datetime:
         return datetime.fromtimestamp(now.unix_s, UTC) - timedelta(seconds=self.clock_ahead_s)
