@@ -20,6 +20,7 @@ GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"
 GROUP_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ExternalMetricValueList"
+_KIND_OF_ITEMS = KIND.removesuffix("List")
 _VERBS = ["get"]
 """`list` and `delete` beside it would bring the garbage collector and namespace deletion."""
 
@@ -59,13 +60,23 @@ def resources(metrics: Sequence[str], wishes: Wishes) -> Response:
     return answer(content, wishes)
 
 
+def _kinds(metrics: Sequence[str]) -> Sequence[str]:
+    """kubectl finds a resource again by its kind, so each has one of its own; one has that of all answers' items."""
+    return [_KIND_OF_ITEMS, *metrics[1:]]
+
+
 @lru_cache(maxsize=4)
 def _everything(metrics: tuple[str, ...], version: str) -> tuple[Mapping[str, Any], str]:
     """The document and its ETag."""
-    kind = {"group": GROUP, "version": VERSION, "kind": KIND}
     listed = [
-        {"resource": metric, "responseKind": kind, "scope": "Namespaced", "singularResource": "", "verbs": _VERBS}
-        for metric in metrics
+        {
+            "resource": metric,
+            "responseKind": {"group": GROUP, "version": VERSION, "kind": kind},
+            "scope": "Namespaced",
+            "singularResource": "",
+            "verbs": _VERBS,
+        }
+        for metric, kind in zip(metrics, _kinds(metrics), strict=True)
     ]
     content = {
         "kind": "APIGroupDiscoveryList",

@@ -19,7 +19,7 @@ from app.cluster.certificates import CertificateError, ServingCertificate
 from app.cluster.client import Kubernetes, KubernetesError
 from app.cluster.provided import Provided
 from app.cluster.renewal import LIVES, KeyRing, Lives, step
-from app.cluster.serving_secret import read_given, settle
+from app.cluster.serving_secret import Settled, read_given, settle
 from app.settings import ObjectName
 
 RETRY_S = 5.0
@@ -71,6 +71,7 @@ class Identity:
         self._registration = registration
         self._lives = lives
         self._held: KeyRing | Provided | None = None
+        self._settled: Settled | None = None
         self._bundle = b""
         """The one that was found last, served yet or not."""
         self._steady: tuple[bytes, Others, datetime] | None = None
@@ -170,12 +171,11 @@ class Identity:
         to = self._registration
         if to is not None and to.provided:
             return read_given(to.kubernetes, to.secret, self._names[0], partial(self._utc, now))
-        held = self._held if isinstance(self._held, KeyRing) else None
         if to is None:
-            return self._due(now, held)
-        settled = settle(to.kubernetes, to.secret, partial(self._due, now), held)
-        self._happened(now, settled.changes)
-        return settled.ring
+            return self._due(now, self._held if isinstance(self._held, KeyRing) else None)
+        self._settled = settle(to.kubernetes, to.secret, partial(self._due, now), self._settled)
+        self._happened(now, self._settled.changes)
+        return self._settled.ring
 
     def _due(self, now: Instant, ring: KeyRing | None) -> KeyRing:
         return step(ring, self._names, self._utc(now), self._lives)

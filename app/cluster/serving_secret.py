@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +17,17 @@ from app.settings import ObjectName
 
 _ATTEMPTS = 5
 """Each lost race means that another replica won it, so the second attempt finds its ring."""
+_MARKS = ("labels", "annotations")
 _CREATE = {"fieldManager": "beanscale", "force": "true"}
 
 _log = structlog.get_logger()
 
 Step = Callable[[KeyRing | None], KeyRing]
 """What the ring should be, given what it is; equal to it when there is nothing to do. Asked once the Secret is read."""
+
+
+Marks = Mapping[str, Mapping[str, str]]
+"""The Secret's labels and annotations. Helm lets alone what isn't marked as its own, also when it uninstalls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +37,28 @@ class Settled:
     ring: KeyRing
     changes: tuple[str, ...] = ()
     """What we did for that, in a word each; identity.py has them all."""
+    marks: Marks = field(default_factory=dict)
 
 
-def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, held: KeyRing | None = None) -> Settled:
+def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Settled | None = None) -> Settled:
     """Take the step in the Secret.
 
-    `held` is put back where the Secret was deleted, emptied or spoilt while we ran. Needs the verbs get, patch and
-    create on this one Secret. Raises KubernetesError.
+    What was settled `before` is put back where the Secret was deleted, emptied or spoilt while we ran. Needs the verbs
+    get, patch and create on this one Secret. Raises KubernetesError.
     """
+    held = before.ring if before else None
     done: tuple[str, ...] = ()
     for _ in range(_ATTEMPTS):
         found = _get(kubernetes, secret)
         if found is None:
-            _create(kubernetes, secret)
+            _create(kubernetes, secret, before.marks if before else {})
             done = ("secret-recreated",)
             continue
         stored, spoilt = _read(secret, found)
         ring = step(stored or held)
+        marks = {name: found["metadata"][name] for name in _MARKS if found["metadata"].get(name)}
         if ring == stored:
-            return Settled(ring, done)
+            return Settled(ring, done, marks)
         try:
             _patch(kubernetes, secret, ring, found["metadata"]["resourceVersion"])
         except KubernetesError as error:
@@ -65,7 +73,7 @@ def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, held: KeyRing
             expires_at=ring.serving.expires_at.isoformat(),
             ca_expires_at=ring.authority.expires_at.isoformat(),
         )
-        return Settled(ring, done)
+        return Settled(ring, done, marks)
     raise KubernetesError(
         f"{kubernetes.server}: Secret {secret} changed {_ATTEMPTS} times while beanscale wrote to it;"
         " only beanscale may write there",
@@ -129,13 +137,13 @@ def _data(found: dict[str, Any]) -> Mapping[str, bytes]:
     return {key: base64.b64decode(value, validate=True) for key, value in (found.get("data") or {}).items()}
 
 
-def _create(kubernetes: Kubernetes, secret: ObjectName) -> None:
+def _create(kubernetes: Kubernetes, secret: ObjectName, marks: Marks) -> None:
     """Empty, as the chart renders it.
 
     By server-side apply: unlike for a POST, the right to create can be given for this one name. Applied by two replicas
     at once it's still one Secret, and what the first wrote into it stays.
     """
-    metadata = {"namespace": secret.namespace, "name": secret.name}
+    metadata = {"namespace": secret.namespace, "name": secret.name, **marks}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
     try:
         kubernetes.request(

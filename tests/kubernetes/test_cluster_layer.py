@@ -50,14 +50,18 @@ async def test_replicas_that_start_together_share_one_certificate(registration: 
 
 async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Registration) -> None:
     identity = Identity(names(registration), registration)
-    await identity.check(ignore, now())
     kubernetes, secret = registration.kubernetes, registration.secret
+    marks = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"meta.helm.sh/release-name": "ours"}}
+    kubernetes.request("PATCH", path(secret), body={"metadata": marks}, content_type=MERGE)
+    await identity.check(ignore, now())
     stored = kubernetes.request("GET", path(secret))["data"]
     kubernetes.request("DELETE", path(secret))
     changes: list[ServingCertificate] = []
     later = now()
     await identity.check(changes.append, later)
-    assert kubernetes.request("GET", path(secret))["data"] == stored
+    found = kubernetes.request("GET", path(secret))
+    assert found["data"] == stored
+    assert {name: found["metadata"][name] for name in marks} == marks, "else Helm would leave it behind"
     assert changes == []
     assert identity.remark(later) == (
         "the Secret was gone and was made anew,"

@@ -9,6 +9,8 @@ from app.api import discovery
 from app.api.negotiation import Wishes
 
 METRICS = ["beanstalkd_tube_jobs", "tube-default"]
+KINDS = ["ExternalMetricValue", *METRICS[1:]]
+"""Each its own, for kubectl."""
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 KUBE_APISERVER = f"{AGGREGATED.format('v2')},{AGGREGATED.format('v2beta1')}"
 
@@ -34,11 +36,14 @@ def test_everything_comes_in_one_document(accept: str, version: str) -> None:
     assert (content["kind"], content["apiVersion"]) == ("APIGroupDiscoveryList", f"apidiscovery.k8s.io/{version}")
     ((found,),) = [group["versions"] for group in content["items"]]
     assert (found["version"], found["freshness"]) == ("v1beta1", "Current")
-    kind = {"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": "ExternalMetricValueList"}
     assert [
         (resource["resource"], resource["responseKind"], resource["scope"], resource["verbs"])
         for resource in found["resources"]
-    ] == [(metric, kind, "Namespaced", ["get"]) for metric in METRICS]
+    ] == [(metric, kind_named(kind), "Namespaced", ["get"]) for metric, kind in zip(METRICS, KINDS, strict=True)]
+
+
+def kind_named(kind: str) -> dict[str, str]:
+    return {"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": kind}
 
 
 def test_who_has_it_already_gets_304_until_the_metrics_change() -> None:
