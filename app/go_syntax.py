@@ -62,6 +62,8 @@ def parse_query(query: bytes) -> Mapping[str, list[str]]:
 
 def quote(text: str) -> str:
     """`%q`: in double quotes, everything odd as an escape."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return '"' + "".join(map(_quoted, text)) + '"'
 
 

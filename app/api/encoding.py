@@ -40,7 +40,8 @@ def encoded(content: Object, media_type: str, *, line_breaks: bool = False) -> b
 
 def _bytes(text: str) -> bytes:
     if _FOR_HTML_ONE.search(text):  # Go's encoder keeps JSON harmless inside of a web page
-        text = _FOR_HTML_ONE.sub(lambda found: _FOR_HTML[found[0]], text)
+        for mark, escape in _FOR_HTML.items():
+            text = text.replace(mark, escape)
     try:
         return text.encode()
     except UnicodeEncodeError:

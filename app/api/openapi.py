@@ -68,11 +68,11 @@ class OpenApi:
             return Response()  # without `Vary`: Kubernetes' servers keep no header of an answer that has no body
         content = _, etag = _v3(self._release, name, tuple(self._metrics()))
         asked = parse_query(wishes.query).get("hash", [""])[0]
-        if asked and asked != etag:
-            return _moved(_url(name, etag), etag)
         response = self._serve(path, content, wishes)
         response.headers["vary"] = "Accept"
-        if asked:
+        if (
+            asked == etag
+        ):  # of another hash it's the present one all the same: no redirect passes kube-apiserver's proxy
             response.headers["cache-control"] = "public, immutable"
             response.headers["expires"] = format_datetime(datetime.now(UTC) + _ONE_YEAR, usegmt=True)
         return response
@@ -101,11 +101,6 @@ def _accepts_gzip(accepted: str) -> bool:
         if coding.lower() == "gzip":
             return number(quality) > 0
     return False
-
-
-def _moved(url: str, etag: str) -> Response:
-    headers = {"location": url, "etag": f'"{etag}"', "vary": "Accept"}
-    return Response(status_code=301, headers=headers, media_type=JSON)
 
 
 def _url(name: str, etag: str) -> str:

@@ -22,6 +22,7 @@ from app.metrics.evaluation import (
     MetricValue,
     SameServerError,
     StaleReadingError,
+    TooManyTubesError,
     UnknownMetricError,
     evaluate,
     spans_many_tubes,
@@ -34,6 +35,7 @@ _REASONS: Mapping[type[MetricError], str] = {
     UnknownMetricError: "NotFound",
     AmbiguousMetricError: "Conflict",
     SameServerError: "Conflict",
+    TooManyTubesError: "BadRequest",
     StaleReadingError: "ServiceUnavailable",
 }
 

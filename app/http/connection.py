@@ -18,13 +18,15 @@ from uvicorn.server import ServerState
 
 from app.http.connections import Connections
 from app.http.joining import JoiningTransport
-from app.http.refusals import BAD_REQUEST, TOO_LARGE, objection
+from app.http.refusals import BAD_REQUEST, TOO_LARGE, TOO_LONG, objection
 from app.http.spelling import in_ascii, path_and_query, with_known_method
 
 MOST_HEAD = 1 << 20
 """Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
 LIGHT_HEAD = 1 << 14
 """What each connection may hold of an unfinished head, whatever the others hold."""
+MOST_TARGET = 1 << 17
+"""Bytes of what a request asks for: it is read several times before it is known who asks."""
 MOST_BODY = 1 << 18
 """Bytes of a body, which nothing here reads. A short one is passed over, a longer one ends the connection, as in Go."""
 MOST_PIPELINED = 16
@@ -79,6 +81,7 @@ class HttpConnection(HttpToolsProtocol):
         self.since = connections.now
         """When this phase began, on the connections' clock."""
         self._held = 0  # bytes that came since the parser last finished with something: at most so many it keeps
+        self._weigh_at = LIGHT_HEAD
         self._in_line = self._in_head = True
         self._whole = True  # the last request has come to its end
         self._unread = 0  # bytes of its body
@@ -131,19 +134,25 @@ class HttpConnection(HttpToolsProtocol):
             # Not to upgrade is a right answer (RFC 9110, 7.8), but what comes behind isn't HTTP any more.
             self._hang_up()
         except httptools.HttpParserError as error:
-            self._refuse("invalid", self._objection, str(error))
+            # What our own callbacks raise comes wrapped.
+            self._refuse("invalid", self._objection, str(error.__context__ or error))
         else:
             if self._held and self._is_too_heavy():
                 self._refuse("head", TOO_LARGE, "the head is too large")
 
     def _is_too_heavy(self) -> bool:
         weight = self.weight
-        return weight > MOST_HEAD or (weight > LIGHT_HEAD and self._connections.too_heavy)
+        if weight < self._weigh_at:
+            return False
+        self._weigh_at = weight + LIGHT_HEAD  # all connections are looked at, so not for each byte that comes
+        return weight > MOST_HEAD or self._connections.too_heavy
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
         super().on_message_begin()
         self._in_head, self._whole, self._unread = True, False, 0
+        if self.phase is Phase.IDLE:  # what came before was the end of a body
+            self._begin(Phase.HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
@@ -152,11 +161,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin with the request."""
-        self._in_head, self._held = False, 0
+        self._in_head, self._held, self._weigh_at = False, 0, LIGHT_HEAD
         path, query = path_and_query(self.url)
-        if found := objection(self.parser.get_http_version(), path, self.headers):
+        too_long = TOO_LONG if len(self.url) > MOST_TARGET else None
+        if found := too_long or objection(self.parser.get_http_version(), path, self.headers):
             self._objection = found
-            raise httptools.HttpParserError("what Go's servers refuse too")
+            raise httptools.HttpParserError(found.rpartition(b"\r\n")[2].decode() or "an unknown expectation")
         self.url = b"/"  # uvicorn's parser takes no long ones
         super().on_headers_complete()
         self.scope |= {"raw_path": path, "path": unquote(path.decode()), "query_string": query}

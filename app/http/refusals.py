@@ -17,6 +17,7 @@ def _plain(status: str, words: str = "") -> bytes:
 
 
 BAD_REQUEST = _plain("400 Bad Request")
+TOO_LONG = _plain("414 URI Too Long")
 TOO_LARGE = _plain("431 Request Header Fields Too Large")
 _NO_HOST = _plain("400 Bad Request", "400 Bad Request: missing required Host header")
 _BAD_HOST = _plain("400 Bad Request", "400 Bad Request: malformed Host header")

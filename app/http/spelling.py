@@ -29,7 +29,8 @@ def in_ascii(line: bytes) -> bytes:
 
 def path_and_query(target: bytes) -> tuple[bytes, bytes]:
     """What a request asks for, however long it is; of a whole URL, as proxies get it, the path alone."""
-    if not target.startswith(b"/"):
-        target = _BEFORE_PATH.sub(b"", target)
+    before = _BEFORE_PATH.match(target)
+    if before:
+        target = target[before.end() :]
     path, _, query = target.partition(b"?")
     return path, query

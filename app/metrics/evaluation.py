@@ -18,6 +18,8 @@ from app.tubes.snapshot import Reading, ServerState, Snapshot
 
 TUBE_PREFIX = "tube-"
 TUBE_JOBS = "beanstalkd_tube_jobs"
+MOST_NAMED = 1000
+"""Tubes that one selector may name: those that don't exist are answered too, so there is no other end to them."""
 
 FEW_TUBES = 100
 """An answer about so many takes about a millisecond."""
@@ -57,6 +59,10 @@ class UnknownMetricError(MetricError):
 
 class AmbiguousMetricError(MetricError):
     """The name means more than one tube."""
+
+
+class TooManyTubesError(MetricError):
+    """More tubes are named than one answer may be about."""
 
 
 class SameServerError(MetricError):
@@ -142,6 +148,11 @@ def _jobs_by_state(selector: Selector, given: Evaluation) -> Iterable[MetricValu
     readings = _readings_of(_spanned(selector, given.snapshot), given)
     states = [state for state in JOBS_BY_STATE if _may_be(selector, "state", state, JOBS_BY_STATE)]
     pinned = selector.pinned("tube")
+    if pinned is not None and len(pinned) > MOST_NAMED:
+        raise TooManyTubesError(
+            f"the selector names {len(pinned):,} tubes, and at most {MOST_NAMED:,} are answered at once;"
+            " ask several times, or without naming any"
+        )
     for server, reading in readings:
         for tube in sorted(reading.tubes) if pinned is None else sorted(filter(is_tube_name, pinned)):
             for state in states:

@@ -6,6 +6,7 @@ Source: k8s.io/apimachinery/pkg/labels/selector.go.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from app.go_syntax import GoSyntaxError, parse_int, quote
 from app.metrics.label_syntax import problems_of_key, problems_of_value
@@ -16,6 +17,8 @@ _TOKEN = re.compile(r"==|!=|[=!(),><]|[^=!(),>< \t\r\n\0]+")
 _END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
 """The lexer there takes a zero byte for the end of what it reads: behind a token, of that; elsewhere, of everything."""
 _END = ""
+_MOST_PROBLEMS = 100
+"""That are told of one condition: each takes many times as much as the value that it is about."""
 
 
 class SelectorError(ValueError):
@@ -184,7 +187,8 @@ def _check_key(key: str) -> None:
 
 
 def _check_values(key: str, operator: str, values: list[str]) -> None:
-    if refused := [*_not_integers(values if operator in {">", "<"} else ()), *_not_values(key, values)]:
+    every = chain(_not_integers(values if operator in {">", "<"} else ()), _not_values(key, values))
+    if refused := list(islice(every, _MOST_PROBLEMS)):
         raise SelectorError(refused[0] if len(refused) == 1 else f"[{', '.join(refused)}]")
 
 

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.api.limits import Requests
-from app.http.connection import MOST_BODY, MOST_HEAD, PATIENCE_S, HttpConnection, Phase
+from app.http.connection import MOST_BODY, MOST_HEAD, MOST_TARGET, PATIENCE_S, HttpConnection, Phase
 from app.http.connections import Connections
 
 pytestmark = pytest.mark.anyio
@@ -192,6 +192,21 @@ async def test_nonsense_behind_a_request_is_not_its_answer(client: Client) -> No
     assert answer.startswith("HTTP/1.1 200 OK")
     assert answer.endswith("<x-next>")
     assert await client.rest() == b""
+
+
+async def test_a_head_that_begins_behind_a_body_is_a_head_like_any_other(place: Place, client: Client) -> None:
+    """It came together with the end of the body, when the answer was given already."""
+    await client.ask(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nab")
+    client.writer.write(b"cGET / HTTP/1.1\r\nhost: x\r\nx-a: Mozilla ")
+    await settled()
+    (connection,) = place.connections
+    assert connection.phase is Phase.HEAD
+    assert (await client.ask(b"like Gecko\r\n\r\n")).endswith("<x-a>")
+
+
+async def test_what_is_asked_for_has_an_end(client: Client) -> None:
+    client.writer.write(b"GET /" + b"a" * MOST_TARGET + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await client.rest()).startswith(b"HTTP/1.1 414 URI Too Long\r\n")
 
 
 async def test_requests_at_once_are_answered_in_turn(client: Client) -> None:

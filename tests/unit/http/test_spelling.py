@@ -34,6 +34,8 @@ def test_bytes_beyond_ascii_are_as_good_as_their_escapes() -> None:
         (b"//a", b"//a", b""),
         (b"https://host:1/a?b", b"/a", b"b"),
         (b"http://host", b"", b""),
+        (b"http://x/to/http://y/z?u=http://v/w", b"/to/http://y/z", b"u=http://v/w"),
+        (b"a" * 1_000_000, b"a" * 1_000_000, b""),
         (b"*", b"*", b""),
         (b"/" + b"a" * 100_000 + b"?b", b"/" + b"a" * 100_000, b"b"),
     ],

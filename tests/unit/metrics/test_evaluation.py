@@ -12,6 +12,7 @@ from app.metrics.evaluation import (
     MetricValue,
     SameServerError,
     StaleReadingError,
+    TooManyTubesError,
     UnknownMetricError,
     evaluate,
     metric_names,
@@ -202,3 +203,13 @@ def test_discovery_lists_at_most_fifty_tubes_that_can_be_asked_for() -> None:
 
 def test_discovery_is_never_empty() -> None:
     assert metric_names(Snapshot((ServerState(Server("eu", "eu.example", 11300)),))) == ["beanstalkd_tube_jobs"]
+
+
+def test_a_selector_names_so_many_tubes_and_no_more() -> None:
+    def naming(number: int) -> tuple[MetricValue, ...]:
+        names = ",".join(f"tube-{each}" for each in range(number))
+        return evaluate("beanstalkd_tube_jobs", parse_selector(f"state=ready,tube in ({names})"), known(eu=[]))
+
+    assert len(naming(1000)) == 1000
+    with pytest.raises(TooManyTubesError, match="names 1,001 tubes, and at most 1,000 are answered at once"):
+        naming(1001)

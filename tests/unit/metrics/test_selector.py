@@ -114,3 +114,9 @@ def test_the_values_that_a_selector_pins_are_known_without_looking_at_any_tube()
     assert parse_selector("tube in (a,b),tube!=c").pinned("tube") == {"a", "b"}
     assert parse_selector("tube in (a,b),tube=b").pinned("tube") == {"b"}
     assert parse_selector("tube!=a").pinned("tube") is None
+
+
+def test_of_endless_problems_the_first_are_told() -> None:
+    with pytest.raises(SelectorError) as refused:
+        parse_selector(f"tube in ({','.join(f'-{number}' for number in range(10_000))})")
+    assert len(str(refused.value)) < 50_000
