@@ -70,9 +70,8 @@ class OpenApi:
         asked = parse_query(wishes.query).get("hash", [""])[0]
         response = self._serve(path, content, wishes)
         response.headers["vary"] = "Accept"
-        if (
-            asked == etag
-        ):  # of another hash it's the present one all the same: no redirect passes kube-apiserver's proxy
+        # For another hash it's the present one all the same: no redirect passes kube-apiserver's proxy.
+        if asked == etag:
             response.headers["cache-control"] = "public, immutable"
             response.headers["expires"] = format_datetime(datetime.now(UTC) + _ONE_YEAR, usegmt=True)
         return response

@@ -125,7 +125,8 @@ class HttpConnection(HttpToolsProtocol):
             self._in_line = True
         if self._in_line:
             line, end, rest = data.partition(b"\n")
-            data = in_ascii(line) + end + rest
+            if not line.isascii():
+                data = in_ascii(line) + end + rest
             self._in_line = not end
         self._held += len(data)
         try:

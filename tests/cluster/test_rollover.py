@@ -132,7 +132,7 @@ def test_what_is_broken_heals_and_is_told(release: Release, pki: Path, what: str
 
 
 def is_whole(release: Release) -> bool:
-    """The Secret has all its parts, and each served certificate is one that the bundle vouches for."""
+    """The Secret has all its parts, and kube-apiserver reaches the servers, which it verifies by the bundle."""
     release.wait(API_SERVICE, "condition=Available", within_s=20)
     return sorted(release.secret()) == ["ca.crt", "ca.key", "tls.crt", "tls.key"] and release.ca_bundle() != ""
 
