@@ -2,7 +2,7 @@
 # Programs built from Go modules, once, into the cache: sourced, after setup.sh. Each is kept under its version: bin/VERSION/NAME.
 
 # the one asked for, the one that runs, or else the one that we usually test with
-K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.36.3)}
+K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.37.2)}
 
 CERT_MANAGER_VERSION=1.21.2
 
