@@ -3,12 +3,29 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from app.clock import Instant
 from app.settings import Server
 from app.tubes.protocol import TubeStats
 
 _NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+class Counts(NamedTuple):
+    """A tube's counters at one moment."""
+
+    answered_at: Instant
+    total_jobs: int
+    cmd_delete: int
+
+
+class NextJob(NamedTuple):
+    """The job that would be reserved next, as `peek-ready` and `stats-job` gave it."""
+
+    answered_at: Instant
+    age_s: int | None
+    """Whole seconds since it was put; None where no job was ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,17 @@ class Reading:
     """By exact name."""
     cased: Mapping[str, tuple[str, ...]] = _NONE
     """For names with upper case: lower-cased name → the names that it may stand for, sorted."""
+    names: tuple[str, ...] = ()
+    """All tubes, sorted; the very object of the reading before where no tube came or went: matches can be kept."""
+    missed: Mapping[str, Instant] = MappingProxyType({})
+    """Tubes that were asked for by name after the listing, and weren't there: tube → when beanstalkd said so."""
+    earlier: Mapping[str, Counts] = MappingProxyType({})
+    """The oldest counters within the rates' window of the same life of server and tube; none where there was only one
+    reading. A tube that came within the window has those of the listing that didn't have it: 0 and 0."""
+    listed_earlier_at: Instant | None = None
+    """The oldest listing of the same server's life within the window: what no listing has had, has had no jobs."""
+    next_jobs: Mapping[str, NextJob] = MappingProxyType({})
+    """Of those tubes whose next job's age was asked for."""
 
     @classmethod
     def of(cls, server_id: str, listed_at: Instant, tubes: Iterable[TubeStats]) -> "Reading":
@@ -31,12 +59,13 @@ class Reading:
         cased: dict[str, tuple[str, ...]] = {}
         for name in sorted(name for name in by_name if name != name.lower()):
             cased[name.lower()] = (*cased.get(name.lower(), ()), name)
-        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(cased))
+        names = tuple(sorted(by_name))
+        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(cased), names)
 
     def answered_at(self, tube: str) -> Instant:
-        """When beanstalkd last spoke for this tube."""
+        """When beanstalkd last spoke for this tube: a listing without it speaks too."""
         stats = self.tubes.get(tube)
-        return stats.answered_at if stats else self.listed_at
+        return stats.answered_at if stats else self.missed.get(tube, self.listed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +80,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One server: its last good reading, and what went wrong since."""
+    """One beanstalkd: its last good reading, and what went wrong since."""
 
     server: Server
+    """As configured; several have the same one where its name has several addresses, as a headless Service's has."""
     reading: Reading | None = None
     failure: Failure | None = None
     attempted: bool = False
     """Whether a first attempt to read it has ended, well or not."""
+    member: str | None = None
+    """The one of several addresses that this is, as a label value: `10.0.0.3`, `fd00--3`. None for a name with one."""
 
     def fresh(self, now: Instant, max_age_s: float) -> Reading | None:
         """The last reading, or None where it is older than `max_age_s` seconds or there is none."""

@@ -1,0 +1,124 @@
+"""What a rule of `metrics:` or `tenancy:` says once it has been read and found right: frozen values, no I/O."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import translate
+from fractions import Fraction
+from functools import cached_property
+from typing import Protocol
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class FormulaError(Exception):
+    """A formula has no value for these numbers; `str()` is a clause: "divides by deletes_per_second, which is 0"."""
+
+
+class Formula(Protocol):
+    """An arithmetic expression over a tube's fields, checked when it was parsed."""
+
+    text: str
+    """As written."""
+    fields: frozenset[str]
+    """The fields that it names."""
+
+    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
+        """Exact. Raises FormulaError."""
+        ...
+
+
+class Label(StrEnum):
+    """What a rule may keep apart."""
+
+    TUBE = "tube"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """No value while a reading is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The last good reading goes on counting for so many seconds beyond `max_age_s`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """This value while there is none."""
+
+    value: Fraction
+
+
+type OnFailure = Fail | Hold | Instead
+
+
+@dataclass(frozen=True)
+class Glob:
+    """Names that fit one of some patterns: exact, or with `*`, `?`, `[abc]`, which no tube or namespace has."""
+
+    patterns: tuple[str, ...]
+
+    @cached_property
+    def exact(self) -> tuple[str, ...]:
+        """Those that are plain names, in the order given."""
+        return tuple(dict.fromkeys(pattern for pattern in self.patterns if not _MAGIC.search(pattern)))
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether all are."""
+        return len(self.exact) == len(set(self.patterns))
+
+    @cached_property
+    def _fits(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(translate, self.patterns)))
+
+    def matches(self, name: str) -> bool:
+        """Whether this name fits; upper and lower case differ."""
+        return self._fits.match(name) is not None
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Those that fit, in their order."""
+        return [name for name in names if self._fits.match(name)]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One metric of the operator's own."""
+
+    name: str
+    """Lower case, a DNS label."""
+    tubes: Glob
+    formula: Formula
+    servers: frozenset[str] | None = None
+    """By name; None: all."""
+    per: frozenset[Label] = field(default_factory=frozenset)
+    """Labels that its items keep; without any there is one item, the sum."""
+    on_failure: OnFailure = Fail()
+    max_age_s: float | None = None
+    """None: the server's."""
+    namespaces: Glob | None = None
+    """Whose autoscalers may ask; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Namespaces that may see some tubes."""
+
+    namespaces: Glob
+    tubes: Glob
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All of them."""
+
+    metrics: Mapping[str, Rule] = field(default_factory=dict)
+    """By name."""
+    tenancy: tuple[Grant, ...] = ()
+    """Without any, every namespace may see every tube; with one, each sees what is granted to it."""
