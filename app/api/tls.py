@@ -91,20 +91,14 @@ def anchor(authority: x509.Certificate) -> bytes:
 class TlsHttpProtocol(HttpConnection):
     """An HTTP connection that puts the client's certificate into each request's scope."""
 
-    _tls: dict[str, Any]
-
     def connection_made(self, transport: Any) -> None:
         """Read what the handshake proved, once."""
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         chain = tuple(tls.get_verified_chain()) if tls else ()
-        self._tls = {EXTENSION: {"client_certificate": ClientCertificate(chain) if chain else None}}
+        certificate = ClientCertificate(chain) if chain else None
+        self.facts["extensions"] = {EXTENSION: {"client_certificate": certificate}}
         self.proven = bool(chain)
-
-    def on_message_begin(self) -> None:
-        """Give each request's scope the connection's certificate."""
-        super().on_message_begin()
-        self.scope["extensions"] = self._tls
 
 
 class ServingTls:

@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.http.connections import Connections
-from app.http.joining import JoiningTransport
-from app.http.refusals import BAD_REQUEST, TOO_LARGE, TOO_LONG, objection
-from app.http.spelling import in_ascii, path_and_query, with_known_method
+from app.http.exchange import Exchange
+from app.http.refusals import BAD_REQUEST, TOO_LARGE, TOO_LONG, about_the_exchange, expects_a_word, objection
+from app.http.spelling import path_and_query, with_known_method, with_line_in_ascii
 
 MOST_HEAD = 1 << 20
 """Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
@@ -68,7 +68,8 @@ GOODBYE_S = 5.0
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP protocol with bounds. What it serves never reads a body: all that comes of one is dropped."""
 
-    _joining: JoiningTransport
+    facts: dict[str, Any]
+    """What all of its requests' scopes have in common."""
     handshake: asyncio.Task[None]
     """Ends as soon as requests may come, or never will."""
     proven = False
@@ -87,6 +88,7 @@ class HttpConnection(HttpToolsProtocol):
         self._unread = 0  # bytes of its body
         self._deaf = False
         self._method = ""  # one that the parser doesn't know
+        self._due = False  # a request waits for us to have read what came with it
         self._objection = BAD_REQUEST
 
     @property
@@ -104,7 +106,14 @@ class HttpConnection(HttpToolsProtocol):
         """Called by the event loop, after the handshake."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(_MOST_UNSENT)
-        self.transport = self._joining = JoiningTransport(transport)
+        self.facts = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": "",
+        }
         self._begin(Phase.IDLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -124,10 +133,7 @@ class HttpConnection(HttpToolsProtocol):
             data, self._method = with_known_method(data)
             self._in_line = True
         if self._in_line:
-            line, end, rest = data.partition(b"\n")
-            if not line.isascii():
-                data = in_ascii(line) + end + rest
-            self._in_line = not end
+            data, self._in_line = with_line_in_ascii(data)
         self._held += len(data)
         try:
             self.parser.feed_data(data)
@@ -140,6 +146,8 @@ class HttpConnection(HttpToolsProtocol):
         else:
             if self._held and self._is_too_heavy():
                 self._refuse("head", TOO_LARGE, "the head is too large")
+        if self._due:
+            self._answer_next()
 
     def _is_too_heavy(self) -> bool:
         weight = self.weight
@@ -150,7 +158,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
-        super().on_message_begin()
+        self.url, self.headers = b"", []
         self._in_head, self._whole, self._unread = True, False, 0
         if self.phase is Phase.IDLE:  # what came before was the end of a body
             self._begin(Phase.HEAD)
@@ -158,27 +166,61 @@ class HttpConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the head's headers alone: behind a body anybody could write what only the aggregator may say."""
         if self._in_head:
-            super().on_header(name, value.rstrip(b"\t "))
+            self.headers.append((name.lower(), value.rstrip(b"\t ")))
 
     def on_headers_complete(self) -> None:
-        """Begin with the request."""
+        """Remember the request; it is answered once the parser has done with all that came."""
         self._in_head, self._held, self._weigh_at = False, 0, LIGHT_HEAD
-        path, query = path_and_query(self.url)
+        version, (path, query) = self.parser.get_http_version(), path_and_query(self.url)
         too_long = TOO_LONG if len(self.url) > MOST_TARGET else None
-        if found := too_long or objection(self.parser.get_http_version(), path, self.headers):
+        special = about_the_exchange(self.headers)
+        if found := too_long or objection(version, path, special):
             self._objection = found
             raise httptools.HttpParserError(found.rpartition(b"\r\n")[2].decode() or "an unknown expectation")
-        self.url = b"/"  # uvicorn's parser takes no long ones
-        super().on_headers_complete()
-        self.scope |= {"raw_path": path, "path": unquote(path.decode()), "query_string": query}
-        if self._method:
-            self.scope["method"], self._method = self._method, ""
-        self._begin(Phase.ANSWER)
+        self.scope = self.facts | {  # type: ignore[assignment]
+            "http_version": version,
+            "method": self._method or self.parser.get_method().decode(),
+            "path": unquote(path.decode()) if b"%" in path else path.decode(),
+            "raw_path": path,
+            "query_string": query,
+            "headers": self.headers,
+        }
+        self._method = ""
         # Who waits for a word of ours to send the body gets none, and who knows then whether it comes: Go closes too.
-        if self._connections.leaving or self.expect_100_continue:
-            self.cycle.keep_alive = False
+        ends = self._connections.leaving or expects_a_word(special)
+        self._begin_exchange(keep_alive=not ends and version != "1.0" and self.parser.should_keep_alive())
+
+    def _begin_exchange(self, *, keep_alive: bool) -> None:
+        self.cycle = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self.pipeline.appendleft((self.cycle, self.app))
+        if self.phase is Phase.ANSWER:
+            self.flow.pause_reading()
+        else:
+            self._begin(Phase.ANSWER)
+            self._due = True
         if len(self.pipeline) > MOST_PIPELINED:
             raise httptools.HttpParserError(f"more than {MOST_PIPELINED} requests at once")
+
+    def _answer_next(self) -> None:
+        self._due = False
+        cycle, app = self.pipeline.pop()
+        # Begun at once: most answers need nobody else's word, and are there before the event loop comes to a new task.
+        task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """Drop it, and its sender too if it doesn't end."""
@@ -190,20 +232,20 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End with the request."""
-        super().on_message_complete()
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
         self._held, self._whole = 0, True
         if self.phase is Phase.BODY:
             self._begin(Phase.IDLE)
 
     def on_response_complete(self) -> None:
         """Go on with the next request, as uvicorn does, but without its timer."""
-        self._joining.flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._begin(Phase.ANSWER)
-            self._start_asgi_task(*self.pipeline.pop())
+            self._answer_next()
         elif self._whole:
             self._begin(Phase.IDLE)
         else:

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(rb"[A-Za-z0-9!$%&'()*+,.:;=\[\]_~-]*")
 _VERSIONS = frozenset({"1.0", "1.1"})
+_ABOUT_THE_EXCHANGE = frozenset({b"host", b"transfer-encoding", b"expect"})
+_WORD = b"100-continue"
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 def _plain(status: str, words: str = "") -> bytes:
@@ -26,19 +30,29 @@ _UNKNOWN_VERSION = _plain("505 HTTP Version Not Supported: unsupported protocol 
 _UNKNOWN_EXPECTATION = b"HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-def objection(version: str, path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-    """The answer to a head that could be parsed and still can't be served, or None. Names are in lower case."""
-    if _BAD_ESCAPE.search(path):
+def about_the_exchange(headers: Headers) -> Headers:
+    """Those that say how to talk, not what about. Names are in lower case."""
+    return [each for each in headers if each[0] in _ABOUT_THE_EXCHANGE]
+
+
+def objection(version: str, path: bytes, special: Headers) -> bytes | None:
+    """The answer to a head that could be parsed and still can't be served, or None."""
+    if b"%" in path and _BAD_ESCAPE.search(path):
         return BAD_REQUEST
-    encodings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    encodings = [value.lower() for name, value in special if name == b"transfer-encoding"]
     if version != "1.0" and encodings not in ([], [b"chunked"]):
         return _UNKNOWN_ENCODING
     if version not in _VERSIONS:
         return _UNKNOWN_VERSION
-    hosts = [value for name, value in headers if name == b"host"]
+    hosts = [value for name, value in special if name == b"host"]
     if len(hosts) != 1:
         return BAD_REQUEST if hosts else None if version == "1.0" else _NO_HOST
     if not _HOST.fullmatch(hosts[0]):
         return _BAD_HOST
-    expected = next((value for name, value in headers if name == b"expect"), b"")
-    return _UNKNOWN_EXPECTATION if expected.lower() not in {b"", b"100-continue"} else None
+    expected = next((value for name, value in special if name == b"expect"), b"")
+    return _UNKNOWN_EXPECTATION if expected.lower() not in {b"", _WORD} else None
+
+
+def expects_a_word(special: Headers) -> bool:
+    """Whether the client wants to be told to go on before it sends a body."""
+    return any(name == b"expect" and value.lower() == _WORD for name, value in special)

@@ -16,21 +16,25 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 def with_known_method(head: bytes) -> tuple[bytes, str]:
     """The beginning of a request with a method that can be parsed, and the one that it stands in for, or nothing."""
+    if head.startswith(b"GET "):
+        return head, ""
     found = _ANY_METHOD.match(head)
     if not found or found[1] in _METHODS:
         return head, ""
     return _STAND_IN + head[found.end(1) :], found[1].decode()
 
 
-def in_ascii(line: bytes) -> bytes:
-    """The same, of a request's first line, with everything else as escapes."""
-    return line if line.isascii() else _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line)
+def with_line_in_ascii(head: bytes) -> tuple[bytes, bool]:
+    """The same with all else of its first line as escapes, and whether more of that line is to come."""
+    if head.isascii():
+        return head, b"\n" not in head
+    line, end, rest = head.partition(b"\n")
+    return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line) + end + rest, not end
 
 
 def path_and_query(target: bytes) -> tuple[bytes, bytes]:
     """What a request asks for, however long it is; of a whole URL, as proxies get it, the path alone."""
-    before = _BEFORE_PATH.match(target)
-    if before:
+    if not target.startswith(b"/") and (before := _BEFORE_PATH.match(target)):
         target = target[before.end() :]
     path, _, query = target.partition(b"?")
     return path, query

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.refusals import objection
+from app.http.refusals import about_the_exchange, objection
 
 HOST = (b"host", b"beanscale:443")
 
@@ -24,7 +24,7 @@ HOST = (b"host", b"beanscale:443")
 def test_what_cant_be_served_is_refused(
     version: str, path: bytes, headers: list[tuple[bytes, bytes]], words: bytes
 ) -> None:
-    answer = objection(version, path, headers)
+    answer = objection(version, path, about_the_exchange([(b"accept", b"*/*"), *headers]))
     assert answer
     head, _, body = answer.partition(b"\r\n\r\n")
     assert body == words
@@ -44,4 +44,4 @@ def test_what_cant_be_served_is_refused(
     ],
 )
 def test_what_can_be_served_is(version: str, headers: list[tuple[bytes, bytes]]) -> None:
-    assert objection(version, b"/tube-%2F", headers) is None
+    assert objection(version, b"/tube-%2F", about_the_exchange(headers)) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.spelling import in_ascii, path_and_query, with_known_method
+from app.http.spelling import path_and_query, with_known_method, with_line_in_ascii
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,10 @@ def test_an_unknown_method_is_no_garbage(head: bytes, parsed: bytes, method: str
 
 
 def test_bytes_beyond_ascii_are_as_good_as_their_escapes() -> None:
-    assert in_ascii("/tube-é?x=\xff".encode("latin-1")) == b"/tube-%E9?x=%FF"
-    assert in_ascii(b"/tube-%E9") == b"/tube-%E9"
+    head = "GET /tube-é?x=\xff HTTP/1.1\r\nx: é".encode("latin-1")
+    assert with_line_in_ascii(head) == ("GET /tube-%E9?x=%FF HTTP/1.1\r\nx: é".encode("latin-1"), False)
+    assert with_line_in_ascii(b"GET /tube-%E9") == (b"GET /tube-%E9", True)
+    assert with_line_in_ascii("é".encode("latin-1")) == (b"%E9", True)
 
 
 @pytest.mark.parametrize(
