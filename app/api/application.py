@@ -39,17 +39,18 @@ class Application:
     telemetry: Telemetry
     audit: Audit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         started = perf_counter()
         wishes = Wishes.of(scope["query_string"], scope["headers"])
         trail = Trail(wishes.headers)
         with self.requests:
             response = self.requests.fitting(await self._answer(scope, wishes, trail))
-            response.raw_headers.append((b"audit-id", trail.audit_id))
-            if not any(name == b"cache-control" for name, _ in response.raw_headers):
-                response.raw_headers.append((b"cache-control", b"no-cache, private"))
-            await self.requests.send(response, scope, receive, send)
+            headers = response.raw_headers
+            headers.append((b"audit-id", trail.audit_id))
+            if b"cache-control" not in dict(headers):
+                headers.append((b"cache-control", b"no-cache, private"))
+            await self.requests.send(response, send)
         took_s = perf_counter() - started
         self.telemetry.observe(response.status_code, took_s)
         self.audit.note(scope, trail, response.status_code, took_s)

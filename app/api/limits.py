@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Send
 
 from app.api.status import StatusError
 
@@ -58,20 +58,20 @@ class Requests:
         fits = len(response.body) <= _LARGE or self._unsent + len(response.body) <= MOST_UNSENT
         return response if fits else self.too_many()
 
-    async def send(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    async def send(self, response: Response, send: Send) -> None:
         """Give the answer, a large one piece by piece."""
+        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
         if len(response.body) <= _LARGE:
-            await response(scope, receive, send)
+            await send(start)
+            await send({"type": "http.response.body", "body": response.body, "more_body": False})
         else:
-            await self._send_slowly(response, send)
+            await self._send_slowly(start, memoryview(response.body), send)
 
-    async def _send_slowly(self, response: Response, send: Send) -> None:
+    async def _send_slowly(self, start: Message, body: memoryview, send: Send) -> None:
         """Not faster than it is read: `send` waits for its reader between two pieces."""
-        body = memoryview(response.body)
         self._unsent += len(body)
         try:
-            start: dict[str, Any] = {"type": "http.response.start", "status": response.status_code}
-            await send({**start, "headers": response.raw_headers})
+            await send(start)
             for position in range(0, len(body), _LARGE):
                 piece = bytes(body[position : position + _LARGE])
                 await send({"type": "http.response.body", "body": piece, "more_body": True})

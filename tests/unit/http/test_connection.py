@@ -35,12 +35,12 @@ class Place:
     def __post_init__(self) -> None:
         self.connections = Connections(most=4, clock=lambda: self.now)
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/held"):
             await self.hold.wait()
         names = ",".join(name.decode() for name, _ in scope["headers"] if name != b"host")
         response = Response(b"x" * (1 << 24)) if scope["path"] == "/large" else PlainTextResponse(f"<{names}>")
-        await self.requests.send(response, scope, receive, send)
+        await self.requests.send(response, send)
 
     def pass_s(self, seconds: float) -> None:
         self.now += seconds

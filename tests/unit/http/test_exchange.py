@@ -54,7 +54,9 @@ async def written(request: bytes, *answer: dict[str, Any]) -> list[bytes]:
         for message in answer:
             await send(message)
 
-    config = uvicorn.Config(application, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        application, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None
+    )
     config.load()
     connection, wire = HttpConnection(Connections(), config, ServerState()), Wire()
     connection.connection_made(wire)
