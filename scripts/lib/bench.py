@@ -12,9 +12,10 @@ import click
 from bench_autoscaler import hpa
 from bench_figures import FIGURES, Bench
 from bench_report import Row, machine, show
+from bench_rules import rules, rules_text
 from bench_servers import BenchError, beanscale, peer
 
-ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**FIGURES, "hpa": hpa}
+ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**FIGURES, "rules": rules, "hpa": hpa}
 """The autoscaler last: its pods would disturb the others."""
 
 
@@ -33,7 +34,7 @@ def bench(peers_binary: str | None, seconds: int, image: str | None, figures: tu
     pki = Path(os.environ["BEANSCALE_PKI"])
     rows: list[Row] = []
     with ExitStack() as stack:
-        programs = [stack.enter_context(beanscale(image, pki))]
+        programs = [stack.enter_context(beanscale(image, pki, rules_text()))]
         if peers_binary:
             programs.append(peer(peers_binary, stack.enter_context(tempfile.TemporaryDirectory())))
         try:

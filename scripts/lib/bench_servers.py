@@ -21,6 +21,9 @@ ADMINISTRATOR: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench
 READER: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench-reader"}
 """Kubernetes has to be asked about this one; bench-access.yaml lets them."""
 START_TIMEOUT_S = 20
+RULES = "rules.yaml"
+"""Among what is mounted, for who wants them."""
+MOUNTED = "/run/secrets/kubernetes.io/serviceaccount"
 _ACCESS = Path(__file__).with_name("bench-access.yaml")
 
 # The image's files as the root, and in them a pod's credentials; for this process alone, and with its id to the end.
@@ -55,9 +58,10 @@ class Program:
 
 
 @contextmanager
-def beanscale(image: str, pki: Path) -> Iterator[Program]:
+def beanscale(image: str, pki: Path, rules: str) -> Iterator[Program]:
     """Ours, from its image, with the rights and the credentials of the chart's pod while this lasts."""
     with _unpacked(image) as root, _credentials(pki) as credentials:
+        Path(credentials, RULES).write_text(rules)
         yield Program(
             "beanscale",
             lambda port, tubes: [
@@ -170,6 +174,11 @@ class Server:
         """Memory at this moment, in 10⁶ bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+
+    def most_resident_mb(self) -> float:
+        """Memory at its worst moment, in 10⁶ bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
     def cpu_s(self) -> float:
         """Processor time used so far."""
