@@ -40,12 +40,16 @@ def rules(bench: Bench) -> list[Row]:
     """See scripts/bench --help."""
     ours = bench.programs[0]
     asked = {
-        words: [Row(f"{words}: p50 of {n:,} tubes × {SERVERS}", "ms", digits=2) for n in TUBES] for words in _QUESTIONS
+        words: [Row(f"{words}: p50 of {n:,} tubes on each of {SERVERS}", "ms", digits=2) for n in TUBES]
+        for words in _QUESTIONS
     }
     for words in list(_QUESTIONS)[:-1]:
         asked[words][-1].bar = _hardly_more_than(asked[words][0])
     memory = Row(
-        f"resident memory, {TUBES[-1]:,} tubes × {SERVERS}, 100 rules", "MB", at_most(MOST_MEMORY_MB, "MB"), max
+        f"resident memory, {TUBES[-1]:,} tubes on each of {SERVERS}, 100 rules",
+        "MB",
+        at_most(MOST_MEMORY_MB, "MB"),
+        max,
     )
     for position, tubes in enumerate(TUBES):
         with _full_servers(tubes) as sources, bench.serving(_with_rules(ours, sources[1:]), sources[0]) as server:
