@@ -57,6 +57,12 @@ class Release:
         command = self.helm_command("install", CHART, "--values", "-", "--wait", "--timeout", "90s")
         ran(*command, given=given, within_s=120)
 
+    def upgrade(self, values: Values) -> None:
+        """Change these values and wait until all pods are ready."""
+        command = self.helm_command("upgrade", CHART, "--reuse-values", "--values", "-", "--wait", "--timeout", "90s")
+        ran(*command, given=yaml.safe_dump(dict(values)), within_s=120)
+        self.kubectl("rollout", "status", self.servers, "--timeout=60s", within_s=70)
+
     def uninstall(self) -> None:
         self.helm("uninstall", "--ignore-not-found", "--wait")
 

@@ -1,0 +1,187 @@
+"""What each policy makes of an outage, at real autoscalers: with pods and without, to its end, over a restart."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.cluster.commands import eventually, run
+from tests.cluster.observing import Timeline
+from tests.cluster.release import Release
+from tests.cluster.workloads import autoscaler, sleeper, wait_for_wanted
+
+pytestmark = pytest.mark.timeout(420)
+
+TUBE = "policies"
+MAX_AGE_S, HOLD_S = 3, 25
+RULES: Mapping[str, Any] = {"fails": "fail", "holds": {"hold": f"{HOLD_S}s"}, "is-six": {"value": 6}}
+"""Rule → its policy."""
+SCALED = [f"{rule}-from-{least}" for rule in RULES for least in (0, 1)]
+"""For each policy an autoscaler that may go to 0, and one that may not."""
+SYNC_S = 5
+"""From one look of the cluster's autoscaling to the next."""
+
+
+@pytest.fixture(scope="module")
+def policies(release: Release) -> Iterator[Release]:
+    """The release with these rules and autoscalers, all at rest; in the end without them."""
+    rules = [{"name": rule, "tubes": [TUBE], "maxAge": f"{MAX_AGE_S}s", "onFailure": RULES[rule]} for rule in RULES]
+    scalers = [autoscaler(name, metric=name.partition("-from-")[0], minReplicas=int(name[-1])) for name in SCALED]
+    release.upgrade({"metrics": rules, "autoscalers": scalers, "extraObjects": [sleeper(name) for name in SCALED]})
+    wait_for_rest(release)
+    yield release
+    release.helm("rollback", "1", "--wait", "--timeout", "90s")
+
+
+def wait_for_rest(release: Release) -> None:
+    for least in (0, 1):
+        wait_for_wanted(release, [name for name in SCALED if name.endswith(str(least))], least)
+
+
+@dataclass
+class Answers:
+    """What a rule was answered with, change by change: the value, or what the error says."""
+
+    seen: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: {rule: [] for rule in RULES})
+
+    def said(self, rule: str) -> list[str]:
+        return [text for _, text in self.seen[rule]]
+
+    def at_s(self, rule: str, position: int) -> float:
+        return self.seen[rule][position][0]
+
+
+@contextmanager
+def asking(release: Release) -> Iterator[Answers]:
+    """Ask for each rule a few times a second, as the autoscalers' controller does now and then."""
+    answers, over = Answers(), threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.2):
+            for rule in RULES:
+                done = run("kubectl", "get", "--raw", release.metric_path(rule))
+                text = json.loads(done.stdout)["items"][0]["value"] if done.returncode == 0 else kind_of(done.stderr)
+                if answers.said(rule)[-1:] != [text]:
+                    answers.seen[rule].append((time.monotonic(), text))
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        eventually(lambda: all(answers.seen.values()), "first answers")
+        yield answers
+    finally:
+        over.set()
+        asker.join(60)
+
+
+def kind_of(said: str) -> str:
+    """Of an error what doesn't change from second to second."""
+    if "can't be read" not in said:
+        return said
+    return "held until" if "hold" in said and "ended" in said else "can't be read"
+
+
+@contextmanager
+def outage(release: Release) -> Iterator[float]:
+    """beanstalkd is gone; since when (monotonic seconds)."""
+    release.kubectl("scale", release.beanstalkds, "--replicas=0")
+    release.wait("pod/beanscale-beanstalkd-0", "delete")
+    try:
+        yield time.monotonic()
+    finally:
+        release.kubectl("scale", release.beanstalkds, "--replicas=1")
+        release.wait(release.beanstalkds, "jsonpath={.status.readyReplicas}=1")
+
+
+@contextmanager
+def watched(release: Release) -> Iterator[Mapping[str, Timeline]]:
+    """How many pods each autoscaler wants, since before."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(Timeline(release, f"hpa/{name}", path="{.status.desiredReplicas}"))
+            for name in SCALED
+        }
+
+
+def scaling_active(release: Release, name: str) -> tuple[str, str]:
+    """Status of that condition, and what it says."""
+    conditions = release.read(f"hpa/{name}")["status"]["conditions"]
+    (active,) = (each for each in conditions if each["type"] == "ScalingActive")
+    return active["status"], active["message"]
+
+
+def put(release: Release, jobs: int) -> None:
+    with release.beanstalkd() as client:
+        client.use(TUBE)
+        for _ in range(jobs):
+            client.put(b"waits")
+
+
+def test_at_rest_an_outage_starts_pods_only_where_a_value_was_chosen(policies: Release) -> None:
+    with watched(policies) as wanted, outage(policies):
+        wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
+        eventually(lambda: scaling_active(policies, "fails-from-1")[0] == "False", "the autoscaler's word")
+        time.sleep(2 * SYNC_S)
+        assert said(wanted) == {
+            "fails-from-0": ["0"],
+            "fails-from-1": ["1"],
+            "holds-from-0": ["0"],
+            "holds-from-1": ["1"],
+            "is-six-from-0": ["0", "3"],
+            "is-six-from-1": ["1", "3"],
+        }
+    wait_for_rest(policies)
+
+
+def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(policies: Release) -> None:
+    """Six jobs more than `is-six` says, so that nothing could be mistaken for it; then it ends with the truth: none."""
+    put(policies, 12)
+    wait_for_wanted(policies, SCALED, 6)
+    with watched(policies) as wanted, asking(policies) as answers:
+        with outage(policies) as began:
+            wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
+            eventually(lambda: answers.said("holds")[-1] == "held until", "the hold ends", within_s=HOLD_S + 20)
+            eventually(
+                lambda: "the hold" in scaling_active(policies, "holds-from-1")[1], "the autoscaler says that it ended"
+            )
+            status, message = scaling_active(policies, "fails-from-0")
+            assert status == "False"
+            assert "can't be read: connection refused; its last good reading is" in message
+            lasted_s = answers.at_s("holds", 1) - began
+        wait_for_rest(policies)
+    assert answers.said("fails")[:2] == ["12", "can't be read"]
+    assert answers.said("holds")[:2] == ["12", "held until"]
+    assert answers.said("is-six")[:2] == ["12", "6"]
+    assert MAX_AGE_S - 2 < answers.at_s("fails", 1) - began < MAX_AGE_S + 3
+    assert MAX_AGE_S + HOLD_S - 2 < lasted_s < MAX_AGE_S + HOLD_S + 3
+    assert {text for rule in RULES for text in answers.said(rule)} <= {"12", "6", "0", "can't be read", "held until"}
+    for name, counts in said(wanted).items():
+        assert counts == (["6", "3", name[-1]] if name.startswith("is-six") else ["6", name[-1]]), name
+
+
+def test_a_restart_in_an_outage_invents_nothing(policies: Release) -> None:
+    put(policies, 12)
+    wait_for_wanted(policies, SCALED, 6)
+    with watched(policies) as wanted, outage(policies):
+        policies.kubectl("rollout", "restart", policies.servers)
+        policies.kubectl("rollout", "status", policies.servers, "--timeout=60s", within_s=70)
+        done = run("kubectl", "get", "--raw", policies.metric_path("holds"))
+        assert "it was never read" in done.stderr
+        wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
+        time.sleep(2 * SYNC_S)
+        status, message = scaling_active(policies, "holds-from-0")
+        assert (status, "it was never read" in message) == ("False", True), message
+    wait_for_rest(policies)
+    for name, counts in said(wanted).items():
+        assert counts[0] == "6", name
+        assert "0" not in counts[:-1], name
+        assert "1" not in counts[:-1], name
+
+
+def said(wanted: Mapping[str, Timeline]) -> Mapping[str, Sequence[str]]:
+    return {name: timeline.said() for name, timeline in wanted.items()}

@@ -1,0 +1,45 @@
+"""No job, no pod: the workers come with the first job and leave with the last."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.commands import eventually, refused
+from tests.cluster.observing import Timeline, handed_out
+from tests.cluster.release import CHART, TUBE, Release
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def resting(release: Release) -> Iterator[Release]:
+    """Scaled to no worker at all."""
+    release.upgrade({"helloWorld": {"autoscaling": {"minReplicas": 0}}})
+    release.wait_for_pods_wanted(0, within_s=60)
+    eventually(lambda: not release.pods("hello-world"), "no worker left", within_s=60)
+    yield release
+    release.helm("rollback", "1", "--wait", "--timeout", "90s")
+    release.wait_for_pods_wanted(1)
+
+
+def test_jobs_bring_workers_and_their_end_takes_them_away(resting: Release) -> None:
+    with Timeline(resting, resting.autoscaler, path="{.status.desiredReplicas}") as wanted:
+        with resting.waiting_jobs(6) as (client, jobs):
+            resting.wait_for_pods_wanted(3)
+            resting.wait_for_pods_ready(3)
+            client.pause_tube(TUBE, 0)
+            assert handed_out(client, jobs, within_s=60) == dict.fromkeys(jobs, 1)
+        resting.wait_for_pods_wanted(0, within_s=60)
+    counts = list(map(int, wanted.said()))
+    assert counts[:2] == [0, 3]
+    assert counts[1:] == sorted(counts[1:], reverse=True)
+    assert counts[-1] == 0
+
+
+def test_helm_test_is_content_with_no_worker(resting: Release) -> None:
+    assert "rests at 0 replicas" in resting.helm("test", "--logs", "--timeout", "90s")
+
+
+def test_a_cluster_that_cant_is_told_what_to_do_before_anything_is_installed() -> None:
+    given = ("--kube-version", "1.36.0", "--set", "helloWorld.autoscaling.minReplicas=0")
+    assert "HPAScaleToZero" in refused("helm", "template", CHART, *given)
