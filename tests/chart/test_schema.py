@@ -52,6 +52,7 @@ WRONG: dict[str, list[Any]] = {
     "rbac.authReader": [True],
     "rbac.authReader.create": ["true"],
     "rbac.aggregateReader": ["view"],
+    "rbac.explain": ["true"],
     "serviceAccount.create": ["true"],
     "serviceAccount.name": [1, "a/b", "A", "a" * 254],
     "serviceAccount.annotations": [{"a": 1}],
@@ -156,6 +157,48 @@ WRONG: dict[str, list[Any]] = {
     "beanstalkd.tolerations": [{}],
     "beanstalkd.affinity": [[]],
     "beanstalkd.priorityClassName": ["A"],
+    "metrics": [{}, ["ready"], [{"name": "a", "tubes": ["b"]}], [{"name": "a", "value": "ready"}]],
+    "metrics.0.unknownKey": [1],
+    "metrics.0.name": [1, "", "Upper", "a_b", "a.b", "-a", "a-", TOO_LONG],
+    "metrics.0.tubes": ["checkout", [], [""], [1], ["-a"], ["a b"], ["a,b"], ["a", "a"], ["a\n"], ["a" * 401]],
+    "metrics.0.servers": ["eu", [], [1], [""], ["a b"], ["eu", "eu"]],
+    "metrics.0.value": [1, "", ["ready"], "r" * 1001],
+    "metrics.0.per": ["tube", [], ["state"], ["tube", "tube"]],
+    "metrics.0.onFailure": ["hold", "", 0, [], {}, {"hold": "5m", "value": 1}, {"holds": "5m"}],
+    "metrics.0.onFailure.hold": [300, "0s", "5 min", "-5m"],
+    "metrics.0.onFailure.value": ["10", -1, 1e13],
+    "metrics.0.maxAge": [15, "15", "0s"],
+    "metrics.0.namespaces": ["shop", [], [""], ["Shop"], ["a/b"], ["shop", "shop"]],
+    "tenancy": [{}, [{"tubes": ["a"]}], [{"namespaces": ["shop"]}]],
+    "tenancy.0.unknownKey": [1],
+    "tenancy.0.namespaces": ["shop", [], ["Shop"]],
+    "tenancy.0.tubes": ["a", [], ["a b"]],
+    "autoscalers": [{}, [{"name": "a", "maxReplicas": 1}], [{"target": {"name": "a"}, "maxReplicas": 1}]],
+    "autoscalers.0.unknownKey": [1],
+    "autoscalers.0.name": [1, "", "Upper"],
+    "autoscalers.0.namespace": ["", "a.b"],
+    "autoscalers.0.target": ["worker", {}, {"kind": "Deployment"}, {"name": "a", "namespace": "b"}],
+    "autoscalers.0.target.apiVersion": ["", "apps", 1],
+    "autoscalers.0.target.kind": ["deployment", ""],
+    "autoscalers.0.target.name": [1, ""],
+    "autoscalers.0.tube": [1, "", "a b", "-a", "a*", "a" * 201],
+    "autoscalers.0.metric": [1, "", "a b", "a/b", "a%b"],
+    "autoscalers.0.selector": ["tube=a", {"tube": "a"}, {"matchLabels": {"a b": "c"}}],
+    "autoscalers.0.jobsPerPod": [0, -1, "0", "0.0", "two", "1Ki"],
+    "autoscalers.0.targetValue": [0, "", "-1", 1e13],
+    "autoscalers.0.minReplicas": [-1, "1"],
+    "autoscalers.0.maxReplicas": [0, "10", 100001],
+    "autoscalers.0.behavior": ["slow", "", {}, {"up": {}}],
+    "autoscalers.0.behavior.scaleDown": [{"stabilizationWindowSeconds": 3601}],
+    "autoscalers.0.labels": [{"a": 1}],
+    "autoscalers.0.annotations": [{"a": 1}],
+    "featureGates": [[], {"ScaleToZero": True}],
+    "featureGates.HPAScaleToZero": ["true"],
+    "forwardTo": ["a/b", {"insecure": True}],
+    "forwardTo.service": [1, "a/b", "A"],
+    "forwardTo.namespace": [1, "A", "a.b"],
+    "forwardTo.port": [0, "443"],
+    "forwardTo.caBundle": ["ca.crt", "MIIB", "-----BEGIN CERTIFICATE-----"],
     "helloWorld.unknownKey": [1],
     "helloWorld.enabled": ["true"],
     "helloWorld.tube": ["", 1, "Upper", "a/b", "a b", "-a", TOO_LONG],
@@ -165,7 +208,7 @@ WRONG: dict[str, list[Any]] = {
     "helloWorld.autoscaling.jobsPerPod": [0, "2", 0.5],
     "helloWorld.autoscaling.minReplicas": [-1, "1"],
     "helloWorld.autoscaling.maxReplicas": [0, 1001, "10"],
-    "helloWorld.autoscaling.behavior": [[], {"up": {}}],
+    "helloWorld.autoscaling.behavior": [[], {"up": {}}, {}, "", "gently"],
     "helloWorld.autoscaling.behavior.scaleUp": [
         {"policies": []},
         {"policies": [{"type": "Pods"}]},
@@ -195,13 +238,25 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def nested(path: str, value: Any) -> Any:
-    """`a.0.b`, 1 → {a: [{b: 1}]}; a list's first element gets a host, which each needs."""
+# What each element of a list needs.
+NEEDED: dict[str, Any] = {
+    "beanstalkd.external": {"host": "beanstalkd.example.com"},
+    "metrics": {"name": "a", "tubes": ["b"], "value": "ready"},
+    "tenancy": {"namespaces": ["shop"], "tubes": ["b"]},
+    "autoscalers": {"name": "a", "target": {"name": "b"}, "tube": "c", "jobsPerPod": 1, "maxReplicas": 1},
+}
+
+
+def nested(path: str, value: Any, above: str = "") -> Any:
+    """`a.0.b`, 1 → {a: [{b: 1}]}; a list's first element gets what each needs."""
     key, _, rest = path.partition(".")
-    inner = nested(rest, value) if rest else value
-    if key == "0":
-        return [{"host": "beanstalkd.example.com", **inner}]
-    return {key: inner}
+    inner = nested(rest, value, f"{above}.{key}".strip(".")) if rest else value
+    if key != "0":
+        return {key: inner}
+    needed = NEEDED[above]
+    ((name, given),) = inner.items()
+    deeper = "." in rest and isinstance(needed.get(name), dict)
+    return [{**needed, name: {**needed[name], **given} if deeper else given}]
 
 
 @pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in WRONG.items() for value in values])

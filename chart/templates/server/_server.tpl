@@ -20,3 +20,34 @@
 {{- include "beanscale.object" (list . (ternary "tls" "serving-cert" (eq .Values.tls.mode "certManager"))) }}
 {{- end }}
 {{- end }}
+
+{{/* rules.yaml, nothing without any rule. Where tenancy is given, this namespace also sees the release's own tubes: the hello-world worker's
+     and those that `helm test` makes. */}}
+{{- define "beanscale.rules" -}}
+{{- $tenancy := .Values.tenancy }}
+{{- $own := list }}
+{{- if .Values.helloWorld.enabled }}
+{{- $own = append $own .Values.helloWorld.tube }}
+{{- end }}
+{{- if .Values.test.enabled }}
+{{- $own = append $own "beanscale-smoke-*" }}
+{{- end }}
+{{- if and $tenancy $own }}
+{{- $tenancy = append $tenancy (dict "namespaces" (list (include "beanscale.namespace" .)) "tubes" $own) }}
+{{- end }}
+{{- if or .Values.metrics $tenancy }}
+{{- toYaml (dict "metrics" .Values.metrics "tenancy" $tenancy) }}
+{{- end }}
+{{- end }}
+
+{{/* The files that the server reads at its start, as {part: content}: ConfigMap <fullname>-<part>, mounted at /etc/beanscale/<part>. */}}
+{{- define "beanscale.files" -}}
+{{- $files := dict }}
+{{- with include "beanscale.rules" . }}
+{{- $_ := set $files "rules" . }}
+{{- end }}
+{{- if .Values.forwardTo.service }}
+{{- $_ := set $files "forward" (trim .Values.forwardTo.caBundle) }}
+{{- end }}
+{{- toYaml $files }}
+{{- end }}
