@@ -64,9 +64,9 @@ class Chart:
         manifests = yaml.load_all(self.text(values, *arguments), yaml.CSafeLoader)
         return Objects(tuple(each for each in manifests if each))
 
-    def refusal(self, values: Any) -> str:
+    def refusal(self, values: Any, *arguments: str) -> str:
         """What Helm says about values that it must refuse."""
-        done = self.helm("template", "beanscale", str(self.path), values=values)
+        done = self.helm("template", "beanscale", str(self.path), *arguments, values=values)
         assert done.returncode != 0, "Helm took them"
         return done.stderr
 

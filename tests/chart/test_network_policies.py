@@ -42,7 +42,9 @@ def is_peer(peer: Manifest, end: End, policy_namespace: str) -> bool:
 
 def allows(rule: Manifest, peers: str, end: End, port: tuple[str, int], policy_namespace: str) -> bool:
     by_peer = peers not in rule or any(is_peer(peer, end, policy_namespace) for peer in rule[peers])
-    by_port = "ports" not in rule or any((each["protocol"], each["port"]) == port for each in rule["ports"])
+    by_port = "ports" not in rule or any(
+        (each["protocol"], each.get("port", port[1])) == port for each in rule["ports"]
+    )
     return by_peer and by_port
 
 
@@ -141,6 +143,15 @@ def test_more_egress_is_the_servers_alone(chart: Chart) -> None:
     found = flows(chart.render({"networkPolicy": {"extraEgress": [proxy]}}))
     assert {pair: ports for pair, ports in found.items() if ports != DOCUMENTED.get(pair)} == {
         ("server", "outside"): DNS | API_SERVER | {("TCP", 22)}
+    }
+
+
+def test_the_other_external_metrics_server_is_reached_in_its_namespace_by_the_server_alone(chart: Chart) -> None:
+    """At any port: which one its pods listen on, only its Service knows."""
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    found = flows(chart.render({"forwardTo": {"service": "adapter", "namespace": "shop", "caBundle": pem}}))
+    assert {pair: ports for pair, ports in found.items() if ports != DOCUMENTED.get(pair)} == {
+        ("server", "other namespace"): {port for port in PORTS if port[0] == "TCP"} | DNS
     }
 
 

@@ -99,10 +99,33 @@ def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -
     assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
 
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
+METRICS = ("everywhere", "*.external.metrics.k8s.io", "*", "get list")
+AUTOSCALERS = ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list")
+
+
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [
+        pytest.param({"forwardTo": ADAPTER}, {METRICS}, id="to ask the other server"),
+        pytest.param({"rbac": {"explain": True}}, {METRICS, AUTOSCALERS}, id="to explain"),
+    ],
+)
+def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
+    chart: Chart, default: Objects, values: Manifest, more: set[tuple[str, ...]]
+) -> None:
+    before, after = granted(default), granted(chart.render(values))
+    server = "beanscale/beanscale-server"
+    assert after.pop(server) - before.pop(server) == more
+    assert after == before
+
+
 def test_who_hands_out_permissions_elsewhere_gets_none_rendered_and_is_told_the_commands(chart: Chart) -> None:
     values = {"rbac": {"create": False}}
     assert granted(chart.render(values)) == {}
     assert chart.notes(values).count("kubectl create ") == 6
+    assert chart.notes(values | {"forwardTo": ADAPTER}).count("kubectl create ") == 8
 
 
 def test_the_binding_in_kube_system_can_be_left_to_an_administrator(chart: Chart) -> None:

@@ -1,0 +1,210 @@
+"""`autoscalers`: plain HorizontalPodAutoscalers, of the release and of the user's workloads."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Chart, Manifest
+
+CHECKOUT = {"name": "checkout", "target": {"name": "worker"}, "tube": "checkout", "jobsPerPod": 2, "maxReplicas": 20}
+BY_METRIC = {key: value for key, value in CHECKOUT.items() if key != "tube"} | {"metric": "tube-checkout"}
+RULE = {"name": "backlog", "tubes": ["a"], "value": "ready"}
+
+
+def without(key: str) -> Manifest:
+    return {name: value for name, value in CHECKOUT.items() if name != key}
+
+
+def autoscaler(chart: Chart, given: Manifest, *arguments: str, **values: Any) -> Manifest:
+    objects = chart.render({"autoscalers": [given], **values}, *arguments)
+    return objects.one("HorizontalPodAutoscaler", given["name"])
+
+
+def external(chart: Chart, given: Manifest, **values: Any) -> Any:
+    (metric,) = autoscaler(chart, given, **values)["spec"]["metrics"]
+    assert metric["type"] == "External"
+    return metric["external"]
+
+
+def test_an_autoscaler_says_little_and_gets_the_rest(chart: Chart) -> None:
+    found = autoscaler(chart, CHECKOUT)
+    assert found["metadata"]["namespace"] == "beanscale"
+    assert found["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"}
+    assert (found["spec"]["minReplicas"], found["spec"]["maxReplicas"]) == (1, 20)
+    assert found["spec"]["metrics"][0]["external"] == {
+        "metric": {"name": "tube-checkout"},
+        "target": {"type": "AverageValue", "averageValue": "2"},
+    }
+
+
+def test_an_autoscaler_may_be_anywhere_and_of_anything(chart: Chart) -> None:
+    target = {"apiVersion": "example.com/v1", "kind": "Fleet", "name": "fleet"}
+    marks = {"labels": {"team": "shop", "app.kubernetes.io/component": "mine"}, "annotations": {"note": "ours"}}
+    found = autoscaler(chart, CHECKOUT | {"namespace": "shop", "target": target} | marks)
+    assert found["metadata"]["namespace"] == "shop"
+    assert found["metadata"]["annotations"] == {"note": "ours"}
+    assert found["metadata"]["labels"]["team"] == "shop"
+    assert found["metadata"]["labels"]["app.kubernetes.io/component"] == "autoscaler"
+    assert found["spec"]["scaleTargetRef"] == target
+
+
+IN_STATES = {"matchExpressions": [{"key": "state", "operator": "In", "values": ["ready", "reserved"]}]}
+
+
+@pytest.mark.parametrize("tube", ["checkout", "a.b_c", "$(a);b+c", "a" * 200])
+def test_a_tube_is_asked_for_by_a_metric_of_its_own(chart: Chart, tube: str) -> None:
+    assert external(chart, CHECKOUT | {"tube": tube})["metric"] == {"name": f"tube-{tube}"}
+
+
+def test_a_tube_that_would_be_asked_for_in_another_case_is_asked_for_by_its_label(chart: Chart) -> None:
+    metric = external(chart, CHECKOUT | {"tube": "Checkout"})["metric"]
+    assert metric == {"name": "beanstalkd_tube_jobs", "selector": {"matchLabels": {"tube": "Checkout"}} | IN_STATES}
+
+
+@pytest.mark.parametrize("tube", ["shop/checkout", "Mail;x", "A" * 64])
+def test_a_tube_that_can_be_neither_needs_a_rule(chart: Chart, tube: str) -> None:
+    refusal = chart.refusal({"autoscalers": [CHECKOUT | {"tube": tube}]})
+    assert f"the tube {tube} can stand neither in a metric's name" in refusal
+    assert "write a rule in `metrics` that gives it a name" in refusal
+
+
+def test_a_metric_is_asked_for_with_its_selector(chart: Chart) -> None:
+    selector = {"matchLabels": {"server": "eu"}}
+    given = {**BY_METRIC, "metric": "backlog", "selector": selector}
+    assert external(chart, given, metrics=[RULE])["metric"] == {"name": "backlog", "selector": selector}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [(2, "2"), (0.5, "0.5"), ("500m", "500m"), (1_000_000, "1000000"), ("2", "2")]
+)
+def test_what_is_aimed_at_stays_that_number(chart: Chart, given: Any, shown: str) -> None:
+    assert external(chart, CHECKOUT | {"jobsPerPod": given})["target"] == {
+        "type": "AverageValue",
+        "averageValue": shown,
+    }
+    aimed = without("jobsPerPod") | {"targetValue": given}
+    assert external(chart, aimed)["target"] == {"type": "Value", "value": shown}
+
+
+ONE_STEP = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [{"type": "Pods", "value": 20, "periodSeconds": 15}],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "window", "policy"),
+    [
+        pytest.param({}, 300, {"type": "Percent", "value": 25, "periodSeconds": 60}, id="gentle unless said"),
+        pytest.param({"behavior": "gentle"}, 300, {"type": "Percent", "value": 25, "periodSeconds": 60}, id="gentle"),
+        pytest.param({"behavior": "prompt"}, 15, {"type": "Percent", "value": 100, "periodSeconds": 15}, id="prompt"),
+    ],
+)
+def test_a_behaviour_adds_pods_in_one_step_and_takes_them_by_its_name(
+    chart: Chart, given: Manifest, window: int, policy: Manifest
+) -> None:
+    behavior = autoscaler(chart, CHECKOUT | given)["spec"]["behavior"]
+    assert behavior["scaleUp"] == ONE_STEP
+    down = {"stabilizationWindowSeconds": window, "selectPolicy": "Max", "policies": [policy]}
+    assert behavior["scaleDown"] == down
+
+
+@pytest.mark.parametrize("name", ["gentle", "prompt"])
+def test_the_workers_autoscaler_knows_the_same_words(chart: Chart, name: str) -> None:
+    ours = {"helloWorld": {"autoscaling": {"maxReplicas": 20, "behavior": name}}}
+    worker = chart.render(ours).one("HorizontalPodAutoscaler", "beanscale-hello-world")
+    assert worker["spec"]["behavior"] == autoscaler(chart, CHECKOUT | {"behavior": name})["spec"]["behavior"]
+
+
+def test_a_given_behaviour_stands_in_for_the_whole(chart: Chart) -> None:
+    behavior = {"scaleUp": {"stabilizationWindowSeconds": 60}}
+    assert autoscaler(chart, CHECKOUT | {"behavior": behavior})["spec"]["behavior"] == behavior
+    objects = chart.render({"helloWorld": {"autoscaling": {"behavior": behavior}}})
+    assert objects.one("HorizontalPodAutoscaler", "beanscale-hello-world")["spec"]["behavior"] == behavior
+
+
+@pytest.mark.parametrize(
+    ("autoscalers", "sentence"),
+    [
+        ([without("tube")], "checkout says neither tube nor metric"),
+        ([CHECKOUT | {"metric": "tube-checkout"}], "checkout says both tube and metric"),
+        ([CHECKOUT | {"selector": {"matchLabels": {"tube": "a"}}}], "checkout says both tube and selector"),
+        ([without("jobsPerPod")], "checkout says neither jobsPerPod nor targetValue"),
+        ([CHECKOUT | {"targetValue": 2}], "checkout says both jobsPerPod and targetValue"),
+        ([BY_METRIC | {"metric": "tube-Checkout"}], "the metric tube-Checkout, but Kubernetes asks in lower case"),
+        ([BY_METRIC | {"metric": "backlock"}], "neither built in nor made by a rule in `metrics` (backlog)"),
+        ([CHECKOUT | {"minReplicas": 21}], "autoscalers: checkout: minReplicas is 21, more than maxReplicas, 20"),
+        ([CHECKOUT, CHECKOUT], "two autoscalers of the namespace beanscale have this name"),
+        ([CHECKOUT, CHECKOUT | {"name": "b"}], "b and checkout both scale the Deployment beanscale/worker"),
+        ([CHECKOUT | {"name": "beanscale-hello-world"}], "beanscale-hello-world: two autoscalers of the namespace"),
+        (
+            [CHECKOUT | {"target": {"name": "beanscale-hello-world"}}],
+            "checkout and helloWorld.autoscaling both scale the Deployment beanscale/beanscale-hello-world",
+        ),
+    ],
+)
+def test_autoscalers_that_do_not_fit_are_refused_in_a_sentence(
+    chart: Chart, autoscalers: list[Manifest], sentence: str
+) -> None:
+    assert sentence in chart.refusal({"metrics": [RULE], "autoscalers": autoscalers}, "--namespace=beanscale")
+
+
+def test_one_name_may_stand_in_two_namespaces(chart: Chart) -> None:
+    objects = chart.render({"autoscalers": [CHECKOUT, CHECKOUT | {"namespace": "shop"}]})
+    found = objects.of("HorizontalPodAutoscaler")
+    assert sorted(each["metadata"]["namespace"] for each in found if each["metadata"]["name"] == "checkout") == [
+        "beanscale",
+        "shop",
+    ]
+
+
+def test_a_metric_of_the_other_server_may_be_any(chart: Chart) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    forward = {"service": "adapter", "namespace": "monitoring", "caBundle": pem}
+    assert (
+        external(chart, BY_METRIC | {"metric": "queue_length"}, forwardTo=forward)["metric"]["name"] == "queue_length"
+    )
+
+
+ZERO = [
+    pytest.param({"autoscalers": [CHECKOUT | {"minReplicas": 0}]}, "autoscalers: checkout", id="theirs"),
+    pytest.param({"helloWorld": {"autoscaling": {"minReplicas": 0}}}, "helloWorld.autoscaling", id="ours"),
+]
+
+
+def fewest(chart: Chart, values: Manifest, version: str) -> list[int]:
+    objects = chart.render(values, f"--kube-version={version}")
+    return [each["spec"]["minReplicas"] for each in objects.of("HorizontalPodAutoscaler")]
+
+
+@pytest.mark.parametrize(("values", "which"), ZERO)
+@pytest.mark.parametrize("version", ["1.30.0", "1.36.3", "v1.36.9-gke.100"])
+def test_nothing_scales_to_zero_where_kubernetes_would_refuse_it(
+    chart: Chart, values: Manifest, which: str, version: str
+) -> None:
+    refusal = chart.refusal(values, f"--kube-version={version}")
+    assert f"{which}: minReplicas is 0, which Kubernetes allows from 1.37, and this is v" in refusal
+    assert "set featureGates.HPAScaleToZero=true" in refusal
+
+
+@pytest.mark.parametrize(("values", "which"), ZERO)
+@pytest.mark.parametrize("version", ["1.37.0", "1.37.0-alpha.1", "v1.37.2-eks-abc", "1.40.0"])
+def test_workloads_scale_to_zero_from_kubernetes_1_37(chart: Chart, values: Manifest, which: str, version: str) -> None:
+    assert 0 in fewest(chart, values, version), which
+
+
+@pytest.mark.parametrize(("values", "which"), ZERO)
+def test_an_older_kubernetes_with_the_feature_gate_scales_to_zero_too(
+    chart: Chart, values: Manifest, which: str
+) -> None:
+    assert 0 in fewest(chart, values | {"featureGates": {"HPAScaleToZero": True}}, "1.36.3"), which
+
+
+def test_an_autoscaler_that_is_off_may_say_what_it_likes(chart: Chart) -> None:
+    off = {"helloWorld": {"autoscaling": {"enabled": False, "minReplicas": 0}}}
+    assert fewest(chart, off, "1.30.0") == []
+
+
+def test_the_notes_name_the_autoscalers(chart: Chart) -> None:
+    assert "app.kubernetes.io/component=autoscaler" in chart.notes({"autoscalers": [CHECKOUT]})

@@ -1,0 +1,113 @@
+"""`metrics` and `tenancy`: what the server reads of them, and what is refused before it is asked."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.metrics.fields import NAMES
+from tests.chart.conftest import Chart, Manifest, Objects
+
+RULE = {
+    "name": "checkout-backlog",
+    "tubes": ["checkout", "123", "yes"],
+    "servers": ["beanstalkd"],
+    "value": "1",
+    "per": ["tube"],
+    "onFailure": {"hold": "5m"},
+    "maxAge": "15s",
+    "namespaces": ["*"],
+}
+GRANT = {"namespaces": ["shop", "team-*"], "tubes": ["checkout", "shop-*"]}
+
+
+def rules(objects: Objects) -> Any:
+    return yaml.safe_load(objects.one("ConfigMap", "beanscale-rules")["data"]["rules.yaml"])
+
+
+def test_the_server_reads_the_rules_as_they_were_given(chart: Chart) -> None:
+    """Texts that look like numbers or booleans stay texts."""
+    assert rules(chart.render({"metrics": [RULE]})) == {"metrics": [RULE], "tenancy": []}
+
+
+@pytest.mark.parametrize("number", [0, 0.5, 10, 1_000_000, 123_456_789_012])
+def test_a_value_in_place_of_readings_stays_that_number(chart: Chart, number: float) -> None:
+    """YAML's 1e+06 would be a text for some readers."""
+    rule = {"name": "a", "tubes": ["a"], "value": "ready", "onFailure": {"value": number}}
+    (read,) = rules(chart.render({"metrics": [rule]}))["metrics"]
+    assert read["onFailure"] == {"value": number}
+
+
+def test_the_release_sees_its_own_tubes_whatever_tenancy_grants(chart: Chart) -> None:
+    own = {"namespaces": ["beanscale"], "tubes": ["hello-world", "beanscale-smoke-*"]}
+    assert rules(chart.render({"tenancy": [GRANT]}))["tenancy"] == [GRANT, own]
+    without = {"helloWorld": {"enabled": False}, "test": {"enabled": False}}
+    assert rules(chart.render({"tenancy": [GRANT], **without}))["tenancy"] == [GRANT]
+
+
+def server(objects: Objects) -> Manifest:
+    pod = objects.pods()["server"]
+    assert isinstance(pod, dict)
+    return pod
+
+
+def test_the_rules_are_mounted_read_only_where_the_server_is_told(chart: Chart) -> None:
+    spec = server(chart.render({"metrics": [RULE]}))["spec"]
+    assert "--rules=/etc/beanscale/rules/rules.yaml" in spec["containers"][0]["args"]
+    assert spec["containers"][0]["volumeMounts"] == [
+        {"name": "rules", "mountPath": "/etc/beanscale/rules", "readOnly": True}
+    ]
+    assert spec["volumes"] == [{"name": "rules", "configMap": {"name": "beanscale-rules"}}]
+
+
+def test_without_rules_nothing_of_them_is_rendered(default: Objects) -> None:
+    assert default.of("ConfigMap") == []
+    assert "annotations" not in server(default)["metadata"]
+    assert not {"volumes"} & set(server(default)["spec"])
+    assert not any(each.startswith("--rules") for each in server(default)["spec"]["containers"][0]["args"])
+
+
+def test_a_change_of_the_rules_replaces_the_servers_pods_and_no_others(chart: Chart) -> None:
+    before = chart.render({"metrics": [RULE]}).pods()
+    after = chart.render({"metrics": [RULE | {"value": "2"}]}).pods()
+    assert {name for name in before if before[name] != after[name]} == {"server"}
+
+
+def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
+    scratch = {"name": "scratch", "emptyDir": {}}
+    mount = {"name": "scratch", "mountPath": "/scratch"}
+    given = {"podAnnotations": {"a": "b"}, "extraVolumes": [scratch], "extraVolumeMounts": [mount]}
+    pod = server(chart.render({"metrics": [RULE], "server": given}))
+    assert set(pod["metadata"]["annotations"]) == {"a", "checksum/rules"}
+    assert scratch in pod["spec"]["volumes"]
+    assert mount in pod["spec"]["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"metrics": [RULE | {"name": "tube-a"}]}, "a rule is named tube-a, but tube-NAME is the built-in metric"),
+        ({"metrics": [RULE, RULE]}, "two rules are named checkout-backlog"),
+        (
+            {"metrics": [RULE | {"servers": ["us"]}], "beanstalkd": {"external": [{"host": "eu"}]}},
+            "the rule checkout-backlog names the server us, and there is only beanstalkd, eu",
+        ),
+        (
+            {"metrics": [RULE | {"onFailure": {"value": 1}}]},
+            "the rule checkout-backlog has a value for each tube, and onFailure gives one value that is of none",
+        ),
+        (
+            {"metrics": [{key: RULE[key] for key in RULE if key != "namespaces"}], "tenancy": [GRANT]},
+            "the rule checkout-backlog names no namespaces, and with tenancy each rule says whose autoscalers may ask",
+        ),
+    ],
+)
+def test_rules_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+    assert sentence in chart.refusal(values)
+
+
+def test_the_values_explain_every_field_that_a_formula_may_name() -> None:
+    text = (Path(Chart.path) / "values.yaml").read_text()
+    explained = text[text.index("# Metrics of your own") : text.index("\nmetrics: []")]
+    assert {name for name in NAMES if name not in explained} == set()
