@@ -86,6 +86,10 @@ def incumbent(cluster: str) -> Iterator[str]:
         },
         "spec": spec,
     }
+    if kubectl(cluster, "get", "apiservice", API_SERVICE, "--ignore-not-found"):
+        pytest.fail(
+            f"the cluster has an APIService {API_SERVICE} already: uninstall its release, or scripts/demo --down"
+        )
     kubectl(cluster, "create", "--filename=-", given=json.dumps(manifest))
     yield read_spec(cluster)
     kubectl(cluster, "delete", "apiservice", API_SERVICE)
