@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.__main__ import cli
 from app.metrics.fields import NAMES
 from tests.chart.conftest import Chart, Manifest, Objects
 
@@ -40,7 +41,8 @@ def test_a_value_in_place_of_readings_stays_that_number(chart: Chart, number: fl
 
 
 def test_the_release_sees_its_own_tubes_whatever_tenancy_grants(chart: Chart) -> None:
-    own = {"namespaces": ["beanscale"], "tubes": ["hello-world", "beanscale-smoke-*"]}
+    (prefix,) = (each.default for each in cli.commands["smoke"].params if each.name == "tube_prefix")
+    own = {"namespaces": ["beanscale"], "tubes": ["hello-world", f"{prefix}*"]}
     assert rules(chart.render({"tenancy": [GRANT]}))["tenancy"] == [GRANT, own]
     without = {"helloWorld": {"enabled": False}, "test": {"enabled": False}}
     assert rules(chart.render({"tenancy": [GRANT], **without}))["tenancy"] == [GRANT]

@@ -40,14 +40,14 @@
 {{- end }}
 {{- end }}
 
-{{/* The files that the server reads at its start, as {part: content}: ConfigMap <fullname>-<part>, mounted at /etc/beanscale/<part>. */}}
+{{/* What the server reads from files: ConfigMap <fullname>-<part>, mounted at /etc/beanscale/<part>. */}}
 {{- define "beanscale.files" -}}
-{{- $files := dict }}
-{{- with include "beanscale.rules" . }}
-{{- $_ := set $files "rules" . }}
+{{- $parts := list }}
+{{- if include "beanscale.rules" . }}
+{{- $parts = append $parts "rules" }}
 {{- end }}
 {{- if .Values.forwardTo.service }}
-{{- $_ := set $files "forward" (trim .Values.forwardTo.caBundle) }}
+{{- $parts = append $parts "forward" }}
 {{- end }}
-{{- toYaml $files }}
+{{- toYaml $parts }}
 {{- end }}
