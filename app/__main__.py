@@ -9,11 +9,13 @@ import click
 from app.logs import LogFormat, LogLevel, configure
 from app.options import (
     DURATION,
+    FILE,
     NAME,
     OBJECT,
     PORT,
     SECONDS,
     SERVER,
+    SERVICE_PORT,
     kubernetes_options,
     logging_options,
     servers_option,
@@ -105,6 +107,19 @@ def cli() -> None:
 @click.option(
     "--cluster-domain", type=NAME, default="cluster.local", show_default=True, help="The cluster's DNS domain."
 )
+@click.option(
+    "--forward-to",
+    type=SERVICE_PORT,
+    metavar="NAMESPACE/SERVICE[:PORT]",
+    help="The Service of another external metrics adapter, which is asked for every metric that isn't ours: over"
+    " HTTPS, with our ServiceAccount's token. PORT is 443 if not given.",
+)
+@click.option(
+    "--forward-ca",
+    type=FILE,
+    help="The CA that vouches for the certificate of --forward-to, which must be for SERVICE.NAMESPACE.svc, as PEM;"
+    " read anew when it changes.",
+)
 @kubernetes_options
 @click.option(
     "--audit-log",
@@ -131,9 +146,20 @@ def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogL
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
     if options["tls_mode"] == "provided" and not options["tls_secret"]:
         raise click.UsageError("--tls-mode=provided needs --tls-secret: where the certificate is")
+    _check_forwarding(options)
     _check_lives(options["tls_duration"], options["tls_ca_duration"])
     configure(log_format, log_level)
     return run(ServeSettings(servers=distinct_servers(beanstalkd), **options))
+
+
+def _check_forwarding(options: dict[str, Any]) -> None:
+    to, ca = options["forward_to"], options["forward_ca"]
+    if to and not ca:
+        raise click.UsageError("--forward-to needs --forward-ca: our token is shown to nobody whom no CA vouches for")
+    if ca and not to:
+        raise click.UsageError("--forward-ca needs --forward-to: whom it vouches for")
+    if to and to.service == options["service"]:
+        raise click.UsageError(f"--forward-to {to.service} is beanscale itself; give it the other adapter's Service")
 
 
 def _check_lives(serving_s: float, authority_s: float) -> None:

@@ -13,6 +13,7 @@ from app.settings import (
     parse_object_name,
     parse_seconds,
     parse_server,
+    parse_service_port,
 )
 
 
@@ -38,6 +39,7 @@ OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
 DURATION = Parsed("DURATION", parse_duration)
 SECONDS = Parsed("SECONDS", parse_seconds)
 NAME = Parsed("NAME", parse_dns_subdomain)
+SERVICE_PORT = Parsed("NAMESPACE/SERVICE[:PORT]", parse_service_port)
 PORT = click.IntRange(1, 65535)
 FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 Decorated = Callable[..., Any]

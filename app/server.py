@@ -23,6 +23,7 @@ from app.api.audit import Audit
 from app.api.authentication import Authenticator
 from app.api.authorization import Authorizer
 from app.api.client_trust import ClientTrustKeeper
+from app.api.forwarding import Forwarding
 from app.api.handler import Handler
 from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
@@ -30,14 +31,16 @@ from app.api.telemetry import ReviewFigures, Telemetry
 from app.api.tls import ServingTls, TlsHttpProtocol
 from app.api.version import version_info
 from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.credentials import ReloadedCa
 from app.cluster.identity import Identity, Registration, service_names
+from app.cluster.incumbent import Address, Incumbent
 from app.cluster.renewal import Lives
 from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.logs import AuditLog
 from app.metrics.evaluation import Evaluation
-from app.settings import ObjectName, Server, SettingError
+from app.settings import ObjectName, Server, ServicePort, SettingError
 from app.tubes.poller import Poller
 
 _log = structlog.get_logger()
@@ -71,24 +74,29 @@ class ServeSettings:
     kubeconfig: Path | None
     context: str | None
     audit_log: AuditLog
+    forward_to: ServicePort | None
+    forward_ca: Path | None
 
 
 def run(settings: ServeSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit status. Raises SettingError."""
     try:
         kubernetes = connect(settings.kubeconfig, settings.context)
+        forwarding = _forwarding(settings, kubernetes)
     except KubeconfigError as error:
         raise SettingError(str(error)) from error
     # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
     gc.freeze()
     with listen(settings.bind, settings.port) as listener:
-        uvloop.run(_serve_and_leave(settings, kubernetes, listener))
+        uvloop.run(_serve_and_leave(settings, kubernetes, forwarding, listener))
     return 0
 
 
-async def _serve_and_leave(settings: ServeSettings, kubernetes: Kubernetes, listener: socket.socket) -> NoReturn:
+async def _serve_and_leave(
+    settings: ServeSettings, kubernetes: Kubernetes, forwarding: Forwarding | None, listener: socket.socket
+) -> NoReturn:
     try:
-        status = await _Server(settings, kubernetes).serve(listener)
+        status = await _Server(settings, kubernetes, forwarding).serve(listener)
     except Exception:  # noqa: BLE001 - the loop's edge, see below
         _log.exception("ended unexpectedly")
         status = 1
@@ -100,9 +108,11 @@ async def _serve_and_leave(settings: ServeSettings, kubernetes: Kubernetes, list
 class _Server:
     """The parts, and how they hang together."""
 
-    def __init__(self, settings: ServeSettings, kubernetes: Kubernetes) -> None:
+    def __init__(self, settings: ServeSettings, kubernetes: Kubernetes, forwarding: Forwarding | None) -> None:
         self._settings = settings
         self._kubernetes = kubernetes
+        self._forwarding = forwarding
+        self._forwardings = [forwarding] if forwarding is not None else []
         self._poller = Poller(settings.servers, clock.now)
         self._reviews = ReviewFigures()
         self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
@@ -125,7 +135,12 @@ class _Server:
         leave_at_signals(partial(self._leave, http))
         chores = [
             asyncio.create_task(chore)
-            for chore in (self._poller.run(), self._identity.keep(self._tls.present), self._deadline.keep())
+            for chore in (
+                self._poller.run(),
+                self._identity.keep(self._tls.present),
+                self._deadline.keep(),
+                *(each.keep() for each in self._forwardings),
+            )
         ]
         for chore in chores:
             chore.add_done_callback(partial(self._leave_after_a_defect, http))
@@ -178,6 +193,8 @@ class _Server:
             "access": self._client_trust.remark,
             "first-poll": self._outages,
         }
+        for forwarding in self._forwardings:
+            ready["forwarding"], remarks["forwarding"] = (lambda: None), forwarding.remark
         telemetry = Telemetry(
             self._poller,
             self._identity,
@@ -186,6 +203,7 @@ class _Server:
             clock.now,
             self._reviews,
             self._client_trust,
+            *self._forwardings,
         )
         handler = Handler(
             livez=Probe("/livez", live),
@@ -194,6 +212,7 @@ class _Server:
             evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
             version=version_info(version("beanscale")),
             port=self._settings.port,
+            forwarding=self._forwarding,
         )
         return Application(
             self._requests,
@@ -242,3 +261,12 @@ def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registrati
     return Registration(
         kubernetes, secret, settings.apiservice, settings.service, provided=settings.tls_mode == "provided"
     )
+
+
+def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding | None:
+    """Raises KubeconfigError where the CA can't be used."""
+    to, ca = settings.forward_to, settings.forward_ca
+    if to is None or ca is None:
+        return None
+    address = Address(str(to.service), to.host, to.port)
+    return Forwarding(Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization), frozenset())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 BEANSTALKD_PORT = 11300
+HTTPS_PORT = 443
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _HOST_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -48,6 +49,19 @@ class ObjectName:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """Where a Service of the cluster is reached."""
+
+    service: ObjectName
+    port: int
+
+    @property
+    def host(self) -> str:
+        """Its DNS name, which its certificate must have: `SERVICE.NAMESPACE.svc`."""
+        return f"{self.service.name}.{self.service.namespace}.svc"
+
+
 def parse_server(text: str) -> Server:
     """Read `[NAME=]HOST[:PORT]`; NAME defaults to HOST. Raises SettingError."""
     name, equals, address = text.rpartition("=")
@@ -84,13 +98,18 @@ def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
 
 def _parse_host_port(address: str, text: str) -> tuple[str, int]:
     host, port_text = _split_address(address, text)
-    if not (port_text.isascii() and port_text.isdigit() and 1 <= int(port_text[:6]) <= 65535):
-        raise SettingError(f"{port_text!r} in {text!r} isn't a port; a port is a number from 1 to 65535")
+    port = _parse_port(port_text, text)
     if not (_is_ip(host) or _HOST_NAME.fullmatch(host)):
         raise SettingError(
             f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
         )
-    return host, int(port_text)
+    return host, port
+
+
+def _parse_port(port_text: str, text: str) -> int:
+    if not (port_text.isascii() and port_text.isdigit() and 1 <= int(port_text[:6]) <= 65535):
+        raise SettingError(f"{port_text!r} in {text!r} isn't a port; a port is a number from 1 to 65535")
+    return int(port_text)
 
 
 def _split_address(address: str, text: str) -> tuple[str, str]:
@@ -139,6 +158,17 @@ def parse_object_name(text: str) -> ObjectName:
     if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(name)):
         raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-', NAME also '.'")
     return ObjectName(namespace, name)
+
+
+def parse_service_port(text: str) -> ServicePort:
+    """Read `NAMESPACE/SERVICE[:PORT]`; PORT defaults to HTTPS_PORT. Raises SettingError."""
+    service, colon, port = text.partition(":")
+    namespace, slash, name = service.partition("/")
+    if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_LABEL.fullmatch(name)):
+        raise SettingError(
+            f"{text!r} isn't NAMESPACE/SERVICE[:PORT]; both names are lower-case letters, digits and '-'"
+        )
+    return ServicePort(ObjectName(namespace, name), _parse_port(port, text) if colon else HTTPS_PORT)
 
 
 def parse_dns_subdomain(text: str) -> str:

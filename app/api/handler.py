@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from app.api import discovery
 from app.api.answers import compressed, raw_answer
+from app.api.forwarding import Forwarding
 from app.api.negotiation import JSON, MEDIA_TYPES, PROTOBUF, Wishes, check_content_type, check_route
 from app.api.openapi import V2_PATH, V3_PATH, OpenApi
 from app.api.probes import Probe
@@ -39,6 +40,8 @@ class Handler:
     """What is known now."""
     version: Mapping[str, str]
     port: int
+    forwarding: Forwarding | None = None
+    """Whom to ask for what isn't ours."""
 
     async def handle(self, info: RequestInfo, wishes: Wishes) -> Response:
         """Answer what was authorised. Raises StatusError."""
@@ -52,6 +55,8 @@ class Handler:
         if info.method != "GET":
             raise method_not_allowed()
         check_route(wishes.header(b"accept"), MEDIA_TYPES, streams=True)
+        if self.forwarding is not None and self.forwarding.takes(info, wishes):
+            return await self.forwarding.answer(info, wishes)
         return await list_values(info, wishes, self.evaluation())
 
     def _api(self, info: RequestInfo, wishes: Wishes) -> Response:
@@ -105,7 +110,8 @@ class Handler:
         return OpenApi(self.version["gitVersion"], self._metric_names)
 
     def _metric_names(self) -> list[str]:
-        return metric_names(self.evaluation().snapshot)
+        forwarded = self.forwarding.names if self.forwarding is not None else ()
+        return [*metric_names(self.evaluation().snapshot), *forwarded]
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -43,13 +43,14 @@ _REASONS: Mapping[type[MetricError], str] = {
 async def list_values(info: RequestInfo, wishes: Wishes, given: Evaluation) -> Response:
     """Answer a request for one metric. Raises StatusError."""
     form = form_for(wishes, _OFFER)
-    selector = _checked(list_options(wishes.query)).selector
+    selector = checked(list_options(wishes.query)).selector
     if spans_many_tubes(info.resource, selector):  # tens of thousands of items would hold up everybody else
         return await asyncio.to_thread(_answer, info, form, selector, wishes, given)
     return _answer(info, form, selector, wishes, given)
 
 
-def _checked(options: ListOptions) -> ListOptions:
+def checked(options: ListOptions) -> ListOptions:
+    """The same, of a list that can be had. Raises StatusError."""
     options.check()
     if options.watch:
         message = f'watch is not supported on resources of kind "*.{GROUP}"'

@@ -23,7 +23,7 @@ import urllib3
 from app.cluster.credentials import Credentials, find_credentials
 from app.cluster.errors import KubeconfigError, KubernetesError
 
-__all__ = ["KubeconfigError", "Kubernetes", "KubernetesError", "connect"]
+__all__ = ["KubeconfigError", "Kubernetes", "KubernetesError", "cause", "connect", "root_cause"]
 
 _CONNECTIONS = 20
 """Kept open at most: about 16 threads that ask, and the watches."""
@@ -64,6 +64,8 @@ class Kubernetes:
         """`https://HOST:PORT`, for messages."""
         self.clock_ahead_s = 0.0
         """How far our wall clock is ahead of the server's, about: as the head of its last answer told."""
+        self.authorization = credentials.authorization
+        """Who we are, as the Authorization header says it; see Credentials."""
         self._credentials = credentials
         self._pools = _Pools(credentials)
 
@@ -171,8 +173,8 @@ class Kubernetes:
 
     def _unreachable(self, asked: str, error: urllib3.exceptions.HTTPError) -> KubernetesError:
         return KubernetesError(
-            f"{self.server} can't be asked {asked}: {_cause(error)}; {_network_remedy(error)}",
-            reason="ConnectionReset" if isinstance(_root(error), _RESET) else "Unreachable",
+            f"{self.server} can't be asked {asked}: {cause(error)}; {_network_remedy(error)}",
+            reason="ConnectionReset" if isinstance(root_cause(error), _RESET) else "Unreachable",
         )
 
 
@@ -227,9 +229,9 @@ def _parsed(content: bytes) -> Any:
         return None
 
 
-def _cause(error: urllib3.exceptions.HTTPError) -> str:
+def cause(error: urllib3.exceptions.HTTPError) -> str:
     """The innermost reason, in the words of the system or of OpenSSL."""
-    root = _root(error)
+    root = root_cause(error)
     if isinstance(root, ssl.SSLCertVerificationError):
         return root.verify_message.rstrip(".")
     if isinstance(root, OSError) and root.strerror:
@@ -237,12 +239,13 @@ def _cause(error: urllib3.exceptions.HTTPError) -> str:
     return "no answer in time" if isinstance(error, urllib3.exceptions.TimeoutError) else str(root)
 
 
-def _root(error: urllib3.exceptions.HTTPError) -> BaseException:
+def root_cause(error: urllib3.exceptions.HTTPError) -> BaseException:
+    """What urllib3 has wrapped."""
     return error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error.__cause__ or error
 
 
 def _network_remedy(error: urllib3.exceptions.HTTPError) -> str:
-    root = _root(error)
+    root = root_cause(error)
     if isinstance(root, ssl.SSLCertVerificationError) and root.verify_code in _WRONG_DATES:
         return "is this machine's clock right, and the server's certificate in date?"
     if isinstance(error, urllib3.exceptions.SSLError):

@@ -60,7 +60,7 @@ def _from_pod(host: str, port: str, service_account: Path) -> Credentials:
 
     authorization()
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Credentials(server, _ReloadedCa(service_account / "ca.crt", "the pod's service account"), authorization)
+    return Credentials(server, ReloadedCa(service_account / "ca.crt", "the pod's service account"), authorization)
 
 
 def _token(token_file: Path) -> str:
@@ -80,10 +80,11 @@ def _token(token_file: Path) -> str:
     return token
 
 
-class _ReloadedCa:
-    """The TLS context for a CA file that the kubelet replaces when the cluster's CA is rotated."""
+class ReloadedCa:
+    """The TLS context for a CA file that the kubelet replaces when the CA is rotated. For any thread."""
 
     def __init__(self, ca_file: Path, source: str) -> None:
+        """`source`: where the file comes from, for messages. Raises KubeconfigError where it can't be used."""
         self._ca_file = ca_file
         self._source = source
         self._lock = threading.Lock()
@@ -113,11 +114,13 @@ class _ReloadedCa:
             if self._tls is None:
                 raise
             # The one before still verifies the server, or refuses it: nobody is trusted by this.
-            _log.warning("the cluster's CA has changed and can't be used, keeping the one before", why=str(error))
+            _log.warning("a CA has changed and can't be used, keeping the one before", why=str(error))
             return self._tls
         if self._tls is not None:
             _log.info(
-                "the cluster's CA has changed", file=str(self._ca_file), certificates=content.count(b"BEGIN CERT")
+                "a CA has changed",
+                file=str(self._ca_file),
+                certificates=content.count(b"BEGIN CERT"),
             )
         return tls
 
