@@ -33,9 +33,7 @@ Object = Mapping[str, Any]
 def read_values(content: bytes) -> Object:
     """An `ExternalMetricValueList`, with `kind`, `apiVersion`, `metadata` and `items`. Raises IncumbentError."""
     listed = _object(content, "ExternalMetricValueList", "apiVersion")
-    items = listed.get("items") or []
-    if not isinstance(items, list):
-        raise _wrong("whose items aren't a list")
+    items = _list(listed, "items")
     return {
         "kind": "ExternalMetricValueList",
         "apiVersion": GROUP_VERSION,
@@ -46,9 +44,7 @@ def read_values(content: bytes) -> Object:
 
 def read_names(content: bytes) -> tuple[str, ...]:
     """The metrics of an `APIResourceList`, sorted, those that discovery can list. Raises IncumbentError."""
-    resources = _object(content, "APIResourceList", "groupVersion").get("resources") or []
-    if not isinstance(resources, list):
-        raise _wrong("whose resources aren't a list")
+    resources = _list(_object(content, "APIResourceList", "groupVersion"), "resources")
     names = {resource.get("name") for resource in resources if isinstance(resource, dict)}
     fit = sorted(name for name in names if isinstance(name, str) and _NAME.fullmatch(name))
     return tuple(fit[:MOST_NAMES])
@@ -82,6 +78,14 @@ def _object(content: bytes, kind: str, version_field: str) -> Object:
     return parsed
 
 
+def _list(parsed: Object, field: str) -> list[Any]:
+    """Go writes null for one that is empty."""
+    told = parsed.get(field)
+    if told is not None and not isinstance(told, list):
+        raise _wrong(f"whose {field} are no list")
+    return told or []
+
+
 def _parsed(content: bytes) -> Any:
     """None where it isn't JSON, or too deep to be anybody's object."""
     try:
@@ -106,15 +110,15 @@ def _metadata(told: Any) -> Object:
 def _item(told: Any) -> Object:
     match told:
         case {"metricName": str(name), "value": str(value)} if _QUANTITY.fullmatch(value):
-            labels, time = told.get("metricLabels") or {}, told.get("timestamp")
+            labels, time = told.get("metricLabels"), told.get("timestamp")
             if _are_labels(labels) and (time is None or (isinstance(time, str) and _TIME.fullmatch(time))):
-                described = {"metricName": name, "metricLabels": labels, "timestamp": time}
+                described = {"metricName": name, "metricLabels": labels or {}, "timestamp": time}
                 return {**described, **_window(told), "value": value}
     raise _wrong("with an item that isn't an ExternalMetricValue")
 
 
 def _are_labels(told: Any) -> bool:
-    return isinstance(told, dict) and all(isinstance(value, str) for value in told.values())
+    return told is None or (isinstance(told, dict) and all(isinstance(value, str) for value in told.values()))
 
 
 def _window(item: Object) -> Object:

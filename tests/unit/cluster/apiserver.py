@@ -5,7 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +22,10 @@ class Answer:
     body: bytes = b"{}"
     delay_s: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
+    drip_s: float = 0.0
+    """Pause after each byte of the body."""
+    cut: bool = False
+    """It hangs up after half of the body."""
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Asked:
     line: str
     headers: dict[str, str]
     body: bytes
+    client_port: int
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Apiserver:
     port: int
     answer: Answer = field(default_factory=Answer)
     asked: list[Asked] = field(default_factory=list)
+    hang_ups: int = 0
+    """How many of the next requests are answered by nothing."""
 
     @property
     def address(self) -> str:
@@ -55,14 +62,31 @@ def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            server.asked.append(Asked(self.requestline, {k.lower(): v for k, v in self.headers.items()}, body))
+            headers = {k.lower(): v for k, v in self.headers.items()}
+            server.asked.append(Asked(self.requestline, headers, body, self.client_address[1]))
+            if server.hang_ups:
+                server.hang_ups -= 1
+                self.close_connection = True
+                return
             time.sleep(server.answer.delay_s)
             self.send_response(server.answer.status)
             for name, value in server.answer.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(server.answer.body)))
             self.end_headers()
-            self.wfile.write(server.answer.body)
+            with suppress(OSError):  # who doesn't want to hear more hangs up
+                self.say(server.answer)
+
+        def say(self, answer: Answer) -> None:
+            if answer.cut:
+                self.close_connection = True
+                self.wfile.write(answer.body[: len(answer.body) // 2])
+            elif answer.drip_s:
+                for position in range(len(answer.body)):
+                    self.wfile.write(answer.body[position : position + 1])
+                    time.sleep(answer.drip_s)
+            else:
+                self.wfile.write(answer.body)
 
         do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
 

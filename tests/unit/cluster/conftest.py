@@ -35,4 +35,5 @@ def apiserver(listener: Apiserver, monkeypatch: pytest.MonkeyPatch) -> Apiserver
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(listener.port))
     listener.answer = Answer()
     listener.asked.clear()
+    listener.hang_ups = 0
     return listener
