@@ -45,6 +45,14 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             ["serve", "--beanstalkd", "a", "--tls-ca-duration", "999999999h"],
             "must be 876000h (a hundred years) or less",
         ),
+        (["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics"], "--forward-to needs --forward-ca"),
+        (["serve", "--beanstalkd", "a", "--forward-ca", "/etc/passwd"], "--forward-ca needs --forward-to"),
+        (["serve", "--beanstalkd", "a", "--forward-to", "x"], "isn't NAMESPACE/SERVICE[:PORT]"),
+        (["serve", "--beanstalkd", "a", "--forward-to", "a/b", "--forward-ca", "/nope"], "'/nope' does not exist"),
+        (
+            ["serve", "--beanstalkd", "a", "--service", "a/b", "--forward-to", "a/b:8", "--forward-ca", "/etc/passwd"],
+            "--forward-to a/b is beanscale itself",
+        ),
         (["serve", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
         (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),
@@ -71,9 +79,10 @@ def test_a_wrong_use_is_one_clear_line(
     assert complaint in said.err
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kubeconfig = tmp_path / "config"
-    kubeconfig.write_text(
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> str:
+    path = tmp_path / "config"
+    path.write_text(
         json.dumps(
             {
                 "current-context": "c",
@@ -83,9 +92,19 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, capsys: pytest.CaptureFix
             }
         )
     )
+    return str(path)
+
+
+def test_a_ca_that_cant_be_used_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--kubeconfig", kubeconfig, "--forward-to", "a/b", "--forward-ca", "/etc/passwd"]
+    assert main(["serve", "--beanstalkd", "a", *options]) == 2
+    assert "the certificate-authority of --forward-ca /etc/passwd can't be used" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        options = ["--kubeconfig", str(kubeconfig), "--bind", "127.0.0.1", "--port", port]
+        options = ["--kubeconfig", kubeconfig, "--bind", "127.0.0.1", "--port", port]
         assert main(["serve", "--beanstalkd", "a", *options]) == 2
     assert f"can't listen on 127.0.0.1 port {port}: address already in use" in capsys.readouterr().err
 

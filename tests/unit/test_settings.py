@@ -5,6 +5,7 @@ import pytest
 from app.settings import (
     ObjectName,
     Server,
+    ServicePort,
     SettingError,
     distinct_servers,
     parse_dns_subdomain,
@@ -12,6 +13,7 @@ from app.settings import (
     parse_object_name,
     parse_seconds,
     parse_server,
+    parse_service_port,
 )
 
 
@@ -94,6 +96,31 @@ def test_an_objects_name_has_a_namespace() -> None:
     for text in ("shop", "shop/", "/x", "Shop/x", "a/b/c"):
         with pytest.raises(SettingError, match="isn't NAMESPACE/NAME"):
             parse_object_name(text)
+
+
+def test_a_services_port_is_that_of_https_unless_said() -> None:
+    keda = ObjectName("keda", "metrics-apiserver")
+    assert parse_service_port("keda/metrics-apiserver") == ServicePort(keda, 443)
+    assert parse_service_port("keda/metrics-apiserver:6443") == ServicePort(keda, 6443)
+    assert ServicePort(keda, 6443).host == "metrics-apiserver.keda.svc"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("metrics", "isn't NAMESPACE/SERVICE"),
+        ("keda/", "isn't NAMESPACE/SERVICE"),
+        ("/metrics", "isn't NAMESPACE/SERVICE"),
+        ("keda/a.b", "isn't NAMESPACE/SERVICE"),
+        ("https://keda/metrics", "isn't NAMESPACE/SERVICE"),
+        ("keda/metrics:", "'' in 'keda/metrics:' isn't a port"),
+        ("keda/metrics:0", "a number from 1 to 65535"),
+        ("keda/metrics:443/x", "'443/x' in"),
+    ],
+)
+def test_what_isnt_a_services_port_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(SettingError, match=complaint):
+        parse_service_port(text)
 
 
 def test_names_are_what_dns_and_kubernetes_take() -> None:

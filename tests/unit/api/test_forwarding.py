@@ -1,0 +1,319 @@
+"""What isn't ours is asked of the adapter that had the API before; what is ours never, and never waits for it."""
+
+import asyncio
+import gzip
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import capture_logs
+
+from app.api import forwarding as module
+from app.api.application import Application
+from app.api.forwarding import MOST_WAITING, Forwarding
+from app.cluster.credentials import ReloadedCa
+from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Address, Incumbent
+from app.cluster.renewal import KeyRing
+from tests.unit.api.test_application import METRICS, TABLE, Headers, answer, application
+from tests.unit.api.test_application import Answer as Got
+from tests.unit.cluster.apiserver import Answer, Apiserver
+from tests.unit.cluster.conftest import apiserver, cluster, listener
+from tests.unit.cluster.test_incumbent import ITEM, VALUES, resources
+
+__all__ = ["apiserver", "cluster", "listener"]
+
+pytestmark = pytest.mark.anyio
+AGGREGATED = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+RULE = "checkout-backlog"
+THEIRS = b"s0-prometheus"
+WHO = "keda/metrics, which has the others, "
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Beside:
+    """A beanscale, and the adapter that it asks."""
+
+    adapter: Apiserver
+    forwarding: Forwarding
+    allowing: Application
+    denying: Application
+
+    async def get(self, path: bytes, query: bytes = b"", headers: Headers | None = None) -> Got:
+        return await answer(self.allowing, "GET", path, query, [*(headers or []), ME])
+
+    async def metric(self, name: bytes, query: bytes = b"", accept: bytes = b"", *more: tuple[bytes, bytes]) -> Got:
+        return await self.get(METRICS + name, query, [(b"accept", accept), *more])
+
+    async def names(self) -> list[list[str]]:
+        """As told at the three places that list them."""
+        listed = json.loads((await self.get(METRICS.removesuffix(b"/namespaces/shop/"))).body)
+        at_once = json.loads((await self.get(b"/apis", headers=[(b"accept", AGGREGATED)])).body)
+        described = json.loads((await self.get(b"/openapi/v3/apis/external.metrics.k8s.io/v1beta1")).body)
+        return [
+            [each["name"] for each in listed["resources"]],
+            [each["resource"] for each in at_once["items"][0]["versions"][0]["resources"]],
+            [
+                path.rpartition("/")[2]
+                for path in described["paths"]
+                if path.rpartition("/")[2] not in {"", "{resource}"}
+            ],
+        ]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        registry = CollectorRegistry()
+        registry.register(self.forwarding)
+        lines = [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+ME = (b"authorization", b"Bearer me")
+
+
+@pytest.fixture
+def beside(apiserver: Apiserver, tmp_path: Path, cluster: KeyRing) -> Beside:
+    ca_file = tmp_path / "ca.crt"
+    ca_file.write_bytes(cluster.bundle)
+    address = Address("keda/metrics", "127.0.0.1", apiserver.port)
+    incumbent = Incumbent(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
+    apiserver.answer = Answer(body=json.dumps(VALUES).encode())
+    forwarding = Forwarding(incumbent, {RULE})
+
+    def before(one: Application) -> Application:
+        return replace(one, handler=replace(one.handler, forwarding=forwarding))
+
+    return Beside(apiserver, forwarding, before(application(allows=True)), before(application(allows=False)))
+
+
+def status(got: Got) -> tuple[int, str, str]:
+    content = json.loads(got.body)
+    assert (content["kind"], content["code"]) == ("Status", got.code)
+    return got.code, content["reason"], content["message"]
+
+
+async def test_anothers_metric_is_answered_as_the_other_does(beside: Beside) -> None:
+    got = await beside.metric(THEIRS)
+    assert (got.code, json.loads(got.body)) == (200, VALUES)
+    [asked] = beside.adapter.asked
+    assert asked.headers["authorization"] == "Bearer ours"
+    assert asked.line == "GET /apis/external.metrics.k8s.io/v1beta1/namespaces/shop/s0-prometheus HTTP/1.1"
+
+
+async def test_it_comes_in_the_form_that_is_asked_for(beside: Beside) -> None:
+    assert yaml.safe_load((await beside.metric(THEIRS, accept=b"application/yaml")).body) == VALUES
+    for as_kubectl_asks in (TABLE + b",application/json", b"application/vnd.kubernetes.protobuf,*/*"):
+        assert json.loads((await beside.metric(THEIRS, accept=as_kubectl_asks)).body) == VALUES
+    assert (await beside.metric(THEIRS, b"pretty=1")).body.startswith(b'{\n  "kind"')
+    beside.adapter.answer = Answer(body=json.dumps({**VALUES, "items": [ITEM] * 2000}).encode())
+    large = await beside.metric(THEIRS, b"", b"", (b"accept-encoding", b"gzip"))
+    assert json.loads(gzip.decompress(large.body))["items"] == [ITEM] * 2000
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "code"),
+    [
+        (b"", TABLE, 406),
+        (b"", b"text/plain", 406),
+        (b"watch=1", b"", 405),
+        (b"labelSelector=a%20b%20c", b"", 400),
+        (b"fieldSelector=a%3Db", b"", 400),
+        (b"limit=many", b"", 400),
+    ],
+)
+async def test_what_nobody_could_answer_isnt_asked(beside: Beside, query: bytes, accept: bytes, code: int) -> None:
+    got = await beside.metric(THEIRS, query, accept)
+    assert got.code == code
+    assert not beside.adapter.asked
+
+
+async def test_a_selector_goes_along_and_what_concerns_only_us_stays(beside: Beside) -> None:
+    query = b"explain=1&labelSelector=queue%20in%20(a,b)&watch=false&a;b=c&limit=5&limit=6&continue=%c3%bc%ff"
+    assert (await beside.metric(THEIRS, query)).code == 200
+    asked = beside.adapter.asked[0].line.partition("?")[2].removesuffix(" HTTP/1.1")
+    assert asked == "labelSelector=queue+in+%28a%2Cb%29&limit=5&limit=6&continue=%C3%BC%FF"
+
+
+async def test_nothing_is_asked_for_who_may_not(beside: Beside) -> None:
+    got = await answer(beside.denying, "GET", METRICS + THEIRS, b"", [ME])
+    assert got.code == 403
+    assert not beside.adapter.asked
+
+
+@pytest.mark.parametrize(
+    ("metric", "query"),
+    [
+        (b"tube-checkout", b""),
+        (b"tube-vanished", b""),
+        (b"TUBE-x", b""),
+        (b"tube-", b""),
+        (b"tube--bad", b""),
+        (b"beanstalkd_tube_jobs", b"labelSelector=server%3Dnone"),
+        (b"beanstalkd_tube_jobs", b"labelSelector=nolabel"),
+        (b"Beanstalkd_Tube_anything", b""),
+        (RULE.encode(), b""),
+        (RULE.upper().encode(), b""),
+    ],
+)
+async def test_a_name_of_ours_is_never_asked_there(beside: Beside, metric: bytes, query: bytes) -> None:
+    await beside.forwarding.look()
+    beside.adapter.asked.clear()
+    await beside.metric(metric, query)
+    assert not beside.adapter.asked
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"shop/status",
+        b"shop/finalize",
+        b"shop/..",
+        b"shop/%2E",
+        b"%2e%2e/x",
+        b"/x",
+        b"Shop/x",
+        b"a%00/x",
+        b"a%2Fb/x",
+        b"shop/x/y",
+        b"shop/x%2Fy",
+        b"shop",
+    ],
+)
+async def test_a_path_that_could_mean_another_thing_there_isnt_asked(beside: Beside, path: bytes) -> None:
+    got = await beside.get(METRICS.removesuffix(b"shop/") + path)
+    assert got.code == 404
+    assert not beside.adapter.asked
+
+
+async def test_two_that_have_each_other_before_them_dont_ask_for_ever(beside: Beside) -> None:
+    got = await beside.metric(THEIRS, b"", b"", (b"via", VIA.encode()))
+    assert status(got)[:2] == (404, "NotFound")
+    assert not beside.adapter.asked
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "expected"),
+    [
+        (404, {"reason": "NotFound", "message": "no s0-x"}, (404, "NotFound", "no s0-x")),
+        (500, {"message": "prometheus is down"}, (500, "InternalError", "prometheus is down")),
+        (429, {"message": "slow down"}, (429, "TooManyRequests", "slow down")),
+        (418, {"message": "tea"}, (418, "", "tea")),
+    ],
+)
+async def test_its_own_words_arrive(
+    beside: Beside, code: int, told: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    beside.adapter.answer = Answer(code, json.dumps({"kind": "Status", **told}).encode())
+    assert status(await beside.metric(THEIRS)) == expected
+
+
+async def test_when_to_ask_again_arrives_too(beside: Beside) -> None:
+    refusal = {"kind": "Status", "message": "busy", "details": {"retryAfterSeconds": 7}}
+    beside.adapter.answer = Answer(503, json.dumps(refusal).encode())
+    assert (await beside.metric(THEIRS)).header(b"retry-after") == b"7"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (Answer(200, b"garbage"), "answered with something that isn't a JSON object"),
+        (Answer(307, headers={"Location": "/"}), "answered 307"),
+        (
+            Answer(401, b'{"kind": "Status", "message": "Unauthorized"}'),
+            "answered 401: Unauthorized; it doesn't accept",
+        ),
+        (Answer(403, b'{"kind": "Status", "message": "no"}'), "answered 403: no; let our account list"),
+        (Answer(cut=True), "hung up"),
+    ],
+)
+async def test_its_faults_are_told_as_its_own(beside: Beside, wrong: Answer, why: str) -> None:
+    """And never as the caller's: a 401 of it would make clients throw away good credentials."""
+    beside.adapter.answer = wrong
+    code, reason, message = status(await beside.metric(THEIRS))
+    assert (code, reason) == (503, "ServiceUnavailable")
+    assert message.startswith(f"metric s0-prometheus isn't beanscale's own, and {WHO}{why}")
+
+
+async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(
+    beside: Beside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEADLINE_S", 0.5)
+    beside.adapter.answer = Answer(body=json.dumps(VALUES).encode(), delay_s=0.8)
+    most = MOST_CONNECTIONS + MOST_WAITING
+    begun = perf_counter()
+    waiting = [asyncio.create_task(beside.metric(THEIRS)) for _ in range(most)]
+    await asyncio.sleep(0.05)
+    one_more = await beside.metric(THEIRS)
+    assert f"is asked for {most} answers already; ask again later" in status(one_more)[2]
+    assert (await beside.metric(b"tube-vanished")).code == 200
+    assert perf_counter() - begun < 0.5
+    for got in await asyncio.gather(*waiting):
+        assert (got.code, "in time" in got.body.decode() or "within 0.5 seconds" in got.body.decode()) == (503, True)
+    assert perf_counter() - begun < 1.5
+    assert beside.figures['beanscale_forwarded_requests_total{code="503"}'] == most + 1
+    beside.adapter.answer = Answer(body=json.dumps(VALUES).encode())
+    monkeypatch.undo()
+    assert (await beside.metric(THEIRS)).code == 200
+
+
+async def test_its_metrics_are_listed_after_ours(beside: Beside) -> None:
+    ours = ["beanstalkd_tube_jobs", "tube-checkout"]
+    assert await beside.names() == [ours] * 3
+    beside.adapter.answer = Answer(body=resources("s0-rabbit", "externalmetrics", "tube-x", RULE))
+    await beside.forwarding.look()
+    assert await beside.names() == [[*ours, "externalmetrics", "s0-rabbit"]] * 3
+    beside.adapter.answer = Answer(503)
+    await beside.forwarding.look()
+    assert await beside.names() == [[*ours, "externalmetrics", "s0-rabbit"]] * 3
+
+
+async def test_its_state_is_told_once_a_change(beside: Beside) -> None:
+    seen = []
+    with capture_logs() as logged:
+        for wrong in (None, Answer(503), Answer(503), Answer(502), None, None):
+            beside.adapter.answer = wrong or Answer(body=resources("externalmetrics"))
+            await beside.forwarding.look()
+            seen.append((beside.figures["beanscale_forward_up"], beside.forwarding.remark()))
+    assert [(line["event"], line.get("reason", "")[:12]) for line in logged] == [
+        ("forwarding what isn't ours", ""),
+        ("can't read the metrics of the incumbent", "answered 503"),
+        ("can't read the metrics of the incumbent", "answered 502"),
+        ("forwarding what isn't ours", ""),
+    ]
+    assert [up for up, _ in seen] == [1, 0, 0, 0, 1, 1]
+    assert seen[0][1] is None
+    assert seen[1][1] == "keda/metrics, which has the other metrics, answered 503 without saying why; its log may tell"
+
+
+async def test_before_it_is_asked_it_isnt_called_well(beside: Beside) -> None:
+    assert beside.figures["beanscale_forward_up"] == 0
+    assert "hasn't been asked yet" in (beside.forwarding.remark() or "")
+
+
+async def test_its_discovery_is_read_again_and_again(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PERIOD_S", 0.01)
+    keeping = asyncio.create_task(beside.forwarding.keep())
+    async with asyncio.timeout(5):
+        while len(beside.adapter.asked) < 3:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+
+
+async def test_answers_are_counted_by_their_codes(beside: Beside) -> None:
+    for code in (200, 404, 404):
+        content = VALUES if code == 200 else {"kind": "Status", "message": "no"}
+        beside.adapter.answer = Answer(code, json.dumps(content).encode())
+        await beside.metric(THEIRS)
+    figures = beside.figures
+    assert figures['beanscale_forwarded_requests_total{code="200"}'] == 1
+    assert figures['beanscale_forwarded_requests_total{code="404"}'] == 2
+    assert figures["beanscale_forwarded_request_duration_seconds_count"] == 3
