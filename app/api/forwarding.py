@@ -9,7 +9,9 @@ import asyncio
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from random import uniform
+from threading import Lock
 from time import monotonic, perf_counter
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -28,7 +30,8 @@ from app.api.request_info import RequestInfo
 from app.api.status import CODES, StatusError
 from app.api.values import checked
 from app.cluster.errors import IncumbentError, IncumbentRefusalError
-from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Incumbent
+from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Incumbent, left_s
+from app.cluster.incumbent_answers import read_values
 from app.go_syntax import parse_query
 from app.metrics.evaluation import TUBE_PREFIX
 
@@ -38,6 +41,8 @@ MOST_WAITING = 64
 """Requests that wait for a thread; one more would only miss its deadline."""
 PERIOD_S = 30.0
 """Between two looks at its discovery."""
+_LARGE = 1 << 16
+"""Bytes of an answer from which it is read only when no other such is: some take a hundred MiB meanwhile."""
 
 _OURS = (TUBE_PREFIX, "beanstalkd_tube_")
 """How the names of the built-in metrics begin, those that are yet to come too."""
@@ -59,6 +64,7 @@ class Forwarding(Collector):
         self._rules = rules
         self._threads = ThreadPoolExecutor(MOST_CONNECTIONS, thread_name_prefix="forwarding")
         self._under_way: set[Future[Any]] = set()
+        self._one_large = Lock()
         self._names: tuple[str, ...] = ()
         self._failure: str | None = "it hasn't been asked yet"
         self._requests = Counter(
@@ -97,7 +103,10 @@ class Forwarding(Collector):
         query = _passed_on(wishes.query)
 
         def ask(until: float) -> Response:
-            return answer_in(form, self._incumbent.values(info.namespace, info.resource, query, until), wishes)
+            content = self._incumbent.values(info.namespace, info.resource, query, until)
+            with self._one_large if len(content) > _LARGE else nullcontext():
+                left_s(until)
+                return answer_in(form, read_values(content), wishes)
 
         started = perf_counter()
         try:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import IncompleteRead
 from time import monotonic
-from typing import Any
 from urllib.parse import quote
 
 import urllib3
 
 from app.cluster.client import cause, root_cause
 from app.cluster.errors import IncumbentError, KubernetesError
-from app.cluster.incumbent_answers import GROUP_VERSION, read_names, read_refusal, read_values
+from app.cluster.incumbent_answers import GROUP_VERSION, read_names, read_refusal
 
 MOST_CONNECTIONS = 8
 MOST_BYTES = 4 << 20
@@ -67,14 +66,14 @@ class Incumbent:
         self._verifying: ssl.SSLContext | None = None
         self._pool: urllib3.HTTPSConnectionPool
 
-    def values(self, namespace: str, metric: str, query: str, until: float) -> Mapping[str, Any]:
-        """The values of a metric, as an `ExternalMetricValueList`.
+    def values(self, namespace: str, metric: str, query: str, until: float) -> bytes:
+        """The values of a metric, for read_values to read; at most MOST_BYTES.
 
         `query` is quoted already; `until`, on time.monotonic's clock, is when nobody waits any more. Raises
         IncumbentError.
         """
         path = f"{_ROOT}/namespaces/{_segment(namespace)}/{_segment(metric)}"
-        return read_values(self._get(f"{path}?{query}" if query else path, until))
+        return self._get(f"{path}?{query}" if query else path, until)
 
     def metrics(self, until: float) -> tuple[str, ...]:
         """The names that its discovery lists, as far as ours can. Raises IncumbentError."""
@@ -146,7 +145,7 @@ def _exchange(pool: urllib3.HTTPSConnectionPool, target: str, authorization: str
 def _opened(
     pool: urllib3.HTTPSConnectionPool, target: str, headers: Mapping[str, str], until: float
 ) -> urllib3.BaseHTTPResponse:
-    timeout = urllib3.Timeout(total=_left_s(until))
+    timeout = urllib3.Timeout(total=left_s(until))
     return pool.request(
         "GET", target, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
     )
@@ -158,15 +157,16 @@ def _body(response: urllib3.BaseHTTPResponse, until: float) -> bytes:
         body += piece
         if len(body) > MOST_BYTES:
             raise IncumbentError(f"answered with more than {MOST_BYTES >> 20} MiB; a selector makes the answer shorter")
-        _left_s(until)
+        left_s(until)
     return bytes(body)
 
 
-def _left_s(until: float) -> float:
-    left_s = until - monotonic()
-    if left_s <= 0:
+def left_s(until: float) -> float:
+    """Seconds that are left. Raises IncumbentError where none are."""
+    left = until - monotonic()
+    if left <= 0:
         raise IncumbentError(_TOO_LATE)
-    return left_s
+    return left
 
 
 def _not_given(status: int, content: bytes, authorization: str) -> IncumbentError:

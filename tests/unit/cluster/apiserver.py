@@ -54,6 +54,12 @@ class Apiserver:
         return f"https://127.0.0.1:{self.port}"
 
 
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, *request: object) -> None:
+        if not isinstance(sys.exception(), OSError):  # clients leave as they like
+            super().handle_error(*request)
+
+
 @contextmanager
 def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
     """Serve on loopback until the block ends."""
@@ -94,14 +100,9 @@ def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    class Listener(ThreadingHTTPServer):
-        def handle_error(self, *request: object) -> None:
-            if not isinstance(sys.exception(), OSError):  # clients leave as they like
-                super().handle_error(*request)
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     load_into(context, certificate)
-    with Listener(("127.0.0.1", 0), Handler) as listener:
+    with _Listener(("127.0.0.1", 0), Handler) as listener:
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
         listener.daemon_threads = True
         server = Apiserver(listener.server_port)

@@ -64,7 +64,7 @@ def asking(
 
 
 def values(incumbent: Incumbent, metric: str = "s0-prometheus", query: str = "", within_s: float = 5) -> Any:
-    return incumbent.values("shop", metric, query, monotonic() + within_s)
+    return read_values(incumbent.values("shop", metric, query, monotonic() + within_s))
 
 
 def failure(incumbent: Incumbent, within_s: float = 5) -> str:
