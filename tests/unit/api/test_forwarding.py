@@ -119,6 +119,12 @@ async def test_it_comes_in_the_form_that_is_asked_for(beside: Beside) -> None:
     assert json.loads(gzip.decompress(large.body))["items"] == [ITEM] * 2000
 
 
+async def test_large_answers_come_one_by_one_and_all_arrive(beside: Beside) -> None:
+    beside.adapter.answer = Answer(body=json.dumps({**VALUES, "items": [ITEM] * 2000}).encode())
+    for got in await asyncio.gather(*(beside.metric(THEIRS) for _ in range(MOST_CONNECTIONS))):
+        assert len(json.loads(got.body)["items"]) == 2000
+
+
 @pytest.mark.parametrize(
     ("query", "accept", "code"),
     [

@@ -1,0 +1,130 @@
+"""Two adapters in one cluster: the other gets a token by which kube-apiserver knows us, and questions of who may ask."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.cluster.client import Kubernetes
+from app.cluster.renewal import KeyRing, step
+from app.cluster.reviews import review_token
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.cluster_objects import eventually, kubernetes, namespace
+from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
+from tests.kubernetes.people import RBAC
+from tests.unit.cluster.apiserver import Answer, Apiserver
+from tests.unit.cluster.apiserver import serving as serving_adapter
+from tests.unit.cluster.test_incumbent import VALUES as THEIR_VALUES
+from tests.unit.cluster.test_incumbent import resources
+
+__all__ = ["kubernetes", "namespace"]
+
+HOST = "adapter.others.svc"
+THEIRS = f"{VALUES}/s0-rabbit"
+
+
+@pytest.fixture(scope="module")
+def keys() -> KeyRing:
+    return step(None, [HOST], datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def adapter(keys: KeyRing) -> Iterator[Apiserver]:
+    with serving_adapter(keys.serving) as started:
+        started.answer = Answer(body=resources("s0-rabbit"))
+        yield started
+
+
+@pytest.fixture(scope="module")
+def account(kubernetes: Kubernetes, namespace: str) -> Iterator[str]:
+    """Ours, with the rights that the chart gives."""
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    kubernetes.request("POST", accounts, body={"metadata": {"name": "server"}})
+    subject = {"kind": "ServiceAccount", "namespace": namespace, "name": "server"}
+    reader = f"{RBAC}/namespaces/kube-system/rolebindings"
+    bindings = {
+        f"{RBAC}/clusterrolebindings": {"kind": "ClusterRole", "name": "system:auth-delegator"},
+        reader: {"kind": "Role", "name": "extension-apiserver-authentication-reader"},
+    }
+    for path, role in bindings.items():
+        bound = {**role, "apiGroup": "rbac.authorization.k8s.io"}
+        kubernetes.request(
+            "POST", path, body={"metadata": {"name": namespace}, "roleRef": bound, "subjects": [subject]}
+        )
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    yield kubernetes.request("POST", f"{accounts}/server/token", body=request)["status"]["token"]
+    for path in bindings:
+        kubernetes.request("DELETE", f"{path}/{namespace}")
+
+
+@pytest.fixture(scope="module")
+def beside(
+    source: Beanstalkd, adapter: Apiserver, keys: KeyRing, account: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Beanscale]:
+    """A beanscale that finds the other under its Service's name."""
+    folder = tmp_path_factory.mktemp("forwarding")
+    config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8"))
+    config["users"][0]["user"] = {"token": account}
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    (folder / "ca.crt").write_bytes(keys.bundle)
+    (folder / "hosts").write_text(f"127.0.0.1 localhost {HOST}\n")
+    own_hosts = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(folder / "hosts")]
+    options = ["--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(folder / "kubeconfig")]
+    forwarding = ["--forward-to", f"others/adapter:{adapter.port}", "--forward-ca", str(folder / "ca.crt")]
+    with serving(*options, *forwarding, before=own_hosts) as started:
+        yield started
+
+
+@pytest.fixture
+def admin(pki: Path) -> Pair:
+    return pki / "admin.crt", pki / "admin.key"
+
+
+def test_its_metrics_are_found_beside_ours(beside: Beanscale, admin: Pair) -> None:
+    def names() -> list[str]:
+        found = beside.raw_get("/apis/external.metrics.k8s.io/v1beta1", admin)[1]["resources"]
+        return [each["name"] for each in found]
+
+    eventually(lambda: names()[-1] == "s0-rabbit")
+    assert names()[0].startswith("beanstalkd_tube_")
+
+
+def test_it_gets_a_token_by_which_kube_apiserver_knows_us(
+    beside: Beanscale, adapter: Apiserver, kubernetes: Kubernetes, namespace: str, admin: Pair
+) -> None:
+    adapter.answer = Answer(body=json.dumps(THEIR_VALUES).encode())
+    assert beside.raw_get(THEIRS, admin) == (200, THEIR_VALUES)
+    token = adapter.asked[-1].headers["authorization"].removeprefix("Bearer ")
+    user = review_token(kubernetes, token).user
+    assert user is not None
+    assert user.name == f"system:serviceaccount:{namespace}:server"
+
+
+def test_who_may_not_ask_us_doesnt_ask_it_through_us(beside: Beanscale, adapter: Apiserver) -> None:
+    adapter.asked.clear()
+    with beside.client() as nobody:
+        assert nobody.get(THEIRS).status_code == 403
+    assert not adapter.asked
+
+
+def test_that_it_lets_nobody_in_is_told_with_our_name(
+    beside: Beanscale, adapter: Apiserver, namespace: str, admin: Pair
+) -> None:
+    adapter.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
+    code, told = beside.raw_get(THEIRS, admin)
+    assert code == 503
+    assert f"it doesn't accept the token of ServiceAccount {namespace}/server" in told["message"]
+
+
+def test_its_failure_touches_nothing_of_ours(beside: Beanscale, adapter: Apiserver, admin: Pair) -> None:
+    adapter.answer = Answer(body=b"garbage")
+    code, told = beside.raw_get(THEIRS, admin)
+    assert (code, "others/adapter" in told["message"]) == (503, True)
+    assert beside.raw_get(f"{VALUES}/tube-default", admin)[1]["items"][0]["value"] == "0"
+    with beside.client(admin) as client:
+        assert client.get("/readyz").status_code == 200
+        assert 'beanscale_forwarded_requests_total{code="503"}' in client.get("/metrics").text
