@@ -1,4 +1,4 @@
-"""Two adapters in one cluster: the other gets a token by which kube-apiserver knows us, and questions of who may ask."""
+"""Two adapters in one cluster: the other gets a token by which kube-apiserver knows us, for those who may ask."""
 
 import json
 import os
