@@ -3,21 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.autoscaling.conditions import FIXES, LOOK
 from app.chain.link import BrokenLink
 from app.chain.questions import ask
 from app.cluster.client import Kubernetes
 from app.settings import ObjectName
 
 type Json = Mapping[str, Any]
-
-_INACTIVE = {
-    "FailedGetExternalMetric": "we just read metrics the same way: is that metric's name right (tube-NAME)? If so, may"
-    " the autoscaler's account read it? kubectl get clusterrolebinding | grep metrics-reader",
-    "FailedGetScale": "the workload of its scaleTargetRef isn't there: kubectl -n {namespace} get hpa {name} -o yaml",
-    "ScalingDisabled": "its workload was scaled to 0 by hand; scale it to 1 and it takes over",
-}
-"""Reason of a condition that isn't True (the HPA controller's) → what to do."""
-_LOOK = "kubectl -n {namespace} describe hpa {name}"
 
 
 def scales(kubernetes: Kubernetes, hpa: ObjectName) -> str:
@@ -44,7 +36,7 @@ def judge(autoscaler: Json, hpa: ObjectName) -> str:
     values = {metric["metric"]["name"]: _value(metric["current"]) for metric in _current(status)}
     for name in (external["metric"]["name"] for external in wanted):
         if values.get(name, "-").startswith("-"):
-            raise _broken(hpa, f"has no value of {name} yet", _LOOK)
+            raise _broken(hpa, f"has no value of {name} yet", LOOK)
     seen = ", ".join(f"{name} is {value}" for name, value in values.items())
     replicas = status.get("currentReplicas", 0)
     return f"{hpa} is active and sees: {seen}; {replicas} replica{'' if replicas == 1 else 's'}"
@@ -62,7 +54,7 @@ def _check_conditions(status: Json, hpa: ObjectName) -> None:
             )
         if condition["status"] != "True":
             reason = condition.get("reason", "")
-            raise _broken(hpa, f"doesn't scale: {condition.get('message') or reason}", _INACTIVE.get(reason, _LOOK))
+            raise _broken(hpa, f"doesn't scale: {condition.get('message') or reason}", FIXES.get(reason, LOOK))
 
 
 def _current(status: Json) -> list[Json]:

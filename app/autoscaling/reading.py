@@ -1,0 +1,147 @@
+"""From the JSON of an autoscaling/v2 HorizontalPodAutoscaler, as kube-apiserver gives it, to values.
+
+Defaults are Kubernetes' own: pkg/apis/autoscaling/v2/defaults.go; they differ from no `behavior` at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from app.autoscaling.autoscaler import (
+    Autoscaler,
+    Condition,
+    Metric,
+    Policy,
+    Rules,
+    Scale,
+    Target,
+    TargetKind,
+    Workload,
+)
+from app.autoscaling.quantity import MOST, milli, parse_quantity
+
+type Json = Mapping[str, Any]
+
+TOLERANCE = 0.1
+"""--horizontal-pod-autoscaler-tolerance of kube-controller-manager, unless the cluster's owner set another."""
+DOWN_WINDOW_S = 300
+"""--horizontal-pod-autoscaler-downscale-stabilization, likewise."""
+_UP = Rules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), "Max", 0, TOLERANCE)
+_DOWN = Rules((Policy("Percent", 100, 15),), "Max", DOWN_WINDOW_S, TOLERANCE)
+_OPERATORS = {
+    "In": "{key} in ({values})",
+    "NotIn": "{key} notin ({values})",
+    "Exists": "{key}",
+    "DoesNotExist": "!{key}",
+}
+
+
+def read(hpa: Json) -> Autoscaler:
+    """An object that kube-apiserver has validated; its status may be empty still."""
+    spec, status = hpa["spec"], hpa.get("status") or {}
+    reference, behavior = spec["scaleTargetRef"], spec.get("behavior")
+    current = status.get("currentReplicas") or 0
+    return Autoscaler(
+        namespace=hpa["metadata"].get("namespace", "default"),
+        name=hpa["metadata"]["name"],
+        workload=Workload(reference.get("apiVersion", ""), reference["kind"], reference["name"]),
+        minimum=spec.get("minReplicas", 1),
+        maximum=spec["maxReplicas"],
+        metrics=_metrics(spec.get("metrics") or (), status.get("currentMetrics") or ()),
+        up=_rules((behavior or {}).get("scaleUp"), _UP),
+        down=_rules((behavior or {}).get("scaleDown"), _DOWN),
+        has_behavior=behavior is not None,
+        conditions=tuple(map(_condition, status.get("conditions") or ())),
+        scale=Scale(current, current),
+        desired=status.get("desiredReplicas") or 0,
+        scaled_at_s=_unix_s(status.get("lastScaleTime")),
+    )
+
+
+def selector_text(selector: Json | None) -> str:
+    """A LabelSelector as a `labelSelector` (apimachinery's LabelSelectorAsSelector): by key, values sorted."""
+    parts = [(key, f"{key}={value}") for key, value in ((selector or {}).get("matchLabels") or {}).items()]
+    for expression in (selector or {}).get("matchExpressions") or ():
+        values = ",".join(sorted(expression.get("values") or ()))
+        text = _OPERATORS[expression["operator"]].format(key=expression["key"], values=values)
+        parts.append((expression["key"], text))
+    return ",".join(text for _, text in sorted(parts))
+
+
+def _metrics(wanted: Sequence[Json], seen: Sequence[Json]) -> tuple[Metric, ...]:
+    # currentMetrics has the order of spec.metrics, and an empty entry for one that failed; it is empty altogether
+    # where the metrics weren't looked at
+    padded = [*seen, *[{}] * len(wanted)]
+    return tuple(_metric(metric, padded[position]) for position, metric in enumerate(wanted))
+
+
+def _metric(metric: Json, seen: Json) -> Metric:
+    source = metric["type"]
+    content = metric[_field(source)]
+    target = _target(content["target"])
+    named = content.get("metric") or content
+    current = (seen.get(_field(source)) or {}).get("current") if seen.get("type") == source else None
+    return Metric(
+        source=source,
+        name=named["name"],
+        selector=selector_text(named.get("selector")),
+        target=target,
+        last_seen=_amount(target.kind, current or {}),
+    )
+
+
+def _field(source: str) -> str:
+    return source[:1].lower() + source[1:]
+
+
+def _target(target: Json) -> Target:
+    for kind in (TargetKind.AVERAGE_VALUE, TargetKind.VALUE, TargetKind.UTILIZATION):  # as the controller looks
+        amount = _amount(kind, target)
+        if amount is not None:
+            return Target(kind, amount)
+    return Target(TargetKind(target["type"]), 0)
+
+
+_FIELDS = {
+    TargetKind.AVERAGE_VALUE: "averageValue",
+    TargetKind.VALUE: "value",
+    TargetKind.UTILIZATION: "averageUtilization",
+}
+
+
+def _amount(kind: TargetKind, values: Json) -> int | None:
+    amount = values.get(_FIELDS[kind])
+    if amount is None:
+        return None
+    if kind is TargetKind.UTILIZATION:
+        return int(amount)
+    thousandths = milli(parse_quantity(str(amount)))
+    # At 0 pods the status shows what dividing by 0 leaves in an int64: the least there is, on ARM the most.
+    return thousandths if 0 <= thousandths < MOST else None
+
+
+def _rules(given: Json | None, default: Rules) -> Rules:
+    given = given or {}
+    policies = given.get("policies")
+    tolerance = given.get("tolerance")
+    window_s = given.get("stabilizationWindowSeconds")
+    return Rules(
+        policies=default.policies if policies is None else tuple(map(_policy, policies)),
+        select=given.get("selectPolicy") or default.select,
+        window_s=default.window_s if window_s is None else window_s,
+        tolerance=default.tolerance if tolerance is None else float(parse_quantity(str(tolerance))),
+    )
+
+
+def _policy(policy: Json) -> Policy:
+    return Policy(policy["type"], policy["value"], policy["periodSeconds"])
+
+
+def _condition(condition: Json) -> Condition:
+    return Condition(
+        condition["type"], condition["status"] == "True", condition.get("reason", ""), condition.get("message", "")
+    )
+
+
+def _unix_s(timestamp: str | None) -> float | None:
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None

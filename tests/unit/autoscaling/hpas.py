@@ -1,0 +1,54 @@
+"""Autoscalers as kube-apiserver gives them, for the tests."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def external(name: str = "tube-orders", selector: Json | None = None, **target: Any) -> Json:
+    """One entry of spec.metrics: `averageValue="2"` or `value="10"`."""
+    kind = "AverageValue" if "averageValue" in target else "Value"
+    metric = {"name": name} | ({"selector": selector} if selector else {})
+    return {"type": "External", "external": {"metric": metric, "target": {"type": kind, **target}}}
+
+
+def hpa(
+    *metrics: Json,
+    name: str = "orders",
+    minimum: int | None = 1,
+    maximum: int = 10,
+    current: int = 1,
+    desired: int | None = None,
+    behavior: Json | None = None,
+    conditions: list[Json] | None = None,
+    current_metrics: list[Json] | None = None,
+    last_scale: str | None = None,
+) -> Json:
+    """An autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop."""
+    spec: Json = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
+        "maxReplicas": maximum,
+        "metrics": list(metrics) or [external(averageValue="2")],
+    }
+    status: Json = {"currentReplicas": current, "desiredReplicas": current if desired is None else desired}
+    for holder, key, value in (
+        (spec, "minReplicas", minimum),
+        (spec, "behavior", behavior),
+        (status, "conditions", conditions),
+        (status, "currentMetrics", current_metrics),
+        (status, "lastScaleTime", last_scale),
+    ):
+        if value is not None:
+            holder[key] = value
+    return {
+        "kind": "HorizontalPodAutoscaler",
+        "apiVersion": "autoscaling/v2",
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def condition(kind: str, reason: str, status: str = "True", message: str = "") -> Json:
+    """One of status.conditions."""
+    return {"type": kind, "status": status, "reason": reason, "message": message}
