@@ -41,10 +41,12 @@ class Asked:
 
 @dataclass
 class Apiserver:
-    """Answers all with `answer`, and remembers what it was asked."""
+    """Answers by the path, or all with `answer`, and remembers what it was asked."""
 
     port: int
     answer: Answer = field(default_factory=Answer)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """By path and query, as asked."""
     asked: list[Asked] = field(default_factory=list)
     hang_ups: int = 0
     """How many of the next requests are answered by nothing."""
@@ -75,14 +77,15 @@ def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
                 server.hang_ups -= 1
                 self.close_connection = True
                 return
-            time.sleep(server.answer.delay_s)
-            self.send_response(server.answer.status)
-            for name, value in server.answer.headers.items():
+            answer = server.answers.get(self.path, server.answer)
+            time.sleep(answer.delay_s)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(server.answer.body)))
+            self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             with suppress(OSError):  # who doesn't want to hear more hangs up
-                self.say(server.answer)
+                self.say(answer)
 
         def say(self, answer: Answer) -> None:
             if answer.cut:

@@ -1,0 +1,140 @@
+"""Asks the external metrics API for explanations, each once, and tells why where there is none."""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from app.autoscaling.autoscaler import Metric
+from app.autoscaling.quantity import QuantityError
+from app.autoscaling.wish import Missing, Seen, Total
+from app.chain.aggregation import check_available
+from app.chain.link import BrokenLink
+from app.chain.questions import ask
+from app.cluster.client import Kubernetes, KubernetesError
+from app.explaining.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
+from app.metrics.selector import parse_selector
+from app.settings import ObjectName
+
+RUNS = "does kube-apiserver run, and is this the right cluster? kubectl get --raw /readyz?verbose"
+LOG_IN = "log in again, or use another context of the kubeconfig (--context)"
+_GROUP_VERSION = "/apis/external.metrics.k8s.io/v1beta1"
+_APISERVICE = "v1beta1.external.metrics.k8s.io"
+_APISERVICE_PATH = f"/apis/apiregistration.k8s.io/v1/apiservices/{_APISERVICE}"
+
+type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
+
+
+def selector_key(selector: str) -> SelectorKey:
+    """Equal for selectors that say the same in other words or another order."""
+    alike = {"=": "in", "==": "in", "!=": "notin"}
+    return frozenset(
+        (part.key, alike.get(part.operator, part.operator), part.values)
+        for part in parse_selector(selector).requirements
+    )
+
+
+class Answers:
+    """Asks for each metric and selector once."""
+
+    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._known: dict[tuple[str, SelectorKey], Explanation | BrokenLink | Total] = {}
+
+    def explanation(self, metric: str, selector: str) -> Explanation:
+        """Raises BrokenLink, also where it isn't beanscale that answers."""
+        answer = self._answer(metric, selector)
+        if isinstance(answer, BrokenLink):
+            raise answer
+        if isinstance(answer, Total):
+            raise _plain_values()
+        return answer
+
+    def seen(self, metric: Metric) -> Seen:
+        """What an autoscaler gets."""
+        match self._answer(metric.name, metric.selector):
+            case Total() as total:
+                return total
+            case BrokenLink() as refused:
+                return Missing(str(refused))
+            case Explanation() as explanation:
+                amount = explanation.total
+                return Missing(explanation.why_not) if amount is None else Total(amount)
+
+    def of(self, metric: str) -> tuple[Explanation, ...]:
+        """Those of one metric, in the order in which they were asked for."""
+        return tuple(
+            answer
+            for (name, _), answer in self._known.items()
+            if name == metric.lower() and isinstance(answer, Explanation)
+        )
+
+    def _answer(self, metric: str, selector: str) -> Explanation | BrokenLink | Total:
+        key = metric.lower(), selector_key(selector)
+        if key not in self._known:
+            try:
+                self._known[key] = _explanation_or_total(self._kubernetes, metric, self._namespace, selector)
+            except BrokenLink as refused:
+                self._known[key] = refused
+        return self._known[key]
+
+
+def _explanation_or_total(kubernetes: Kubernetes, metric: str, namespace: str, selector: str) -> Explanation | Total:
+    path = f"{_GROUP_VERSION}/namespaces/{quote(namespace, safe='')}/{quote(metric.lower(), safe='')}"
+    query = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
+    try:
+        document = ask(kubernetes, path, _metric_fixes(metric, namespace), query)
+    except BrokenLink as refused:
+        if _nobody_there(refused):
+            _look_at_the_apiservice(kubernetes)
+        raise
+    try:
+        if document.get("kind") == KIND:
+            return read_explanation(document)
+        total = total_of_values(document) if document.get("kind") == VALUES else None
+    except (QuantityError, KeyError, TypeError) as error:
+        raise _strange(metric, error) from error
+    if total is None:
+        raise _plain_values()
+    return Total(total)
+
+
+def _nobody_there(refused: BrokenLink) -> bool:
+    """Whether kube-apiserver answered that it has nobody to ask."""
+    return isinstance(refused.__cause__, KubernetesError) and refused.__cause__.status in {404, 503}
+
+
+def _metric_fixes(metric: str, namespace: str) -> Mapping[int | None, str]:
+    return {
+        401: LOG_IN,
+        403: f"this account must be allowed to get and list {metric} of external.metrics.k8s.io in namespace"
+        f" {namespace}: in the chart by the ClusterRole that ends in :metrics-reader",
+        404: "is its name right? kubectl api-resources --api-group=external.metrics.k8s.io; a beanscale that explains"
+        " would have told more: helm upgrade",
+        None: RUNS,
+    }
+
+
+def _look_at_the_apiservice(kubernetes: Kubernetes) -> None:
+    """Raises BrokenLink where that tells why nobody answers; whoever may not look there goes without."""
+    fixes = {404: "install beanscale with apiService.create=true: helm install", 403: "", None: RUNS}
+    try:
+        apiservice = ask(kubernetes, _APISERVICE_PATH, fixes)
+    except BrokenLink as refused:
+        if refused.fix == fixes[404]:
+            raise BrokenLink("this cluster has no external metrics API", refused.fix, final=True) from refused
+        return
+    service = (apiservice.get("spec") or {}).get("service") or {}
+    check_available(apiservice, ObjectName(service.get("namespace", ""), service.get("name", "")))
+
+
+def _plain_values() -> BrokenLink:
+    return BrokenLink(
+        "the external metrics API answers with plain values, unexplained: an older beanscale, or another adapter",
+        f"kubectl get apiservice {_APISERVICE} shows whose Service answers; if it is beanscale's: helm upgrade",
+    )
+
+
+def _strange(metric: str, error: Exception) -> BrokenLink:
+    return BrokenLink(
+        f"the answer about {metric} can't be read: {error}", "are this program and the server of the same version?"
+    )

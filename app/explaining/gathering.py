@@ -1,0 +1,103 @@
+"""Asks kube-apiserver for all that an explanation needs: the metric, its autoscalers, their workloads."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from app.autoscaling.autoscaler import EXTERNAL, Autoscaler, Metric, Scale
+from app.autoscaling.reading import read
+from app.autoscaling.wish import Elsewhere, Seen
+from app.chain.link import BrokenLink
+from app.chain.questions import ask
+from app.cluster.client import Kubernetes
+from app.explaining.answers import LOG_IN, RUNS, Answers, selector_key
+from app.explaining.explanation import Explanation
+
+_WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "ReplicaSet": "replicasets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What somebody wants explained."""
+
+    metric: str
+    namespace: str
+    selector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """One autoscaler that goes by the metric, and what it goes by."""
+
+    autoscaler: Autoscaler
+    scale: Scale
+    scale_is_live: bool
+    """Else it is what the autoscaler saw at its last look, because we may not read the workload."""
+    seen: tuple[Seen, ...]
+    """Of each of its metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was gathered."""
+
+    question: Question
+    explanations: tuple[Explanation, ...]
+    """The one asked for first, then those for other selectors that autoscalers have."""
+    autoscalers: tuple[Gathered, ...]
+    unlisted: BrokenLink | None
+    """Why the autoscalers couldn't be listed."""
+
+
+def gather(kubernetes: Kubernetes, question: Question) -> Facts:
+    """Ask for all of it. Raises BrokenLink where the metric itself can't be asked for; `selector` must be one."""
+    answers = Answers(kubernetes, question.namespace)
+    asked = answers.explanation(question.metric, question.selector)
+    try:
+        autoscalers = _autoscalers(kubernetes, question)
+    except BrokenLink as refused:
+        return Facts(question, (asked,), (), refused)
+    gathered = tuple(_gathered(kubernetes, autoscaler, answers) for autoscaler in autoscalers)
+    return Facts(question, answers.of(question.metric), gathered, None)
+
+
+def _autoscalers(kubernetes: Kubernetes, question: Question) -> list[Autoscaler]:
+    path = f"/apis/autoscaling/v2/namespaces/{quote(question.namespace, safe='')}/horizontalpodautoscalers"
+    fixes = {
+        401: LOG_IN,
+        403: "this account must be allowed to list horizontalpodautoscalers.autoscaling in namespace"
+        f" {question.namespace}, as the ClusterRole view allows",
+        None: RUNS,
+    }
+    listed = ask(kubernetes, path, fixes).get("items") or []
+    return [autoscaler for autoscaler in map(read, listed) if any(_ours(autoscaler, question))]
+
+
+def _ours(autoscaler: Autoscaler, question: Question) -> Iterator[Metric]:
+    """Its metrics that the question is about."""
+    for metric in autoscaler.metrics:
+        same = metric.source == EXTERNAL and metric.name.lower() == question.metric.lower()
+        if same and (not question.selector or selector_key(metric.selector) == selector_key(question.selector)):
+            yield metric
+
+
+def _gathered(kubernetes: Kubernetes, autoscaler: Autoscaler, answers: Answers) -> Gathered:
+    seen = tuple(answers.seen(metric) if metric.source == EXTERNAL else Elsewhere() for metric in autoscaler.metrics)
+    scale = _scale(kubernetes, autoscaler)
+    return Gathered(autoscaler, scale or autoscaler.scale, scale is not None, seen)
+
+
+def _scale(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Scale | None:
+    """The workload's pods; None where it is of another kind, or we may not read it."""
+    workload = autoscaler.workload
+    if workload.api_version != "apps/v1" or workload.kind not in _WORKLOADS:
+        return None
+    path = f"/apis/apps/v1/namespaces/{autoscaler.namespace}/{_WORKLOADS[workload.kind]}/{workload.name}"
+    try:
+        found: Mapping[str, Any] = ask(kubernetes, path, {None: ""})
+    except BrokenLink:
+        return None
+    status = found.get("status") or {}
+    wanted = (found.get("spec") or {}).get("replicas", 1)
+    return Scale(wanted, status.get("replicas", 0), status.get("readyReplicas", 0))

@@ -1,0 +1,148 @@
+"""What an explanation needs is asked for, each thing once; a refusal is one sentence with what to do."""
+
+from typing import Any
+
+import pytest
+
+from app.autoscaling.autoscaler import Scale
+from app.autoscaling.wish import Missing, Total
+from app.chain.link import BrokenLink
+from app.explaining.answers import selector_key
+from app.explaining.gathering import Facts, Question, gather
+from tests.unit.autoscaling.hpas import external, hpa
+from tests.unit.explaining.cluster import APISERVICE, DEPLOYMENT, HPAS, METRICS, Cluster, apiservice, deployment, listed
+from tests.unit.explaining.explanations import explanation, item
+
+ORDERS = f"{METRICS}/tube-orders"
+JOBS = f"{METRICS}/beanstalkd_tube_jobs"
+
+
+def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Facts:
+    return gather(cluster, Question(metric, "shop", selector))
+
+
+def test_the_metric_its_autoscalers_and_their_workloads_are_asked_for() -> None:
+    cluster = Cluster(
+        {
+            (ORDERS, ""): explanation(),
+            (HPAS, ""): listed(hpa(current=1), hpa(external("tube-other", averageValue="2"), name="other")),
+            (DEPLOYMENT, ""): deployment(3, 3, 2),
+        }
+    )
+    facts = gathered(cluster)
+    assert [one.total for one in facts.explanations] == [4000]
+    (ours,) = facts.autoscalers
+    assert (ours.autoscaler.name, ours.scale, ours.scale_is_live) == ("orders", Scale(3, 3, 2), True)
+    assert ours.seen == (Total(4000),)
+    assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
+
+
+def test_each_selector_that_an_autoscaler_has_is_asked_for_once() -> None:
+    ready = {"matchLabels": {"tube": "orders", "state": "ready"}}
+    by_state = external("Beanstalkd_Tube_Jobs", ready, averageValue="2")
+    selected = "state=ready,tube=orders"
+    cluster = Cluster(
+        {
+            (JOBS, ""): explanation(items=[item("9")]),
+            (JOBS, selected): explanation(selector=selected, items=[item("3")]),
+            (HPAS, ""): listed(hpa(by_state), hpa(by_state, name="again")),
+        }
+    )
+    facts = gathered(cluster, "beanstalkd_tube_jobs")
+    assert [(one.selector, one.total) for one in facts.explanations] == [("", 9000), (selected, 3000)]
+    assert [one.seen for one in facts.autoscalers] == [(Total(3000),), (Total(3000),)]
+    assert [selector for path, selector in cluster.asked if path == JOBS] == ["", selected]
+
+
+def test_a_selector_leaves_the_autoscalers_that_mean_the_same() -> None:
+    same = external(
+        "tube-orders", {"matchExpressions": [{"key": "server", "operator": "In", "values": ["eu"]}]}, value="2"
+    )
+    cluster = Cluster(
+        {(ORDERS, "server=eu"): explanation(selector="server=eu"), (HPAS, ""): listed(hpa(), hpa(same, name="eu"))}
+    )
+    facts = gathered(cluster, selector="server=eu")
+    assert [one.autoscaler.name for one in facts.autoscalers] == ["eu"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("a=1,b=2", "b==2,a in (1)", True),
+        ("a!=1", "a notin (1)", True),
+        ("a in (1,2)", "a in (2,1)", True),
+        ("a", "a=1", False),
+        ("", "a", False),
+    ],
+)
+def test_selectors_are_compared_by_what_they_say(one: str, other: str, *, alike: bool) -> None:
+    assert (selector_key(one) == selector_key(other)) is alike
+
+
+def test_another_metric_of_an_autoscaler_is_asked_for_too() -> None:
+    values = {"kind": "ExternalMetricValueList", "items": [{"value": "1500m"}, {"value": "2"}]}
+    autoscaler = hpa(external(averageValue="2"), external("sqs", averageValue="1"), external("gone", value="1"))
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(autoscaler), (f"{METRICS}/sqs", ""): values})
+    (ours,) = gathered(cluster).autoscalers
+    assert ours.seen[:2] == (Total(4000), Total(3500))
+    assert isinstance(ours.seen[2], Missing)
+
+
+def test_a_metric_in_error_is_explained_and_blocks_its_autoscaler() -> None:
+    error = {"reason": "ServiceUnavailable", "message": "eu can't be read", "near": []}
+    cluster = Cluster({(ORDERS, ""): explanation(items=[], error=error), (HPAS, ""): listed(hpa())})
+    (ours,) = gathered(cluster).autoscalers
+    assert ours.seen == (Missing("eu can't be read"),)
+
+
+def test_a_workload_that_may_not_be_read_is_as_its_autoscaler_saw_it() -> None:
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), (DEPLOYMENT, ""): 403})
+    (ours,) = gathered(cluster).autoscalers
+    assert (ours.scale, ours.scale_is_live) == (Scale(5, 5), False)
+
+
+def test_autoscalers_that_may_not_be_listed_leave_the_metric_explained() -> None:
+    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
+    assert facts.explanations
+    assert facts.unlisted is not None
+    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in facts.unlisted.fix
+
+
+@pytest.mark.parametrize(
+    ("answers", "why", "fix"),
+    [
+        pytest.param({(ORDERS, ""): 401}, "with 401", "log in again", id="unknown"),
+        pytest.param(
+            {(ORDERS, ""): 403}, "with 403", "get and list tube-orders of external.metrics.k8s.io", id="forbidden"
+        ),
+        pytest.param({}, "no external metrics API", "helm install", id="no API"),
+        pytest.param(
+            {(ORDERS, ""): 503, (APISERVICE, ""): apiservice("False", "MissingEndpoints", "no endpoints")},
+            "isn't Available: no endpoints",
+            "no pod of the server is ready: kubectl -n beanscale get pod",
+            id="no server",
+        ),
+        pytest.param(
+            {(ORDERS, ""): 404, (APISERVICE, ""): apiservice("True")}, "with 404", "helm upgrade", id="an old server"
+        ),
+        pytest.param({(ORDERS, ""): 500, (APISERVICE, ""): 403}, "with 500", "kube-apiserver", id="something else"),
+        pytest.param(
+            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": [{"value": "4"}]}},
+            "plain values",
+            "helm upgrade",
+            id="another adapter",
+        ),
+        pytest.param(
+            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": []}}, "plain values", "helm upgrade", id="empty"
+        ),
+        pytest.param(
+            {(ORDERS, ""): explanation(items=[item("lots")])}, "'lots' isn't a quantity", "same version", id="strange"
+        ),
+    ],
+)
+def test_a_metric_that_cannot_be_asked_for_is_one_sentence_and_what_to_do(
+    answers: dict[tuple[str, str], Any], why: str, fix: str
+) -> None:
+    with pytest.raises(BrokenLink, match=why) as broken:
+        gathered(Cluster(answers))
+    assert fix in broken.value.fix
