@@ -144,6 +144,8 @@ def _paced(autoscaler: Autoscaler, current: int, number: int, now_unix_s: float)
     if not binds:
         return None
     sentence = f"{in_words(autoscaler, current, upwards=upwards)} → {pods(after)}"
+    if upwards and after == 0 and autoscaler.up.select != "Disabled":
+        sentence += ": percent of nothing is nothing, only a policy of type Pods leads away from 0"
     if changed_lately(autoscaler, now_unix_s, upwards=upwards):
         sentence += ", more or less by what it has changed within that time already"
     return Step(Stage.POLICY, number, after, sentence)

@@ -105,7 +105,8 @@ def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> No
     assert "eu      eu.example:11300  FAILS, see above" in text
     assert "without any metric's value the autoscaler leaves the 3 pods alone" in text
     assert "“unable to get external metric”" in text
-    assert "metrics-reader" in text
+    assert "we get no value either" in text
+    assert "metrics-reader" in written(explanation(), hpa(current=3, conditions=[failed]))
 
 
 def test_a_name_that_matches_nothing_is_answered_by_near_ones() -> None:

@@ -135,6 +135,7 @@ def test_percent_of_no_pods_never_leaves_zero_and_the_step_says_so() -> None:
     decision = decided(hpa(minimum=0, current=0, conditions=TO_ZERO, behavior=percent), jobs(6))
     assert (decision.pods, decision.decided_by.stage) == (0, Stage.POLICY)
     assert "900 % of 0 pods" in decision.decided_by.sentence
+    assert "only a policy of type Pods" in decision.decided_by.sentence
 
 
 def test_the_formula_is_told_with_its_numbers() -> None:
