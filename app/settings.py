@@ -2,8 +2,10 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 
 BEANSTALKD_PORT = 11300
 HTTPS_PORT = 443
@@ -15,11 +17,31 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}$){_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_WORD_PART = re.compile(r"[a-z0-9]+")
+_LONGEST_WORD = 100  # of those that are compared with known ones: it takes the product of their lengths
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
 class SettingError(ValueError):
     """A value that a person gave can't be used; `str()` is a sentence for that person."""
+
+
+class MistakesError(SettingError):
+    """Several at once: all that is wrong with a file, say; `str()` has a line for each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        """A sentence for each, at least one."""
+        super().__init__("\n".join(self.mistakes))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names what a misspelt word may mean: known words that are part of it or like it; or nothing."""
+    by_lower = {name.lower(): name for name in known}
+    wanted = word[:_LONGEST_WORD].lower()
+    parts = [part for part in _WORD_PART.findall(wanted) if part in by_lower]
+    near = dict.fromkeys([*parts, *get_close_matches(wanted, by_lower, n=1)])
+    return f"did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True)

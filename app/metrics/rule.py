@@ -19,13 +19,22 @@ class FormulaError(Exception):
 class Formula(Protocol):
     """An arithmetic expression over a tube's fields, checked when it was parsed."""
 
-    text: str
-    """As written."""
-    fields: frozenset[str]
-    """The fields that it names."""
+    @property
+    def text(self) -> str:
+        """As written."""
+        ...
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that it names."""
+        ...
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Exact. Raises FormulaError."""
+        """Exact, from 0 to 2^63 - 1. Raises FormulaError."""
+        ...
+
+    def shown(self, fields: Mapping[str, Fraction]) -> str:
+        """The text with numbers in the fields' places: "3 + 0.5 * 4"."""
         ...
 
 
