@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +21,7 @@ from app.options import (
     logging_options,
     servers_option,
 )
-from app.settings import Server, SettingError, distinct_servers
+from app.settings import MistakesError, Server, SettingError, distinct_servers
 
 EXIT_WRONG_USE = 2
 SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
@@ -59,6 +60,12 @@ def cli() -> None:
     default="15s",
     show_default=True,
     help="A reading older than this is an error, not a value.",
+)
+@click.option(
+    "--rules",
+    type=FILE,
+    help="Metrics of your own and which namespaces may see which tubes: a YAML file with the keys metrics and tenancy."
+    " It is read once, at start.",
 )
 @click.option(
     "--shutdown-delay",
@@ -129,7 +136,9 @@ def cli() -> None:
     help="Which requests get a line of the log: those refused or failed, or all but healthy probes.",
 )
 @logging_options
-def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
+def serve(
+    beanstalkd: tuple[Server, ...], rules: Path | None, log_format: LogFormat, log_level: LogLevel, **options: Any
+) -> int:
     """Serve external metrics over HTTPS.
 
     It listens on ADDRESS with a certificate of its own making, lets Kubernetes decide who may ask, and never changes
@@ -140,6 +149,8 @@ def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogL
       tube-<tube>            jobs ready and reserved in that tube, over all servers
       beanstalkd_tube_jobs   jobs by server, tube and state: ready, reserved, delayed, buried
     """
+    from app.metrics.rule import Rules  # noqa: PLC0415
+    from app.metrics.rules_file import load_rules  # noqa: PLC0415
     from app.server import ServeSettings, run  # noqa: PLC0415 - each command loads only what it needs: memory and start
 
     if options["tls_secret"] and not options["service"]:
@@ -148,8 +159,10 @@ def serve(beanstalkd: tuple[Server, ...], log_format: LogFormat, log_level: LogL
         raise click.UsageError("--tls-mode=provided needs --tls-secret: where the certificate is")
     _check_forwarding(options)
     _check_lives(options["tls_duration"], options["tls_ca_duration"])
+    servers = distinct_servers(beanstalkd)
+    known = load_rules(rules, [server.name for server in servers]) if rules else Rules()
     configure(log_format, log_level)
-    return run(ServeSettings(servers=distinct_servers(beanstalkd), **options))
+    return run(ServeSettings(servers=servers, rules=known, **options))
 
 
 def _check_forwarding(options: dict[str, Any]) -> None:
@@ -253,7 +266,7 @@ def explain(**options: Any) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; exit status 2 and one line on standard error where it can't be run as it was called."""
+    """Run a command; exit status 2 and a line on standard error for each mistake where it can't be run as called."""
     try:
         return int(cli.main(arguments, prog_name="beanscale", standalone_mode=False) or 0)
     except click.Abort:
@@ -264,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "beanscale"
         print(f"{command}: {_one_line(error.format_message())}; see {command} --help", file=sys.stderr)  # noqa: T201
+    except MistakesError as error:
+        for mistake in error.mistakes:
+            print(f"beanscale: {_one_line(mistake)}", file=sys.stderr)  # noqa: T201
     except (click.ClickException, SettingError) as error:
         print(f"beanscale: {_one_line(str(error))}", file=sys.stderr)  # noqa: T201
     return EXIT_WRONG_USE

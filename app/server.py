@@ -40,6 +40,7 @@ from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.logs import AuditLog
 from app.metrics.evaluation import Evaluation
+from app.metrics.rule import Rules
 from app.settings import ObjectName, Server, ServicePort, SettingError
 from app.tubes.poller import Poller
 
@@ -60,6 +61,7 @@ class ServeSettings:
     port: int
     max_age: float
     """Seconds."""
+    rules: Rules
     shutdown_delay: float
     """Seconds."""
     service: ObjectName | None

@@ -193,6 +193,11 @@ def parse_service_port(text: str) -> ServicePort:
     return ServicePort(ObjectName(namespace, name), _parse_port(port, text) if colon else HTTPS_PORT)
 
 
+def is_dns_label(text: str) -> bool:
+    """Whether it can name a namespace: at most 63 lower-case letters, digits and '-', none of them '-' at an end."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
 def parse_dns_subdomain(text: str) -> str:
     """A name as Kubernetes' objects and DNS domains have them. Raises SettingError."""
     if not _DNS_SUBDOMAIN.fullmatch(text):

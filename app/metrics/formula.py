@@ -1,20 +1,17 @@
-"""A rule's `value`, as in `ready + 0.5 * delayed`: text → arithmetic, checked once, exact ever after.
+"""A rule's `value`, as in `ready + 0.5 * delayed`: text → steps, checked once, every mistake told with its place.
 
-    sum      = product {("+" | "-") product}
-    product  = signed {("*" | "/") signed}
-    signed   = {"-"} operand
-    operand  = number | field | "(" sum ")" | ("min" | "max" | "ceil") "(" sum {"," sum} ")"
-
-It is kept as steps over a stack (reverse Polish), so that no text, however long a chain, is deep to evaluate.
+sum      = product {("+" | "-") product}
+product  = signed {("*" | "/") signed}
+signed   = {"-"} operand
+operand  = number | field | "(" sum ")" | ("min" | "max") "(" sum {"," sum} ")" | "ceil" "(" sum ")"
 """
 
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from fractions import Fraction
 
+from app.metrics.arithmetic import FUNCTIONS, MINUS, NEGATED, PLUS, TIMES, Apply, ParsedFormula, Step, run
 from app.metrics.rule import FormulaError
 from app.settings import SettingError, did_you_mean
 
@@ -23,41 +20,12 @@ MOST_NESTED = 50
 """Parentheses in parentheses."""
 MOST_DIGITS = 18
 """Of a number: below what a quantity holds."""
-MOST = 2**63 - 1
-"""What a Kubernetes quantity holds."""
-_MOST_BITS = 1_024
-"""Of a step's numerator or denominator: far beyond anything that is about jobs, and still a microsecond's work."""
 
 _TOKEN = re.compile(r"(?P<number>[0-9.][0-9A-Za-z_.]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<symbol>\S)")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _HYPHENATED = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OPERAND = "a number, a field, a function, '(' or '-'"
-_DECIMALS = 6
 _SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Apply:
-    """Takes the last operands from the stack, and puts the result there."""
-
-    to: Callable[..., Fraction]
-    operands: int
-    divisor: str = ""
-    """What it divides by, as written; empty where it doesn't."""
-
-
-type _Step = Fraction | str | _Apply
-"""A number or a field's value to put on the stack, or what to do with those there."""
-
-_PLUS = _Apply(lambda left, right: left + right, 2)
-_MINUS = _Apply(lambda left, right: left - right, 2)
-_TIMES = _Apply(lambda left, right: left * right, 2)
-_NEGATED = _Apply(lambda operand: -operand, 1)
-_FUNCTIONS: Mapping[str, Callable[..., Fraction]] = {
-    "min": lambda *operands: min(operands),
-    "max": lambda *operands: max(operands),
-    "ceil": lambda operand: Fraction(math.ceil(operand)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,91 +37,20 @@ class _Token:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedFormula:
-    """A formula that has been found right."""
-
-    text: str
-    """As written."""
-    fields: frozenset[str]
-    """Those that it names."""
-    _steps: tuple[_Step, ...]
-    _named: tuple[tuple[int, str], ...]
-    """Where in the text a field stands, and which."""
-
-    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Its value for these, exactly: from 0 to 2^63 - 1. Raises FormulaError."""
-        value = Fraction(_run(self._steps, fields))
-        if value < 0:
-            raise FormulaError(f"is {show_number(value)}, and a metric is never negative; write max(0, …)")
-        if value > MOST:
-            raise FormulaError(f"is {show_number(value)}, more than a Kubernetes quantity holds ({MOST})")
-        return value
-
-    def shown(self, fields: Mapping[str, Fraction]) -> str:
-        """The text with numbers in the fields' places: "3 + 0.5 * 4"; what isn't shown to the last digit has a `≈`."""
-        shown, end = "", 0
-        for start, name in self._named:
-            shown += self.text[end:start] + show_number(fields[name])
-            end = start + len(name)
-        return shown + self.text[end:]
-
-
 def parse_formula(text: str, names: frozenset[str]) -> ParsedFormula:
     """Read a formula over fields of these names. Raises SettingError, which tells the position from 1 on."""
     if len(text) > MOST_CHARACTERS:
         raise SettingError(f"is {len(text):,} characters long, and a formula has at most {MOST_CHARACTERS:,}")
     parser = _Parser(text, names)
     parser.parse()
-    named = tuple(parser.named)
-    if not named:
+    if not parser.named:
         raise SettingError(f"names no field, so it would never change; there are {', '.join(sorted(names))}")
-    return ParsedFormula(text, frozenset(name for _, name in named), tuple(parser.steps), named)
-
-
-def show_number(value: Fraction) -> str:
-    """For people: `12`, `0.5`; with a `≈` before what has more than six decimals."""
-    if abs(value) >= 10**20:
-        with localcontext(prec=6):
-            return f"≈{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
-    if (value * 10**_DECIMALS).denominator == 1:
-        return _digits(value)
-    if abs(value) >= 1:
-        return f"≈{_digits(round(value, 3))}"
-    with localcontext(prec=3):
-        small = (Decimal(value.numerator) / Decimal(value.denominator)).normalize()
-    return f"≈{small:f}" if small.adjusted() >= -_DECIMALS else f"≈{small:e}"
-
-
-def _digits(value: Fraction) -> str:
-    return f"{Decimal(int(value * 10**_DECIMALS)).scaleb(-_DECIMALS).normalize():f}"
-
-
-def _run(steps: tuple[_Step, ...], fields: Mapping[str, Fraction]) -> Fraction:
-    stack: list[Fraction] = []
-    for step in steps:
-        if isinstance(step, Fraction):
-            stack.append(step)
-        elif isinstance(step, str):
-            stack.append(fields[step])
-        else:
-            operands = stack[-step.operands :]
-            stack[-step.operands :] = [_applied(step, operands)]
-    return stack[0]
-
-
-def _applied(step: _Apply, operands: list[Fraction]) -> Fraction:
-    if step.divisor and operands[1] == 0:
-        raise FormulaError(f"divides by {step.divisor}, which is 0")
-    result = step.to(*operands)
-    if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MOST_BITS:
-        raise FormulaError("has a step whose result has too many digits to go on with")
-    return result
+    return ParsedFormula(text, tuple(parser.steps), tuple(parser.named))
 
 
 class _Parser:
     def __init__(self, text: str, names: frozenset[str]) -> None:
-        self.steps: list[_Step] = []
+        self.steps: list[Step] = []
         self.named: list[tuple[int, str]] = []
         self._text = text
         self._names = names
@@ -171,7 +68,7 @@ class _Parser:
     def _sum(self, depth: int) -> None:
         self._product(depth)
         while self._next.text in {"+", "-"}:
-            step = _PLUS if self._take().text == "+" else _MINUS
+            step = PLUS if self._take().text == "+" else MINUS
             self._product(depth)
             self.steps.append(step)
 
@@ -181,18 +78,18 @@ class _Parser:
             divides = self._take().text == "/"
             divisor, first = self._next, len(self.steps)
             self._signed(depth)
-            self.steps.append(self._division(divisor, tuple(self.steps[first:])) if divides else _TIMES)
+            self.steps.append(self._division(divisor, tuple(self.steps[first:])) if divides else TIMES)
 
-    def _division(self, divisor: _Token, steps: tuple[_Step, ...]) -> _Apply:
+    def _division(self, divisor: _Token, steps: tuple[Step, ...]) -> Apply:
         text = " ".join(self._text[divisor.start : self._end].split())
         try:
-            never_works = not any(isinstance(step, str) for step in steps) and _run(steps, {}) == 0
+            never_works = not any(isinstance(step, str) for step in steps) and run(steps, {}) == 0
         except FormulaError as error:
             raise SettingError(f"{error} ({self._at(divisor)})") from error
         if never_works:
             which = "0" if text == "0" else f"{text}, which is 0"
             raise SettingError(f"divides by {which}, {self._at(divisor)}")
-        return _Apply(Fraction, 2, text)
+        return Apply(Fraction, 2, text)
 
     def _signed(self, depth: int) -> None:
         negated = False
@@ -201,7 +98,7 @@ class _Parser:
             negated = not negated
         self._operand(depth)
         if negated:
-            self.steps.append(_NEGATED)
+            self.steps.append(NEGATED)
 
     def _operand(self, depth: int) -> None:
         token = self._take()
@@ -210,7 +107,7 @@ class _Parser:
             self._expect(")", "an operator or ')'")
         elif token.kind == "number":
             self.steps.append(self._number(token))
-        elif token.kind == "name" and (token.text in _FUNCTIONS or self._next.text == "("):
+        elif token.kind == "name" and (token.text in FUNCTIONS or self._next.text == "("):
             self._function(token, depth)
         elif token.kind == "name":
             self._field(token)
@@ -223,8 +120,8 @@ class _Parser:
         self._sum(depth + 1)
 
     def _function(self, name: _Token, depth: int) -> None:
-        if name.text not in _FUNCTIONS:
-            raise self._unknown("function", name, _FUNCTIONS)
+        if name.text not in FUNCTIONS:
+            raise self._unknown("function", name, FUNCTIONS)
         opening = self._expect("(", f"'(' after {name.text}")
         self._nested(opening, depth)
         operands = 1
@@ -232,7 +129,7 @@ class _Parser:
             self._nested(self._take(), depth)
             operands += 1
         self._expect(")", "an operator or ')'" if name.text == "ceil" else "an operator, ',' or ')'")
-        self.steps.append(_Apply(_FUNCTIONS[name.text], operands))
+        self.steps.append(Apply(FUNCTIONS[name.text], operands))
 
     def _field(self, name: _Token) -> None:
         if name.text not in self._names:
@@ -267,7 +164,7 @@ class _Parser:
             return SettingError(f"ends where {expected.removesuffix(' or the end')} was expected, {self._at(token)}")
         return SettingError(f"found {_found(token.text)} {self._at(token)}, where {expected} was expected")
 
-    def _unknown(self, kind: str, token: _Token, known: Mapping[str, object] | frozenset[str]) -> SettingError:
+    def _unknown(self, kind: str, token: _Token, known: Iterable[str]) -> SettingError:
         whole = _HYPHENATED.match(self._text, token.start)
         near = did_you_mean(whole[0] if whole else token.text, known) or did_you_mean(token.text, known)
         advice = near or f"the {kind}s are {', '.join(sorted(known))}"

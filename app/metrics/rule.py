@@ -1,7 +1,7 @@
 """What a rule of `metrics:` or `tenancy:` says once it has been read and found right: frozen values, no I/O."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import translate
@@ -84,16 +84,22 @@ class Glob:
         return len(self.exact) == len(set(self.patterns))
 
     @cached_property
-    def _fits(self) -> re.Pattern[str]:
-        return re.compile("|".join(map(translate, self.patterns)))
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.exact)
+
+    @cached_property
+    def _fits(self) -> Callable[[str], object]:
+        # Each `*` is tried once (fnmatch makes atomic groups), so no pattern takes long for any name.
+        patterns = dict.fromkeys(pattern for pattern in self.patterns if _MAGIC.search(pattern))
+        return re.compile("|".join(map(translate, patterns))).match if patterns else lambda _: None
 
     def matches(self, name: str) -> bool:
         """Whether this name fits; upper and lower case differ."""
-        return self._fits.match(name) is not None
+        return name in self._names or self._fits(name) is not None
 
     def of(self, names: Iterable[str]) -> list[str]:
         """Those that fit, in their order."""
-        return [name for name in names if self._fits.match(name)]
+        return [name for name in names if self.matches(name)]
 
 
 @dataclass(frozen=True)

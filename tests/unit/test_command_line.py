@@ -53,6 +53,9 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             ["serve", "--beanstalkd", "a", "--service", "a/b", "--forward-to", "a/b:8", "--forward-ca", "/etc/passwd"],
             "--forward-to a/b is beanscale itself",
         ),
+        (["serve", "--beanstalkd", "a", "--rules", "/nope"], "File '/nope' does not exist"),
+        (["serve", "--beanstalkd", "a", "--rules", "/dev/null"], "there is no kubeconfig at"),
+        (["serve", "--beanstalkd", "a", "--rules", "/etc/passwd"], "beanscale: /etc/passwd: "),
         (["serve", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
         (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),
@@ -107,6 +110,24 @@ def test_a_port_that_is_taken_is_named(kubeconfig: str, capsys: pytest.CaptureFi
         options = ["--kubeconfig", kubeconfig, "--bind", "127.0.0.1", "--port", port]
         assert main(["serve", "--beanstalkd", "a", *options]) == 2
     assert f"can't listen on 127.0.0.1 port {port}: address already in use" in capsys.readouterr().err
+
+
+def test_a_file_of_rules_is_refused_with_a_line_for_each_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("metrics: [{name: a, tubes: ['x\\ny', z], value: redy, servers: [ue]}]")
+    assert main(["serve", "--beanstalkd", "eu=a", "--rules", str(file)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(': metrics[0] "a": ')[::2] for line in said] == [
+        (
+            f"beanscale: {file}",
+            r"tubes[0]: 'x\\ny' can't fit any tube: '\\' can't stand in a tube's name,"
+            " which has only A-Z a-z 0-9 - + / ; . $ _ ( )",
+        ),
+        (f"beanscale: {file}", "value: unknown field 'redy' at column 1; did you mean ready?"),
+        (f"beanscale: {file}", 'servers[0]: there is no server "ue"; known: eu'),
+    ]
 
 
 def test_options_may_come_from_the_environment(

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from app.metrics.arithmetic import MOST, show_number
 from app.metrics.fields import NAMES
-from app.metrics.formula import MOST, parse_formula, show_number
+from app.metrics.formula import parse_formula
 from app.metrics.rule import Formula, FormulaError
 from app.settings import SettingError
 
@@ -254,7 +255,9 @@ TREES: st.SearchStrategy[Tree] = st.recursive(
     ),
     max_leaves=20,
 )
-VALUES = st.fixed_dictionaries({name: st.fractions(0, 1000, max_denominator=60) for name in sorted(NAMES)})
+VALUES = st.lists(st.integers(0, 60_000), min_size=len(NAMES), max_size=len(NAMES)).map(
+    lambda sixtieths: {name: Fraction(n, 60) for name, n in zip(sorted(NAMES), sixtieths, strict=True)}
+)
 
 
 @given(TREES, VALUES)

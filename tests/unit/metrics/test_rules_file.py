@@ -1,0 +1,384 @@
+"""A file of rules means what it says, or is refused with every mistake in it, each with its rule and key."""
+
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.metrics.fields import NAMES
+from app.metrics.formula import parse_formula
+from app.metrics.rule import Fail, Glob, Grant, Hold, Instead, Label, Rule, Rules
+from app.metrics.rules_file import load_rules, parse_rules
+from app.settings import MistakesError, SettingError
+
+SERVERS = ("eu", "us")
+
+
+def rules_of(text: str) -> Rules:
+    return parse_rules(text.encode(), "rules.yaml", SERVERS)
+
+
+def mistakes_in(text: str) -> list[str]:
+    with pytest.raises(SettingError) as refused:
+        rules_of(text)
+    return str(refused.value).splitlines()
+
+
+def rule_with(key: str) -> str:
+    return f"metrics:\n- name: a\n  tubes: [x]\n  {key}\n"
+
+
+def test_a_rule_is_read_with_all_its_keys() -> None:
+    rules = rules_of(
+        """
+        metrics:
+          - name: checkout-backlog
+            tubes: [checkout, "checkout-*", "007", A/b;c.d$(e)+_]
+            servers: [us, eu]
+            value: ready + reserved + 0.5 * delayed
+            per: [tube, server]
+            onFailure: {hold: 5m}
+            maxAge: 1m30s
+            namespaces: [shop, "team-[a-c]"]
+        tenancy:
+          - namespaces: [shop, "team-*"]
+            tubes: [checkout, "shop-*"]
+        """
+    )
+    assert rules.metrics == {
+        "checkout-backlog": Rule(
+            name="checkout-backlog",
+            tubes=Glob(("checkout", "checkout-*", "007", "A/b;c.d$(e)+_")),
+            formula=parse_formula("ready + reserved + 0.5 * delayed", NAMES),
+            servers=frozenset({"eu", "us"}),
+            per=frozenset({Label.TUBE, Label.SERVER}),
+            on_failure=Hold(300),
+            max_age_s=90,
+            namespaces=Glob(("shop", "team-[a-c]")),
+        )
+    }
+    assert rules.tenancy == (Grant(Glob(("shop", "team-*")), Glob(("checkout", "shop-*"))),)
+
+
+def test_a_rule_needs_a_name_and_tubes_only() -> None:
+    rules = rules_of("metrics: [{name: a, tubes: [x]}]")
+    assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved", NAMES))
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("fail", Fail()),
+        ("{hold: 500ms}", Hold(0.5)),
+        ("{value: 0}", Instead(Fraction(0))),
+        ("{value: 1.5}", Instead(Fraction(3, 2))),
+        ('{value: "10"}', Instead(Fraction(10))),
+    ],
+)
+def test_what_is_done_on_failure(written: str, policy: object) -> None:
+    assert rules_of(rule_with(f"onFailure: {written}")).metrics["a"].on_failure == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing\n", "---\n", "{}", "metrics:\ntenancy:\n", "metrics: []\ntenancy: []\n", "\ufeffmetrics: []"],
+)
+def test_a_file_may_hold_no_rules(text: str) -> None:
+    assert rules_of(text) == Rules()
+
+
+def test_an_anchor_may_be_used_again() -> None:
+    rules = rules_of("metrics:\n- {name: a, tubes: &both [x, y]}\n- {name: b, tubes: *both}\n")
+    assert rules.metrics["b"].tubes == Glob(("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("key", "mistake"),
+    [
+        ("tube: [x]", 'metrics[0] "a": unknown key "tube"; did you mean tubes?'),
+        ("onfailure: fail", 'metrics[0] "a": unknown key "onfailure"; did you mean onFailure?'),
+        ("xyz: 1", 'metrics[0] "a": unknown key "xyz"; there are name, tubes,'),
+        ("yes: 1", 'metrics[0] "a": unknown key "yes"; there are name, tubes,'),
+        ("<<: {value: ready}", 'metrics[0] "a": unknown key "<<"; there are'),
+        ("? [value]\n  : ready", 'metrics[0] "a": a key must be one of name, tubes,'),
+        ("tubes: [y]", 'metrics[0] "a": tubes is written twice'),
+        ("value: ready + redy", "value: unknown field 'redy' at column 9; did you mean ready?"),
+        ("value: 5", "value: names no field, so it would never change"),
+        ("value: [ready]", "value: must be text, not a list"),
+        ("value:", "value: has no value; give one, or leave it out"),
+        ("servers: [uss]", 'servers[0]: there is no server "uss"; did you mean us?'),
+        ("servers: [asia]", 'servers[0]: there is no server "asia"; known: eu, us'),
+        ("servers: [10.0]", "servers[0]: '10.0' is a number in YAML, not text; write it in quotes: \"10.0\""),
+        ("servers: []", "servers: is empty; name a server, or leave the key out for all"),
+        ("servers: eu", "servers: must be a list, not text; write [eu]"),
+        ("servers:", "servers: must be a list, not nothing"),
+        ("per: [tubes]", 'per[0]: there is no label "tubes"; did you mean tube?'),
+        ("per: tube", "per: must be a list, not text; write [tube]"),
+        ("onFailure: hold", 'onFailure: must be fail, {hold: 5m} or {value: 10}, not "hold"'),
+        ("onFailure: {}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
+        ("onFailure: {hold: 5m, value: 1}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
+        ("onFailure: [fail]", "onFailure: must be text, not a list"),
+        ("onFailure: {hold: 5}", "onFailure: hold: '5' isn't a duration"),
+        ("onFailure: {value: -1}", 'onFailure: value: "-1" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: 1500m}", 'onFailure: value: "1500m" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: 010}", 'onFailure: value: "010" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: .inf}", 'onFailure: value: ".inf" isn\'t a plain number from 0 on'),
+        ("maxAge: 15", "maxAge: '15' isn't a duration"),
+        ("maxAge: 0s", "maxAge: '0s' isn't a duration of any length"),
+        ("namespaces: [Shop]", "namespaces[0]: 'Shop' can't fit any namespace: 'S' can't stand in"),
+        ("namespaces: [shop-]", "namespaces[0]: 'shop-' can't name a namespace"),
+        ("namespaces: []", 'namespaces: is empty; name a namespace, or write ["*"] for all'),
+    ],
+)
+def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None:
+    (told,) = mistakes_in(rule_with(key))
+    assert told.startswith('rules.yaml: metrics[0] "a": ' + mistake.removeprefix('metrics[0] "a": '))
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"),
+    [
+        ("Checkout", "must be at most 63 lower-case letters"),
+        ("a_b", "must be at most 63 lower-case letters"),
+        ("a" * 64, "must be at most 63 lower-case letters"),
+        ('""', "must be at most 63 lower-case letters"),
+        ("tube-x", "can't begin with tube-, as the built-in metrics"),
+        ("no", "'no' is true or false in YAML, not text; write it in quotes: \"no\""),
+        ("123", "'123' is a number in YAML, not text"),
+        ("2020-01-01", "'2020-01-01' is a date in YAML, not text"),
+        ("!name x", "'x' is special in YAML, not text"),
+        ("[a]", "must be text, not a list"),
+    ],
+)
+def test_a_name_can_stand_in_a_path(name: str, mistake: str) -> None:
+    (told,) = mistakes_in(f"metrics: [{{name: {name}, tubes: [x]}}]")
+    assert f": name: {mistake}" in told
+
+
+@pytest.mark.parametrize(
+    ("tube", "mistake"),
+    [
+        ('"a,b"', "'a,b' can't fit any tube: ',' can't stand in a tube's name, which has only A-Z a-z 0-9"),
+        ('"a b"', "' ' can't stand in a tube's name, which has only A-Z a-z 0-9 - + / ; . $ _ ( ); write each name"),
+        ('"ä*"', "'ä' can't stand in a tube's name"),
+        ('"a\\n"', r"'\n' can't stand in a tube's name"),
+        ('"{a,b}-*"', "'{' can't stand in a tube's name"),
+        ('"x["', "'x[' has a '[' that no ']' follows"),
+        ('"x[]"', "'x[]' has a set without characters: []"),
+        ('"x[!]"', "'x[!]' has a set without characters: [!]"),
+        ('"x[]]"', "']' can't stand in a tube's name"),
+        ('"x]*"', "']' can't stand in a tube's name"),
+        ('"[^a]"', "'^' can't stand in a tube's name, which has only A-Z a-z 0-9 - + / ; . $ _ ( ); for any character"),
+        ('"[9-0]"', "'[9-0]' has a range that is empty: 9-0; write 0-9 instead"),
+        ('"-*"', "'-*' can't fit any tube: none begins with '-'"),
+        ('"-x"', "'-x' can't name a tube"),
+        ('""', "names no tube: the text is empty"),
+        (f'"{"a" * 200}*"', "is too long: a pattern has at most 200 characters"),
+        ("a" * 201, "can't name a tube"),
+        ("007", "'007' is a number in YAML, not text; write it in quotes: \"007\""),
+        ("1:30", "'1:30' is a number in YAML, not text"),
+        ("~", "has no value; give one, or leave it out"),
+        ("[x]", "must be text, not a list"),
+    ],
+)
+def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
+    (told,) = mistakes_in(f"metrics: [{{name: a, tubes: [x, {tube}]}}]")
+    assert told.startswith('rules.yaml: metrics[0] "a": tubes[1]: ')
+    assert mistake in told
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("a", "rules.yaml: must be a map with metrics and tenancy, not text"),
+        ("[]", "rules.yaml: must be a map with metrics and tenancy, not a list"),
+        ("metric: []", 'rules.yaml: unknown key "metric"; did you mean metrics?'),
+        ("metrics: []\nmetrics: []", "rules.yaml: metrics is written twice"),
+        ("metrics: {}", "rules.yaml: metrics: must be a list, not a map"),
+        ("metrics: [x]", "rules.yaml: metrics[0]: must be a map with name, tubes,"),
+        ("metrics: [{tubes: [x]}]", "rules.yaml: metrics[0]: has no name"),
+        ("metrics: [{name: a}]", 'rules.yaml: metrics[0] "a": has no tubes'),
+        ("metrics: [{name: a, tubes: []}]", 'rules.yaml: metrics[0] "a": tubes: is empty; name a tube, or write ["*"]'),
+        ("metrics: [{name: a, tubes: x}]", 'rules.yaml: metrics[0] "a": tubes: must be a list, not text; write [x]'),
+        (
+            "metrics: [{name: a, tubes: [x]}, {name: a, tubes: [y]}]",
+            'rules.yaml: metrics[1] "a": name: an earlier rule has the same',
+        ),
+        ("metrics: &again [*again]", "rules.yaml: metrics[0]: must be a map with name, tubes,"),
+        ("tenancy: [{tubes: [x]}]", "rules.yaml: tenancy[0]: has no namespaces"),
+        ("tenancy: [{namespaces: [x]}]", "rules.yaml: tenancy[0]: has no tubes"),
+        ("tenancy: [{namespaces: [x], tubes: ['a b']}]", "rules.yaml: tenancy[0]: tubes[0]: 'a b' can't fit"),
+        ("a: [", "rules.yaml: line 2, column 1: isn't YAML: while parsing a flow node, did not find expected node"),
+        ("tubes: [*]", "rules.yaml: line 1, column 10: isn't YAML: while scanning an alias, did not find expected"),
+        ("tubes: *-x", "rules.yaml: line 1, column 8: isn't YAML: found undefined alias; a pattern that begins with *"),
+        ("a: 1\n---\nb: 1", "rules.yaml: line 2, column 1: isn't YAML: expected a single document in the stream, but"),
+        ("a: \x00", "rules.yaml: isn't YAML: control characters are not allowed (0x0)"),
+        ("metrics: [" + "{}," * 1001 + "]", "rules.yaml: metrics: has 1,001 items, and at most 1,000 are taken"),
+        (
+            "metrics: [{name: a, tubes: [" + "x," * 1001 + "]}]",
+            'rules.yaml: metrics[0] "a": tubes: has 1,001 items, and at most 1,000 are taken',
+        ),
+        ("[" * 1000, "rules.yaml: line 1 nests more than 20 lists and maps"),
+        ("[" + "a," * 200_000 + "]", "rules.yaml: has more than 100,000 keys, items and values"),
+        ("#" * 2**20 + "\n", "rules.yaml: has more than 1 MiB"),
+    ],
+)
+def test_a_file_that_cant_be_meant_is_refused(text: str, mistake: str) -> None:
+    assert mistakes_in(text)[0].startswith(mistake)
+
+
+def test_what_isnt_text_is_refused() -> None:
+    with pytest.raises(SettingError, match="isn't UTF-8 text: byte 3 is 0xff"):
+        parse_rules(b"a\n\xff", "rules.yaml", SERVERS)
+
+
+def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="nope: can't be read: No such file or directory"):
+        load_rules(tmp_path / "nope", SERVERS)
+    with pytest.raises(SettingError, match="can't be read: Is a directory"):
+        load_rules(tmp_path, SERVERS)
+
+
+def test_a_file_is_read_from_where_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("metrics: [{name: a, tubes: [x]}]")
+    assert list(load_rules(file, SERVERS).metrics) == ["a"]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert mistakes_in(
+        """
+        metrics:
+          - name: Checkout
+            tubes: [x, "a b"]
+            value: redy
+          - name: b
+            maxAge: soon
+        tenancy:
+          - namespaces: [shop]
+        """
+    ) == [
+        "rules.yaml: tenancy[0]: has no tubes",
+        "rules.yaml: metrics[0] \"Checkout\": name: must be at most 63 lower-case letters, digits and '-', with a"
+        " letter or digit at each end: it is part of a path, and Kubernetes asks for metrics in lower case",
+        "rules.yaml: metrics[0] \"Checkout\": tubes[1]: 'a b' can't fit any tube: ' ' can't stand in a tube's name,"
+        " which has only A-Z a-z 0-9 - + / ; . $ _ ( ); write each name as an item of its own",
+        "rules.yaml: metrics[0] \"Checkout\": value: unknown field 'redy' at column 1; did you mean ready?",
+        'rules.yaml: metrics[0] "Checkout": has no namespaces, and beside tenancy it needs them: its sum could betray'
+        ' what a namespace may not see; name who may ask for it, or write namespaces: ["*"]',
+        'rules.yaml: metrics[1] "b": has no tubes',
+        "rules.yaml: metrics[1] \"b\": maxAge: 'soon' isn't a duration; write a number with a unit, like 500ms, 15s or"
+        " 1m30s",
+        'rules.yaml: metrics[1] "b": has no namespaces, and beside tenancy it needs them: its sum could betray what a'
+        ' namespace may not see; name who may ask for it, or write namespaces: ["*"]',
+    ]
+
+
+def test_of_very_many_mistakes_the_first_are_told() -> None:
+    told = mistakes_in("metrics: [" + "{name: a}," * 1000 + "]")
+    assert len(told) == 101
+    assert told[-1] == "rules.yaml: these are the first 100 mistakes"
+
+
+def test_a_value_instead_has_no_labels_and_so_no_place_beside_per() -> None:
+    (told,) = mistakes_in(rule_with("onFailure: {value: 10}\n  per: [tube]"))
+    assert told.startswith('rules.yaml: metrics[0] "a": onFailure: {value: …} can\'t stand beside per')
+    assert rules_of(rule_with("onFailure: {value: 10}\n  per: []")).metrics["a"].per == frozenset()
+    (told,) = mistakes_in(rule_with("onFailure: {hold: x}\n  per: [tube]"))
+    assert "isn't a duration" in told
+
+
+def test_beside_tenancy_each_rule_says_who_may_ask() -> None:
+    grant = "\ntenancy: [{namespaces: [shop], tubes: [x]}]"
+    (told,) = mistakes_in(rule_with(grant))
+    assert 'name who may ask for it, or write namespaces: ["*"]' in told
+    assert rules_of(rule_with('namespaces: ["*"]' + grant)).metrics["a"].namespaces == Glob(("*",))
+
+
+def test_aliases_dont_multiply() -> None:
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    began = process_time()
+    assert "metrics[8]: must be a map" in mistakes_in(f"{bomb}metrics: *a29")[-1]
+    assert process_time() - began < 1
+
+
+NODES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.dates(),
+        st.text(max_size=8),
+        st.sampled_from(["a", "x*", "eu", "tube", "ready + reserved", "fail", "5m", "10"]),
+    ),
+    lambda nodes: st.one_of(
+        st.lists(nodes, max_size=4),
+        st.dictionaries(
+            st.one_of(
+                st.sampled_from(["name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "namespaces"]),
+                st.sampled_from(["metrics", "tenancy", "hold", "value"]),
+                st.text(max_size=4),
+                st.integers(),
+            ),
+            nodes,
+            max_size=6,
+        ),
+    ),
+    max_leaves=30,
+)
+
+
+@given(st.lists(NODES, max_size=4), st.lists(NODES, max_size=3))
+def test_any_yaml_is_rules_or_refused(metrics: list[object], tenancy: list[object]) -> None:
+    with suppress(SettingError):
+        rules_of(yaml.safe_dump({"metrics": metrics, "tenancy": tenancy}))
+
+
+@given(st.one_of(st.binary(), st.text("metrics:[]{}- \n&a*!|>'\"?#,%@`~<=é\ud7ff\x85").map(str.encode)))
+def test_any_content_is_rules_or_refused(content: bytes) -> None:
+    with suppress(SettingError):
+        parse_rules(content, "rules.yaml", SERVERS)
+
+
+TUBES = st.from_regex(r"[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()\-]{0,20}", fullmatch=True)
+LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+WRITTEN_RULES = st.fixed_dictionaries(
+    {
+        "name": LABELS.filter(lambda name: not name.startswith("tube-")),
+        "tubes": st.lists(st.one_of(TUBES, TUBES.map("{}*".format)), min_size=1, max_size=4),
+    },
+    optional={
+        "servers": st.lists(st.sampled_from(SERVERS), min_size=1),
+        "value": st.sampled_from(sorted(NAMES)),
+        "per": st.lists(st.sampled_from(["tube", "server"])),
+        "maxAge": st.integers(1, 999).map("{}s".format),
+        "onFailure": st.one_of(st.just("fail"), st.fixed_dictionaries({"hold": st.just("5m")})),
+        "namespaces": st.lists(LABELS, min_size=1, max_size=3),
+    },
+)
+
+
+@given(st.lists(WRITTEN_RULES, max_size=5, unique_by=lambda rule: rule["name"]))
+def test_whatever_is_legal_is_taken_as_written(written: list[dict[str, Any]]) -> None:
+    rules = rules_of(yaml.safe_dump({"metrics": written}))
+    assert [*rules.metrics] == [rule["name"] for rule in written]
+    for rule in written:
+        read = rules.metrics[rule["name"]]
+        assert list(read.tubes.patterns) == rule["tubes"]
+        assert read.formula.text == rule.get("value", "ready + reserved")
+        assert read.servers == (frozenset(rule["servers"]) if "servers" in rule else None)
+        assert read.per == frozenset(rule.get("per", ()))
+        assert read.namespaces == (Glob(tuple(rule["namespaces"])) if "namespaces" in rule else None)
+
+
+def test_a_mistake_says_so_to_programs_too() -> None:
+    with pytest.raises(MistakesError) as refused:
+        rules_of("metrics: [{}]")
+    assert refused.value.mistakes == ("rules.yaml: metrics[0]: has no name", "rules.yaml: metrics[0]: has no tubes")
