@@ -2,6 +2,8 @@
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,16 @@ class Instant:
     def age_s(self, now: "Instant") -> float:
         """Seconds from this moment until `now`."""
         return now.monotonic_s - self.monotonic_s
+
+
+def rfc3339(moment: Instant) -> str:
+    """As Kubernetes writes it, in whole seconds: `2027-01-15T08:00:00Z`."""
+    return _written(int(moment.unix_s))
+
+
+@lru_cache(maxsize=64)
+def _written(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now() -> Instant:

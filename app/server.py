@@ -39,7 +39,7 @@ from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.logs import AuditLog
-from app.metrics.evaluation import Evaluation
+from app.metrics.question import Evaluation
 from app.metrics.rule import Rules
 from app.settings import ObjectName, Server, ServicePort, SettingError
 from app.tubes.poller import Poller
@@ -211,7 +211,8 @@ class _Server:
             livez=Probe("/livez", live),
             readyz=Probe("/readyz", ready, remarks),
             telemetry=telemetry,
-            evaluation=lambda: Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age),
+            evaluation=self._evaluation,
+            want=lambda _demanded, _now: None,
             version=version_info(version("beanscale")),
             port=self._settings.port,
             forwarding=self._forwarding,
@@ -225,6 +226,9 @@ class _Server:
             telemetry,
             Audit(self._settings.audit_log),
         )
+
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
 
     def _polling(self) -> str | None:
         stuck = self._poller.stuck(clock.now())
@@ -271,4 +275,5 @@ def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding |
     if to is None or ca is None:
         return None
     address = Address(str(to.service), to.host, to.port)
-    return Forwarding(Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization), frozenset())
+    incumbent = Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
+    return Forwarding(incumbent, settings.rules.metrics)

@@ -33,7 +33,7 @@ from app.cluster.errors import IncumbentError, IncumbentRefusalError
 from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Incumbent, left_s
 from app.cluster.incumbent_answers import read_values
 from app.go_syntax import parse_query
-from app.metrics.evaluation import TUBE_PREFIX
+from app.metrics.built_in import TUBE_PREFIX
 
 DEADLINE_S = 5.0
 """For an answer to be there, waiting for a thread included: a third of what the whole request may take."""

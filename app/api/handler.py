@@ -21,7 +21,10 @@ from app.api.request_info import RequestInfo
 from app.api.status import method_not_allowed, not_found
 from app.api.telemetry import Telemetry
 from app.api.values import list_values
-from app.metrics.evaluation import Evaluation, metric_names
+from app.clock import Instant
+from app.metrics.catalogue import metric_names
+from app.metrics.demanded import Demanded
+from app.metrics.question import Evaluation
 
 _GROUP_PATH = f"/apis/{discovery.GROUP}"
 _METRICS_PATH = f"{_GROUP_PATH}/{discovery.VERSION}/namespaces/"
@@ -38,6 +41,8 @@ class Handler:
     telemetry: Telemetry
     evaluation: Callable[[], Evaluation]
     """What is known now."""
+    want: Callable[[Demanded, Instant], None]
+    """Told what each request for a metric names."""
     version: Mapping[str, str]
     port: int
     forwarding: Forwarding | None = None
@@ -57,7 +62,7 @@ class Handler:
         check_route(wishes.header(b"accept"), MEDIA_TYPES, streams=True)
         if self.forwarding is not None and self.forwarding.takes(info, wishes):
             return await self.forwarding.answer(info, wishes)
-        return await list_values(info, wishes, self.evaluation())
+        return await list_values(info, wishes, self.evaluation(), self.want)
 
     def _api(self, info: RequestInfo, wishes: Wishes) -> Response:
         path = "/" + info.path.strip("/")
@@ -110,8 +115,9 @@ class Handler:
         return OpenApi(self.version["gitVersion"], self._metric_names)
 
     def _metric_names(self) -> list[str]:
+        given = self.evaluation()
         forwarded = self.forwarding.names if self.forwarding is not None else ()
-        return [*metric_names(self.evaluation().snapshot), *forwarded]
+        return [*metric_names(given.snapshot, given.rules), *forwarded]
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -4,14 +4,18 @@ Columns: those that answer "how much, of what, how fresh, whence"; `-o wide` add
 Source: k8s.io/apimachinery/pkg/apis/meta/v1/types.go.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.clock import Instant
 from app.go_syntax import parse_query, quote
-from app.metrics.evaluation import Evaluation, MetricValue
+from app.metrics.evaluation import servers_spanned
+from app.metrics.outcome import MetricValue
+from app.metrics.question import Evaluation, Question
+from app.tubes.snapshot import ServerState
 
 GROUP = "meta.k8s.io"
 KINDS = frozenset(Kind("Table", GROUP, version) for version in ("v1", "v1beta1"))
@@ -19,7 +23,7 @@ _WIDE = 1
 """Priority of a column that only `-o wide` shows."""
 _FRESH_S = 10
 """Seconds up to which an age has a decimal."""
-_NOT_LABELS = {"tube", "server"}
+_NOT_LABELS = {"address", "server", "tube"}
 """Labels with columns of their own places."""
 
 _INCLUDED = ("Metadata", "Object", "None", "")
@@ -29,53 +33,84 @@ Row = tuple[MetricValue, Mapping[str, Any]]
 """A value, and the same as an object on the wire."""
 
 
-def table(rows: Sequence[Row], kind: Kind, namespace: str, query: bytes, given: Evaluation) -> Mapping[str, Any]:
+def table(rows: Sequence[Row], kind: Kind, question: Question, query: bytes, given: Evaluation) -> Mapping[str, Any]:
     """The values as a Table of one of the KINDS. Raises StatusError 400."""
     included = _included(query)
-    labels = sorted({label for value, _ in rows for label in value.labels} - _NOT_LABELS)
-    addresses = {state.server.name: state.server.address for state in given.snapshot.servers}
+    columns = list(_columns(rows, servers_spanned(question, given), given.now))
     return {
         "kind": "Table",
         "apiVersion": f"{GROUP}/{kind.version}",
         "metadata": {},
-        "columnDefinitions": _columns(labels),
+        "columnDefinitions": [column.definition for column in columns],
         "rows": [
-            {"cells": _cells(row, labels, addresses, given.now), "object": _object(row, included, kind, namespace)}
+            {
+                "cells": [column.cell(row) for column in columns],
+                "object": _object(row, included, kind, question.namespace),
+            }
             for row in rows
         ],
     }
 
 
-def _columns(labels: Iterable[str]) -> list[Mapping[str, Any]]:
-    return [
-        _column("Tube", "The tube that is counted."),
-        *(_column(label.capitalize(), f"The label {label!r}.") for label in labels),
-        _column("Value", "The metric's value, as the autoscaler gets it."),
-        _column("Age", "Time since beanstalkd said so."),
-        _column("Server", "The beanstalkd servers that were asked."),
-        _column("Metric", "The metric's name.", _WIDE),
-        _column("Read at", "When beanstalkd said so.", _WIDE),
-        _column("Address", "Where these servers are.", _WIDE),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    description: str
+    cell: Callable[[Row], str]
+    priority: int = 0
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {
+            "name": self.name,
+            "type": "string",
+            "format": "",
+            "description": self.description,
+            "priority": self.priority,
+        }
 
 
-def _column(name: str, description: str, priority: int = 0) -> Mapping[str, Any]:
-    return {"name": name, "type": "string", "format": "", "description": description, "priority": priority}
+def _columns(rows: Sequence[Row], servers: Sequence[ServerState], now: Instant) -> Iterator[_Column]:
+    values = [value for value, _ in rows]
+    of_tubes = not rows or any("tube" in value.labels for value in values)
+    if of_tubes:
+        yield _label("tube", "The tube that is counted.")
+    metric = _Column("Metric", "The metric's name.", lambda row: row[0].metric_name, _WIDE if of_tubes else 0)
+    if not of_tubes:
+        yield metric
+    for label in sorted({label for value in values for label in value.labels} - _NOT_LABELS):
+        yield _label(label, f"The label {label!r}.")
+    yield _Column("Value", "The metric's value, as the autoscaler gets it.", lambda row: row[0].quantity)
+    yield _Column("Age", "Time since beanstalkd said so.", lambda row: _duration(row[0].answered_at.age_s(now)))
+    if any(value.window_s is not None for value in values):
+        yield _Column("Window", "The time that a rate is about.", lambda row: _optional(row[0].window_s))
+    if any(value.held_s is not None for value in values):
+        yield _Column("Held", "For how long an old value has stood in.", lambda row: _optional(row[0].held_s))
+    yield _Column("Server", "The beanstalkd servers that were asked.", lambda row: ",".join(_names(row, servers)))
+    if of_tubes:
+        yield metric
+    yield _Column("Read at", "When beanstalkd said so.", lambda row: str(row[1]["timestamp"]), _WIDE)
+    yield _Column("Address", "Where these servers are.", lambda row: ",".join(_addresses(row, servers)), _WIDE)
 
 
-def _cells(row: Row, labels: Iterable[str], addresses: Mapping[str, str], now: Instant) -> list[str]:
-    value, item = row
-    servers = [value.labels["server"]] if "server" in value.labels else list(addresses)
-    return [
-        value.labels.get("tube", ""),
-        *(value.labels.get(label, "") for label in labels),
-        value.quantity,
-        _duration(value.answered_at.age_s(now)),
-        ",".join(servers),
-        value.metric_name,
-        item["timestamp"],
-        ",".join(addresses[server] for server in servers),
-    ]
+def _label(label: str, description: str) -> _Column:
+    return _Column(label.capitalize(), description, lambda row: row[0].labels.get(label, ""))
+
+
+def _names(row: Row, servers: Sequence[ServerState]) -> Iterable[str]:
+    labels = row[0].labels
+    if "server" in labels:
+        return [f"{labels['server']}/{labels['address']}" if "address" in labels else labels["server"]]
+    return dict.fromkeys(state.server.name for state in servers)
+
+
+def _addresses(row: Row, servers: Sequence[ServerState]) -> Iterable[str]:
+    name = row[0].labels.get("server")
+    return dict.fromkeys(state.server.address for state in servers if name in {None, state.server.name})
+
+
+def _optional(seconds: float | None) -> str:
+    return "" if seconds is None else _duration(seconds)
 
 
 def _duration(seconds: float) -> str:

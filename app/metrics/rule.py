@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import translate
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Protocol
 
 _MAGIC = re.compile(r"[*?\[]")
+_NOTHING = "(?!)"
+_MOST_NAMESPACES = 1024
+"""Whose sight is remembered."""
 
 
 class FormulaError(Exception):
@@ -101,6 +105,14 @@ class Glob:
         """Those that fit, in their order."""
         return [name for name in names if self.matches(name)]
 
+    @cached_property
+    def _fits_in_any_case(self) -> Callable[[str], object]:
+        return re.compile("|".join(map(translate, self.patterns)) or _NOTHING, re.IGNORECASE).match
+
+    def matches_in_any_case(self, name: str) -> bool:
+        """The same where upper and lower case don't differ."""
+        return self._fits_in_any_case(name) is not None
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -120,6 +132,15 @@ class Rule:
     namespaces: Glob | None = None
     """Whose autoscalers may ask; None: all."""
 
+    def is_for(self, namespace: str) -> bool:
+        """Whether this namespace's autoscalers may ask."""
+        return self.namespaces is None or self.namespaces.matches(namespace)
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether all may."""
+        return self.namespaces is None or "*" in self.namespaces.patterns
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -129,7 +150,7 @@ class Grant:
     tubes: Glob
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """All of them."""
 
@@ -137,3 +158,17 @@ class Rules:
     """By name."""
     tenancy: tuple[Grant, ...] = ()
     """Without any, every namespace may see every tube; with one, each sees what is granted to it."""
+
+    @cached_property
+    def sight_of(self) -> Callable[[str], Glob | None]:
+        """Namespace → the tubes that it may see; None: all."""
+        return lru_cache(_MOST_NAMESPACES)(self._sight_of) if self.tenancy else lambda _: None
+
+    def _sight_of(self, namespace: str) -> Glob:
+        granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
+        return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
+
+    def asked_by(self, namespace: str, name: str) -> Rule | None:
+        """The rule of this lower-case name, where this namespace's autoscalers may ask for it."""
+        rule = self.metrics.get(name)
+        return rule if rule and rule.is_for(namespace) else None

@@ -24,6 +24,7 @@ from app.api.limits import Deadline, Requests
 from app.api.probes import Probe
 from app.api.telemetry import Telemetry
 from app.api.version import version_info
+from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
 from app.http.connection import MOST_HEAD
 from app.http.connections import Connections
@@ -52,7 +53,7 @@ def owner(token: str) -> TokenOwner:
 def application(*, allows: bool) -> Application:
     """Everybody is who their token says; all of them may do everything, or nothing."""
     requests = Requests()
-    telemetry = Telemetry(Poller((), clock.now), lambda: None, requests, Connections(), clock.now)
+    telemetry = Telemetry(Poller((), clock.now), Identity(("localhost",)), requests, Connections(), clock.now)
     authenticator = Authenticator(owner)
     authenticator.trust = TRUST
     return Application(
@@ -65,6 +66,7 @@ def application(*, allows: bool) -> Application:
             readyz=Probe("/readyz", {"ping": lambda: None}),
             telemetry=telemetry,
             evaluation=lambda: known(eu=[tube("checkout", ready=3)], us=[tube("Checkout"), tube("a/b")]),
+            want=lambda _demanded, _now: None,
             version=version_info("0.1.0"),
             port=443,
         ),
@@ -120,7 +122,13 @@ def one_of(words: str) -> st.SearchStrategy[str]:
 
 anything = st.binary(max_size=12) | st.text(max_size=6).map(str.encode)
 escaped = anything.map(lambda raw: quote(raw, safe=""))
-metrics = one_of("tube-checkout tube-Checkout tube-x beanstalkd_tube_jobs tube-") | escaped
+metrics = (
+    one_of(
+        "tube-checkout tube-Checkout tube-x beanstalkd_tube_jobs beanstalkd_tube_drain_seconds"
+        " beanstalkd_tube_next_job_age_seconds backlog tube-"
+    )
+    | escaped
+)
 segments = one_of("apis api v1 external.metrics.k8s.io v1beta1 namespaces shop proxy watch status tube-a") | escaped
 paths = st.one_of(
     metrics.map(lambda metric: METRICS.decode() + metric),
@@ -130,7 +138,7 @@ paths = st.one_of(
 ).map(str.encode)
 parameters = one_of(
     "labelSelector fieldSelector timeout timeoutSeconds limit watch continue resourceVersion resourceVersionMatch"
-    " sendInitialEvents includeObject pretty verbose exclude hash"
+    " sendInitialEvents includeObject pretty verbose exclude hash explain"
 )
 wishes = st.one_of(
     one_of("1 0 true 10s Exact NotOlderThan tube=checkout state%20in(ready,buried) server!=eu metadata.name=a Object"),

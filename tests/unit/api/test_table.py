@@ -9,6 +9,7 @@ from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.api.table import table
 from app.metrics.evaluation import evaluate
+from app.metrics.question import Question
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
 from tests.unit.metrics.test_evaluation import known, tube
 
@@ -17,8 +18,9 @@ V1 = Kind("Table", "meta.k8s.io", "v1")
 
 def asked(metric: str, query: bytes = b"", selector: Selector = EVERYTHING) -> Mapping[str, Any]:
     given = known(age_s=1.25, eu=[tube("checkout", ready=3)], us=[tube("checkout", reserved=4)])
-    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(metric, selector, given)]
-    return table(rows, V1, "shop", query, given)
+    question = Question(metric, "shop", selector)
+    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(question, given)]
+    return table(rows, V1, question, query, given)
 
 
 def printed(answer: Mapping[str, Any], priority: int = 0) -> list[dict[str, str]]:

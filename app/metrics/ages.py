@@ -1,0 +1,40 @@
+"""How long the job has waited that would be reserved next. It is read only for tubes that somebody asks for."""
+
+from typing import NamedTuple
+
+from app.clock import Instant
+from app.metrics.freshness import Source, called
+from app.metrics.outcome import StaleReadingError, TooFewReadingsError
+from app.metrics.question import Evaluation
+
+MOST_AGES = 100
+"""Tubes that one answer may ask it of: each takes two commands a second on a connection of their own."""
+
+
+class Age(NamedTuple):
+    """Of the next job, as beanstalkd gave it."""
+
+    age_s: int
+    """Whole seconds; 0 where no job is ready."""
+    answered_at: Instant
+
+
+def next_job_age(source: Source, tube: str, given: Evaluation) -> Age:
+    """Raises StaleReadingError and, where it hasn't been read yet, TooFewReadingsError."""
+    stats = source.reading.tubes.get(tube)
+    if stats is None or not stats.current_jobs_ready:
+        return Age(0, source.reading.answered_at(tube))
+    read = source.reading.next_jobs.get(tube)
+    if read is None:
+        raise TooFewReadingsError(
+            f"the age of the next job in {given.told(tube)} of {called(source.state)} is only read for who asks for it;"
+            " it is being read now: ask again in a second"
+        )
+    age_s = read.answered_at.age_s(given.now)
+    if age_s > given.limit_s:
+        raise StaleReadingError(
+            f"the age of the next job in {given.told(tube)} of {called(source.state)} was last read {age_s:.0f} s ago,"
+            f" older than {given.max_age_s:g} s isn't served; it is being read now: ask again in a second",
+            age_s,
+        )
+    return Age(read.age_s or 0, read.answered_at)

@@ -1,0 +1,171 @@
+"""Why a metric has the values that it has: rule, readings and arithmetic, or the error. As JSON, for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.clock import rfc3339
+from app.metrics import facts
+from app.metrics.built_in import ALL_TUBES, MEANINGS, RULES, SIGNALS, Signal, Sum, rule_of_tube
+from app.metrics.catalogue import unknown
+from app.metrics.evaluation import evaluate, rule_asked, servers_spanned
+from app.metrics.failures import judged_by, policy_text
+from app.metrics.freshness import Source
+from app.metrics.outcome import MetricError, MetricValue, NoValueError, UnknownMetricError
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import Glob, Label, Rule
+from app.metrics.rule_values import combined, result
+from app.metrics.selector import Selector
+from app.metrics.span import Span, span
+from app.metrics.tenancy import patterns_seen, sight
+from app.metrics.tube_jobs import names_a_tube, tube_meant
+
+MOST_SHOWN = 100
+"""Tubes, and items."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A metric as the rule that it is or would be."""
+
+    rule: Rule
+    meaning: str
+    built_in: bool = True
+    signal: Signal | None = None
+
+    @property
+    def formula(self) -> str:
+        return ", ".join(self.signal.fields) if self.signal else self.rule.formula.text
+
+    @property
+    def per(self) -> Sequence[str]:
+        kept = {str(label) for label in self.rule.per}
+        return sorted(kept | {self.signal.label} if self.signal and self.signal.label else kept)
+
+
+def explanation(question: Question, selector: str, given: Evaluation) -> Json:
+    """The facts about one answer, an error of the metric among them. `selector` is the question's as it was written."""
+    told: dict[str, Any] = {
+        "metric": question.metric,
+        "namespace": question.namespace,
+        "selector": selector,
+        "now": rfc3339(given.now),
+        "rule": None,
+        "servers": [facts.of_server(state, None, given) for state in servers_spanned(question, given)],
+        "tubes": [],
+        "tubesOmitted": 0,
+        "items": [],
+        "itemsOmitted": 0,
+        "error": None,
+    }
+    try:
+        subject = _subject(question, given)
+        judged = judged_by(subject.rule, given)
+        seen = sight(question, given) if subject.rule.namespaces is None else None
+        told["rule"] = _rule(subject, seen, judged)
+        told |= _readings(span(subject.rule, _without_state(question), judged), seen, judged)
+        told |= _items(subject, question, given)
+    except MetricError as error:
+        near = list(error.near) if isinstance(error, UnknownMetricError) else []
+        told["error"] = {"reason": error.reason, "message": str(error), "near": near}
+    return told
+
+
+def _subject(question: Question, given: Evaluation) -> _Subject:
+    name = question.metric.lower()
+    rule = rule_asked(question, given)
+    if rule is not None:
+        return _Subject(rule, _meaning(rule), built_in=False)
+    if names_a_tube(name):
+        tube = tube_meant(question, given, sight(question, given))
+        return _Subject(rule_of_tube(question.metric, tube), "Jobs ready and reserved in the tube, over all servers.")
+    if name in SIGNALS:
+        per = frozenset({Label.SERVER, Label.TUBE})
+        rule = Rule(name, ALL_TUBES, Sum.of(*SIGNALS[name].fields), per=per)
+        return _Subject(rule, MEANINGS[name], signal=SIGNALS[name])
+    if name in RULES:
+        return _Subject(RULES[name], MEANINGS[name])
+    raise unknown(question, given)
+
+
+def _meaning(rule: Rule) -> str:
+    if not rule.per:
+        return f"{rule.formula.text}, over all its tubes and servers."
+    return f"{rule.formula.text}, for each {' and '.join(sorted(rule.per))} by itself."
+
+
+def _rule(subject: _Subject, seen: Glob | None, judged: Evaluation) -> Json:
+    rule = subject.rule
+    servers = dict.fromkeys(state.server.name for state in judged.snapshot.servers)
+    return {
+        "name": rule.name,
+        "builtIn": subject.built_in,
+        "meaning": subject.meaning,
+        "tubes": list(patterns_seen(rule.tubes, seen)),
+        "servers": [server for server in servers if rule.servers is None or server in rule.servers],
+        "formula": subject.formula,
+        "per": subject.per,
+        "onFailure": policy_text(rule.on_failure),
+        "maxAgeSeconds": facts.rounded(judged.max_age_s),
+        "namespaces": None if rule.namespaces is None else list(rule.namespaces.patterns),
+    }
+
+
+def _without_state(question: Question) -> Question:
+    """A label that is no rule's."""
+    kept = tuple(part for part in question.selector.requirements if part.key in {"address", "server", "tube"})
+    return Question(question.metric, question.namespace, Selector(kept))
+
+
+def _readings(spanned: Span, seen: Glob | None, judged: Evaluation) -> Json:
+    sources = [Source(state, state.reading) for state in spanned.states if state.reading]
+    tubes = [(tube, source) for source in sources for tube in spanned.tubes_of(source)]
+    told = sorted((pair for pair in tubes if seen is None or seen.matches(pair[0])), key=lambda pair: pair[0])
+    return {
+        "servers": [facts.of_server(state, spanned.named, judged) for state in spanned.states],
+        "tubes": [facts.of_tube(source, tube, judged) for tube, source in told[:MOST_SHOWN]],
+        "tubesOmitted": max(0, len(told) - MOST_SHOWN),
+    }
+
+
+def _items(subject: _Subject, question: Question, given: Evaluation) -> Json:
+    values = evaluate(question, given)
+    shown = values[:MOST_SHOWN]
+    arithmetic = _arithmetic(subject, shown, question, given)
+    return {
+        "items": [_item(value, how) for value, how in zip(shown, arithmetic, strict=True)],
+        "itemsOmitted": len(values) - len(shown),
+    }
+
+
+def _item(value: MetricValue, arithmetic: str) -> Json:
+    window = {} if value.window_s is None else {"window": value.window_s}
+    held = {} if value.held_s is None else {"heldForSeconds": facts.rounded(value.held_s)}
+    return {
+        "labels": value.labels,
+        "arithmetic": arithmetic,
+        "value": value.quantity,
+        "timestamp": rfc3339(value.answered_at),
+        **window,
+        **held,
+    }
+
+
+def _arithmetic(
+    subject: _Subject, values: Sequence[MetricValue], question: Question, given: Evaluation
+) -> Sequence[str]:
+    """Of each value."""
+    rule = subject.rule
+    plain = [value.quantity for value in values]
+    if subject.signal or not values:
+        return plain
+    try:
+        items = list(combined(rule, question, judged_by(rule, given)))
+        for item in items:
+            result(rule, item)
+    except NoValueError as error:
+        return [f"{quantity} instead: {error}" for quantity in plain]
+    shown = [rule.formula.shown(item.fields) for item in items]
+    return shown[: len(values)] or plain

@@ -1,0 +1,82 @@
+"""Readings that may count: new enough, and of each beanstalkd one. All else is an error, never a number."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from app.metrics.outcome import SameServerError, StaleReadingError
+from app.metrics.question import Evaluation
+from app.tubes.snapshot import Reading, ServerState
+
+
+class Source(NamedTuple):
+    """A server and its reading, which is fresh."""
+
+    state: ServerState
+    reading: Reading
+
+
+def fresh_sources(states: Iterable[ServerState], tubes: Sequence[str] | None, given: Evaluation) -> Sequence[Source]:
+    """All of them, each another beanstalkd's, and fresh for the tubes that are named, or (None) for whatever it lists.
+
+    Where several addresses of a name lead to one beanstalkd, it counts once. Raises StaleReadingError, SameServerError.
+    """
+    oldest_s = given.now.monotonic_s - given.limit_s
+    sources = []
+    for state in states:
+        reading = state.reading
+        if reading is None:
+            raise _never_read(state, given)
+        if tubes is None:
+            if reading.listed_at.monotonic_s < oldest_s:
+                raise stale(state, reading, None, given)
+        else:
+            for tube in tubes:
+                if reading.answered_at(tube).monotonic_s < oldest_s:
+                    raise stale(state, reading, tube, given)
+        sources.append(Source(state, reading))
+    alone = len({source.reading.server_id for source in sources}) == len(sources)
+    return sources if alone else _each_once(sources)
+
+
+def called(state: ServerState) -> str:
+    """A server as errors name it."""
+    member = f" at {state.member}" if state.member else ""
+    return f"beanstalkd {state.server.name!r}{member} ({state.server.address})"
+
+
+def stale(state: ServerState, reading: Reading, tube: str | None, given: Evaluation) -> StaleReadingError:
+    """What is said of a reading that is too old, or of one tube in it."""
+    answered_at = reading.listed_at if tube is None else reading.answered_at(tube)
+    age_s = answered_at.age_s(given.now)
+    why = reason(state, given) or "the next answer is awaited"
+    of_tube = f" of {given.told(tube)}" if tube and reading.listed_at.age_s(given.now) <= given.limit_s else ""
+    return StaleReadingError(
+        f"{called(state)} can't be read: {why}; its last good reading{of_tube} is {age_s:.0f} s old,"
+        f" older than {given.max_age_s:g} s isn't served",
+        age_s,
+    )
+
+
+def reason(state: ServerState, given: Evaluation) -> str | None:
+    """Why it can't be read just now, as far as it may be told."""
+    if state.failure is None:
+        return None
+    names_a_tube = given.rules.tenancy and " tube " in state.failure.message
+    return "it answered what can't be right: see beanscale's log" if names_a_tube else state.failure.message
+
+
+def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:
+    why = reason(state, given) or "the first answer is awaited"
+    return StaleReadingError(f"{called(state)} can't be read: {why}; it was never read")
+
+
+def _each_once(sources: Iterable[Source]) -> Sequence[Source]:
+    seen: dict[str, Source] = {}
+    for source in sources:
+        twin = seen.setdefault(source.reading.server_id, source)
+        if twin.state.server.name != source.state.server.name:
+            raise SameServerError(
+                f"beanstalkd {twin.state.server.name!r} and {source.state.server.name!r} are one and the same"
+                f" (id {source.reading.server_id}), so its jobs would count twice; give it to beanscale once"
+            )
+    return list(seen.values())

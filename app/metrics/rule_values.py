@@ -1,0 +1,113 @@
+"""A rule's values: its fields combined over tubes and servers, then its formula, once for each group."""
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import attrgetter
+
+from app.clock import Instant
+from app.metrics.ages import MOST_AGES, next_job_age
+from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES, TIMES
+from app.metrics.freshness import Source, stale
+from app.metrics.outcome import MetricValue, NoResultError, TooManyTubesError
+from app.metrics.quantity import format_quantity
+from app.metrics.question import Evaluation, Question
+from app.metrics.rates import growth, per_second, whole_seconds
+from app.metrics.rule import FormulaError, Rule
+from app.metrics.span import Group, span
+
+_monotonic = attrgetter("monotonic_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What one item is computed from."""
+
+    labels: Mapping[str, str]
+    fields: Mapping[str, Fraction]
+    """Those that the formula names."""
+    answered_at: Instant
+    """The oldest."""
+    window_s: int | None
+
+
+def values_of_rule(rule: Rule, question: Question, given: Evaluation) -> tuple[MetricValue, ...]:
+    """Without the rule's policy. Raises MetricError."""
+    return tuple(_value(rule, item, question, given) for item in combined(rule, question, given))
+
+
+def combined(rule: Rule, question: Question, given: Evaluation) -> Iterator[Combined]:
+    """The items that the selector leaves, not yet computed. Raises MetricError."""
+    spanned = span(rule, question, given)
+    groups = [group for group in spanned.groups(given) if question.selector.matches(group.labels)]
+    if NEXT_JOB_AGE in rule.formula.fields:
+        _check_number(rule, groups)
+    return (_combined(rule, group, given, by_listing=spanned.named is None) for group in groups)
+
+
+def result(rule: Rule, item: Combined) -> Fraction:
+    """What the formula makes of it. Raises NoResultError."""
+    try:
+        return rule.formula.value(item.fields)
+    except FormulaError as error:
+        of_item = " and ".join(f"{key} {value!r}" for key, value in item.labels.items())
+        raise NoResultError(f"{rule.name} has no value{of_item and ' for ' + of_item}: {error}") from error
+
+
+def _value(rule: Rule, item: Combined, question: Question, given: Evaluation) -> MetricValue:
+    over_s = item.answered_at.age_s(given.now) - given.max_age_s
+    return MetricValue(
+        question.metric,
+        item.labels,
+        format_quantity(result(rule, item)),
+        item.answered_at,
+        item.window_s,
+        over_s if given.hold_s and over_s > 0 else None,
+    )
+
+
+def _check_number(rule: Rule, groups: Iterable[Group]) -> None:
+    tubes = {tube for group in groups for part in group.parts for tube in part.tubes}
+    if len(tubes) > MOST_AGES:
+        raise TooManyTubesError(
+            f"{rule.name} asks for {NEXT_JOB_AGE} of {len(tubes):,} tubes, and at most {MOST_AGES} are answered"
+            " at once; let it span fewer, or name some by a selector"
+        )
+
+
+def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) -> Combined:
+    wanted, answers = rule.formula.fields, list(_answers(group, given, by_listing=by_listing))
+    fields, growths = _counted(wanted, group), []
+    for rate in RATES & wanted:
+        grown = [growth(rate, source, tube, given) for source, tube in _each(group)]
+        fields[rate] = per_second(grown)
+        growths += grown
+    if NEXT_JOB_AGE in wanted:
+        ages = [next_job_age(source, tube, given) for source, tube in _each(group)]
+        fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
+        answers += [age.answered_at for age in ages]
+    window_s = whole_seconds(max(grown.window_ms for grown in growths)) if growths else None
+    return Combined(group.labels, fields, min(answers, key=_monotonic), window_s)
+
+
+def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
+    stats = [found for source, tube in _each(group) if (found := source.reading.tubes.get(tube))]
+    sums = {field: sum(map(COUNTED[field], stats)) for field in wanted & COUNTED.keys()}
+    longest = {field: max(map(TIMES[field], stats), default=0) for field in wanted & TIMES.keys()}
+    return {field: Fraction(number) for field, number in (sums | longest).items()}
+
+
+def _answers(group: Group, given: Evaluation, *, by_listing: bool) -> Iterator[Instant]:
+    """When beanstalkd spoke of each tube; where they are those of a listing, of that too. Raises StaleReadingError."""
+    oldest_s = given.now.monotonic_s - given.limit_s
+    for source, tube in _each(group):
+        answered_at = source.reading.answered_at(tube)
+        if answered_at.monotonic_s < oldest_s:
+            raise stale(source.state, source.reading, tube, given)
+        yield answered_at
+    if by_listing and "tube" not in group.labels:
+        yield from (part.source.reading.listed_at for part in group.parts)
+
+
+def _each(group: Group) -> Iterator[tuple[Source, str]]:
+    return ((source, tube) for source, tubes in group.parts for tube in tubes)

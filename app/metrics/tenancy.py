@@ -1,0 +1,43 @@
+"""Which tubes a namespace may see. What it may not is refused in the same words whether it exists or not."""
+
+from collections.abc import Iterable, Sequence
+
+from app.metrics.outcome import UnknownMetricError
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import Glob
+
+_MOST_PATTERNS = 10
+"""That an error names."""
+
+
+def sight(question: Question, given: Evaluation) -> Glob | None:
+    """The tubes that the question's namespace may see; None: all."""
+    return given.rules.sight_of(question.namespace)
+
+
+def visible(tubes: Sequence[str], seen: Glob | None) -> Sequence[str]:
+    """Those of them that may be seen."""
+    return tubes if seen is None else seen.of(tubes)
+
+
+def check_seen(tubes: Iterable[str], seen: Glob | None, question: Question) -> None:
+    """Raises UnknownMetricError where one of the tubes that were named may not be seen."""
+    if seen is None:
+        return
+    for tube in tubes:
+        if not seen.matches(tube):
+            raise hidden(tube, seen, question)
+
+
+def hidden(tube: str, seen: Glob, question: Question) -> UnknownMetricError:
+    """What is said of such a tube."""
+    granted = ", ".join(seen.patterns[:_MOST_PATTERNS]) or "none"
+    more = ", …" if len(seen.patterns) > _MOST_PATTERNS else ""
+    return UnknownMetricError(
+        f"namespace {question.namespace!r} may see no tube {tube!r}; the tubes that it may see: {granted}{more}"
+    )
+
+
+def patterns_seen(tubes: Glob, seen: Glob | None) -> Sequence[str]:
+    """A rule's patterns as far as they may be told: a name in them may be a tube that isn't to be seen."""
+    return tubes.patterns if seen is None else seen.of(tubes.patterns)
