@@ -235,12 +235,12 @@ class _Server:
         return f"the poll loop of {stuck!r} doesn't turn any more" if stuck else None
 
     def _first_poll(self) -> str | None:
-        waiting = [state.server.name for state in self._poller.snapshot.servers if not state.attempted]
+        waiting = self._poller.awaited()
         return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
 
     def _outages(self) -> str | None:
         failed = [
-            f"{state.server.name!r}: {state.failure.message}"
+            f"{state.server.name!r}{f' at {state.member}' if state.member else ''}: {state.failure.message}"
             for state in self._poller.snapshot.servers
             if state.failure
         ]

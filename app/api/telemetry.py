@@ -93,21 +93,23 @@ class _Readings(Collector):
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        """One series a server, none for what isn't known."""
+        """One series an address of each server, none for what isn't known."""
+        labels = ["server", "address"]
         up = GaugeMetricFamily(
-            "beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=["server"]
+            "beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=labels
         )
-        age = GaugeMetricFamily("beanscale_reading_age_seconds", "Age of the last good reading.", labels=["server"])
-        tubes = GaugeMetricFamily("beanscale_tubes", "Tubes in the last good reading.", labels=["server"])
-        sweep = GaugeMetricFamily("beanscale_sweep_seconds", "What the last good sweep took.", labels=["server"])
+        age = GaugeMetricFamily("beanscale_reading_age_seconds", "Age of the last good reading.", labels=labels)
+        tubes = GaugeMetricFamily("beanscale_tubes", "Tubes in the last good reading.", labels=labels)
+        sweep = GaugeMetricFamily("beanscale_sweep_seconds", "What the last good sweep took.", labels=labels)
         for state in self._poller.snapshot.servers:
-            name = [state.server.name]
+            # as configured where there is one: its series goes on when its name leads elsewhere
+            name = [state.server.name, state.member or state.server.host]
             up.add_metric(name, float(state.reading is not None and state.failure is None))
             if state.reading is not None:
                 age.add_metric(name, state.reading.listed_at.age_s(self._clock()))
                 tubes.add_metric(name, len(state.reading.tubes))
-        for server, took_s in self._poller.sweep_s.items():
-            sweep.add_metric([server], took_s)
+            if state.sweep_s is not None:
+                sweep.add_metric(name, state.sweep_s)
         return up, age, tubes, sweep
 
 

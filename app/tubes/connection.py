@@ -1,14 +1,12 @@
 """One connection to one beanstalkd: questions out in windows, answers back in order, a deadline on all of it."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from math import inf
 from typing import cast
 
-from app.settings import Server
 from app.tubes.protocol import MAX_BODY, MAX_STATS, NOT_FOUND, ProtocolError, Replies
 
 WINDOW = 256
@@ -19,10 +17,6 @@ GATHER_S = 0.005
 as much time as finding the answer. With 10,000 tubes it answers about 50 meanwhile."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
-
-# Threads of their own: while DNS is down each look-up takes most of a minute, and whoever asks kube-apiserver or awaits
-# a long answer uses the loop's few.
-_LOOK_UPS = ThreadPoolExecutor(32, thread_name_prefix="look-up")
 
 
 class Connection(asyncio.Protocol):
@@ -45,20 +39,23 @@ class Connection(asyncio.Protocol):
             raise ProtocolError(f"answered NOT_FOUND to {command.decode('ascii').strip()}")
         return body
 
-    async def ask_all(self, commands: Sequence[bytes]) -> AsyncIterator[Sequence[bytes | None]]:
+    async def ask_all(self, commands: Iterator[bytes], within_s: float = inf) -> AsyncIterator[Sequence[bytes | None]]:
         """Their bodies in the same order, NOT_FOUND where a tube is gone, in such portions as they come.
 
-        Take all of them: what is left unread would be the answer to the next question.
-        Raises ProtocolError, TimeoutError, OSError.
+        After `within_s` no more are taken from `commands`; all that were taken are answered. Take all bodies: what is
+        left unread would be the answer to the next question. Raises ProtocolError, TimeoutError, OSError.
         """
-        asked = answered = 0
-        while answered < len(commands):
-            window = commands[asked : answered + WINDOW]
+        time = asyncio.get_running_loop().time
+        end, owed = time() + within_s, 0
+        while True:
+            window = list(islice(commands, WINDOW - owed)) if time() < end else []
+            owed += len(window)
+            if not owed:
+                return
             self._send(window, MAX_STATS)
-            asked += len(window)
             await self._gather()
             bodies = await self._answers()
-            answered += len(bodies)
+            owed -= len(bodies)
             yield bodies
 
     def _send(self, commands: Sequence[bytes], most_body: int) -> None:
@@ -121,32 +118,11 @@ class Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def connect(server: Server) -> AsyncIterator[Connection]:
-    """Resolve the name anew, connect, and close in the end. Raises OSError, TimeoutError."""
+async def connect(host: str, port: int) -> AsyncIterator[Connection]:
+    """Connect to an IP address, and close in the end. Raises OSError, TimeoutError."""
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        connection = await _connect_to_any(await _look_up(server))
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
     try:
         yield connection
     finally:
         connection.close()
-
-
-async def _look_up(server: Server) -> list[tuple[str, int]]:
-    # not left to create_connection: when time is up, it lets the look-up go on and logs a traceback of what came of it
-    look_up = partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
-    return [(str(address[0]), int(address[1])) for *_, address in found]
-
-
-async def _connect_to_any(addresses: Sequence[tuple[str, int]]) -> Connection:
-    """Raises the last address's OSError: one for all of them has no reason of its own."""
-    *others, last = addresses
-    for host, port in others:
-        with suppress(OSError):
-            return await _connect_to(host, port)
-    return await _connect_to(*last)
-
-
-async def _connect_to(host: str, port: int) -> Connection:
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
-    return connection

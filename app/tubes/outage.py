@@ -27,3 +27,9 @@ def because(error: OSError) -> str:
     if error.errno:
         return os.strerror(error.errno).lower()  # asyncio's own strerror hides the reason: "Connect call failed"
     return "it closed the connection"  # what an OSError of greenstalk means
+
+
+def because_unresolved(error: OSError) -> str:
+    """The same of a look-up."""
+    reason = because(error)
+    return reason if isinstance(error, socket.gaierror) else f"its name can't be resolved ({reason})"

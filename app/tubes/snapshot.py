@@ -1,7 +1,7 @@
 """What is known of the tubes at one moment: frozen, swapped whole, asked by many."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -53,19 +53,34 @@ class Reading:
     """Of those tubes whose next job's age was asked for."""
 
     @classmethod
-    def of(cls, server_id: str, listed_at: Instant, tubes: Iterable[TubeStats]) -> "Reading":
-        """Index a sweep."""
-        by_name = {tube.name: tube for tube in tubes}
-        cased: dict[str, tuple[str, ...]] = {}
-        for name in sorted(name for name in by_name if name != name.lower()):
-            cased[name.lower()] = (*cased.get(name.lower(), ()), name)
+    def of(
+        cls,
+        server_id: str,
+        listed_at: Instant,
+        tubes: Iterable[TubeStats] | Mapping[str, TubeStats],
+        before: "Reading | None" = None,
+    ) -> "Reading":
+        """Index tubes; by their names already, they are taken as they are. `before`: where no tube came or went since
+        that reading, its names are taken over."""
+        by_name = tubes if isinstance(tubes, Mapping) else {tube.name: tube for tube in tubes}
+        if before is not None and by_name.keys() == before.tubes.keys():
+            return cls(server_id, listed_at, MappingProxyType(by_name), before.cased, before.names)
         names = tuple(sorted(by_name))
-        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(cased), names)
+        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(_cased(names)), names)
 
     def answered_at(self, tube: str) -> Instant:
         """When beanstalkd last spoke for this tube: a listing without it speaks too."""
         stats = self.tubes.get(tube)
         return stats.answered_at if stats else self.missed.get(tube, self.listed_at)
+
+
+def _cased(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    cased: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        lower = name.lower()
+        if lower != name:
+            cased[lower] = (*cased.get(lower, ()), name)
+    return cased
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,13 @@ class ServerState:
     """Whether a first attempt to read it has ended, well or not."""
     member: str | None = None
     """The one of several addresses that this is, as a label value: `10.0.0.3`, `fd00--3`. None for a name with one."""
+    sweep_s: float | None = None
+    """What the last good sweep over all tubes took, in seconds."""
+
+    def failed(self, message: str, now: Instant) -> "ServerState":
+        """The same after one more failure to read it."""
+        since = self.failure.since if self.failure else now
+        return replace(self, failure=Failure(message, since), attempted=True)
 
     def fresh(self, now: Instant, max_age_s: float) -> Reading | None:
         """The last reading, or None where it is older than `max_age_s` seconds or there is none."""
@@ -100,10 +122,6 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All servers, in the order in which they were configured."""
+    """All servers, in the order in which they were configured, those of one name by their addresses."""
 
     servers: tuple[ServerState, ...]
-
-    def replace(self, position: int, state: ServerState) -> "Snapshot":
-        """The same with one server's state exchanged."""
-        return Snapshot((*self.servers[:position], state, *self.servers[position + 1 :]))

@@ -13,9 +13,15 @@ import pytest
 
 from app import clock
 from app.settings import Server
+from app.tubes.addresses import LookUp, look_up
+from app.tubes.ages import Ages
 from app.tubes.connection import WINDOW, connect
-from app.tubes.poller import Poller, pause_s, read_server
+from app.tubes.demand import Demand
+from app.tubes.poller import Poller
+from app.tubes.polling import Polling, pause_s, server_of
+from app.tubes.presence import Presence
 from app.tubes.protocol import stats_tube
+from app.tubes.readings import Readings
 from app.tubes.snapshot import Reading, ServerState
 from tests.beanstalkd.conftest import Beanstalkd
 
@@ -30,8 +36,8 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def polling(*servers: Server) -> AsyncIterator[Poller]:
-    poller = Poller(servers, clock.now)
+async def polling(*servers: Server, demand: Demand | None = None, look_up: LookUp = look_up) -> AsyncIterator[Poller]:
+    poller = Poller(servers, clock.now, demand, look_up)
     task = asyncio.create_task(poller.run())
     try:
         yield poller
@@ -48,8 +54,14 @@ async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
 
 
 async def read(beanstalkd: Beanstalkd) -> Reading:
-    async with connect(address(beanstalkd)) as connection:
-        return await read_server(connection, clock.now)
+    server, demand, presence, readings = address(beanstalkd), Demand(), Presence(), Readings()
+    async with connect(beanstalkd.host, beanstalkd.port) as connection:
+        server_id = await server_of(connection)
+        presence.enter(server_id, server, connection)
+        ages = Ages(server, beanstalkd.host, demand, clock.now)
+        await Polling(connection, server_id, readings, demand, ages, presence, clock.now, lambda *_: None).sweep()
+    assert readings.latest
+    return readings.latest
 
 
 def address(beanstalkd: Beanstalkd, name: str = "eu") -> Server:
@@ -117,8 +129,8 @@ async def until_gone(beanstalkd: Beanstalkd, tube: str) -> None:
 
 
 async def test_a_tube_that_vanishes_within_a_sweep_is_no_error(beanstalkd: Beanstalkd) -> None:
-    async with connect(address(beanstalkd)) as connection:
-        assert [body async for bodies in connection.ask_all([stats_tube("nobody")]) for body in bodies] == [None]
+    async with connect(beanstalkd.host, beanstalkd.port) as connection:
+        assert [body async for bodies in connection.ask_all(iter([stats_tube("nobody")])) for body in bodies] == [None]
 
 
 async def test_more_tubes_than_are_asked_about_at_once_are_all_read(beanstalkd: Beanstalkd) -> None:
@@ -166,34 +178,19 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
     """Down for a minute, DNS neither fills the log with tracebacks nor takes the threads that reviews run in."""
     released = threading.Event()
 
-    def look_up(*_arguments: object, **_options: object) -> NoReturn:
+    def slow(_host: str, _port: int) -> NoReturn:
         released.wait(30)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr("app.tubes.connection.CONNECT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("app.tubes.addresses.LOOK_UP_TIMEOUT_S", 0.05)
     servers = [Server(f"eu{number}", "slow.example", 11300) for number in range(20)]
-    async with polling(*servers) as poller:
+    async with polling(*servers, look_up=slow) as poller:
         await until(lambda: all(state.attempted for state in poller.snapshot.servers))
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2) == "done"
         released.set()
-    assert first(poller).failure.message == "no answer in time"  # type: ignore[union-attr]
+    assert first(poller).failure.message == "its name can't be resolved (no answer in time)"  # type: ignore[union-attr]
     gc.collect()
     assert not caplog.records
-
-
-async def test_every_address_of_a_name_is_tried(beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_up(_host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.9", "127.0.0.1")]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    async with polling(Server("eu", "two.example", beanstalkd.port)) as poller:
-        await until(lambda: first(poller).attempted)
-        assert first(poller).reading is not None
-    beanstalkd.stop()
-    async with polling(Server("eu", "two.example", beanstalkd.port)) as poller:
-        await until(lambda: first(poller).attempted)
-        assert first(poller).failure.message == "connection refused"  # type: ignore[union-attr]
 
 
 @asynccontextmanager

@@ -137,7 +137,10 @@ def test_an_outage_is_told_and_never_a_number(beanstalkd: Beanstalkd, pki: Path)
 
 def test_its_own_figures_are_there_for_prometheus(admin: httpx.Client) -> None:
     figures = admin.get("/metrics").text
-    for line in ('beanscale_beanstalkd_up{server="eu"} 1.0', 'beanscale_tubes{server="eu"} '):
+    for line in (
+        'beanscale_beanstalkd_up{address="127.0.0.1",server="eu"} 1.0',
+        'beanscale_tubes{address="127.0.0.1",',
+    ):
         assert line in figures
     assert "beanscale_serving_certificate_expiry_timestamp_seconds" in figures
     assert "beanscale_request_duration_seconds_bucket" in figures

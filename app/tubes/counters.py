@@ -1,0 +1,162 @@
+"""What the counters of one server's tubes were half a minute ago: a rate needs two readings of one life.
+
+beanstalkd's counters start at 0 with the server and with each tube, and a tube's life ends with its last job and its
+last connection. Where a new life may have begun, the counters start anew here too: at 0, and at the last moment at
+which the tube is known not to have lived it yet. Pure: readings in, counters out.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from math import inf
+from operator import attrgetter
+from types import MappingProxyType
+
+from app.clock import Instant
+from app.tubes.protocol import TubeStats
+from app.tubes.snapshot import Counts, Reading
+
+RATE_WINDOW_S = 30.0
+"""Rates are over about so long: of the counters kept, those that are nearest to it count. Where sweeps are further
+apart, rates are over longer."""
+CHECKPOINT_S = 6.0
+"""Between two moments of which counters are kept: each costs 24 bytes a tube, and there are six of them."""
+LEAST_SPAN_S = 0.5
+"""Two readings nearer to each other make no rate: a job put between them would be hundreds a second."""
+_LISTINGS = 2
+"""Kept however old they are: the last sweep's counters are the present ones, and those before it the earlier ones."""
+_MONOTONIC = attrgetter("monotonic_s")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Checkpoint:
+    """The counters of some tubes at one moment, in little room."""
+
+    at: Instant
+    listed_at: Instant | None
+    """None where only wanted tubes were read."""
+    names: Sequence[str]
+    """Sorted."""
+    answered_at: Sequence[Instant]
+    total_jobs: Sequence[int]
+    cmd_delete: Sequence[int]
+
+    def get(self, tube: str) -> Counts | None:
+        position = bisect_left(self.names, tube)
+        if position == len(self.names) or self.names[position] != tube:
+            return None
+        return Counts(self.answered_at[position], self.total_jobs[position], self.cmd_delete[position])
+
+
+class Earlier(Mapping[str, Counts]):
+    """Earlier counters of the tubes of one reading, found when they are asked for."""
+
+    __slots__ = ("_births", "_checkpoints", "_tubes")
+
+    def __init__(
+        self, tubes: Mapping[str, TubeStats], checkpoints: Sequence[_Checkpoint], births: Mapping[str, Counts]
+    ) -> None:
+        self._tubes = tubes
+        self._checkpoints = checkpoints
+        self._births = births
+
+    def __getitem__(self, tube: str) -> Counts:
+        """Those nearest to the window. Raises KeyError where there are none yet."""
+        now = self._tubes[tube].answered_at
+        nearest = _nearest(((counts.answered_at, counts) for counts in self._of_this_life(tube)), now)
+        if nearest is None:
+            raise KeyError(tube)
+        return nearest
+
+    def _of_this_life(self, tube: str) -> Iterator[Counts]:
+        birth = self._births.get(tube)
+        if birth:
+            yield birth
+        for checkpoint in self._checkpoints:
+            counts = checkpoint.get(tube)
+            if counts and (birth is None or birth.answered_at.monotonic_s < counts.answered_at.monotonic_s):
+                yield counts
+
+    def __iter__(self) -> Iterator[str]:
+        return (tube for tube in self._tubes if tube in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Counters:
+    """Told of each reading of one life of one server, in order: first `follow`, then `keep`."""
+
+    def __init__(self) -> None:
+        self._checkpoints: tuple[_Checkpoint, ...] = ()
+        self._births: Mapping[str, Counts] = MappingProxyType({})
+
+    def follow(self, before: Reading, answered: Mapping[str, TubeStats], gone: Set[str]) -> None:
+        """Note which tubes began a new life since the reading before, and which live no more."""
+        begun = {name: birth for name, stats in answered.items() if (birth := _birth(before, name, stats))}
+        if begun or not self._births.keys().isdisjoint(gone):
+            births = {**self._births, **begun}
+            self._births = {name: birth for name, birth in births.items() if name not in gone}
+
+    def earlier(self, tubes: Mapping[str, TubeStats]) -> Mapping[str, Counts]:
+        """Of the tubes of a reading that was followed and isn't kept yet."""
+        return Earlier(tubes, self._checkpoints, self._births)
+
+    def listed_earlier_at(self, listed_at: Instant) -> Instant | None:
+        """The listing kept that is nearest to the window."""
+        return _nearest(((kept.listed_at, kept.listed_at) for kept in self._checkpoints if kept.listed_at), listed_at)
+
+    def keep(self, reading: Reading, wanted: Iterable[str] | None, now: Instant) -> None:
+        """Keep these counters, where it's time, and forget what no rate needs. `wanted`: only theirs are new."""
+        alike = [kept.at for kept in self._checkpoints if wanted is not None or kept.listed_at]
+        if not alike or alike[-1].age_s(now) >= CHECKPOINT_S:
+            self._forget(now)
+            self._checkpoints = (*self._checkpoints, _checkpoint(reading, wanted, now))
+
+    def _forget(self, now: Instant) -> None:
+        listings = [kept for kept in self._checkpoints if kept.listed_at]
+        self._checkpoints = tuple(
+            kept
+            for kept in self._checkpoints
+            if kept in listings[-_LISTINGS:] or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
+        )
+        oldest = min((kept.listed_at or kept.at for kept in self._checkpoints), key=_MONOTONIC, default=now)
+        self._births = {
+            name: birth
+            for name, birth in self._births.items()
+            if birth.answered_at.monotonic_s >= oldest.monotonic_s or birth.answered_at.age_s(now) <= RATE_WINDOW_S
+        }
+
+
+def _birth(before: Reading, name: str, stats: TubeStats) -> Counts | None:
+    last = before.tubes.get(name)
+    if last is None:
+        return Counts(before.answered_at(name), 0, 0)
+    if stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
+        return Counts(last.answered_at, 0, 0)
+    return None
+
+
+def _checkpoint(reading: Reading, wanted: Iterable[str] | None, now: Instant) -> _Checkpoint:
+    names = reading.names if wanted is None else tuple(sorted({name for name in wanted if name in reading.tubes}))
+    stats = [reading.tubes[name] for name in names]
+    return _Checkpoint(
+        now,
+        reading.listed_at if wanted is None else None,
+        names,
+        tuple(one.answered_at for one in stats),
+        array("Q", [one.total_jobs for one in stats]),  # unsigned: an answer's 19 digits go beyond the signed ones
+        array("Q", [one.cmd_delete for one in stats]),
+    )
+
+
+def _nearest[T](candidates: Iterable[tuple[Instant, T]], now: Instant) -> T | None:
+    """To the window, of those that are far enough back; they come from the oldest on."""
+    nearest, off_s = None, inf
+    for instant, candidate in candidates:
+        age_s = instant.age_s(now)
+        if age_s < LEAST_SPAN_S or off_s <= abs(age_s - RATE_WINDOW_S):
+            break
+        nearest, off_s = candidate, abs(age_s - RATE_WINDOW_S)
+    return nearest

@@ -1,0 +1,142 @@
+"""One address of a configured server: connected and read, and connected anew after every failure."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from app.clock import Instant
+from app.settings import Server
+from app.tubes.ages import Ages
+from app.tubes.connection import Connection, connect
+from app.tubes.demand import Demand
+from app.tubes.outage import because, retry_delays
+from app.tubes.polling import PERIOD_S, Polling, server_of
+from app.tubes.presence import Presence
+from app.tubes.protocol import ProtocolError
+from app.tubes.readings import Readings
+from app.tubes.snapshot import Reading, ServerState
+
+_log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class Member:
+    """Keeps `state` current while `follow` runs."""
+
+    server: Server
+    """As configured."""
+    host: str
+    """An IP address. Another one may be put here while it isn't `busy`."""
+    demand: Demand
+    presence: Presence
+    clock: Callable[[], Instant]
+    changed: Callable[[], None]
+    """Called after each change of `state`."""
+    busy: bool = field(default=False, init=False)
+    """Whether it is connected, or about to be."""
+    twin: bool = field(default=False, init=False)
+    """Whether another address of the server leads to the same beanstalkd and is read instead."""
+    lives: tuple[str, ...] = field(default=(), init=False)
+    """The ids of the beanstalkd that it leads to and of the one before."""
+
+    def __post_init__(self) -> None:
+        self.state = ServerState(self.server)
+        self.turned_at = self.clock()
+        self._readings = Readings()
+        self._got_on = False
+
+    async def follow(self, ended: Callable[[], Awaitable[None]], look_up: Callable[[], Awaitable[str | None]]) -> None:
+        """Until cancelled. `ended` is called after each conversation, `look_up` before each but the first: it says why
+        the address isn't known any more, or None."""
+        delays = retry_delays()
+        while True:
+            self._got_on = False
+            complaint: str | None = await self._converse()
+            if self._got_on:
+                delays = retry_delays()
+            await ended()
+            while complaint is not None:
+                self._fail(complaint)
+                await asyncio.sleep(next(delays))
+                self._turn()
+                complaint = await look_up()
+
+    async def _converse(self) -> str:
+        """Read it until something goes wrong: what."""
+        self.busy = True
+        try:
+            async with connect(self.host, self.server.port) as connection:
+                server_id = await server_of(connection)
+                with self._present(server_id):
+                    await self._wait_to_lead(connection, server_id)
+                    await self._polling(connection, server_id).forever()
+        except OSError as error:
+            return because(error)
+        except ProtocolError as error:
+            return str(error)
+        finally:
+            self.busy = False
+
+    @contextmanager
+    def _present(self, server_id: str) -> Iterator[None]:
+        if server_id not in self.lives[:1]:
+            self.lives = (server_id, *self.lives[:1])
+        self.presence.enter(server_id, self.server, self)
+        try:
+            yield
+        finally:
+            self.presence.leave(server_id, self.server, self)
+
+    async def _wait_to_lead(self, connection: Connection, server_id: str) -> None:
+        while not self.presence.leads(server_id, self.server, self):
+            if not self.twin:
+                _log.info("another address is the same beanstalkd", server=self.server.name, address=self._address)
+                self.twin, self._got_on = True, True
+                self.state = replace(self.state, failure=None, attempted=True)
+                self.changed()
+            await asyncio.sleep(PERIOD_S)
+            self._turn()
+            if await server_of(connection) != server_id:
+                raise ProtocolError("has become another beanstalkd in the middle of a connection")
+
+    def _polling(self, connection: Connection, server_id: str) -> Polling:
+        return Polling(
+            connection,
+            server_id,
+            self._readings,
+            self.demand,
+            Ages(self.server, self.host, self.demand, self._turn),
+            self.presence,
+            self._turn,
+            self._publish,
+        )
+
+    def _turn(self) -> Instant:
+        self.turned_at = now = self.clock()
+        return now
+
+    def _publish(self, reading: Reading, sweep_s: float | None) -> None:
+        before = self.state
+        self.state = ServerState(
+            before.server, reading, attempted=True, sweep_s=before.sweep_s if sweep_s is None else sweep_s
+        )
+        self.twin, self._got_on = False, True
+        self.changed()
+        if before.reading is None or before.failure is not None:
+            _log.info("reading beanstalkd", server=self.server.name, address=self._address, tubes=len(reading.tubes))
+        elif before.reading.server_id != reading.server_id:
+            _log.warning("beanstalkd was restarted", server=self.server.name, address=self._address)
+
+    def _fail(self, complaint: str) -> None:
+        before = self.state.failure
+        self.state = self.state.failed(complaint, self._turn())
+        self.changed()
+        if before is None or before.message != complaint:
+            _log.warning("can't read beanstalkd", server=self.server.name, address=self._address, reason=complaint)
+
+    @property
+    def _address(self) -> str:
+        return replace(self.server, host=self.host).address

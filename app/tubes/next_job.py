@@ -1,0 +1,155 @@
+"""The age of the job that would be reserved next: `peek-ready` names it, `stats-job` knows when it was put.
+
+peek-ready speaks of the used tube, and `use` makes a tube and keeps it. So this is asked on a connection of its own,
+which ends at once, and only about tubes that have ready jobs.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+
+from app.clock import Instant
+from app.tubes.protocol import MAX_STATS, ProtocolError
+from app.tubes.snapshot import NextJob
+
+MOST_BODY = 1 << 16
+"""Bytes of a job that are read, only to get at the next answer: beanstalkd's own limit, unless it was told otherwise
+(option -z). Before a larger job the connection is dropped, and another one asks on."""
+TIMEOUT_S = 1.0
+"""For everything that is asked at once: the main connection waits meanwhile."""
+_AT_ONCE = 16
+
+_FOUND = re.compile(rb"FOUND (\d{1,20}) (\d{1,10})\r\n")
+_OK = re.compile(rb"OK (\d{1,5})\r\n")
+_AGE = re.compile(rb"^age: (\d{1,10})$", re.MULTILINE)
+_ID = re.compile(rb"^id: (\d{1,20})$", re.MULTILINE)
+_NOT_FOUND = b"NOT_FOUND\r\n"
+
+
+async def ask_ages(
+    host: str, port: int, tubes: Iterable[str], clock: Callable[[], Instant], found: dict[str, NextJob]
+) -> None:
+    """Fill `found` as answers come, so that those before a failure count; a job that is gone before its age is told is
+    left out. Raises ProtocolError, TimeoutError, OSError."""
+    asking = _Asking(tubes, clock, found)
+    async with asyncio.timeout(TIMEOUT_S):
+        while asking:
+            async with _connect(host, port) as talk:
+                await asking.on(talk)
+
+
+class _Talk:
+    """One connection, and the answers that it gives."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.usable = True
+
+    def say(self, *commands: bytes) -> None:
+        self._writer.write(b"".join(commands))
+
+    async def line(self) -> bytes:
+        return await self._reader.readuntil(b"\r\n")
+
+    async def body(self, size: int) -> bytes:
+        return await self._reader.readexactly(size + 2)
+
+    async def leave(self) -> None:
+        """Come back once beanstalkd has let go too: from then on no tube has this connection."""
+        self.say(b"quit\r\n")
+        while await self._reader.read(MAX_STATS):
+            pass
+
+
+@asynccontextmanager
+async def _connect(host: str, port: int) -> AsyncIterator[_Talk]:
+    reader, writer = await asyncio.open_connection(host, port, limit=MOST_BODY)
+    try:
+        talk = _Talk(reader, writer)
+        yield talk
+        if talk.usable:
+            await talk.leave()
+    except asyncio.IncompleteReadError as error:
+        raise ProtocolError("closed the connection instead of answering") from error
+    except asyncio.LimitOverrunError as error:
+        raise ProtocolError("an answer's first line doesn't end; is this a beanstalkd?") from error
+    finally:
+        writer.transport.abort()
+
+
+class _Asking:
+    """What is still to be asked, over several connections if need be."""
+
+    def __init__(self, tubes: Iterable[str], clock: Callable[[], Instant], found: dict[str, NextJob]) -> None:
+        self._tubes = deque(tubes)
+        self._jobs: dict[str, bytes] = {}
+        self._clock = clock
+        self._found = found
+
+    def __bool__(self) -> bool:
+        return bool(self._tubes or self._jobs)
+
+    async def on(self, talk: _Talk) -> None:
+        """Ask as much as this connection is good for."""
+        await self._ages(talk)
+        while self._tubes and talk.usable:
+            await self._next_jobs(talk)
+            if talk.usable:
+                await self._ages(talk)
+
+    async def _next_jobs(self, talk: _Talk) -> None:
+        some = list(islice(self._tubes, _AT_ONCE))
+        talk.say(*(b"use %b\r\npeek-ready\r\n" % tube.encode("ascii") for tube in some))
+        for tube in some:
+            await self._next_job(talk, tube)
+            self._tubes.popleft()
+            if not talk.usable:
+                break
+
+    async def _next_job(self, talk: _Talk, tube: str) -> None:
+        line = await talk.line()
+        if line != b"USING %b\r\n" % tube.encode("ascii"):
+            raise _unexpected(line, f"use {tube}")
+        line = await talk.line()
+        if line == _NOT_FOUND:
+            self._found[tube] = NextJob(self._clock(), None)
+            return
+        job = _FOUND.fullmatch(line)
+        if job is None:
+            raise _unexpected(line, "peek-ready")
+        self._jobs[tube] = job[1]
+        if int(job[2]) > MOST_BODY:
+            talk.usable = False
+        else:
+            await talk.body(int(job[2]))
+
+    async def _ages(self, talk: _Talk) -> None:
+        talk.say(*(b"stats-job %b\r\n" % job for job in self._jobs.values()))
+        for tube, job in list(self._jobs.items()):
+            age_s = await _age_s(talk, job)
+            del self._jobs[tube]
+            if age_s is not None:
+                self._found[tube] = NextJob(self._clock(), age_s)
+
+
+async def _age_s(talk: _Talk, job: bytes) -> int | None:
+    """None where the job is gone."""
+    line = await talk.line()
+    if line == _NOT_FOUND:
+        return None
+    size = _OK.fullmatch(line)
+    if size is None or int(size[1]) > MAX_STATS:
+        raise _unexpected(line, "stats-job")
+    body = await talk.body(int(size[1]))
+    answered, age = _ID.search(body), _AGE.search(body)
+    if answered is None or answered[1] != job or age is None:
+        raise ProtocolError(f"the answer about job {job.decode()} names another one, or has no age")
+    return int(age[1])
+
+
+def _unexpected(line: bytes, command: str) -> ProtocolError:
+    return ProtocolError(f"answered {line[:80].strip().decode('ascii', 'backslashreplace')!r} to {command}")
