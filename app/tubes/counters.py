@@ -94,7 +94,7 @@ class Counters:
 
     def follow(self, before: Reading, answered: Mapping[str, TubeStats], gone: Set[str]) -> None:
         """Note which tubes began a new life since the reading before, and which live no more."""
-        begun = {name: birth for name, stats in answered.items() if (birth := _birth(before, name, stats))}
+        begun = dict(_births(before, answered))
         if begun or not self._births.keys().isdisjoint(gone):
             births = {**self._births, **begun}
             self._births = {name: birth for name, birth in births.items() if name not in gone}
@@ -129,13 +129,14 @@ class Counters:
         }
 
 
-def _birth(before: Reading, name: str, stats: TubeStats) -> Counts | None:
-    last = before.tubes.get(name)
-    if last is None:
-        return Counts(before.answered_at(name), 0, 0)
-    if stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
-        return Counts(last.answered_at, 0, 0)
-    return None
+def _births(before: Reading, answered: Mapping[str, TubeStats]) -> Iterator[tuple[str, Counts]]:
+    last_of = before.tubes.get
+    for name, stats in answered.items():
+        last = last_of(name)
+        if last is None:
+            yield name, Counts(before.answered_at(name), 0, 0)
+        elif stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
+            yield name, Counts(last.answered_at, 0, 0)
 
 
 def _checkpoint(reading: Reading, wanted: Iterable[str] | None, now: Instant) -> _Checkpoint:

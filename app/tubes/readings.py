@@ -21,15 +21,16 @@ class Answers:
 
     def take(self, answers: Iterable[tuple[bytes | None, str]], answered_at: Instant, ours: int) -> None:
         """Bodies, and the tubes they are about; `ours`: so many connections there are ours. Raises ProtocolError."""
+        tubes, missed = self.tubes, self.missed
         for body, tube in answers:
             if body is NOT_FOUND:
-                self.missed[tube] = answered_at
-                self.tubes.pop(tube, None)
+                missed[tube] = answered_at
+                tubes.pop(tube, None)
                 continue
             stats = parse_tube(body, tube, answered_at)
-            self.tubes[tube] = _without(ours, stats) if tube == _DEFAULT else stats
-            if self.missed:
-                self.missed.pop(tube, None)
+            tubes[tube] = _without(ours, stats) if tube == _DEFAULT else stats
+            if missed:
+                missed.pop(tube, None)
 
     def update(self, later: "Answers") -> None:
         """Take over later ones."""
