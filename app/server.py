@@ -29,7 +29,9 @@ from app.api.limits import DEADLINE_S, Deadline, Requests
 from app.api.probes import Check, Probe
 from app.api.telemetry import ReviewFigures, Telemetry
 from app.api.tls import ServingTls, TlsHttpProtocol
+from app.api.values import Values
 from app.api.version import version_info
+from app.clock import Instant
 from app.cluster.client import KubeconfigError, Kubernetes, connect
 from app.cluster.credentials import ReloadedCa
 from app.cluster.identity import Identity, Registration, service_names
@@ -39,9 +41,11 @@ from app.cluster.reviews import review_access, review_token
 from app.http.connections import Connections
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.logs import AuditLog
+from app.metrics.demanded import Demanded, demanded_by_rules
 from app.metrics.question import Evaluation
 from app.metrics.rule import Rules
 from app.settings import ObjectName, Server, ServicePort, SettingError
+from app.tubes.demand import Demand
 from app.tubes.poller import Poller
 
 _log = structlog.get_logger()
@@ -115,7 +119,8 @@ class _Server:
         self._kubernetes = kubernetes
         self._forwarding = forwarding
         self._forwardings = [forwarding] if forwarding is not None else []
-        self._poller = Poller(settings.servers, clock.now)
+        named = demanded_by_rules(settings.rules)
+        self._poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
         self._reviews = ReviewFigures()
         self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
         self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
@@ -212,7 +217,7 @@ class _Server:
             readyz=Probe("/readyz", ready, remarks),
             telemetry=telemetry,
             evaluation=self._evaluation,
-            want=lambda _demanded, _now: None,
+            values=Values(self._want),
             version=version_info(version("beanscale")),
             port=self._settings.port,
             forwarding=self._forwarding,
@@ -229,6 +234,10 @@ class _Server:
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self._poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
+
+    def _want(self, demanded: Demanded, now: Instant) -> None:
+        self._poller.demand.want(demanded.tubes, now)
+        self._poller.demand.want_ages(demanded.ages, now)
 
     def _polling(self) -> str | None:
         stuck = self._poller.stuck(clock.now())

@@ -20,10 +20,8 @@ from app.api.probes import Probe
 from app.api.request_info import RequestInfo
 from app.api.status import method_not_allowed, not_found
 from app.api.telemetry import Telemetry
-from app.api.values import list_values
-from app.clock import Instant
+from app.api.values import Values
 from app.metrics.catalogue import metric_names
-from app.metrics.demanded import Demanded
 from app.metrics.question import Evaluation
 
 _GROUP_PATH = f"/apis/{discovery.GROUP}"
@@ -41,8 +39,7 @@ class Handler:
     telemetry: Telemetry
     evaluation: Callable[[], Evaluation]
     """What is known now."""
-    want: Callable[[Demanded, Instant], None]
-    """Told what each request for a metric names."""
+    values: Values
     version: Mapping[str, str]
     port: int
     forwarding: Forwarding | None = None
@@ -62,7 +59,7 @@ class Handler:
         check_route(wishes.header(b"accept"), MEDIA_TYPES, streams=True)
         if self.forwarding is not None and self.forwarding.takes(info, wishes):
             return await self.forwarding.answer(info, wishes)
-        return await list_values(info, wishes, self.evaluation(), self.want)
+        return await self.values.answer(info, wishes, self.evaluation())
 
     def _api(self, info: RequestInfo, wishes: Wishes) -> Response:
         path = "/" + info.path.strip("/")

@@ -1,7 +1,8 @@
 """Metric values on the wire: `ExternalMetricValueList` (k8s.io/metrics/pkg/apis/external_metrics/v1beta1)."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -11,30 +12,60 @@ from app.api.answers import answer, answer_in, form_for
 from app.api.discovery import GROUP, GROUP_VERSION, KIND
 from app.api.list_options import ListOptions, list_options
 from app.api.negotiation import Form, Offer, Wishes
+from app.api.remembered import Remembered
 from app.api.request_info import RequestInfo
 from app.api.status import StatusError
 from app.clock import Instant, rfc3339
 from app.go_syntax import parse_query
 from app.metrics.demanded import Demanded, demanded
-from app.metrics.evaluation import evaluate, may_be_long
+from app.metrics.evaluation import evaluate, may_be_long, rule_asked
 from app.metrics.explanation import explanation
 from app.metrics.outcome import MetricError, MetricValue
 from app.metrics.question import Evaluation, Question
 
+_MOST_TO_REMEMBER = 1024
+"""Bytes of a question."""
 _OFFER = Offer(frozenset({None, *table.KINDS}), server_version="v1")
 
 
-async def list_values(
-    info: RequestInfo, wishes: Wishes, given: Evaluation, want: Callable[[Demanded, Instant], None]
-) -> Response:
-    """Answer a request for one metric, and say what it made us want to know. Raises StatusError."""
-    form = form_for(wishes, _OFFER)
-    asked = Question(info.resource, info.namespace, checked(list_options(wishes.query)).selector)
-    want(demanded(asked, given), given.now)
-    answered = _explained if _wants_reasons(wishes.query) else _answer
+class Values:
+    """Answers requests for metrics."""
+
+    def __init__(self, want: Callable[[Demanded, Instant], None]) -> None:
+        """`want` is told what each request makes us want to know."""
+        self._want = want
+        self._remembered = Remembered()
+
+    async def answer(self, info: RequestInfo, wishes: Wishes, given: Evaluation) -> Response:
+        """Answer a request for one metric. Raises StatusError."""
+        accept = wishes.headers.get(b"accept", b"")
+        if len(info.path) + len(wishes.query) + len(accept) > _MOST_TO_REMEMBER:
+            return await self._found(info, wishes, given)
+        key = (info.resource, info.namespace, wishes.query, accept, wishes.line_breaks)
+        return self._remembered.answer(key, given) or await self._found(info, wishes, given, key)
+
+    async def _found(self, info: RequestInfo, wishes: Wishes, given: Evaluation, key: Hashable = None) -> Response:
+        form = form_for(wishes, _OFFER)
+        asked = Question(info.resource, info.namespace, checked(list_options(wishes.query)).selector)
+        self._want(demanded(asked, given), given.now)
+        if _wants_reasons(wishes.query):
+            return await _in_its_time(_explained, asked, form, wishes, given)
+        response, fresh_until_s = await _in_its_time(_answer, asked, form, wishes, given)
+        if key is not None:
+            self._remembered.keep(key, given, response, fresh_until_s)
+        return response
+
+
+async def _in_its_time[Found](
+    find: Callable[[Question, Form, Wishes, Evaluation], Found],
+    asked: Question,
+    form: Form,
+    wishes: Wishes,
+    given: Evaluation,
+) -> Found:
     if may_be_long(asked, given):  # tens of thousands of items would hold up everybody else
-        return await asyncio.to_thread(answered, asked, form, wishes, given)
-    return answered(asked, form, wishes, given)
+        return await asyncio.to_thread(find, asked, form, wishes, given)
+    return find(asked, form, wishes, given)
 
 
 def checked(options: ListOptions) -> ListOptions:
@@ -56,17 +87,26 @@ def _explained(asked: Question, _: Form, wishes: Wishes, given: Evaluation) -> R
     return answer({**head, **explanation(asked, selector, given)}, wishes)
 
 
-def _answer(asked: Question, form: Form, wishes: Wishes, given: Evaluation) -> Response:
+def _answer(asked: Question, form: Form, wishes: Wishes, given: Evaluation) -> tuple[Response, float]:
+    """The answer, and until when (monotonic seconds) it would be the same."""
     try:
         values = evaluate(asked, given)
     except MetricError as error:
         details = {"group": GROUP, "kind": asked.metric}
         raise StatusError(error.reason, str(error), details) from error
     items = list(map(_item, values))
-    if form.kind is None:
-        return answer_in(form, {"kind": KIND, "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}, wishes)
-    rows = list(zip(values, items, strict=True))
-    return answer_in(form, table.table(rows, form.kind, asked, wishes.query, given), wishes)
+    if form.kind is not None:
+        rows = list(zip(values, items, strict=True))
+        return answer_in(form, table.table(rows, form.kind, asked, wishes.query, given), wishes), -math.inf
+    content = {"kind": KIND, "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}
+    return answer_in(form, content, wishes), _fresh_until_s(values, asked, given)
+
+
+def _fresh_until_s(values: Sequence[MetricValue], asked: Question, given: Evaluation) -> float:
+    """Until the oldest reading in them is too old; what is held already counts anew each time."""
+    rule = rule_asked(asked, given)
+    max_age_s = given.max_age_s if rule is None or rule.max_age_s is None else rule.max_age_s
+    return min((value.answered_at.monotonic_s for value in values), default=-math.inf) + max_age_s
 
 
 def _item(value: MetricValue) -> Mapping[str, Any]:

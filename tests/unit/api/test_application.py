@@ -23,6 +23,7 @@ from app.api.handler import Handler
 from app.api.limits import Deadline, Requests
 from app.api.probes import Probe
 from app.api.telemetry import Telemetry
+from app.api.values import Values
 from app.api.version import version_info
 from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
@@ -66,7 +67,7 @@ def application(*, allows: bool) -> Application:
             readyz=Probe("/readyz", {"ping": lambda: None}),
             telemetry=telemetry,
             evaluation=lambda: known(eu=[tube("checkout", ready=3)], us=[tube("Checkout"), tube("a/b")]),
-            want=lambda _demanded, _now: None,
+            values=Values(lambda _demanded, _now: None),
             version=version_info("0.1.0"),
             port=443,
         ),

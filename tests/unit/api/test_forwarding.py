@@ -19,6 +19,7 @@ from app.api.forwarding import MOST_WAITING, Forwarding
 from app.cluster.credentials import ReloadedCa
 from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Address, Incumbent
 from app.cluster.renewal import KeyRing
+from app.metrics.built_in import NAMES
 from tests.unit.api.test_application import METRICS, TABLE, Headers, answer, application
 from tests.unit.api.test_application import Answer as Got
 from tests.unit.cluster.apiserver import Answer, Apiserver
@@ -272,7 +273,7 @@ async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(
 
 
 async def test_its_metrics_are_listed_after_ours(beside: Beside) -> None:
-    ours = ["beanstalkd_tube_jobs", "tube-checkout"]
+    ours = [*NAMES, "tube-checkout"]
     assert await beside.names() == [ours] * 3
     beside.adapter.answer = Answer(body=resources("s0-rabbit", "externalmetrics", "tube-x", RULE))
     await beside.forwarding.look()
