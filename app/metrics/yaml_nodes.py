@@ -1,7 +1,7 @@
 """A YAML file as nodes that know their place in it, so that all its mistakes can be told at once.
 
 What is written is judged as written: before YAML makes a number of `007` and a boolean of `no`, and before the second
-of two equal keys wins. An alias is the very node that it stands for, never a copy: no few lines grow into many.
+of two equal keys wins.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,8 @@ import yaml
 from app.settings import MistakesError, SettingError, did_you_mean
 
 MOST_NODES = 100_000
+MOST_ALIASES = 200
+"""What one stands for is read again wherever it stands."""
 MOST_NESTED = 20
 MOST_KEYS = 100
 MOST_MISTAKES = 100
@@ -165,9 +167,12 @@ def compose(content: bytes, file: str) -> yaml.Node | None:
 
 
 def _check_size(text: str) -> None:
-    depth = 0
+    depth = aliases = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         depth += isinstance(event, _STARTS) - isinstance(event, _ENDS)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if aliases > MOST_ALIASES:
+            raise SettingError(f"has more than {MOST_ALIASES} aliases (*name)")
         if depth > MOST_NESTED:
             line = event.start_mark.line + 1 if event.start_mark else 0
             raise SettingError(f"line {line} nests more than {MOST_NESTED} lists and maps")
