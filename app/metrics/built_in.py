@@ -76,9 +76,8 @@ class DrainTime:
         """Seconds; none where nothing waits. Raises FormulaError where no job was deleted yet, which isn't for ever."""
         jobs, pace = fields["ready"] + fields["reserved"], fields["deleted_per_second"]
         if jobs and not pace:
-            raise FormulaError(
-                f"{jobs} {'job waits' if jobs == 1 else 'jobs wait'} and no job was deleted lately, so nobody knows how long it will take"
-            )
+            waiting = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
+            raise FormulaError(f"{waiting} and no job was deleted lately, so nobody knows how long it will take")
         return jobs / pace if jobs else jobs
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
