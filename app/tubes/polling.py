@@ -50,15 +50,16 @@ class Polling:
         """Raises ProtocolError, TimeoutError, OSError."""
         self.readings.resume(self.clock())
         while True:
-            began = self.clock()
+            busy_s = self._stopwatch()
             await self.sweep()
             await self._ask_ages()
-            await self._pause(began.age_s(self.clock()))
+            await self._pause(busy_s())
             await self._check_server()
 
     async def sweep(self) -> None:
         """Read all tubes, those that are wanted first and, where it takes long, every second. Raises like `forever`."""
-        began = self._rounded_at = self.clock()
+        self._rounded_at = self.clock()
+        busy_s = self._stopwatch()
         names = await self._list()
         listed_at = self.clock()
         answers = Answers()
@@ -66,8 +67,7 @@ class Polling:
         left = len(names)
         while left := left - await self._ask(asked, expected, answers, PERIOD_S):
             await self._round(answers)
-        now = self.clock()
-        self.publish(self.readings.sweep(self.server_id, listed_at, answers, now), began.age_s(now))
+        self.publish(self.readings.sweep(self.server_id, listed_at, answers, self.clock()), busy_s())
 
     async def _list(self) -> tuple[str, ...]:
         body, names = self._listed
@@ -109,9 +109,9 @@ class Polling:
         if parse_server_id(await self.connection.ask(STATS)) != self.server_id:
             raise ProtocolError("has become another beanstalkd in the middle of a connection")
 
-    async def _pause(self, busy_s: float) -> None:
+    async def _pause(self, swept_s: float) -> None:
         """Until the next sweep is due, with rounds of the wanted tubes."""
-        sweep_at_s = self.clock().monotonic_s + pause_s(busy_s)
+        sweep_at_s = self.clock().monotonic_s + pause_s(swept_s)
         rest_s = 0.0
         while True:
             now = self.clock()
@@ -120,11 +120,15 @@ class Polling:
             await asyncio.sleep(min(round_in_s, sweep_in_s))
             if sweep_in_s <= round_in_s:
                 return
-            began = self.clock()
+            busy_s = self._stopwatch()
             await self._round()
-            took_s = began.age_s(self.clock())
-            sweep_at_s += took_s / BUSY_SHARE
-            rest_s = took_s / ROUNDS_SHARE - took_s
+            sweep_at_s += busy_s() / BUSY_SHARE
+            rest_s = busy_s() * (1 / ROUNDS_SHARE - 1)
+
+    def _stopwatch(self) -> Callable[[], float]:
+        """Tells how many seconds beanstalkd has had to do for us since now, at most."""
+        began, lost_s = self.clock(), self.ages.lost_s
+        return lambda: began.age_s(self.clock()) - (self.ages.lost_s - lost_s)
 
 
 def _first(wanted: Iterable[str], names: Iterable[str]) -> Iterable[str]:
