@@ -70,6 +70,9 @@ def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:
 
 def _few(spanned: Span) -> Sequence[str]:
     """All that it spans, unless they are too many to be answered."""
-    readings = [Source(state, state.reading) for state in spanned.states if state.reading]
-    tubes = sorted({tube for source in readings for tube in spanned.tubes_of(source)})
+    if spanned.named is None:
+        sources = [Source(state, state.reading) for state in spanned.states if state.reading]
+        tubes = sorted({tube for source in sources for tube in spanned.tubes_of(source)})
+    else:
+        tubes = list(spanned.named)
     return tubes if len(tubes) <= MOST_AGES else ()

@@ -38,7 +38,8 @@ def server(name: str, *tubes: TubeStats, age_s: float = 1, failure: str = "", **
     """One that was read `age_s` seconds ago, its tubes as they say themselves."""
     failed = Failure(failure, ago(age_s)) if failure else None
     member = more.pop("member", None)
-    read = reading(*tubes, server_id=f"id of {name} {member}", age_s=age_s, **more)
+    server_id = more.pop("server_id", f"id of {name} {member}")
+    read = reading(*tubes, server_id=server_id, age_s=age_s, **more)
     return ServerState(Server(name, f"{name}.example", 11300), read, failed, attempted=True, member=member)
 
 
