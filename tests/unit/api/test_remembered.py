@@ -12,7 +12,7 @@ from app.api.status import StatusError
 from app.api.values import Values
 from app.clock import Instant
 from app.metrics.question import Evaluation
-from tests.unit.metrics.test_evaluation import known, tube
+from tests.unit.metrics.given import known, server, tube
 
 pytestmark = pytest.mark.anyio
 TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -52,26 +52,26 @@ def later(given: Evaluation, seconds: float) -> Evaluation:
 
 
 async def test_what_was_found_once_is_told_again(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3)])
+    given = known(server("eu", tube("a", ready=3)))
     assert [await asking.value(given), await asking.value(later(given, 5))] == ["3", "3"]
     assert asking.found == 1
 
 
 async def test_a_new_reading_is_told_at_once(asking: Asking) -> None:
-    assert await asking.value(known(eu=[tube("a", ready=3)])) == "3"
-    assert await asking.value(known(eu=[tube("a", ready=4)])) == "4"
-    assert await asking.value(known(eu=[tube("a", ready=3)])) == "3"
+    assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
+    assert await asking.value(known(server("eu", tube("a", ready=4)))) == "4"
+    assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
 
 
 async def test_what_has_become_too_old_is_told_no_more(asking: Asking) -> None:
-    given = known(age_s=14, eu=[tube("a", ready=3)])
+    given = known(server("eu", tube("a", ready=3, age_s=14), age_s=14))
     assert await asking.value(given) == "3"
     with pytest.raises(StatusError, match="can't be read"):
         await asking.value(later(given, 1.5))
 
 
 async def test_each_question_has_its_own_answer(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3), tube("b", ready=4)])
+    given = known(server("eu", tube("a", ready=3), tube("b", ready=4)))
     selected = b"labelSelector=tube%3Db"
     for _ in range(2):
         assert await asking.value(given) == "3"
@@ -81,21 +81,21 @@ async def test_each_question_has_its_own_answer(asking: Asking) -> None:
 
 
 async def test_ages_in_a_table_go_on(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3)])
+    given = known(server("eu", tube("a", ready=3)))
     first, second = [await asking.ask(each, accept=TABLE) for each in (given, later(given, 2))]
     assert first["kind"] == "Table"
     assert first["rows"][0]["cells"] != second["rows"][0]["cells"]
 
 
 async def test_a_refusal_is_found_anew(asking: Asking) -> None:
-    given = known(eu=[tube("a")])
+    given = known(server("eu", tube("a")))
     for _ in range(2):
         with pytest.raises(StatusError, match="no metric"):
             await asking.value(given, "nothing")
 
 
 async def test_nothing_long_and_not_much_is_remembered(asking: Asking) -> None:
-    given = known(eu=[tube("a")])
+    given = known(server("eu", tube("a")))
     for _ in range(2):
         await asking.ask(given, query=b"x=" + b"a" * 2000)
     assert asking.found == 2
