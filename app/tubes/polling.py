@@ -4,7 +4,7 @@ It asks `stats`, `list-tubes` and `stats-tube`, none of which changes anything t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 from math import inf
@@ -44,6 +44,7 @@ class Polling:
 
     def __post_init__(self) -> None:
         self._rounded_at = self.clock()
+        self._swept_s = 0.0
         self._listed: tuple[bytes, tuple[str, ...]] = (b"", ())
 
     async def forever(self) -> NoReturn:
@@ -57,17 +58,21 @@ class Polling:
             await self._check_server()
 
     async def sweep(self) -> None:
-        """Read all tubes, those that are wanted first and, where it takes long, every second. Raises like `forever`."""
+        """Read all tubes, and where it takes long those that are wanted every second. Raises like `forever`."""
         self._rounded_at = self.clock()
         busy_s = self._stopwatch()
         names = await self._list()
         listed_at = self.clock()
         answers = Answers()
-        asked, expected = tee(_first(self.demand.tubes(listed_at), names))
+        if pause_s(self._swept_s) > PERIOD_S:  # then the wanted ones were read in a round last, and can't wait
+            await self._round(answers)
+        asked, expected = tee(names)
         left = len(names)
         while left := left - await self._ask(asked, expected, answers, PERIOD_S):
             await self._round(answers)
-        self.publish(self.readings.sweep(self.server_id, listed_at, answers, self.clock()), busy_s())
+        reading = self.readings.sweep(self.server_id, listed_at, answers, self.clock())
+        self._swept_s = busy_s()
+        self.publish(reading, self._swept_s)
 
     async def _list(self) -> tuple[str, ...]:
         body, names = self._listed
@@ -129,13 +134,6 @@ class Polling:
         """Tells how many seconds beanstalkd has had to do for us since now, at most."""
         began, lost_s = self.clock(), self.ages.lost_s
         return lambda: began.age_s(self.clock()) - (self.ages.lost_s - lost_s)
-
-
-def _first(wanted: Iterable[str], names: Iterable[str]) -> Iterable[str]:
-    """The same names, those that are wanted first: so they never wait for a sweep and its pause."""
-    listed = set(names)
-    first = dict.fromkeys(tube for tube in wanted if tube in listed)
-    return (*first, *(name for name in names if name not in first)) if first else names
 
 
 def pause_s(busy_s: float) -> float:

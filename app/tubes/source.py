@@ -79,7 +79,7 @@ class Source:
         """Of two addresses of one beanstalkd one counts; and what is left of the other's readings counts no more once
         that one is read, be it after a restart."""
         reading = member.state.reading
-        return member.twin or (
+        return member.twin_in is not None or (
             member.state.failure is not None
             and reading is not None
             and any(
