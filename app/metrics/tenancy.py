@@ -40,4 +40,6 @@ def hidden(tube: str, seen: Glob, question: Question) -> UnknownMetricError:
 
 def patterns_seen(tubes: Glob, seen: Glob | None) -> Sequence[str]:
     """A rule's patterns as far as they may be told: a name in them may be a tube that isn't to be seen."""
-    return tubes.patterns if seen is None else seen.of(tubes.patterns)
+    if seen is None:
+        return tubes.patterns
+    return seen.patterns if "*" in tubes.patterns else seen.of(tubes.patterns)

@@ -186,6 +186,12 @@ def test_a_glob_needs_a_fresh_listing_and_exact_names_their_own_answers() -> Non
             asked(name, "", given)
 
 
+def test_no_match_counts_that_is_older_than_its_listing() -> None:
+    given = known(server("eu", tube("a"), tube("b", age_s=20)), rules=[rule()])
+    with pytest.raises(StaleReadingError, match="its last good reading of tube 'b' is 20 s old"):
+        asked("backlog", "", given)
+
+
 def test_a_rules_own_age_counts() -> None:
     given = known(server("eu", tube("a", ready=1, age_s=20), age_s=20), rules=[rule(max_age_s=30), rule("short")])
     assert quantities(asked("backlog", "", given)) == ["1"]

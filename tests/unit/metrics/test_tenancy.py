@@ -138,6 +138,23 @@ def test_a_rule_that_is_for_all_tells_tubes_apart_only_as_far_as_they_may_be_see
     assert quantities(asked("given", "tube=secret-0", of)) == ["5"]
 
 
+@pytest.mark.parametrize(
+    ("tubes", "patterns"),
+    [
+        ("*", ["shop-*", "Checkout"]),
+        ("shop-* secret-0 secret-*", ["shop-*"]),
+        ("secret-0", []),
+    ],
+)
+def test_an_explanation_names_what_of_a_rule_may_be_seen(tubes: str, patterns: list[str]) -> None:
+    told = explanation(Question("sum", "shop"), "", given(rule("sum", tubes)))
+    assert told["rule"]["tubes"] == patterns
+    assert {each["tube"] for each in told["tubes"]} <= {"shop-a", "Checkout"}
+    whole = explanation(Question("sum", "ops"), "", given(rule("sum", tubes)))
+    assert whole["rule"]["tubes"] == tubes.split()
+    assert "secret-0" in {each["tube"] for each in whole["tubes"]}
+
+
 @pytest.mark.parametrize("value", ["put_per_second", "next_job_age_seconds", "ready"])
 def test_no_error_of_a_rule_names_what_may_not_be_seen(value: str) -> None:
     old = 20 if value == "ready" else 1
