@@ -70,9 +70,9 @@ def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:
 
 def _few(spanned: Span) -> Sequence[str]:
     """All that it spans, unless they are too many to be answered."""
-    if spanned.named is None:
-        sources = [Source(state, state.reading) for state in spanned.states if state.reading]
-        tubes = sorted({tube for source in sources for tube in spanned.tubes_of(source)})
-    else:
-        tubes = list(spanned.named)
+    sources = [Source(state, state.reading) for state in spanned.states if state.reading]
+    each = [spanned.tubes_of(source) for source in sources] if spanned.named is None else [spanned.named]
+    if any(len(tubes) > MOST_AGES for tubes in each):
+        return ()
+    tubes = sorted(set(chain.from_iterable(each)))
     return tubes if len(tubes) <= MOST_AGES else ()

@@ -15,11 +15,6 @@ def sight(question: Question, given: Evaluation) -> Glob | None:
     return given.rules.sight_of(question.namespace)
 
 
-def visible(tubes: Sequence[str], seen: Glob | None) -> Sequence[str]:
-    """Those of them that may be seen."""
-    return tubes if seen is None else seen.of(tubes)
-
-
 def check_seen(tubes: Iterable[str], seen: Glob | None, question: Question) -> None:
     """Raises UnknownMetricError where one of the tubes that were named may not be seen."""
     if seen is None:
