@@ -6,9 +6,9 @@ from itertools import chain
 
 from app.metrics.ages import MOST_AGES
 from app.metrics.built_in import RULES, SIGNALS
-from app.metrics.demands import tubes_named
 from app.metrics.fields import NEXT_JOB_AGE
 from app.metrics.freshness import Source
+from app.metrics.narrowing import tubes_named
 from app.metrics.outcome import MetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Rule, Rules
