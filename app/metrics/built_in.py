@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from app.metrics.fields import NEXT_JOB_AGE
-from app.metrics.quantity import format_quantity
+from app.metrics.quantity import show_number
 from app.metrics.rule import FormulaError, Glob, Label, Rule
 
 TUBE_PREFIX = "tube-"
@@ -63,7 +63,7 @@ class Sum:
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
         """With numbers in their places."""
-        return " + ".join(format_quantity(fields[name]) for name in self.text.split(" + "))
+        return " + ".join(show_number(fields[name]) for name in self.text.split(" + "))
 
 
 class DrainTime:
@@ -82,7 +82,7 @@ class DrainTime:
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
         """With numbers in their places."""
-        ready, reserved, pace = (format_quantity(fields[name]) for name in ("ready", "reserved", "deleted_per_second"))
+        ready, reserved, pace = (show_number(fields[name]) for name in ("ready", "reserved", "deleted_per_second"))
         return f"({ready} + {reserved}) / {pace}"
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 _LARGE = ("", "k", "M", "G", "T", "P", "E")
 _SMALL = ("", "m", "u", "n")
+_DECIMALS = 3
 
 
 def format_quantity(value: int | Fraction) -> str:
@@ -31,3 +32,11 @@ def _format_small(value: Fraction) -> str:
         value *= 1000
     nanos = -(-value // 1000)
     return format_quantity(Fraction(nanos, 10**9))
+
+
+def show_number(value: Fraction) -> str:
+    """For people: `12`, `0.5`; with a `≈` before what has more than three decimals."""
+    shown = round(value, _DECIMALS)
+    digits = f"{shown.numerator * 10**_DECIMALS // shown.denominator:0{_DECIMALS + 1}}"
+    text = f"{digits[:-_DECIMALS]}.{digits[-_DECIMALS:]}".rstrip("0").removesuffix(".")
+    return text if shown == value else f"≈{text}"

@@ -171,7 +171,22 @@ def test_every_built_in_metric_can_be_explained(metric: str) -> None:
 
 def test_the_drain_time_shows_its_division_and_its_window() -> None:
     (item,) = explained("beanstalkd_tube_drain_seconds", "tube=a", known(EU))["items"]
-    assert (item["arithmetic"], item["value"], item["window"]) == ("(3 + 1) / 500m", "8", 60)
+    assert (item["arithmetic"], item["value"], item["window"]) == ("(3 + 1) / 0.5", "8", 60)
+
+
+def test_a_rate_shows_what_was_counted_in_how_many_seconds() -> None:
+    one, other = (
+        server(
+            "queue", tube("a", cmd_delete=each * 10), member=f"10.0.0.{each}", earlier={"a": counts(each + 0.5, 0, 0)}
+        )
+        for each in (1, 2)
+    )
+    told = explained("beanstalkd_tube_jobs_deleted_per_second", "tube=a", known(one, other, EU))
+    assert [(item["arithmetic"], item["value"]) for item in told["items"]] == [
+        ("10 / 0.5", "20"),
+        ("20 / 1.5", "13333333334n"),
+        ("30 / 60", "500m"),
+    ]
 
 
 def test_a_hundred_tubes_and_items_are_shown_and_the_others_counted() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.metrics.quantity import format_quantity
+from app.metrics.quantity import format_quantity, show_number
 
 SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
@@ -46,3 +46,11 @@ def test_a_whole_number_is_never_changed(value: int) -> None:
 @given(st.fractions(-1000, 1000))
 def test_a_fraction_is_rounded_up_by_less_than_a_nano(value: Fraction) -> None:
     assert 0 <= value_of(format_quantity(value)) - value < Fraction(1, 10**9)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (3000, "3000"), (Fraction(1, 2), "0.5"), (Fraction(1, 3), "≈0.333"), (Fraction(10, 1001), "≈0.01")],
+)
+def test_people_are_shown_decimals(number: int | Fraction, shown: str) -> None:
+    assert show_number(Fraction(number)) == shown

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from app.metrics.outcome import TooFewReadingsError
 from app.metrics.rates import Growth, per_second
+from app.tubes.snapshot import ServerState
 from tests.unit.metrics.given import ago, asked, by_label, counts, known, quantities, server, tube
+from tests.unit.metrics.test_quantity import value_of
 
 PUT, DELETED = "beanstalkd_tube_jobs_put_per_second", "beanstalkd_tube_jobs_deleted_per_second"
 
 
-def busy(total: int = 150, deleted: int = 90) -> object:
+def busy(total: int = 150, deleted: int = 90) -> ServerState:
     return server(
         "eu",
         tube("a", total_jobs=total, cmd_delete=deleted, age_s=1),
@@ -82,11 +84,4 @@ def test_a_rate_on_the_wire_is_the_counters_pace_to_the_nano(
     (value,) = asked(PUT, "tube=a", known(state))
     window_ms = round((state.reading.tubes["a"].answered_at.monotonic_s - ago(age_s + window_s).monotonic_s) * 1000)
     expected = Fraction(max(0, after - before) * 1000, window_ms)
-    assert Fraction(number(value.quantity)) == Fraction(ceil(expected * 10**9), 10**9)
-
-
-def number(quantity: str) -> Fraction:
-    suffixes = {"n": -3, "u": -2, "m": -1, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
-    if quantity[-1] in suffixes:
-        return Fraction(quantity[:-1]) * Fraction(1000) ** suffixes[quantity[-1]]
-    return Fraction(quantity)
+    assert value_of(value.quantity) == Fraction(ceil(expected * 10**9), 10**9)

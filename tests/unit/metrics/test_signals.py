@@ -14,6 +14,7 @@ from app.metrics.outcome import (
     UnknownMetricError,
 )
 from app.tubes.protocol import TubeStats
+from app.tubes.snapshot import ServerState
 from tests.unit.metrics.given import ago, asked, by_label, counts, known, next_job, quantities, server, tube, unread
 
 AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
@@ -83,7 +84,7 @@ def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
         asked("beanstalkd_tube_jobs", "", given)
 
 
-def members() -> tuple[object, ...]:
+def members() -> tuple[ServerState, ...]:
     return tuple(server("queue", tube("a", ready=ready), member=f"10.0.0.{ready}") for ready in (1, 2))
 
 
@@ -124,7 +125,7 @@ def test_two_addresses_of_one_name_that_lead_to_one_beanstalkd_count_once() -> N
         asked("tube-a", "", known(one, replace(server("eu"), reading=one.reading)))
 
 
-def draining(*stats: TubeStats, **earlier: int) -> object:
+def draining(*stats: TubeStats, **earlier: int) -> ServerState:
     return server(
         "eu",
         *stats,
