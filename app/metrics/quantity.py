@@ -1,10 +1,11 @@
-"""Exact numbers the way Kubernetes writes them (apimachinery's resource.Quantity, decimal format)."""
+"""Exact numbers the way Kubernetes writes them (apimachinery's resource.Quantity, decimal format), and people."""
 
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 _LARGE = ("", "k", "M", "G", "T", "P", "E")
 _SMALL = ("", "m", "u", "n")
-_DECIMALS = 3
+_DECIMALS = 6
 
 
 def format_quantity(value: int | Fraction) -> str:
@@ -35,8 +36,18 @@ def _format_small(value: Fraction) -> str:
 
 
 def show_number(value: Fraction) -> str:
-    """For people: `12`, `0.5`; with a `≈` before what has more than three decimals."""
-    shown = round(value, _DECIMALS)
-    digits = f"{shown.numerator * 10**_DECIMALS // shown.denominator:0{_DECIMALS + 1}}"
-    text = f"{digits[:-_DECIMALS]}.{digits[-_DECIMALS:]}".rstrip("0").removesuffix(".")
-    return text if shown == value else f"≈{text}"
+    """For people: `12`, `0.5`; with a `≈` before what has more than six decimals."""
+    if abs(value) >= 10**20:
+        with localcontext(prec=6):
+            return f"≈{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
+    if (value * 10**_DECIMALS).denominator == 1:
+        return _digits(value)
+    if abs(value) >= 1:
+        return f"≈{_digits(round(value, 3))}"
+    with localcontext(prec=3):
+        small = (Decimal(value.numerator) / Decimal(value.denominator)).normalize()
+    return f"≈{small:f}" if small.adjusted() >= -_DECIMALS else f"≈{small:e}"
+
+
+def _digits(value: Fraction) -> str:
+    return f"{Decimal(int(value * 10**_DECIMALS)).scaleb(-_DECIMALS).normalize():f}"

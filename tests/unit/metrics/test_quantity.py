@@ -50,7 +50,19 @@ def test_a_fraction_is_rounded_up_by_less_than_a_nano(value: Fraction) -> None:
 
 @pytest.mark.parametrize(
     ("number", "shown"),
-    [(0, "0"), (3000, "3000"), (Fraction(1, 2), "0.5"), (Fraction(1, 3), "≈0.333"), (Fraction(10, 1001), "≈0.01")],
+    [
+        (Fraction(0), "0"),
+        (Fraction(1200), "1200"),
+        (Fraction(5, 4), "1.25"),
+        (Fraction(1, 10**6), "0.000001"),
+        (Fraction(1, 3), "≈0.333"),
+        (Fraction(-1, 3), "≈-0.333"),
+        (Fraction(10**7, 3), "≈3333333.333"),
+        (Fraction(1, 3 * 10**5), "≈0.00000333"),
+        (Fraction(1, 10**9), "≈1e-9"),
+        (Fraction(2**64), "18446744073709551616"),
+        (Fraction(2**900), "≈8.45271e+270"),
+    ],
 )
-def test_people_are_shown_decimals(number: int | Fraction, shown: str) -> None:
-    assert show_number(Fraction(number)) == shown
+def test_numbers_are_shown_exactly_or_with_a_sign_that_they_arent(number: Fraction, shown: str) -> None:
+    assert show_number(number) == shown
