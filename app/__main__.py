@@ -162,7 +162,8 @@ def serve(
     """
     from app.metrics.rule import Rules  # noqa: PLC0415
     from app.metrics.rules_file import load_rules  # noqa: PLC0415
-    from app.server import ServeSettings, run  # noqa: PLC0415 - each command loads only what it needs: memory and start
+    from app.server import run  # noqa: PLC0415 - each command loads only what it needs: memory and start
+    from app.server_parts import ServeSettings  # noqa: PLC0415
 
     if options["tls_secret"] and not options["service"]:
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
