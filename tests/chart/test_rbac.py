@@ -9,6 +9,15 @@ from tests.chart.conftest import Chart, Manifest, Objects
 
 APISERVICE = "v1beta1.external.metrics.k8s.io"
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
+METRICS = ("everywhere", "*.external.metrics.k8s.io", "*", "get list")
+TO_EXPLAIN = {
+    METRICS,
+    ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
+    ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
+}
+
 
 def permission(rule: Manifest, namespace: str | None) -> tuple[Any, ...]:
     assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
@@ -52,6 +61,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             ("kube-system", "Role", "extension-apiserver-authentication-reader"),
             ("beanscale", "secrets", "beanscale-serving-cert", "get patch create"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
+            *TO_EXPLAIN,
         },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},
         "beanscale/beanscale-smoke": {
@@ -99,23 +109,19 @@ def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -
     assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
 
 
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
-METRICS = ("everywhere", "*.external.metrics.k8s.io", "*", "get list")
-AUTOSCALERS = ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list")
-
-
 @pytest.mark.parametrize(
     ("values", "more"),
     [
+        pytest.param({}, set(), id="nothing"),
         pytest.param({"forwardTo": ADAPTER}, {METRICS}, id="to ask the other server"),
-        pytest.param({"rbac": {"explain": True}}, {METRICS, AUTOSCALERS}, id="to explain"),
+        pytest.param({"rbac": {"explain": True}}, TO_EXPLAIN, id="to explain"),
     ],
 )
 def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
-    chart: Chart, default: Objects, values: Manifest, more: set[tuple[str, ...]]
+    chart: Chart, values: Manifest, more: set[tuple[str, ...]]
 ) -> None:
-    before, after = granted(default), granted(chart.render(values))
+    silent: Manifest = {"rbac": {"explain": False}}
+    before, after = granted(chart.render(silent)), granted(chart.render(silent | values))
     server = "beanscale/beanscale-server"
     assert after.pop(server) - before.pop(server) == more
     assert after == before
