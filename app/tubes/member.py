@@ -48,6 +48,11 @@ class Member:
         self._readings = Readings()
         self._got_on = False
 
+    @property
+    def reads(self) -> bool:
+        """Whether its last attempt to read all tubes succeeded."""
+        return self.twin_in is None and self.state.reading is not None and self.state.failure is None
+
     async def follow(self, ended: Callable[[], Awaitable[None]], look_up: Callable[[], Awaitable[str | None]]) -> None:
         """Until cancelled. `ended` is called after each conversation, `look_up` before each but the first: it says why
         the address isn't known any more, or None."""
@@ -95,7 +100,7 @@ class Member:
             if self.twin_in != server_id:
                 _log.info("another address is the same beanstalkd", server=self.server.name, address=self._address)
                 self.twin_in, self._got_on = server_id, True
-                self.state = replace(self.state, failure=None, attempted=True)
+                self.state = ServerState(self.server, attempted=True)
                 self.changed()
             await asyncio.sleep(PERIOD_S)
             self._turn()

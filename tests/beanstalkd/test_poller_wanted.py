@@ -57,6 +57,20 @@ async def test_wanted_tubes_dont_wait_for_a_long_sweep_and_its_pause(beanstalkd:
         assert max(ages) < sweep_s / BUSY_SHARE
 
 
+async def test_what_a_round_has_read_in_the_middle_of_a_sweep_isnt_older_after_it(beanstalkd: Beanstalkd) -> None:
+    fill(beanstalkd, 3000)
+    wanted = ["tube-00000", "tube-02999", "nobody"]
+    async with polling(address(beanstalkd), demand=Demand(always=wanted)) as poller:
+        await until(lambda: first(poller).reading is not None)
+        start, before = reading(poller).listed_at, dict.fromkeys(wanted, 0.0)
+        while reading(poller).listed_at == start:
+            now = {tube: reading(poller).answered_at(tube).monotonic_s for tube in wanted}
+            assert all(now[tube] >= before[tube] for tube in wanted)
+            before = now
+            await asyncio.sleep(0.005)
+        assert all(reading(poller).answered_at(tube).monotonic_s >= before[tube] for tube in wanted)
+
+
 async def test_between_sweeps_a_wanted_tube_comes_and_goes(beanstalkd: Beanstalkd) -> None:
     fill(beanstalkd, 3000)
     async with polling(address(beanstalkd)) as poller:
