@@ -71,7 +71,8 @@ def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
     ("question", "answer"),
     [
         ("list horizontalpodautoscalers --all-namespaces", "yes"),
-        ("get deployments/any --namespace=kube-system", "yes"),
+        ("get deployments/any --subresource=scale --namespace=kube-system", "yes"),
+        ("get deployments/any", "no"),
         ("get beanstalkd_tube_jobs.external.metrics.k8s.io --namespace=default", "yes"),
         ("get secrets/beanscale-console", "yes"),
         ("patch secrets/beanscale-console", "yes"),
