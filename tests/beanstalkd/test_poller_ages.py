@@ -180,28 +180,43 @@ async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[by
     assert not found
 
 
-async def test_polling_disturbs_nothing(beanstalkd: Beanstalkd) -> None:
+SWEPT = {"cmd-stats", "cmd-stats-tube", "cmd-list-tubes"}
+PROBED = {"cmd-stats-job", "cmd-use", "cmd-peek-ready", "total-connections"}
+"""The counters that are ours to move."""
+
+
+@pytest.mark.parametrize(
+    ("tubes", "sweeps", "ages", "ours"),
+    [
+        pytest.param(1000, 20, ["checkout", "fleeting"], SWEPT | PROBED, id="with questions for ages"),
+        pytest.param(5, 3600, [], SWEPT, id="an hour's worth"),
+    ],
+)
+async def test_polling_disturbs_nothing(
+    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch, tubes: int, sweeps: int, ages: list[str], ours: set[str]
+) -> None:
     """Sweeps, rounds and questions for ages move their own counters alone, and no tube lives on for them."""
-    fill(beanstalkd, 1000)
+    if not ages:  # as often as it goes
+        monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.005)
+        monkeypatch.setattr("app.tubes.polling.BUSY_SHARE", 1.0)
+    fill(beanstalkd, tubes)
     with client(beanstalkd, "checkout") as jobs, client(beanstalkd, "fleeting") as leaving:
         jobs.put(b"job")
         leaving.put(b"job")
-        before, tubes, tube = jobs.stats(), set(jobs.tubes()), jobs.stats_tube("default")
-        demand = Demand(ages=["checkout", "fleeting"])
-        async with polling(address(beanstalkd), demand=demand) as poller:
-            await until(lambda: first(poller).reading is not None and len(reading(poller).next_jobs) == 2)
-            for _ in range(20):
-                listed_at = reading(poller).listed_at
-                await until(lambda: reading(poller).listed_at != listed_at)  # noqa: B023 - awaited before it changes
-            assert {job.age_s is None for job in reading(poller).next_jobs.values()} == {False}
+        before, names, default = jobs.stats(), set(jobs.tubes()), jobs.stats_tube("default")
+        async with polling(address(beanstalkd), demand=Demand(["checkout"], ages)) as poller:
+            await until(lambda: first(poller).reading is not None and len(reading(poller).next_jobs) == len(ages))
+            async with asyncio.timeout(100):
+                while jobs.stats()["cmd-list-tubes"] < before["cmd-list-tubes"] + sweeps:
+                    await asyncio.sleep(0.2)
+            assert [job.age_s is None for job in reading(poller).next_jobs.values()] == [False] * len(ages)
         await until(lambda: jobs.stats()["current-connections"] == before["current-connections"])
         after = jobs.stats()
-        assert set(jobs.tubes()) == tubes
-        assert jobs.stats_tube("default") == tube
+        assert set(jobs.tubes()) == names
+        assert jobs.stats_tube("default") == default
         leaving.delete(leaving.reserve())
         leaving.close()
         await until(lambda: "fleeting" not in jobs.tubes())
     moved = {field for field in before if before[field] != after[field]}
-    ours = {"cmd-stats", "cmd-stats-tube", "cmd-stats-job", "cmd-list-tubes", "cmd-use", "cmd-peek-ready"}
     assert moved >= ours
     assert moved <= ours | {"total-connections", "uptime", "rusage-utime", "rusage-stime"}
