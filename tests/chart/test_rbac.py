@@ -64,7 +64,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             *TO_EXPLAIN,
         },
         "beanscale/beanscale-console": {
-            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list watch"),
+            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
             ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
             ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
             ("beanscale", "secrets", "beanscale-console", "get patch"),
