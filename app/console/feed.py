@@ -40,7 +40,7 @@ class Feeds:
         return self._open
 
     def leave(self) -> None:
-        """Say goodbye on all of them."""
+        """End all of them, without a goodbye: their pages will ask again."""
         self._leaving.set()
 
     async def stream(self, page: Page, session: Session) -> AsyncIterator[bytes]:
@@ -55,7 +55,8 @@ class Feeds:
                     said, said_s = what, now_s
                     yield _written(kind, answer)
                 await self._pause()
-            yield BYE
+            if not self._leaving.is_set():
+                yield BYE
         finally:
             self._open -= 1
 

@@ -117,11 +117,12 @@ class Guard:
             )
 
     def _sign_in(self, scope: Scope) -> Response:
-        if scope["method"] == "POST" or scope["path"].startswith(_FOR_PROGRAMS):
+        if scope["path"].startswith(_FOR_PROGRAMS):
             return _refusal(scope["path"], 401, "you aren't signed in (any more): sign in again")
         query = scope["query_string"].decode("latin-1")
         here = f"{scope['path']}?{query}" if query else scope["path"]
-        there = f"?next={quote(here, safe='')}" if here != "/" else ""
+        worth_it = here != "/" and scope["method"] != "POST"
+        there = f"?next={quote(here, safe='')}" if worth_it else ""
         return RedirectResponse(f"{self.prefix}/login{there}", status_code=303)
 
     async def _check_post(

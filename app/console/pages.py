@@ -50,7 +50,9 @@ class Pages:
             Route("/healthz", _healthz),
             *more,
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: self._elsewhere})
+        application = Starlette(routes=routes, exception_handlers={HTTPException: self._elsewhere})
+        application.router.redirect_slashes = False  # it knows of no path prefix, and takes the Host header's word
+        return application
 
     def _page(self, page: str) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -73,6 +75,8 @@ class Pages:
 
     async def _events(self, request: Request) -> Response:
         page, given = _page_and_query(request)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         if self.feeds.are_full:
             message = f"{len(self.feeds)} pages are open already, and no more are served live; close some"
             return JSONResponse({"message": message}, status_code=503)
@@ -103,11 +107,9 @@ async def _healthz(_request: Request) -> Response:
 
 
 def _page_and_query(request: Request) -> tuple[str, dict[str, str]]:
-    """`page` names the page first; given twice, the second one is the page's own, as the overview's number."""
+    """`page_name` names the page, because the overview has a `page` of its own."""
     given = dict(request.query_params)
-    name, *own = request.query_params.getlist("page") or [""]
-    given.pop("page", None)
-    return name, given | ({"page": own[-1]} if own else {})
+    return given.pop("page_name", ""), given
 
 
 def _whose(request: Request) -> dict[str, Any]:
