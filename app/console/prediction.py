@@ -123,9 +123,11 @@ class Controller:
 
     def _paced(self, number: int, now_s: float) -> int:
         if number > self.pods:
-            return min(number, self._farthest(self._autoscaler.up, ceiling, {"Max": max, "Min": min}, now_s))
+            most = self._farthest(self._autoscaler.up, ceiling, {"Max": max, "Min": min}, now_s)
+            return min(number, max(most, self.pods))
         if number < self.pods:
-            return max(number, self._farthest(self._autoscaler.down, floor, {"Max": min, "Min": max}, now_s))
+            least = self._farthest(self._autoscaler.down, floor, {"Max": min, "Min": max}, now_s)
+            return max(number, min(least, self.pods))
         return number
 
     def _farthest(

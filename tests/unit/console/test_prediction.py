@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.autoscaling.autoscaler import Scale, Target, TargetKind
@@ -120,6 +120,22 @@ BEHAVIORS = st.none() | st.fixed_dictionaries({}, optional={"scaleUp": RULES, "s
     behavior=BEHAVIORS,
     replicas=st.integers(1, 45),
     load=st.lists(st.tuples(st.integers(0, 120), st.sampled_from([5, 15, 40, 200])), min_size=1, max_size=12),
+)
+@example(
+    minimum=0,
+    more=1,
+    target=1,
+    behavior={
+        "scaleUp": {
+            "selectPolicy": "Min",
+            "policies": [
+                {"type": "Pods", "value": 1, "periodSeconds": 300},
+                {"type": "Pods", "value": 2, "periodSeconds": 15},
+            ],
+        }
+    },
+    replicas=1,
+    load=[(0, 200), (0, 200), (0, 200), (2, 200), (3, 5)],
 )
 def test_look_after_look_it_goes_where_the_controller_goes(
     minimum: int, more: int, target: int, behavior: dict[str, Any] | None, replicas: int, load: list[tuple[int, int]]
