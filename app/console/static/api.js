@@ -23,7 +23,8 @@ export const autoscalerAddress = ({ namespace, name }) => address("/autoscaler",
 // What the server rendered the page from.
 export const initial = () => JSON.parse(document.getElementById("initial").textContent);
 
-export const signIn = () => location.assign(`${prefix}/login`);
+// Leads back to here after it.
+export const signIn = () => location.assign(address("/login", { next: location.pathname.slice(prefix.length) + location.search }));
 
 export class Refusal extends Error {}
 

@@ -51,19 +51,25 @@ function showAutoscaler(one) {
   keyed(part("conditions"), one.conditions, ({ type }) => type, newCondition, updateCondition);
 }
 
-const newFinding = ({ sentence: words, fix }) => h("li", { class: "note" }, capital(words), fix ? h("p", { class: "quiet" }, `→ ${capital(fix)}`) : null);
+function newFinding({ sentence: words, fix }) {
+  return h("li", { class: "note" }, capital(words), fix ? h("p", { class: "quiet" }, `→ ${capital(fix)}`) : null);
+}
 
-const newStep = ({ step }) => h("li", {}, h("span", { class: "stage" }, step.stage), h("span", { class: "said name" }), h("span", { class: "pods" }), h("span", { class: "decides", hidden: true }, "this decides"));
+function newStep({ step }) {
+  return h("li", {}, h("span", { class: "stage" }, step.stage), h("span", { class: "said name" }), h("span", { class: "pods" }), h("span", { class: "decides", hidden: true }, "this decides"));
+}
 
 function updateStep(element, step, decides) {
   const [, said, pods, mark] = element.children;
-  setText(said, capital(step.sentence));
+  setText(said, step.sentence);
   setText(pods, step.before === step.after ? plural(step.after, "pod") : `${step.before} → ${plural(step.after, "pod")}`);
   mark.hidden = !decides;
   setAttribute(element, "aria-current", decides ? "step" : null);
 }
 
-const newCondition = () => h("div", {}, h("dt"), h("dd", { class: "said name" }), h("dd", { class: "quiet name" }), h("dd", { class: "fix name" }));
+function newCondition() {
+  return h("div", {}, h("dt"), h("dd", { class: "said name" }), h("dd", { class: "quiet name" }), h("dd", { class: "fix name" }));
+}
 
 // Whatever has something to do about it is marked as trouble.
 function updateCondition(element, told) {

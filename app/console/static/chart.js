@@ -5,7 +5,7 @@ import { Crosshair, told } from "./crosshair.js";
 import { h, setAttribute, svg } from "./dom.js";
 import { geometry, plot } from "./plot.js";
 import { timeTicks } from "./scale.js";
-import { UNKNOWN, amount, clock, known } from "./words.js";
+import { clock, known } from "./words.js";
 
 const RANGES = [[300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 
@@ -52,7 +52,8 @@ class Chart {
     const place = geometry(model, width, range);
     this.cross.draw(model, place, plot(model, place));
     this.ranges.forEach((button, index) => setAttribute(button, "aria-pressed", RANGES[index][0] === range ? "true" : "false"));
-    this.legend.replaceChildren(...[...model.stacks, ...model.lines].map(legendItem));
+    const { rows } = told(model, model.now, 12);
+    this.legend.replaceChildren(...[...model.stacks, ...model.lines].map((series, index) => legendItem(series, rows[index][1])));
     if (!this.table.hidden) this.table.replaceChildren(table(model, range));
   }
 }
@@ -67,11 +68,10 @@ function firstKnown({ t, values }) {
   return index < 0 ? Infinity : t[index];
 }
 
-function legendItem(series) {
+function legendItem(series, now) {
   const area = !series.side;
   const sign = area ? svg("rect", { class: `area ${series.key}`, x: 0, y: 1, width: 18, height: 10, rx: 2 }) : svg("path", { class: `line ${series.key}`, d: "M0,6H18" });
-  const last = series.values.at(-1);
-  return h("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, sign), series.label, " ", h("b", {}, known(last) ? amount(last) : UNKNOWN));
+  return h("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, sign), series.label, " ", h("b", {}, now));
 }
 
 // One row for each round time, so that an hour is read in a minute.

@@ -40,7 +40,7 @@ class Feed {
 
   open() {
     this.close();
-    const source = new EventSource(address("/events", { page: this.page, ...this.query }));
+    const source = new EventSource(address("/events", { page_name: this.page, ...this.query }));
     this.source = source;
     source.addEventListener("update", (event) => this.heard(JSON.parse(event.data)));
     source.addEventListener("bye", () => this.ended());

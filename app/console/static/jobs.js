@@ -13,7 +13,7 @@ const NAMES = { text: "Text", json: "JSON", hex: "Hex" };
 // Looks when the tube changed, not more often than every two seconds, and not under somebody who reads a card.
 export class Jobs {
   constructor(place, query, tube) {
-    Object.assign(this, { place, query, tube, seen: "", shown: "", lookedAt: 0, timer: 0, chosen: {} });
+    Object.assign(this, { place, query, tube, seen: "", shown: "", lookedAt: -REST_MS, timer: 0, chosen: {} });
   }
 
   tubeChanged(row) {

@@ -37,7 +37,7 @@ export class Lab {
   lines(state) {
     const told = state?.predicted ?? [];
     if (!told.length) return [];
-    return [{ key: "predicted", label: "pods predicted", side: "pods", step: true, t: told.map(({ t }) => t), values: told.map(({ pods }) => pods) }];
+    return [{ key: "predicted", label: "pods predicted", side: "pods", step: true, ahead: true, t: told.map(({ t }) => t), values: told.map(({ pods }) => pods) }];
   }
 
   async open() {

@@ -62,7 +62,9 @@ function turn(link, there, page) {
   link.dataset.to = page;
 }
 
-const newServer = (server) => h("li", { class: "server" }, h("strong", {}, server.name), h("span", { class: "quiet name" }), h("span", { class: "says" }));
+function newServer(server) {
+  return h("li", { class: "server" }, h("strong", {}, server.name), h("span", { class: "quiet name" }), h("span", { class: "says" }));
+}
 
 function updateServer(element, server, now) {
   element.dataset.up = server.up ? "yes" : "no";
@@ -86,7 +88,7 @@ function updateRow(element, row, several) {
   setText(name.lastElementChild, several ? [row.server, row.member].filter(Boolean).join(" ") : "");
   NUMBERS.forEach(([key, , words], index) => {
     const value = row[key];
-    setText(cells[index], key === "watching" && row.waiting ? `${words(value)}, ${count(row.waiting)} wait` : words(value));
+    setText(cells[index], key === "watching" && row.waiting ? `${words(value)}, ${count(row.waiting)} idle` : words(value));
     setClass(cells[index], "zero", value === 0);
     setClass(cells[index], "unknown", !known(value));
   });

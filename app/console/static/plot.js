@@ -11,8 +11,8 @@ export function geometry(model, width, range) {
   const height = width < 520 ? 230 : 300;
   const hasPods = model.lines.some((line) => line.side === "pods");
   const frame = { left: 46, right: width - (hasPods ? 34 : 8), top: 26, bottom: height - 22, width, height };
-  const to = model.now;
-  const from = to - range;
+  const from = model.now - range;
+  const to = Math.max(model.now, Math.min(model.now + range / 3, ahead(model)));
   const within = (series) => series.values.filter((_, index) => series.t[index] >= from);
   const jobTicks = ticks(highest([sums(model.stacks, from), ...model.lines.filter((line) => line.side !== "pods").map(within)]) * 1.04, 4);
   const podTicks = hasPods ? ticks(highest(model.lines.filter((line) => line.side === "pods").map(within)), 4) : [];
@@ -20,6 +20,9 @@ export function geometry(model, width, range) {
   const x = (time) => frame.left + ((time - from) / (to - from)) * (frame.right - frame.left);
   return { frame, from, to, x, jobs: rise(jobTicks.at(-1)), pods: rise(podTicks.at(-1) ?? 1), jobTicks, podTicks };
 }
+
+// When the last prediction ends.
+const ahead = ({ lines }) => Math.max(0, ...lines.filter((line) => line.ahead).map(({ t }) => t.at(-1)));
 
 function sums(stacks, from) {
   const t = stacks[0]?.t ?? [];
@@ -52,10 +55,10 @@ function grid({ frame, from, to, x, jobs, pods, jobTicks, podTicks }) {
 
 const short = (number) => (number >= 10000 ? `${Number((number / (number >= 1e6 ? 1e6 : 1e3)).toFixed(1))}${number >= 1e6 ? "M" : "k"}` : count(number));
 
-const visible = (t, from) => t.map((time) => time >= from);
+const visible = (t, from, to) => t.map((time) => time >= from && time <= to);
 
 // A grey ground where the numbers of jobs weren't known.
-function blanks({ stacks }, { frame, from, to, x }) {
+function blanks({ stacks, now: to }, { frame, from, x }) {
   if (!stacks.length) return [];
   const { t } = stacks[0];
   const told = runs(t, (index) => t[index] >= from && stacks.every(({ values }) => known(values[index])));
@@ -67,10 +70,10 @@ function blanks({ stacks }, { frame, from, to, x }) {
     x(end) - x(start) > 90 ? svg("text", { x: (x(start) + x(end)) / 2, y: (frame.top + frame.bottom) / 2, "text-anchor": "middle" }, index === 0 && start === from ? "not watched yet" : "unknown") : null));
 }
 
-function areas({ stacks }, { from, x, jobs }) {
+function areas({ stacks }, { from, to, x, jobs }) {
   if (!stacks.length) return [];
   const { t } = stacks[0];
-  const seen = visible(t, from);
+  const seen = visible(t, from, to);
   const told = runs(t, (index) => seen[index] && stacks.every(({ values }) => known(values[index])));
   const ground = t.map(() => 0);
   return stacks.map((stack) => {
@@ -83,7 +86,7 @@ function areas({ stacks }, { from, x, jobs }) {
 
 function drawnLine(line, place) {
   const rise = line.side === "pods" ? place.pods : place.jobs;
-  const seen = visible(line.t, line.ahead ? -Infinity : place.from);
+  const seen = visible(line.t, place.from, place.to);
   const told = runs(line.t, (index) => seen[index] && known(line.values[index]));
   const path = told.map((run) => linePath(run.map((index) => [place.x(line.t[index]), rise(line.values[index])]), line.step)).join("");
   return svg("path", { class: `line ${line.key}`, d: path });
@@ -100,7 +103,7 @@ function marks({ events }, { frame, from, to, x }) {
     const fits = at >= free && at + 9 + text.length * LETTER_PX < Math.max(next, at) && at + 9 + text.length * LETTER_PX < frame.right;
     if (fits) free = at + 14 + text.length * LETTER_PX;
     const bad = ["restart", "down"].includes(event.kind);
-    return svg("g", { class: bad ? "mark trouble" : "mark" }, svg("title", {}, event.text),
+    return svg("g", { class: bad ? "happened trouble" : "happened" }, svg("title", {}, event.text),
       svg("line", { x1: at, x2: at, y1: 20, y2: frame.bottom }), svg("path", { d: bad ? `M${at - 4},14h8v8h-8Z` : `M${at - 5},14h10l-5,8Z` }),
       fits ? svg("text", { x: at + 8, y: 22 }, text) : null);
   });

@@ -13,11 +13,11 @@ export function autoscalerLines(one, several = false) {
   const of = several ? ` (${one.name})` : "";
   const target = Number(one.target);
   const lines = [
-    { key: "value", label: `metric${of}`, side: "jobs", t: one.t, values: (one.value ?? []).map((value) => (known(value) ? Number(value) : null)) },
+    { key: "value", label: `metric as served${of}`, side: "jobs", t: one.t, values: (one.value ?? []).map((value) => (known(value) ? Number(value) : null)) },
     { key: "desired", label: `pods wanted${of}`, side: "pods", step: true, t: one.t, values: one.desired },
     { key: "current", label: `pods${of}`, side: "pods", step: true, t: one.t, values: one.current },
   ];
   if (!known(one.target) || !(target > 0)) return lines;
   const capacity = one.current.map((pods) => (known(pods) ? pods * target : null));
-  return [lines[0], { key: "capacity", label: `what the pods are for${of}`, side: "jobs", step: true, t: one.t, values: capacity }, ...lines.slice(1)];
+  return [lines[0], { key: "capacity", label: `target × pods${of}`, side: "jobs", step: true, t: one.t, values: capacity }, ...lines.slice(1)];
 }

@@ -9,11 +9,14 @@ import { feed } from "./feed.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks } from "./series.js";
-import { SEEN_EARLIER, UNKNOWN, ago, capital, clock, count, known, notesOf, rate } from "./words.js";
+import { SEEN_EARLIER, UNKNOWN, ago, clock, count, known, notesOf, rate, span } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const SHOWN_ABOVE = new Set(["server", "member", "tube", "name", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
   "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "stats", "pauseLeft"]);
+const LABELS = { urgent: ["ready and urgent", count], using: ["clients that put", count], watching: ["workers", count], waiting: ["workers without a job", count],
+  total: ["jobs ever put", count], deleted: ["jobs ever deleted", count], pauses: ["times paused", count], pause: ["last pause", span], pause_left: ["pause left", span],
+  drainSeconds: ["empty in, at this pace", span] };
 
 let state = initial();
 const query = ofTube(state.tube);
@@ -44,15 +47,17 @@ function showPlace(now, row) {
   const failure = now.server?.up === false ? `: ${now.server.failure ?? "it doesn't answer"}` : "";
   setText(part("server"), `on ${[row.server, row.member].filter(Boolean).join(" ")}${read}${failure}`);
   setClass(part("server"), "trouble", !row.fresh);
-  const notes = notesOf(row).map((note) => (note === SEEN_EARLIER ? goneFor(now.now, row) : note));
+  const notes = notesOf({ ...row, fresh: true }).map((note) => (note === SEEN_EARLIER ? goneFor(now.now, row) : note));
   part("notes").replaceChildren(...notes.map((words) => h("span", { class: "chip warn" }, words)),
     ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}`)));
 }
 
-const goneFor = (now, { seenAt }) => (known(seenAt) ? `not there, last seen ${ago(now - seenAt)}` : "not there: beanstalkd forgets a tube without jobs and clients");
+function goneFor(now, { seenAt }) {
+  return (known(seenAt) ? `not there, last seen ${ago(now - seenAt)}` : "not there: beanstalkd forgets a tube without jobs and clients");
+}
 
 function showCounts(row) {
-  const workers = known(row.watching) && row.waiting ? `${count(row.watching)}, ${count(row.waiting)} wait` : count(row.watching);
+  const workers = known(row.watching) && row.waiting ? `${count(row.watching)}, ${count(row.waiting)} idle` : count(row.watching);
   const told = [count(row.ready), count(row.reserved), count(row.delayed), count(row.buried), rate(row.putPerSecond), rate(row.deletedPerSecond), workers];
   [...part("counts").children].forEach((box, index) => showCount(box.lastElementChild, told[index]));
   setClass(part("counts"), "stale", !row.fresh);
@@ -64,12 +69,20 @@ function showCount(place, words) {
   else setText(place, words);
 }
 
-const newEvent = ({ t, text }) => h("li", {}, h("time", { datetime: new Date(t * 1000).toISOString() }, clock(t)), h("span", {}, capital(text)));
+function newEvent({ t, text }) {
+  return h("li", {}, h("time", { datetime: new Date(t * 1000).toISOString() }, clock(t)), h("span", {}, text));
+}
 
-const newFact = ([name]) => h("div", {}, h("dt", {}, name), h("dd"));
+function newFact([name]) {
+  return h("div", {}, h("dt", {}, name), h("dd"));
+}
 
 function facts(row) {
   const told = Object.entries({ ...row, ...row.stats }).filter(([name]) => !SHOWN_ABOVE.has(name));
-  const named = told.map(([name, value]) => [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), known(value) ? count(value) : value === null ? UNKNOWN : String(value)]);
-  return [["read", ago(row.ageSeconds)], ...named];
+  return [["read", ago(row.ageSeconds)], ...told.map(([name, value]) => fact(name, value))];
+}
+
+function fact(name, value) {
+  const [label, words] = LABELS[name] ?? [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), count];
+  return [label, value === null ? UNKNOWN : known(value) ? words(value) : String(value)];
 }
