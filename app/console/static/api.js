@@ -1,7 +1,7 @@
 // The way to our own server: addresses below the path prefix, JSON in and out, the session's token with each action.
 
 const root = document.documentElement.dataset;
-const token = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+const token = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
 export const prefix = root.prefix ?? "";
 export const readOnly = "readOnly" in root;

@@ -1,6 +1,7 @@
 // The live feed of one page. Lost: it says so and tries again; hidden: it is closed, so a sleeping tab costs nothing.
 
 import { address, ask, initial, signIn } from "./api.js";
+import { setText } from "./dom.js";
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 15000;
@@ -43,6 +44,7 @@ class Feed {
     const source = new EventSource(address("/events", { page_name: this.page, ...this.query }));
     this.source = source;
     source.addEventListener("update", (event) => this.heard(JSON.parse(event.data)));
+    source.addEventListener("trouble", (event) => this.troubled(JSON.parse(event.data)));
     source.addEventListener("bye", () => this.ended());
     source.addEventListener("error", () => this.lost());
     this.listen();
@@ -60,6 +62,12 @@ class Feed {
     say("live", "live");
     this.listen();
     this.update(state);
+  }
+
+  // The page's subject isn't there any more; it may come back.
+  troubled({ message }) {
+    this.listen();
+    say("trouble", message);
   }
 
   listen() {
@@ -92,7 +100,6 @@ class Feed {
 }
 
 function say(state, words) {
-  if (sign.dataset.state === state) return;
-  sign.dataset.state = state;
-  sign.textContent = words;
+  if (sign.dataset.state !== state) sign.dataset.state = state;
+  setText(sign, words);
 }

@@ -72,7 +72,7 @@ function updateServer(element, server, now) {
   const restarted = known(server.restartedAt) && now - server.restartedAt < 3600 ? [`restarted ${ago(now - server.restartedAt)}`] : [];
   const draining = server.draining ? ["draining: takes no new jobs"] : [];
   const read = server.up ? [`${count(server.tubes)} tube${server.tubes === 1 ? "" : "s"}`, ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])]
-    : [`can't be read: ${server.failure ?? "it doesn't answer"}`, known(server.ageSeconds) ? `last read ${ago(server.ageSeconds)}` : "never read"];
+    : [`can't be read: ${server.failure ?? "its first answer is awaited"}`, known(server.ageSeconds) ? `last read ${ago(server.ageSeconds)}` : "never read"];
   setText(element.children[2], [...read, ...draining, ...restarted].join(" · "));
 }
 

@@ -44,7 +44,7 @@ function show(now) {
 
 function showPlace(now, row) {
   const read = row.fresh ? "" : known(row.ageSeconds) ? ` · last read ${ago(row.ageSeconds)}` : " · never read";
-  const failure = now.server?.up === false ? `: ${now.server.failure ?? "it doesn't answer"}` : "";
+  const failure = now.server?.up === false ? `: ${now.server.failure ?? "its first answer is awaited"}` : "";
   setText(part("server"), `on ${[row.server, row.member].filter(Boolean).join(" ")}${read}${failure}`);
   setClass(part("server"), "trouble", !row.fresh);
   const notes = notesOf({ ...row, fresh: true }).map((note) => (note === SEEN_EARLIER ? goneFor(now.now, row) : note));
