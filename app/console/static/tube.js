@@ -78,7 +78,7 @@ function newFact([name]) {
 }
 
 function facts(row) {
-  const told = Object.entries({ ...row, ...row.stats }).filter(([name]) => !SHOWN_ABOVE.has(name));
+  const told = Object.entries({ ...row, ...row.stats }).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
   return [["read", ago(row.ageSeconds)], ...told.map(([name, value]) => fact(name, value))];
 }
 
