@@ -1,13 +1,12 @@
 // A job's body as text, JSON or hex: always text to read, never markup, never run, never made into objects that act.
 
-const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const UNSEEN = /(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
-// Control and direction characters as marks that can be seen, so that no body looks other than it is.
+// What isn't seen, or turns the direction of what follows, as ␛ or ⟦U+202E⟧, so that no body looks other than it is.
 export function visible(text) {
-  return text.replace(/\r\n/g, "␍\n").replace(INVISIBLE, (one) => {
+  return text.replaceAll("\r\n", "\n").replace(UNSEEN, (one) => {
     const code = one.codePointAt(0);
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-    return `‹U+${code.toString(16).toUpperCase().padStart(4, "0")}›`;
+    return code < 0x20 ? String.fromCodePoint(0x2400 + code) : `⟦U+${code.toString(16).toUpperCase().padStart(4, "0")}⟧`;
   });
 }
 
