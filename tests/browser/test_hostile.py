@@ -36,7 +36,9 @@ def test_a_body_is_only_ever_text(person: Person, tube: Tube, body: bytes, shown
     assert page.evaluate("window.__pwned") is None
 
 
-@pytest.mark.parametrize("name", ["a/../b;c=d&e", "$(x)+1.2-3_4", "x" * 200, "constructor", "hasOwnProperty", "__proto__"])
+@pytest.mark.parametrize(
+    "name", ["a/../b;c=d&e", "$(x)+1.2-3_4", "x" * 200, "constructor", "hasOwnProperty", "__proto__"]
+)
 def test_every_legal_name_is_shown_and_leads_to_its_tube(person: Person, tube: Tube, name: str) -> None:
     name = name.replace("&", "").replace("=", "")
     tube(name).put(b"x")
@@ -81,5 +83,8 @@ def test_no_page_can_frame_the_console(somebody: NewPerson, start_console: Start
     one.page.set_content(f'<iframe src="{console.url}/"></iframe>')
     one.page.wait_for_timeout(700)
     assert not any("beanscale" in frame.title() for frame in one.page.frames[1:])
-    assert any(re.search("frame-ancestors|X-Frame-Options|Refused to frame|violates", told, re.IGNORECASE) for told in one.troubles)
+    assert any(
+        re.search("frame-ancestors|X-Frame-Options|Refused to frame|violates", told, re.IGNORECASE)
+        for told in one.troubles
+    )
     one.troubles.clear()

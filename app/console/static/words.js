@@ -41,7 +41,8 @@ export function bytes(size) {
 export const clock = (unixSeconds, withSeconds = true) =>
   new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", withSeconds ? {} : { hour: "2-digit", minute: "2-digit" });
 
-export const capital = (sentence) => sentence.slice(0, 1).toUpperCase() + sentence.slice(1);
+// At the start of a sentence, but for names such as minReplicas or tube-orders.
+export const capital = (sentence) => sentence.replace(/^[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
 
 export const SEEN_EARLIER = "seen earlier";
 
