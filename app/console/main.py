@@ -11,14 +11,19 @@ from typing import NoReturn
 
 import structlog
 import uvicorn
+from starlette.routing import BaseRoute
 
 from app import clock
 from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.console.actions import Actions
 from app.console.answers import Answers
 from app.console.attempts import Attempts
 from app.console.autoscalers import Known
 from app.console.feed import Feeds
 from app.console.guard import Guard
+from app.console.jobs import Looks
+from app.console.lab import Lab
+from app.console.loading import Labs
 from app.console.origins import is_loopback_address
 from app.console.pages import Pages
 from app.console.passwords import Password, Source, from_file, from_secret, make_password
@@ -27,6 +32,7 @@ from app.console.sampling import Sampler
 from app.console.sessions import Session, Sessions
 from app.console.settings import ConsoleSettings
 from app.console.signing_in import SigningIn
+from app.console.threads import Threads
 from app.console.view import View
 from app.console.watching import Watcher
 from app.http.bodies import BodyConnection
@@ -37,9 +43,11 @@ from app.metrics.question import Evaluation
 from app.settings import SettingError
 from app.tubes.demand import Demand
 from app.tubes.poller import Poller
+from app.tubes.snapshot import ServerState
 
 GOODBYE_S = 2.0
 """How long requests under way may still take once we leave."""
+_ACTIONS_AT_ONCE = 8
 
 _log = structlog.get_logger()
 
@@ -111,6 +119,7 @@ class _Console:
         self._password = self._choose_password(kubernetes)
         self._everybody = Session(float("inf"), "everybody") if settings.auth == "none" else None
         self._feeds = Feeds(clock.now)
+        self._lab = Lab(clock.now)
         self._connections = Connections(most_connections())
         self._defect = False
 
@@ -131,6 +140,7 @@ class _Console:
 
     def _leave(self, http: HttpServer, number: signal.Signals) -> None:
         _log.info("leaving", signal=number.name, pages=len(self._feeds))
+        self._lab.leave()
         self._feeds.leave()
         http.leave()
 
@@ -174,9 +184,9 @@ class _Console:
             settings.path_prefix,
             clock.now,
         )
-        answers = Answers(self._view, self._poller.demand, self._watcher, clock.now)
+        answers = Answers(self._view, self._poller.demand, self._watcher, clock.now, self._lab.told)
         return Guard(
-            Pages(answers, self._feeds, rendering, static, signing_in).application(),
+            Pages(answers, self._feeds, rendering, static, signing_in).application(self._more_routes()),
             self._sessions,
             self._everybody,
             only_loopback=settings.auth == "none" and not settings.force_open,
@@ -184,6 +194,15 @@ class _Console:
             prefix=settings.path_prefix,
             clock=clock.now,
         )
+
+    def _more_routes(self) -> list[BaseRoute]:
+        def find(server: str, member: str | None) -> ServerState | None:
+            return self._view().state(server, member)
+
+        threads = Threads(_ACTIONS_AT_ONCE, "action")
+        labs = Labs(self._lab, self._view, self._watcher.known, threads)
+        actions = Actions(find, labs, threads, self._sampler.events.add, clock.now)
+        return [*actions.routes(), *Looks(find).routes()]
 
     def _view(self) -> View:
         sampler = self._sampler
