@@ -25,11 +25,11 @@ from app.console.seen import SeenTubes
 from app.console.threads import Threads
 from app.console.view import View
 from app.settings import Server
-from app.tubes.snapshot import ServerState, Snapshot
+from app.tubes.snapshot import Reading, ServerState, Snapshot
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.jobs_there import Tubes
 
-LIFETIME = Instant(1_800_000_000, 1000)
+READ_AT = Instant(1_800_000_000, 1000)
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Console:
         return self.view().state(name, member)
 
     def view(self) -> View:
-        return View(Snapshot(self.states), LIFETIME, 15, History(), EventLog(), SeenTubes())
+        return View(Snapshot(self.states), READ_AT, 15, History(), EventLog(), SeenTubes())
 
     async def act(self, name: str, **asked: Any) -> tuple[int, dict[str, Any]]:
         asking = json.dumps({"server": "main", "tube": "a"} | asked)
@@ -89,7 +89,7 @@ def tubes(server: Server) -> Iterator[Tubes]:
 
 @pytest.fixture
 async def console(server: Server) -> AsyncIterator[Console]:
-    console = Console((ServerState(server),))
+    console = Console((ServerState(server, Reading.of("life", READ_AT, ())),))
     yield console
     await console.client.aclose()
 
