@@ -75,6 +75,8 @@ def check(settings: ConsoleSettings) -> None:
             f"listening on {settings.bind} needs a password that others can't read in the log: give --password-file or"
             " --password-secret"
         )
+    if settings.password_secret is not None and not settings.kubernetes:
+        raise SettingError("--password-secret needs a cluster: leave out --no-kubernetes")
     if settings.password_secret is not None and settings.password_file is not None:
         raise SettingError("there is one password: give --password-file or --password-secret, not both")
 
@@ -152,6 +154,7 @@ class _Console:
             exc_info=None if chore.cancelled() else chore.exception(),
         )
         self._defect = True
+        self._lab.leave()
         self._feeds.leave()
         http.leave()
 
@@ -229,9 +232,7 @@ def _source(settings: ConsoleSettings, kubernetes: Kubernetes | None) -> Source:
     """Where the password comes from. Without any, one is made for this run and told in the log, as Jupyter does."""
     if settings.password_file is not None:
         return from_file(settings.password_file)
-    if settings.password_secret is not None:
-        if kubernetes is None:
-            raise SettingError("--password-secret needs a cluster: leave out --no-kubernetes")
+    if settings.password_secret is not None and kubernetes is not None:
         return from_secret(kubernetes, settings.password_secret)
     password = make_password()
     _log.info("made a password for this run; --password-file keeps one", password=password.decode())
