@@ -79,8 +79,9 @@ class Actions:
         return done
 
     def _note_all(self, what: Wanted, spot: Spot, done: Done) -> None:
-        for each in {spot, what.to or spot}:
-            self._note(what.kind, each, done)
+        for each in (spot, what.to):
+            if each is not None:
+                self._note(what.kind, each, done)
 
     def _note(self, kind: str, spot: Spot, done: Done) -> None:
         self._tell([Event(self._clock().unix_s, kind, done.message, place_of(spot.state), spot.tube)])

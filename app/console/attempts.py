@@ -1,7 +1,9 @@
 """How often anybody may guess the password. Pure: time is an argument, monotonic seconds."""
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 A_SOURCE = (10, 6.0)
@@ -23,6 +25,10 @@ class _Bucket:
         self.left = min(self.most, self.left + (now_s - self.at_s) / self.every_s)
         self.at_s = now_s
         return max(0.0, (1 - self.left) * self.every_s)
+
+
+class CrowdedError(Exception):
+    """`str()` is a sentence."""
 
 
 class Attempts:
@@ -53,6 +59,27 @@ class Attempts:
         if len(self._by_source) > MOST_SOURCES:
             self._by_source.popitem(last=False)
         return bucket
+
+
+class Crowd:
+    """Strangers whose request isn't whole yet: so many that others still get in."""
+
+    def __init__(self, most_of_a_source: int = 10, most: int = 100) -> None:
+        self._limits = most_of_a_source, most
+        self._there: Counter[str] = Counter()
+
+    @contextmanager
+    def one_more(self, source: str) -> Iterator[None]:
+        """While it is awaited. Raises CrowdedError."""
+        key, (most_of_a_source, most) = network_of(source), self._limits
+        if self._there[key] >= most_of_a_source or self._there.total() >= most:
+            raise CrowdedError("too many sign in at once: try again in a moment")
+        self._there[key] += 1
+        try:
+            yield
+        finally:
+            self._there[key] -= 1
+            self._there += Counter()  # keeps those that are above 0
 
 
 def _full(limit: tuple[int, float], now_s: float) -> _Bucket:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from app.autoscaling.autoscaler import Autoscaler
@@ -14,6 +15,8 @@ from app.tubes.snapshot import ServerState, Snapshot
 MOST_EVENTS = 5000
 SHOWN_S = 3600.0
 MOST_SHOWN = 200
+_TOLD_S = 5.0
+"""Between an action and the moment at which its outcome is seen."""
 
 
 class Event(NamedTuple):
@@ -41,6 +44,15 @@ class EventLog:
         """Newer than all that are there."""
         self._events.extend(events)
 
+    def notice(self, events: Iterable[Event]) -> None:
+        """Add what was seen; not a second time what whoever did it has told already."""
+        for event in events:
+            if not any(_same(event, told) for told in self._lately(event.at_s)):
+                self._events.append(event)
+
+    def _lately(self, now_s: float) -> Iterator[Event]:
+        return takewhile(lambda told: now_s - told.at_s < _TOLD_S, reversed(self._events))
+
     def of(
         self, place: Place | None, tube: str | None, autoscalers: Collection[ObjectName], now_s: float
     ) -> list[Mapping[str, Any]]:
@@ -58,6 +70,15 @@ class EventLog:
         return next(
             (event.at_s for event in reversed(self._events) if event.kind == "restart" and event.place == place), None
         )
+
+
+def _same(event: Event, told: Event) -> bool:
+    return (event.kind, event.place, event.tube, event.autoscaler) == (
+        told.kind,
+        told.place,
+        told.tube,
+        told.autoscaler,
+    )
 
 
 def _concerns(event: Event, place: Place | None, tube: str | None) -> bool:

@@ -37,7 +37,7 @@ class Fields:
         if value is None and default is not None:
             return default
         if not isinstance(value, str):
-            raise BadInputError(f"{name} must be a text" if name in self else f"{name} is missing")
+            raise BadInputError(f"the {name} must be a text" if name in self else f"the {name} is missing")
         return value
 
     def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
@@ -49,28 +49,28 @@ class Fields:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             shown = json.dumps(value, default=str)[:_SHOWN] if name in self else "nothing"
-            raise BadInputError(f"{name} must be a whole number from {least:,} to {most:,}, and is {shown}")
+            raise BadInputError(f"the {name} must be a whole number from {least:,} to {most:,}, and is {shown}")
         return value
 
     def flag(self, name: str) -> bool:
         """True or not."""
         value = self._values.get(name) or False
         if not isinstance(value, bool):
-            raise BadInputError(f"{name} must be true or false")
+            raise BadInputError(f"the {name} must be true or false")
         return value
 
     def choice(self, name: str, among: tuple[str, ...]) -> str:
         """One of several words."""
         value = self.text(name)
         if value not in among:
-            raise BadInputError(f"{name} must be one of {', '.join(among)}, and is {value[:_SHOWN]!r}")
+            raise BadInputError(f"the {name} must be one of {', '.join(among)}, and is {value[:_SHOWN]!r}")
         return value
 
     def choices(self, name: str, among: tuple[str, ...]) -> list[str]:
         """At least one of several words."""
         value = self._values.get(name)
         if not isinstance(value, list) or not value or not all(each in among for each in value):
-            raise BadInputError(f"{name} must be a list of one or more of {', '.join(among)}")
+            raise BadInputError(f"the {name} must be a list of one or more of {', '.join(among)}")
         return value
 
 

@@ -1,7 +1,7 @@
 """What stands before every page and action, in one place: path prefix, session, origin, token, read-only, headers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -10,8 +10,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Instant
+from app.console.attempts import Crowd, CrowdedError
 from app.console.origins import foreign, is_loopback
 from app.console.requests import (
+    FORM_S,
     MOST_BODY,
     MOST_FORM,
     BodyTooLargeError,
@@ -23,6 +25,7 @@ from app.console.requests import (
     read_body,
 )
 from app.console.sessions import Session, Sessions
+from app.logs import Seldom
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -39,6 +42,10 @@ _ENCODED = tuple((name.encode(), value.encode()) for name, value in HEADERS.item
 _FOR_PROGRAMS = ("/api/", "/events", "/actions/")
 _FOR_ALL = frozenset({"/login", "/healthz"})
 _ACTIONS = "/actions/"
+_STATUS: Mapping[type[Exception], int] = {BodyTooLargeError: 413, BodyTooSlowError: 408, CrowdedError: 503}
+_FOR_THE_ASKING = frozenset(range(400, 600)) - {401}
+"""What refuses a stranger, who can have as many of them as they like; of wrong guesses only so many."""
+_LONGEST_PATH = 200
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 _log = structlog.get_logger()
@@ -67,6 +74,8 @@ class Guard:
     read_only: bool
     prefix: str
     clock: Callable[[], Instant]
+    _crowd: Crowd = field(default_factory=Crowd, init=False)
+    _seldom: Seldom = field(default_factory=Seldom, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -134,17 +143,21 @@ class Guard:
         is_action = scope["path"].startswith(_ACTIONS)
         if is_action and self.read_only:
             raise _RefusedError(403, "the console is read-only here (--read-only): nothing was changed")
-        try:
-            body = await read_body(receive, headers, MOST_BODY if is_action and session else MOST_FORM)
-        except BodyTooLargeError as error:
-            raise _RefusedError(413, str(error)) from error
-        except BodyTooSlowError as error:
-            raise _RefusedError(408, str(error)) from error
+        body = await self._body(scope, receive, headers, MOST_BODY if is_action else MOST_FORM)
         form = scope["state"]["form"] = form_of(headers, body)
         token = headers.get("x-csrf-token") or form.get("csrf") or ""
         if scope["path"] != "/login" and not (session and session.vouches(token)):
             raise _RefusedError(403, "the page's token is missing or too old: load the page anew, and try again")
         return again(body, receive)
+
+    async def _body(self, scope: Scope, receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
+        try:
+            if scope["state"]["session"] is not None:
+                return await read_body(receive, headers, most)
+            with self._crowd.one_more(_source(scope)):
+                return await read_body(receive, headers, MOST_FORM, FORM_S)
+        except (BodyTooLargeError, BodyTooSlowError, CrowdedError) as error:
+            raise _RefusedError(_STATUS[type(error)], str(error)) from error
 
     def _told(self, scope: Scope, audit: dict[str, Any], send: Send) -> Send:
         """`send`, which tells of an action once its verdict is known."""
@@ -158,17 +171,24 @@ class Guard:
 
     def _tell(self, scope: Scope, audit: dict[str, Any], status: int, why: str = "") -> None:
         session = scope["state"]["session"]
-        client = scope.get("client")
-        facts = {"why": why} | audit if why else audit
-        _log.info(
-            "audit",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            source=client[0] if client else None,
-            session=session.name if session else None,
-            **facts,
-        )
+        facts = {
+            "method": scope["method"],
+            "path": scope["path"][:_LONGEST_PATH],
+            "status": status,
+            "source": _source(scope),
+            "session": session.name if session else None,
+            **({"why": why} if why else {}),
+            **audit,
+        }
+        if session is None and status in _FOR_THE_ASKING:
+            self._seldom.warning("audit", **facts)  # as often as strangers like
+        else:
+            _log.info("audit", **facts)
+
+
+def _source(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _is_for_all(path: str) -> bool:

@@ -51,7 +51,7 @@ def load_of(fields: Fields) -> Load:
     )
     if load.jobs > load.per_second * MOST_S:
         raise BadInputError(
-            f"{load.jobs:,} jobs at {load.per_second:g} a second take more than the hour that a load may last; put"
+            f"{load.jobs:,} jobs at {load.per_second:,g} a second take more than the hour that a load may last; put"
             " fewer, or faster"
         )
     return load

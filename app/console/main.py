@@ -154,6 +154,7 @@ class _Console:
             exc_info=None if chore.cancelled() else chore.exception(),
         )
         self._defect = True
+        self._lab.leave()
         self._feeds.leave()
         http.leave()
 

@@ -60,7 +60,7 @@ class Pages:
                 initial = await self.answers.of(page, dict(request.query_params))
             except NoAnswerError as error:
                 return self._error(request, error.status, str(error))
-            return self.rendering.page(page, initial=initial, **_whose(request))
+            return self.rendering.page(page, initial=initial, **self._whose(request))
 
         return answer
 
@@ -92,7 +92,15 @@ class Pages:
         return self.static.answer(request.path_params["version"], request.path_params["name"])
 
     def _error(self, request: Request, status: int, message: str) -> Response:
-        return self.rendering.page("error", status, initial=None, message=message, status=status, **_whose(request))
+        return self.rendering.page(
+            "error", status, initial=None, message=message, status=status, **self._whose(request)
+        )
+
+    def _whose(self, request: Request) -> dict[str, Any]:
+        """What a template needs to know of whoever looks."""
+        session: Session | None = request.scope["state"]["session"]
+        signed_in = session is not None and self.signing_in.password is not None
+        return {"csrf": session.token if session else "", "signed_in": signed_in}
 
     async def _elsewhere(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -110,12 +118,6 @@ def _page_and_query(request: Request) -> tuple[str, dict[str, str]]:
     """`page_name` names the page, because the overview has a `page` of its own."""
     given = dict(request.query_params)
     return given.pop("page_name", ""), given
-
-
-def _whose(request: Request) -> dict[str, Any]:
-    """What a template needs to know of whoever looks."""
-    session: Session | None = request.scope["state"]["session"]
-    return {"csrf": session.token if session else "", "signed_in": session is not None}
 
 
 def _error_json(error: NoAnswerError) -> Response:

@@ -12,6 +12,8 @@ MOST_FORM = 1 << 14
 """Bytes, of who hasn't signed in yet."""
 BODY_S = 30.0
 """How long a body may take to come."""
+FORM_S = 5.0
+"""The same, of who hasn't signed in yet."""
 COOKIE = "beanscale"
 _MOST_FIELDS = 10
 
@@ -43,16 +45,16 @@ def is_https(scope: Scope, headers: Mapping[str, str]) -> bool:
     return scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https"
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], most: int, within_s: float = BODY_S) -> bytes:
     """All of it. Raises BodyTooLargeError, BodyTooSlowError."""
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced[:20]) > most:
         raise BodyTooLargeError(_too_large(most))
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(within_s):
             return await _read(receive, most)
     except TimeoutError:
-        raise BodyTooSlowError(f"the request's body didn't come within {BODY_S:.0f} s") from None
+        raise BodyTooSlowError(f"the request's body didn't come within {within_s:.0f} s") from None
 
 
 async def _read(receive: Receive, most: int) -> bytes:

@@ -29,7 +29,7 @@ class Sampler:
         before, sampled_s = self.poller.snapshot, -STEP_S
         while True:
             now, snapshot = self.clock(), self.poller.snapshot
-            self.events.add(of_servers(before, snapshot, now.unix_s))
+            self.events.notice(of_servers(before, snapshot, now.unix_s))
             self.seen.sample(snapshot)
             if now.monotonic_s - sampled_s >= STEP_S - LOOK_EVERY_S / 2:
                 self.history.sample(snapshot, now, self.max_age_s)

@@ -138,16 +138,16 @@ def pause_left(spot: Spot) -> int | None:
 
 def server_json(view: View, state: ServerState) -> Json:
     """One beanstalkd."""
-    reading = state.reading
+    reading, fresh = state.reading, state.fresh(view.now, view.max_age_s)
     return {
         "name": state.server.name,
         "member": state.member,
         "address": state.server.address,
-        "up": state.fresh(view.now, view.max_age_s) is not None,
+        "up": fresh is not None,
         "ageSeconds": rounded(reading.listed_at.age_s(view.now)) if reading else None,
         "failure": state.failure.message if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
-        "draining": None,
+        "draining": fresh.draining if fresh else None,
         "restartedAt": view.events.restarted_at(place_of(state)),
     }
 

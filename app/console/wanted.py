@@ -100,11 +100,11 @@ def body_of(fields: Fields) -> bytes:
     try:
         return fields.text("body").encode() if "body" in fields else bytes.fromhex(fields.text("bodyHex"))
     except UnicodeEncodeError:
-        raise BadInputError("body has half a character (a lone surrogate), which no bytes stand for") from None
+        raise BadInputError("the body has half a character (a lone surrogate), which no bytes stand for") from None
     except ValueError as error:
         if isinstance(error, BadInputError):
             raise
-        raise BadInputError("bodyHex must be pairs of hex digits") from None
+        raise BadInputError("the bodyHex must be pairs of hex digits") from None
 
 
 def _kick(fields: Fields, _spot: Spot) -> tuple[str, Act]:

@@ -3,7 +3,8 @@
 beanstalkd has no command for it, so a move is: reserve the job, put a copy, delete the job. The job must exist at least
 once at any moment, and exactly once in the end wherever that can be told. Therefore the copy is put with a delay, so
 that no worker sees it, and becomes what the job was only once the job itself is gone: up to then it can be taken back.
-Should we die in the middle, the copy becomes ready by itself after that delay.
+Should we die in the middle, the copy becomes ready by itself after that delay. beanstalkd counts these steps: a moved
+job has been kicked once, or if it is buried, reserved and buried once.
 
 | what breaks             | what follows                                                                        |
 |-------------------------|-------------------------------------------------------------------------------------|

@@ -231,6 +231,19 @@ def test_a_console_whose_beanstalkd_was_never_there_says_why(start: Start, beans
     assert console.tube("orders")["tube"]["ready"] is None
 
 
+def test_a_server_that_takes_no_job_any_more_says_so(start: Start, beanstalkd: Beanstalkd) -> None:
+    console = start()
+
+    def drains() -> Any:
+        return console.get("/api/overview").json()["servers"][0]["draining"]
+
+    until(lambda: drains() is False)
+    beanstalkd.drain()
+    until(lambda: drains() is True)
+    beanstalkd.stop()
+    until(lambda: drains() is None)
+
+
 def test_sigterm_ends_it_soon_with_pages_open(start: Start) -> None:
     console = start()
     feed = console.events("overview")

@@ -1,8 +1,10 @@
 """Guessing is slow, whoever guesses from wherever; who knows the password waits for nobody."""
 
+from contextlib import ExitStack, suppress
+
 import pytest
 
-from app.console.attempts import A_SOURCE, ALL, MOST_SOURCES, Attempts, network_of
+from app.console.attempts import A_SOURCE, ALL, MOST_SOURCES, Attempts, Crowd, CrowdedError, network_of
 
 
 def wrong(attempts: Attempts, source: str, times: int, now_s: float = 0) -> int:
@@ -57,3 +59,23 @@ def test_what_is_remembered_of_sources_is_bounded() -> None:
 )
 def test_a_guesser_is(source: str, network: str) -> None:
     assert network_of(source) == network
+
+
+def enter(crowd: Crowd, source: str, times: int, stack: ExitStack) -> int:
+    """How many of so many at once were let in."""
+    inside = 0
+    for _ in range(times):
+        with suppress(CrowdedError):
+            stack.enter_context(crowd.one_more(source))
+            inside += 1
+    return inside
+
+
+def test_of_strangers_who_take_their_time_so_many_are_awaited() -> None:
+    crowd = Crowd(most_of_a_source=3, most=5)
+    with ExitStack() as stack:
+        assert enter(crowd, "10.0.0.1", 9, stack) == 3
+        assert enter(crowd, "10.0.0.2", 9, stack) == 2
+        assert enter(crowd, "10.0.0.3", 9, stack) == 0
+    with ExitStack() as stack:
+        assert enter(crowd, "10.0.0.3", 9, stack) == 3

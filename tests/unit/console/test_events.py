@@ -72,6 +72,15 @@ def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
     assert list(of_autoscalers([], [after], 7.0)) == []
 
 
+def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
+    log, eu = EventLog(), Place("eu")
+    log.add([Event(10.0, "pause", "you paused it", eu, "orders")])
+    log.notice([Event(11.0, "pause", "paused for 1 min", eu, "orders"), Event(11.0, "pause", "another", eu, "mail")])
+    log.notice([Event(40.0, "pause", "paused once more", eu, "orders")])
+    assert [event["text"] for event in log.of(eu, "orders", (), 40.0)] == ["you paused it", "paused once more"]
+    assert [event["text"] for event in log.of(eu, "mail", (), 40.0)] == ["another"]
+
+
 def test_the_log_is_bounded_and_knows_the_last_restart() -> None:
     log = EventLog()
     log.add(Event(float(second), "restart", "again", Place("eu")) for second in range(6000))

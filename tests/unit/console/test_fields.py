@@ -74,7 +74,7 @@ async def test_what_cant_be_read_is_one_sentence(body: bytes, media_type: str, s
     ],
 )
 def test_a_number_is_whole_and_within_bounds(value: object, said: str) -> None:
-    with pytest.raises(BadInputError, match=f"^count must be a whole number.*{said}"):
+    with pytest.raises(BadInputError, match=f"^the count must be a whole number.*{said}"):
         Fields({"count": value}).whole("count", 1, 1000)
 
 

@@ -380,3 +380,51 @@ async def test_actions_and_refusals_are_in_the_audit_log(
         ("wrong password", "status=401"),
     ):
         assert any(all(word in line for word in words) for line in lines), words
+
+
+async def test_what_strangers_can_have_for_the_asking_doesnt_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    async with Place().browser() as browser:
+        for _ in range(100):
+            await browser.client.post("/login", headers={"origin": "http://evil.example"})
+            await browser.client.post("/" + "x" * 50_000, headers={"origin": "http://evil.example"})
+    told = capsys.readouterr().out
+    assert 1 <= told.count("audit") < 5
+    assert len(told) < 5000
+
+
+async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.guard.FORM_S", 0.05)
+    never = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"password="
+        await never.wait()
+
+    async with Place().browser() as browser:
+        async with asyncio.timeout(2):
+            answer = await browser.client.post("/login", content=slowly())
+        assert answer.status_code == 408
+
+
+async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() -> None:
+    place, go_on = Place(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"password=x"
+        await go_on.wait()
+
+    async with place.browser() as slow, place.browser("10.0.0.2") as other:
+        waiting = [asyncio.create_task(slow.client.post("/login", content=slowly())) for _ in range(30)]
+        await asyncio.sleep(0.05)
+        assert (await slow.sign_in()).status_code == 503
+        assert (await other.sign_in()).status_code == 303
+        go_on.set()
+        statuses = {answer.status_code for answer in await asyncio.gather(*waiting)}
+        assert statuses <= {401, 429, 503}
+
+
+async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:
+    async with Place(open_to_all=True).browser() as browser, Place().browser() as other:
+        assert "Sign out" not in (await browser.get("/")).text
+        await other.sign_in()
+        assert "Sign out" in (await other.get("/")).text
