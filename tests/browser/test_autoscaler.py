@@ -19,6 +19,7 @@ from tests.unit.explaining.explanations import explanation, item, tube as told_t
 HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=1000"
 LIMITED = condition("ScalingLimited", "TooManyReplicas", "True", "the desired replica count is more than the maximum")
 CONDITIONS = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActive", "ValidMetricFound"), LIMITED]
+PROMPT = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
 
 
 class Cluster:
@@ -33,7 +34,7 @@ class Cluster:
 
     def has_pods(self, pods: int, jobs: int) -> None:
         """Of Deployment/orders, where one pod is for two of the jobs in the tube orders."""
-        self.says(HPAS, listed(hpa(conditions=CONDITIONS, current=pods, desired=pods)))
+        self.says(HPAS, listed(hpa(conditions=CONDITIONS, current=pods, desired=pods, behavior=PROMPT)))
         self.says(DEPLOYMENT, deployment(pods, pods, pods))
         counted = explanation(tubes=[told_tube(ready=jobs, reserved=0)], items=[item(str(jobs), f"{jobs} + 0")])
         self.says(f"{METRICS}/tube-orders?explain=true", counted)
@@ -87,7 +88,7 @@ def test_the_way_from_the_jobs_to_the_pods_is_told_and_what_decides_is_marked(pe
     expect(page.locator("#steps [aria-current=step]")).to_contain_text("this decides")
     expect(page.locator("#conditions")).to_contain_text("maxReplicas keeps it from more pods")
     expect(page.locator("#conditions .bad")).to_contain_text("raise maxReplicas")
-    expect(page.locator("#chart .line.current")).to_have_count(1)
+    expect(page.locator(".plot .line.current")).to_have_count(1)
 
 
 def test_the_page_follows_what_the_cluster_says(person: Person, cluster: Cluster) -> None:
@@ -116,7 +117,7 @@ def test_a_tube_leads_to_the_autoscalers_that_go_by_it(person: Person, tube: Tub
     page.get_by_role("link", name="⇅ orders").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("shop/orders")
     page = person.opens_tube("orders")
-    expect(page.locator("#chart .line.current")).to_have_count(1)
+    expect(page.locator(".plot .line.current")).to_have_count(1)
     expect(page.locator(".legend")).to_contain_text("target × pods")
 
 
@@ -127,7 +128,7 @@ def test_a_load_is_put_and_its_prediction_drawn(person: Person, tube: Tube, clus
     page = of_orders(person)
     person.chooses("Put a load…", Into_tube="orders", Jobs=40, A_second=20)
     expect(page.locator("#lab progress")).to_be_visible()
-    expect(page.locator("#chart .line.predicted")).to_have_count(1)
+    expect(page.locator(".plot .line.predicted")).to_have_count(1)
     until(lambda: int(client.stats_tube("orders")["total-jobs"]) == before + 40)
     expect(page.locator("#lab")).to_contain_text("40 of 40 jobs put")
 

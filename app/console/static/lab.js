@@ -4,7 +4,7 @@ import { act, ask, readOnly } from "./api.js";
 import { openDialog } from "./dialogs.js";
 import { h, setText } from "./dom.js";
 import { toast } from "./toasts.js";
-import { ago, count, plural } from "./words.js";
+import { ago, capital, count, plural } from "./words.js";
 
 export class Lab {
   constructor(place, query) {
@@ -71,7 +71,8 @@ export class Lab {
 
 function words(state) {
   if (!state) return "Puts jobs at a rate, predicts the pods, and draws what happens over the prediction.";
-  const { put, of, perSecond, startedAt, running } = state;
-  if (running) return `${count(put)} of ${plural(of, "job")} put, ${count(perSecond)} a second.`;
-  return `${count(put)} of ${plural(of, "job")} put; started ${ago(Date.now() / 1000 - startedAt)}. The dotted line is what was predicted.`;
+  const { put, of, perSecond, startedAt, running, tube, trouble, assumption } = state;
+  const how = running ? `${count(perSecond)} a second` : `started ${ago(Date.now() / 1000 - startedAt)}`;
+  const told = [`${count(put)} of ${plural(of, "job")} put into ${tube}, ${how}`, trouble, state.predicted.length ? "the dotted line is what is predicted" : "", assumption];
+  return `${told.filter(Boolean).map(capital).join(". ")}.`;
 }
