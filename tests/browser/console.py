@@ -28,10 +28,10 @@ class ConsoleProcess:
         password.write_text(PASSWORD, encoding="utf-8")
         self.log = folder / "console.log"
         cluster = [] if any(option.startswith("--kubeconfig") for option in options) else ["--no-kubernetes"]
+        told = f"--port={self.port}", f"--password-file={password}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "console", f"--port={self.port}", f"--password-file={password}"]
-                + [*cluster, *options],
+                [sys.executable, "-m", "app", "console", *told, *cluster, *options],
                 stderr=log,
                 stdout=log,
                 env=os.environ | {"KUBECONFIG": os.devnull},
