@@ -1,4 +1,4 @@
-"""A real beanstalkd, a real console and a real Chromium, shared by all tests: each has its own tubes and its own tab."""
+"""A real beanstalkd, a real console and a real Chromium, shared by all tests: each has its own tubes and tab."""
 
 import os
 import shutil
@@ -117,7 +117,7 @@ def started(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with serving(ring.serving) as apiserver:
         cluster = Cluster(apiserver)
         cluster.has_pods(2, 14)
-        configuration = kubeconfig(folder / "config", apiserver.address, ring.bundle, token="t")
+        configuration = kubeconfig(folder / "config", apiserver.address, ring.bundle, token="t")  # noqa: S106 - nobody asks for it
         options = f"--beanstalkd=eu={queue.host}:{queue.port}", f"--kubeconfig={configuration}", "--auth=none"
         console = ConsoleProcess(folder, *options)
         yield cluster, console

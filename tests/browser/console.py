@@ -14,7 +14,7 @@ import greenstalk
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of no other console
 
 
 class ConsoleProcess:
