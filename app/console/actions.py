@@ -12,18 +12,24 @@ from starlette.routing import BaseRoute, Route
 
 from app.clock import Instant
 from app.console.events import Event
-from app.console.fields import BadInputError, Fields, fields_of
+from app.console.fields import BadInputError, fields_of
 from app.console.loading import Labs
 from app.console.threads import BusyError, Threads
 from app.console.view import place_of
-from app.console.wanted import Find, Spot, Wanted, spot_of, wanted
+from app.console.wanted import NAMES, Find, Spot, Wanted, spot_of, wanted
 from app.settings import SettingError
 from app.tubes.acting import Done, RefusedError
 from app.tubes.jobs import BeanstalkdError
 
+
+class _NoSuchActionError(Exception):
+    pass
+
+
 _STATUS: dict[type[Exception], int] = {
     BadInputError: 400,
     SettingError: 400,
+    _NoSuchActionError: 404,
     RefusedError: 409,
     BeanstalkdError: 502,
     BusyError: 503,
@@ -54,7 +60,7 @@ class Actions:
     async def _answer(self, request: Request) -> Response:
         audit: dict[str, Any] = request.scope["state"]["audit"]
         try:
-            done = await self._do(request.path_params["name"], await fields_of(request), audit)
+            done = await self._do(request.path_params["name"], request, audit)
         except tuple(_STATUS) as error:
             audit["told"] = str(error)
             status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
@@ -62,9 +68,12 @@ class Actions:
         audit["told"] = done.message
         return _told(done, 200)
 
-    async def _do(self, name: str, fields: Fields, audit: dict[str, Any]) -> Done:
+    async def _do(self, name: str, request: Request, audit: dict[str, Any]) -> Done:
         if name == "lab-stop":
             return await self._labs.stop()
+        if name != "lab-start" and name not in NAMES:
+            raise _NoSuchActionError(f"there is no action {name[:40]!r}")
+        fields = await fields_of(request)
         spot = spot_of(fields, self._find)
         audit |= {"server": spot.state.server.name, "tube": spot.tube}
         if name == "lab-start":
@@ -72,8 +81,6 @@ class Actions:
             self._note("put", spot, done)
             return done
         what = wanted(name, fields, spot, self._find)
-        if what is None:
-            raise BadInputError(f"there is no action {name[:40]!r}")
         done = await self._threads.call(lambda: what.act(spot.place))
         self._note_all(what, spot, done)
         return done

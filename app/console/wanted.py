@@ -57,13 +57,12 @@ def spot_of(fields: Fields, find: Find) -> Spot:
     return Spot(server_of(fields, find), check_tube_name(fields.text("tube")))
 
 
-def wanted(name: str, fields: Fields, spot: Spot, find: Find) -> Wanted | None:
-    """None where there is no such action. Raises BadInputError, TubeNameError."""
+def wanted(name: str, fields: Fields, spot: Spot, find: Find) -> Wanted:
+    """`name`: one of NAMES. Raises BadInputError, TubeNameError."""
     if name in _TO_ANOTHER:
         to = _destination(fields, spot, find)
         return Wanted(*_TO_ANOTHER[name](fields, to), to)
-    read = _HERE.get(name)
-    return Wanted(*read(fields, spot)) if read else None
+    return Wanted(*_HERE[name](fields, spot))
 
 
 def server_of(fields: Fields, find: Find, server: str = "server", member: str = "member") -> ServerState:
@@ -179,3 +178,5 @@ _TO_ANOTHER: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
     "move-some": _move_some,
     "copy": _copy,
 }
+NAMES = _HERE.keys() | _TO_ANOTHER.keys()
+"""Of all actions on tubes and jobs."""

@@ -187,7 +187,7 @@ async def test_every_action_does_what_it_says(
         pytest.param("put", {"tube": "-x", "body": ""}, 400, "can't name a tube", id="a bad name"),
         pytest.param("put", {"server": "us", "body": ""}, 400, "no beanstalkd named 'us'", id="an unknown server"),
         pytest.param("resume", {"tube": "b"}, 409, "There is no tube b", id="a vanished tube"),
-        pytest.param("flush", {}, 400, "There is no action 'flush'.", id="no action"),
+        pytest.param("flush", {}, 404, "There is no action 'flush'.", id="no action"),
         pytest.param("lab-stop", {}, 409, "No load is being put", id="no lab"),
         pytest.param("lab-start", {"jobs": 10**6, "perSecond": 1}, 400, "The jobs must be", id="a boundless lab"),
     ],
