@@ -1,16 +1,20 @@
-"""A real beanstalkd, a real console and a real Chromium, shared by all tests: each has its own tubes and its own tab."""
+"""A real beanstalkd, a real console and a real Chromium, shared by all tests: each has its own tubes and tab."""
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import greenstalk
 import pytest
 from playwright.sync_api import Browser, StorageState, sync_playwright
 
+from app.cluster.renewal import step
 from tests.beanstalkd.conftest import Beanstalkd, beanstalkd, running_beanstalkd
+from tests.browser.cluster import Cluster
 from tests.browser.console import ConsoleProcess, Person, Tube
+from tests.unit.cluster.apiserver import kubeconfig, serving
 
 __all__ = ["beanstalkd"]  # a fixture: one of its own, for a test that stops it
 
@@ -105,3 +109,27 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def started(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, ConsoleProcess]]:
+    ring, folder = step(None, ["127.0.0.1"], datetime.now(UTC)), tmp_path_factory.mktemp("cluster")
+    with serving(ring.serving) as apiserver:
+        cluster = Cluster(apiserver)
+        cluster.has_pods(2, 14)
+        configuration = kubeconfig(folder / "config", apiserver.address, ring.bundle, token="t")  # noqa: S106 - nobody asks for it
+        options = f"--beanstalkd=eu={queue.host}:{queue.port}", f"--kubeconfig={configuration}", "--auth=none"
+        console = ConsoleProcess(folder, *options)
+        yield cluster, console
+        console.end()
+
+
+@pytest.fixture
+def cluster(started: tuple[Cluster, ConsoleProcess]) -> Cluster:
+    return started[0]
+
+
+@pytest.fixture
+def guest(somebody: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> Person:
+    """Somebody at the console that has a cluster; everybody may come in there."""
+    return somebody(started[1])

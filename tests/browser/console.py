@@ -14,7 +14,7 @@ import greenstalk
 import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of no other console
 
 
 class ConsoleProcess:
@@ -28,10 +28,10 @@ class ConsoleProcess:
         password.write_text(PASSWORD, encoding="utf-8")
         self.log = folder / "console.log"
         cluster = [] if any(option.startswith("--kubeconfig") for option in options) else ["--no-kubernetes"]
+        told = f"--port={self.port}", f"--password-file={password}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "console", f"--port={self.port}", f"--password-file={password}"]
-                + [*cluster, *options],
+                [sys.executable, "-m", "app", "console", *told, *cluster, *options],
                 stderr=log,
                 stdout=log,
                 env=os.environ | {"KUBECONFIG": os.devnull},

@@ -124,7 +124,7 @@ def test_one_job_changes_its_state(person: Person, tube: Tube, state: str, butto
         client.bury(client.reserve())
     page = person.opens_tube(name)
     page.locator(f".job.{state}").get_by_role("button", name=button).click()
-    person.is_told(f"job {job}")
+    person.is_told(f"Job {job}")
     assert jobs(client, name, becomes) == 1
     page.mouse.move(0, 0)
     expect(page.locator(f".job.{becomes}")).to_contain_text(f"job {job}")
@@ -141,7 +141,7 @@ def test_one_job_is_deleted_after_a_look(person: Person, tube: Tube) -> None:
     assert jobs(client, "one-deleted", "ready") == 1
     page.locator(".job.ready").get_by_role("button", name="Delete…").click()
     person.confirms()
-    person.is_told(f"job {job}")
+    person.is_told(f"Job {job}")
     assert jobs(client, "one-deleted", "ready") == 0
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_is_gone_meanwhile_is_told(person: Person, tube: Tube) -> Non
     page.locator(".job.ready").get_by_role("button", name="Delete…").click()
     client.delete(job)
     person.confirms()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"job {job}")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"Job {job} isn't there any more")
 
 
 def test_some_jobs_are_deleted(person: Person, tube: Tube) -> None:

@@ -52,7 +52,7 @@ def test_every_legal_name_is_shown_and_leads_to_its_tube(person: Person, tube: T
 @pytest.mark.parametrize(
     "name", ["<img src=x onerror=window.__pwned=1>", "a\r\nput 0 0 1 1\r\nx", "-x", "x" * 201, "ä", ""]
 )
-def test_an_illegal_name_is_refused_and_reaches_nobody(person: Person, queue: Beanstalkd, name: str) -> None:
+def test_an_illegal_name_is_refused_and_reaches_nobody(person: Person, name: str) -> None:
     page = person.goes_to("/tube", server="eu", name=name)
     expect(page.get_by_role("heading", level=1)).to_have_text("Not as asked")
     assert page.evaluate("window.__pwned") is None

@@ -84,3 +84,15 @@ def test_the_pointer_reads_the_chart(person: Person, tube: Tube) -> None:
     expect(page.locator(".readout")).to_contain_text(re.compile(r"ready\s*1"))
     page.mouse.move(5, 5)
     expect(page.locator(".readout")).to_be_hidden()
+
+
+def test_any_job_is_found_by_its_id(person: Person, tube: Tube) -> None:
+    job = tube("tube-elsewhere").put(b"found me")
+    page = person.opens_tube("tube-here")
+    page.get_by_label("Job", exact=True).fill(str(job))
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#found")).to_contain_text("Ready job in tube tube-elsewhere")
+    expect(page.locator("#found pre")).to_have_text("found me")
+    page.get_by_label("Job", exact=True).fill("99999999")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_contain_text("there is no job 99999999")

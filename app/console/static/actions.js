@@ -20,7 +20,9 @@ export const on = (tube, name, more = {}) => act(name, { server: tube.server, me
 
 const jobs = (number, state) => (known(number) ? `${count(number)} ${state}` : `${UNKNOWN} ${state}`);
 
+// What the tube holds now; nothing is said of a tube that this page isn't about.
 export function holds(tube) {
+  if (!tube.row) return "";
   const row = tube.row();
   const old = row.fresh ? "" : " (the last that was read: beanstalkd can't be read now)";
   return `Now ${tube.name} holds ${STATES.map(([state]) => jobs(row[state], state)).join(", ")} and ${jobs(row.reserved, "reserved")} jobs${old}.`;
@@ -132,7 +134,7 @@ function empty(tube) {
   openDialog({
     title: `Empty ${tube.name}`,
     destroys: true,
-    live: ({ states }) => `All ${states.join(", ") || "…"} jobs are destroyed, for good; reserved ones stay with their workers. ${holds(tube)}`,
+    live: ({ states }) => `All ${new Intl.ListFormat("en").format(states) || "…"} jobs are destroyed, for good; reserved ones stay with their workers. ${holds(tube)}`,
     fields: [{ name: "states", label: "Which", kind: "checks", value: ["ready", "delayed", "buried"], options: STATES }],
     confirm: tube.name,
     problem: ({ states }) => (states.length ? "" : "no state"),

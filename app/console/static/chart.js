@@ -7,7 +7,7 @@ import { geometry, plot } from "./plot.js";
 import { timeTicks } from "./scale.js";
 import { clock, known } from "./words.js";
 
-const RANGES = [[300, "5 min"], [900, "15 min"], [3600, "1 h"]];
+const RANGES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 
 export function chart(place, label) {
   const one = new Chart(place, label);

@@ -4,7 +4,7 @@ import { ask, readOnly } from "./api.js";
 import { h, setAttribute } from "./dom.js";
 import { jobActions } from "./job_actions.js";
 import { forms } from "./payload.js";
-import { bytes, count, plural, span } from "./words.js";
+import { bytes, capital, count, plural, span } from "./words.js";
 
 const STATES = [["ready", "Next ready job"], ["delayed", "Next delayed job"], ["buried", "Next buried job"]];
 const REST_MS = 2000;
@@ -41,6 +41,21 @@ export class Jobs {
     }
   }
 
+  // Any job of this beanstalkd by its id, whatever its tube and state.
+  async find(place, id) {
+    place.hidden = false;
+    try {
+      const job = await ask("/api/job", { ...this.query, id });
+      const ours = job.tube === this.tube.name;
+      const changed = () => Promise.all([this.look(), this.find(place, id)]);
+      const here = { ...this.tube, name: job.tube, row: ours ? this.tube.row : null, changed };
+      const title = `${capital(job.state)} job${ours ? "" : ` in tube ${job.tube}`}`;
+      place.replaceChildren(this.card(job.state, title, job, here));
+    } catch (refusal) {
+      place.replaceChildren(h("p", { class: "note" }, refusal.message));
+    }
+  }
+
   show(told) {
     const now = JSON.stringify(told, (key, value) => (key === "age" || key === "timeLeft" ? undefined : value));
     if (now === this.shown) return;
@@ -49,11 +64,11 @@ export class Jobs {
     else this.place.replaceChildren(...STATES.map(([state, title]) => this.card(state, title, told[state])));
   }
 
-  card(state, title, job) {
+  card(state, title, job, tube = this.tube) {
     const heading = h("h3", {}, title, job ? h("span", {}, `job ${job.id}`) : null);
     if (!job) return h("article", { class: `card job ${state}` }, heading, h("p", { class: "quiet" }, `No job is ${state}.`));
     return h("article", { class: `card job ${state}`, "data-job": job.id }, heading, this.body(state, job), stats(job),
-      readOnly ? null : h("div", { class: "actions" }, jobActions(job, state, this.tube)));
+      readOnly || state === "reserved" ? null : h("div", { class: "actions" }, jobActions(job, state, tube)));
   }
 
   body(state, job) {

@@ -48,7 +48,7 @@ function grid({ frame, from, to, x, jobs, pods, jobTicks, podTicks }) {
     svg("text", { x: frame.left - 6, y: jobs(number) + 4, "text-anchor": "end" }, short(number))]);
   const right = podTicks.map((number) => svg("text", { class: "pods-scale", x: frame.right + 6, y: pods(number) + 4 }, count(number)));
   const times = timeTicks(from, to, frame.width / 90).map((time) =>
-    svg("text", { x: x(time), y: frame.bottom + 15, "text-anchor": "middle" }, clock(time, to - from <= 300)));
+    svg("text", { x: x(time), y: frame.bottom + 15, "text-anchor": "middle" }, clock(time, to - from <= 400)));
   const titles = [svg("text", { x: 0, y: 11 }, "jobs"), podTicks.length ? svg("text", { class: "pods-scale", x: frame.width, y: 11, "text-anchor": "end" }, "pods") : null];
   return svg("g", {}, lines, right, times, titles);
 }

@@ -15,7 +15,7 @@ export function ticks(top, most, integers = true) {
 
 // times at round clock values within [from, to]
 export function timeTicks(from, to, most) {
-  const step = [15, 30, 60, 120, 300, 600, 900, 1800].find((one) => (to - from) / one <= most) ?? 3600;
+  const step = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800].find((one) => (to - from) / one <= most) ?? 3600;
   const told = [];
   for (let t = Math.ceil(from / step) * step; t <= to; t += step) told.push(t);
   return told;

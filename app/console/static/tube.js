@@ -26,6 +26,10 @@ const draw = chart(part("chart"), `Jobs and pods of ${state.tube.tube} over time
 
 if (!readOnly) part("actions").replaceChildren(...tubeActions(tube));
 part("look-again").addEventListener("click", () => jobs.look());
+part("one-job").addEventListener("submit", (event) => {
+  event.preventDefault();
+  jobs.find(part("found"), part("job-id").value);
+});
 feed("tube", query, show);
 keyboard(null, readOnly ? [] : [["p", "put a job", () => put(tube)]]);
 
