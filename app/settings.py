@@ -17,6 +17,7 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(rf"(?=.{{1,253}}$){_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _WORD_PART = re.compile(r"[a-z0-9]+")
 _LONGEST_WORD = 100  # of those that are compared with known ones: it takes the product of their lengths
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
@@ -206,3 +207,13 @@ def parse_dns_subdomain(text: str) -> str:
             " with a letter or digit at each end"
         )
     return text
+
+
+def parse_path_prefix(text: str) -> str:
+    """`/beanscale`, without a slash at its end; `/` is none. Raises SettingError."""
+    prefix = text.rstrip("/")
+    if prefix and (not _PATH_PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise SettingError(
+            f"{text[:60]!r} isn't a path prefix: write /NAME, or /NAME/NAME, of letters, digits, '.', '_', '~' and '-'"
+        )
+    return prefix

@@ -62,6 +62,16 @@ def gather(kubernetes: Kubernetes, question: Question) -> Facts:
     return Facts(question, answers.of(question.metric), gathered, None)
 
 
+def gather_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Facts:
+    """The same about one autoscaler: each of its external metrics, as far as beanscale answers, and its workload."""
+    answers = Answers(kubernetes, autoscaler.namespace)
+    gathered = _gathered(kubernetes, autoscaler, answers)
+    external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
+    known = tuple(answer for name in dict.fromkeys(metric.name for metric in external) for answer in answers.of(name))
+    first = external[0] if external else autoscaler.metrics[0]
+    return Facts(Question(first.name, autoscaler.namespace, first.selector), known, (gathered,), None)
+
+
 def _autoscalers(kubernetes: Kubernetes, question: Question) -> list[Autoscaler]:
     path = f"/apis/autoscaling/v2/namespaces/{quote(question.namespace, safe='')}/horizontalpodautoscalers"
     fixes = {

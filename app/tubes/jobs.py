@@ -1,4 +1,4 @@
-"""greenstalk, where one command at a time is right: the hello-world worker and the smoke test.
+"""greenstalk, where one command at a time is right: the hello-world worker, the smoke test, the console's actions.
 
 greenstalk has no timeout and checks no tube name: it gets a connected socket that has one, and checked names.
 After any error its connection isn't to be used again: `connect` closes it.
@@ -20,6 +20,9 @@ DEFAULT_TUBE = greenstalk.DEFAULT_TUBE
 
 type Client = greenstalk.Client[bytes]
 type Job = greenstalk.Job[bytes]
+
+ANY_FAILURE = (OSError, greenstalk.Error, AssertionError, ValueError)
+"""All that greenstalk raises; the last two where an answer breaks off or makes no sense."""
 
 _REFUSALS: dict[type[greenstalk.Error], str] = {
     greenstalk.BuriedError: "it is out of memory and buried the job",
@@ -50,7 +53,7 @@ def connect(
     check_tube_name(use)
     check_tube_name(watch)
     with (
-        _explained(server),
+        explained(server),
         socket.create_connection((server.host, server.port), timeout_s) as connected,
         greenstalk.Client(connected, encoding=None) as client,
     ):
@@ -103,7 +106,8 @@ def in_hand(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(server: Server) -> Iterator[None]:
+def explained(server: Server) -> Iterator[None]:
+    """Whatever goes wrong with beanstalkd in here becomes a BeanstalkdError that names it; the innermost one counts."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,15 @@ from app.tubes.ages import Ages
 from app.tubes.connection import Connection
 from app.tubes.demand import Demand
 from app.tubes.presence import Presence
-from app.tubes.protocol import LIST_TUBES, STATS, ProtocolError, parse_server_id, parse_tube_names, stats_tube
+from app.tubes.protocol import (
+    LIST_TUBES,
+    STATS,
+    ProtocolError,
+    parse_draining,
+    parse_server_id,
+    parse_tube_names,
+    stats_tube,
+)
 from app.tubes.readings import Answers, Readings
 from app.tubes.snapshot import Reading
 
@@ -111,8 +119,10 @@ class Polling:
             self.publish(self.readings.learn(next_jobs), None)
 
     async def _check_server(self) -> None:
-        if parse_server_id(await self.connection.ask(STATS)) != self.server_id:
+        stats = await self.connection.ask(STATS)
+        if parse_server_id(stats) != self.server_id:
             raise ProtocolError("has become another beanstalkd in the middle of a connection")
+        self.readings.draining = parse_draining(stats)
 
     async def _pause(self, swept_s: float) -> None:
         """Until the next sweep is due, with rounds of the wanted tubes."""

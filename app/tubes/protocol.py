@@ -30,6 +30,7 @@ _LISTED = re.compile(rb"- " + _TUBE)
 # 19 digits: what has more is a counter that went below zero
 _INTEGERS = re.compile(rb"^([a-z-]{1,40}): (0|-?[1-9]\d{0,18})$", re.MULTILINE)
 _ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
+_DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
 
 NOT_FOUND = None
 """The reply to a question about a tube that doesn't exist (any more)."""
@@ -123,6 +124,12 @@ def parse_server_id(body: bytes) -> str:
     if len(ids) != 1:
         raise ProtocolError(f"the answer to stats has {'no id' if not ids else 'several ids'}; is this a beanstalkd?")
     return str(ids[0][1], "ascii")
+
+
+def parse_draining(body: bytes) -> bool | None:
+    """Whether a `stats` answer says that no job is taken any more; None before beanstalkd 1.12, which doesn't say."""
+    said = _DRAINING.search(body[:MAX_STATS])
+    return said[1] == b"true" if said else None
 
 
 class Replies:

@@ -55,11 +55,14 @@ class Readings:
     def __init__(self) -> None:
         self.latest: Reading | None = None
         """None too where it says nothing about what comes next."""
+        self.draining: bool | None = None
+        """What `stats` last said, for each reading from now on."""
         self._counters = Counters()
         self._read_at: Instant | None = None
 
     def resume(self, now: Instant) -> None:
         """Reading starts, or starts again: what was known before a long outage makes no rates."""
+        self.draining = None
         if self._read_at is None or self._read_at.age_s(now) > RATE_WINDOW_S:
             self.latest = None
 
@@ -107,6 +110,7 @@ class Readings:
             reading,
             earlier=self._counters.earlier(reading.tubes),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
+            draining=self.draining,
         )
         self._counters.keep(self.latest, wanted, now)
         self._read_at = now

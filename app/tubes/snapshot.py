@@ -51,6 +51,8 @@ class Reading:
     """The oldest listing of the same server's life within the window: what no listing has had, has had no jobs."""
     next_jobs: Mapping[str, NextJob] = MappingProxyType({})
     """Of those tubes whose next job's age was asked for."""
+    draining: bool | None = None
+    """Whether it takes no job any more until it is restarted; None: not known (yet)."""
 
     @classmethod
     def of(

@@ -1,6 +1,7 @@
 """A real beanstalkd for each test that asks for one."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -12,15 +13,15 @@ import pytest
 class Beanstalkd:
     """One beanstalkd process on a loopback port that it keeps over restarts; without a binlog a restart forgets all."""
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, *options: str) -> None:
         self.host = "127.0.0.1"
         self.port = _free_port()
-        self._binary = binary
+        self._command = [binary, "-l", self.host, "-p", str(self.port), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen([self._binary, "-l", self.host, "-p", str(self.port)])
+        self._process = subprocess.Popen(self._command)
         deadline = time.monotonic() + 10
         while not self._answers():
             assert self._process.poll() is None, "beanstalkd ended at once"
@@ -37,6 +38,18 @@ class Beanstalkd:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def drain(self) -> None:
+        """From now on it takes no job."""
+        assert self._process
+        self._process.send_signal(signal.SIGUSR1)
+        while b"draining: true" not in self._stats():
+            time.sleep(0.01)
+
+    def _stats(self) -> bytes:
+        with socket.create_connection((self.host, self.port), timeout=1) as connection:
+            connection.sendall(b"stats\r\nquit\r\n")
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
     def _answers(self) -> bool:
         try:
@@ -58,11 +71,11 @@ def beanstalkd() -> Iterator[Beanstalkd]:
     yield from running_beanstalkd()
 
 
-def running_beanstalkd() -> Iterator[Beanstalkd]:
+def running_beanstalkd(*options: str) -> Iterator[Beanstalkd]:
     """One that answers, ended in the end."""
     binary = shutil.which("beanstalkd")
     assert binary, "beanstalkd isn't installed: apt-get install beanstalkd"
-    server = Beanstalkd(binary)
+    server = Beanstalkd(binary, *options)
     server.start()
     yield server
     server.stop()

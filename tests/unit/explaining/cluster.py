@@ -21,11 +21,12 @@ class Cluster:
     answers: Mapping[tuple[str, str], Json | int]
     """(path, labelSelector) → the object, or the status of a refusal."""
     clock_ahead_s: float = 0.0
+    server: str = "https://k"
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> Json:
+    def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
         assert method == "GET"
-        key = path, (query or {}).get("labelSelector", "")
+        key = path, str((query or {}).get("labelSelector", ""))
         self.asked.append(key)
         answer = self.answers.get(key, 404)
         if isinstance(answer, int):

@@ -8,6 +8,7 @@ from app.tubes.protocol import (
     MOST_TUBES,
     ProtocolError,
     Replies,
+    parse_draining,
     parse_server_id,
     parse_tube,
     parse_tube_names,
@@ -146,3 +147,16 @@ def test_a_stream_that_isnt_beanstalkds_is_refused_as_soon_as_it_shows(stream: b
     replies.feed(stream)
     with pytest.raises(ProtocolError):
         whole(replies)
+
+
+@pytest.mark.parametrize(
+    ("stats", "draining"),
+    [
+        pytest.param(b"---\nid: 0f\ndraining: true\n", True, id="takes no job any more"),
+        pytest.param(b"---\nid: 0f\ndraining: false\n", False, id="takes jobs"),
+        pytest.param(b"---\nid: 0f\n", None, id="before 1.12"),
+        pytest.param(b"---\nhostname: draining: true\n", None, id="a name that says so"),
+    ],
+)
+def test_a_server_says_whether_it_drains(stats: bytes, draining: bool | None) -> None:
+    assert parse_draining(stats) is draining

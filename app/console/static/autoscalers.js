@@ -1,0 +1,33 @@
+// All autoscalers that go by our metrics, each with the sentence why it does or doesn't scale.
+
+import { autoscalerAddress } from "./api.js";
+import { h, keyed, setText } from "./dom.js";
+import { feed } from "./feed.js";
+import { keyboard } from "./keyboard.js";
+import { UNKNOWN, amount, capital, count } from "./words.js";
+
+const part = (id) => document.getElementById(id);
+const list = part("autoscalers");
+
+feed("autoscalers", {}, show);
+keyboard(list);
+
+function show(state) {
+  part("why").hidden = state.available;
+  setText(part("why"), capital(state.why ?? ""));
+  keyed(list, state.autoscalers, ({ namespace, name }) => `${namespace}/${name}`, newCard, updateCard);
+  part("nothing").hidden = state.autoscalers.length > 0 || !state.available;
+}
+
+function newCard(one) {
+  return h("li", { class: "card" }, h("div", { class: "headline" }, h("h2", {}, h("a", { class: "name", href: autoscalerAddress(one), "data-row-link": true }, `${one.namespace}/${one.name}`)),
+    h("span", { class: "quiet name" }, one.target)), h("p", { class: "said" }), h("dl", { class: "facts" }));
+}
+
+function updateCard(card, one) {
+  setText(card.querySelector(".said"), capital(one.sentence));
+  const metrics = one.metrics.map(({ name, selector, total, target }) =>
+    [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : amount(total)}, ${target.type === "AverageValue" ? `one pod for ${amount(target.amount)}` : `should be ${amount(target.amount)}`}`]);
+  const facts = [["pods", count(one.current)], ["wanted", count(one.desired)], ["from … to", `${count(one.min)} … ${count(one.max)}`], ...metrics];
+  keyed(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => h("div", {}, h("dt", { class: "name" }, name), h("dd")), (element, [, value]) => setText(element.lastElementChild, value));
+}

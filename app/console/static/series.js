@@ -1,0 +1,23 @@
+// From the api's JSON to a chart's model.
+
+import { known } from "./words.js";
+
+export function jobStacks(history) {
+  return [["ready", "ready"], ["reserved", "reserved"], ["delayed", "delayed"]].map(([key, label]) => ({ key, label, t: history.t, values: history[key] }));
+}
+
+export const buriedLine = (history) => ({ key: "buried", label: "buried", side: "jobs", t: history.t, values: history.buried });
+
+// The metric as served, what the pods are for (target × pods), and the pods; each autoscaler has its own clock ticks.
+export function autoscalerLines(one, several = false) {
+  const of = several ? ` (${one.name})` : "";
+  const target = Number(one.target);
+  const lines = [
+    { key: "value", label: `metric as served${of}`, side: "jobs", t: one.t, values: (one.value ?? []).map((value) => (known(value) ? Number(value) : null)) },
+    { key: "desired", label: `pods wanted${of}`, side: "pods", step: true, t: one.t, values: one.desired },
+    { key: "current", label: `pods${of}`, side: "pods", step: true, t: one.t, values: one.current },
+  ];
+  if (!known(one.target) || !(target > 0)) return lines;
+  const capacity = one.current.map((pods) => (known(pods) ? pods * target : null));
+  return [lines[0], { key: "capacity", label: `target × pods${of}`, side: "jobs", step: true, t: one.t, values: capacity }, ...lines.slice(1)];
+}

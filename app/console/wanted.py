@@ -1,0 +1,182 @@
+"""What each action is asked with, as something that can be done: read whole before anything is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from app.console.fields import BadInputError, Fields
+from app.console.places import reached
+from app.tubes import actions
+from app.tubes.acting import Done, Place, State, within
+from app.tubes.actions import MOST_SECONDS
+from app.tubes.batches import delete_some, empty, kick_some
+from app.tubes.moving import copy, move, move_some
+from app.tubes.names import check_tube_name
+from app.tubes.snapshot import ServerState
+
+type Act = Callable[[Place], Done]
+"""Blocking. Raises what app.tubes' actions raise."""
+type Find = Callable[[str, str | None], ServerState | None]
+"""A beanstalkd by its configured name and its member."""
+
+BATCH_S = 4.0
+"""How long an action on many jobs goes on before it tells how far it came."""
+MOST_AT_ONCE = 1_000_000
+PRIORITY, TTR_S = 65536, 60
+"""What most clients give, greenstalk among them."""
+MOST_ID = 2**64 - 1
+_PEEKED = (State.READY.value, State.DELAYED.value, State.BURIED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A tube as a page names it."""
+
+    state: ServerState
+    tube: str
+
+    @property
+    def place(self) -> Place:
+        """To connect to; blocking, like `reached`."""
+        return Place(reached(self.state), self.tube)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One action."""
+
+    kind: str
+    """Of the event that it is."""
+    act: Act
+    to: Spot | None = None
+    """Another tube that it happens to."""
+
+
+def spot_of(fields: Fields, find: Find) -> Spot:
+    """Raises BadInputError, TubeNameError."""
+    return Spot(server_of(fields, find), check_tube_name(fields.text("tube")))
+
+
+def wanted(name: str, fields: Fields, spot: Spot, find: Find) -> Wanted:
+    """`name`: one of NAMES. Raises BadInputError, TubeNameError."""
+    if name in _TO_ANOTHER:
+        to = _destination(fields, spot, find)
+        return Wanted(*_TO_ANOTHER[name](fields, to), to)
+    return Wanted(*_HERE[name](fields, spot))
+
+
+def server_of(fields: Fields, find: Find, server: str = "server", member: str = "member") -> ServerState:
+    """Raises BadInputError."""
+    name = fields.text(server)
+    state = find(name, fields.text(member, "") or None)
+    if state is None:
+        raise BadInputError(f"the console knows no beanstalkd named {name[:63]!r}")
+    return state
+
+
+def _destination(fields: Fields, spot: Spot, find: Find) -> Spot:
+    elsewhere = "toServer" in fields and fields.text("toServer") != spot.state.server.name
+    state = server_of(fields, find, "toServer", "toMember") if elsewhere else spot.state
+    return Spot(state, check_tube_name(fields.text("to")))
+
+
+def _put(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+    return "put", partial(
+        actions.put,
+        body=body_of(fields),
+        priority=fields.whole("priority", 0, MOST_SECONDS, PRIORITY),
+        delay_s=fields.whole("delay", 0, MOST_SECONDS, 0),
+        ttr_s=fields.whole("ttr", 1, MOST_SECONDS, TTR_S),
+    )
+
+
+def body_of(fields: Fields) -> bytes:
+    """From exactly one of body, bodyHex and file."""
+    if [fields.file is not None, "body" in fields, "bodyHex" in fields].count(True) != 1:
+        raise BadInputError("a job has one body: give body, bodyHex or a file")
+    if fields.file is not None:
+        return fields.file
+    try:
+        return fields.text("body").encode() if "body" in fields else bytes.fromhex(fields.text("bodyHex"))
+    except UnicodeEncodeError:
+        raise BadInputError("the body has half a character (a lone surrogate), which no bytes stand for") from None
+    except ValueError as error:
+        if isinstance(error, BadInputError):
+            raise
+        raise BadInputError("the bodyHex must be pairs of hex digits") from None
+
+
+def _kick(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+    state, count = State.DELAYED if fields.flag("delayed") else State.BURIED, _count(fields)
+    return "kick", lambda place: kick_some(place, state, count, within(BATCH_S))
+
+
+def _delete_some(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+    state, count = _state(fields), _count(fields)
+    return "delete", lambda place: delete_some(place, state, count, within(BATCH_S))
+
+
+def _empty(fields: Fields, spot: Spot) -> tuple[str, Act]:
+    if fields.text("confirm") != spot.tube:
+        raise BadInputError(f"to confirm, type the tube's name: {spot.tube}")
+    states = [State(each) for each in fields.choices("states", _PEEKED)]
+    return "delete", lambda place: empty(place, states, within(BATCH_S))
+
+
+def _pause(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+    return "pause", partial(actions.pause, seconds=fields.whole("seconds", 1, MOST_SECONDS))
+
+
+def _on_one(kind: str, act: Callable[[Place, int], Done]) -> Callable[[Fields, Spot], tuple[str, Act]]:
+    def read(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+        job_id = _id(fields)
+        return kind, lambda place: act(place, job_id)
+
+    return read
+
+
+def _move(fields: Fields, to: Spot) -> tuple[str, Act]:
+    job_id = _id(fields)
+    return "move", lambda place: move(place, job_id, to.place)
+
+
+def _move_some(fields: Fields, to: Spot) -> tuple[str, Act]:
+    state, count = _state(fields), _count(fields)
+    return "move", lambda place: move_some(place, state, count, to.place, within(BATCH_S))
+
+
+def _copy(fields: Fields, to: Spot) -> tuple[str, Act]:
+    job_id = _id(fields)
+    return "put", lambda place: copy(place, job_id, to.place)
+
+
+def _id(fields: Fields) -> int:
+    return fields.whole("id", 1, MOST_ID)
+
+
+def _count(fields: Fields) -> int:
+    return fields.whole("count", 1, MOST_AT_ONCE)
+
+
+def _state(fields: Fields) -> State:
+    return State(fields.choice("state", _PEEKED))
+
+
+_HERE: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
+    "put": _put,
+    "kick": _kick,
+    "kick-job": _on_one("kick", actions.kick_job),
+    "bury": _on_one("bury", actions.bury),
+    "delete": _on_one("delete", actions.delete),
+    "delete-some": _delete_some,
+    "empty": _empty,
+    "pause": _pause,
+    "resume": lambda _fields, _spot: ("resume", actions.resume),
+}
+_TO_ANOTHER: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
+    "move": _move,
+    "move-some": _move_some,
+    "copy": _copy,
+}
+NAMES = _HERE.keys() | _TO_ANOTHER.keys()
+"""Of all actions on tubes and jobs."""

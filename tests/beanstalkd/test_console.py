@@ -1,0 +1,371 @@
+"""The real console process over HTTP, beside a real beanstalkd that lives, dies and comes back."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import greenstalk
+import httpx
+import pytest
+
+from tests.beanstalkd.conftest import Beanstalkd
+
+PASSWORD = "sword fish"  # noqa: S105 - of no console but this one
+ODD = "a/b;c$(d)+E."
+
+Json = dict[str, Any]
+
+
+def command(**options: Any) -> list[str]:
+    named = [
+        f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')}={value}"
+        for name, value in options.items()
+    ]
+    return [sys.executable, "-m", "app", "console", *named]
+
+
+class Console:
+    """One `beanscale console` on a loopback port, its log in a file, and a browser that is signed in."""
+
+    def __init__(self, folder: Path, server: str, **options: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self._log = folder / "console.log"
+        password = folder / "password"
+        password.write_text(f"{PASSWORD}\n", encoding="utf-8")
+        given = {"beanstalkd": f"eu={server}", "port": self.port, "no_kubernetes": True, "max_age": "3s"}
+        given |= {"password_file": password} if "auth" not in options else {}
+        with self._log.open("wb") as stderr:
+            self.process = subprocess.Popen(command(**given | options), stderr=stderr)
+        self.base = f"http://127.0.0.1:{self.port}{options.get('path_prefix', '')}"
+        self.browser = httpx.Client(timeout=10)
+        until(self._answers)
+        if "auth" not in options:
+            assert self.browser.post(f"{self.base}/login", data={"password": PASSWORD}).status_code == 303
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def get(self, path: str, **query: Any) -> httpx.Response:
+        return self.browser.get(self.base + path, params=query)
+
+    def row(self, tube: str) -> Json | None:
+        rows = self.get("/api/overview", q=tube).json()["tubes"]
+        return next((row for row in rows if row["tube"] == tube), None)
+
+    def tube(self, name: str) -> Json:
+        answer = self.get("/api/tube", server="eu", name=name)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def memory_kb(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+    def events(self, page: str, **query: Any) -> Iterator[Json]:
+        """What its feed says."""
+        with self.browser.stream("GET", f"{self.base}/events", params={"page_name": page, **query}) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def end(self) -> None:
+        self.browser.close()
+        self.process.kill()
+        self.process.wait()
+
+
+type Start = Callable[..., Console]
+
+
+@pytest.fixture
+def start(tmp_path: Path, beanstalkd: Beanstalkd) -> Iterator[Start]:
+    consoles: list[Console] = []
+
+    def start_one(**options: Any) -> Console:
+        folder = tmp_path / str(len(consoles))
+        folder.mkdir()
+        consoles.append(Console(folder, f"{beanstalkd.host}:{beanstalkd.port}", **options))
+        return consoles[-1]
+
+    yield start_one
+    for console in consoles:
+        console.end()
+
+
+@pytest.fixture
+def client(beanstalkd: Beanstalkd) -> Iterator[greenstalk.Client]:
+    with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None) as client:
+        yield client
+
+
+def until(true: Callable[[], Any], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_what_is_put_is_seen_within_seconds(start: Start, client: greenstalk.Client) -> None:
+    console = start()
+    client.use("orders")
+    client.put(b"now")
+    client.put(b"later", delay=60)
+    until(lambda: (console.row("orders") or {}).get("ready") == 1)
+    row = console.row("orders")
+    assert row is not None
+    assert (row["delayed"], row["reserved"], row["buried"], row["using"], row["watching"]) == (1, 0, 0, 1, 0)
+    assert row["notes"] == ["nobody watches"]
+    assert "orders" in console.get("/").text
+    assert "Traceback" not in console.log
+
+
+def test_our_own_connection_is_no_worker(start: Start) -> None:
+    console = start()
+    until(lambda: console.row("default"))
+    row = console.row("default")
+    assert row is not None
+    assert (row["watching"], row["using"]) == (0, 0)
+
+
+def test_a_feed_says_what_is_new_while_it_happens(start: Start, client: greenstalk.Client) -> None:
+    console = start()
+    until(lambda: console.row("default"))
+    client.use("orders")
+    feed = console.events("tube", server="eu", name="orders")
+    assert next(feed)["tube"]["gone"] in {True, False}
+    client.put(b"x")
+    began = time.monotonic()
+    for told in feed:
+        if told["tube"]["ready"] == 1:
+            break
+    assert time.monotonic() - began < 5
+    feed.close()
+
+
+def test_a_tube_of_an_odd_name_is_shown_like_any_other(start: Start, client: greenstalk.Client) -> None:
+    console = start()
+    client.use(ODD)
+    client.put(b"x")
+    until(lambda: console.row(ODD))
+    page = console.get("/tube", server="eu", name=ODD)
+    assert page.status_code == 200
+    assert ODD in page.text
+    assert console.tube(ODD)["tube"]["ready"] == 1
+
+
+def test_a_tube_that_vanished_stays_with_zeros(start: Start, beanstalkd: Beanstalkd) -> None:
+    console = start()
+    with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, use="fleeting") as client:
+        until(lambda: console.row("fleeting"))
+        assert client.stats_tube("fleeting")
+    until(lambda: (console.row("fleeting") or {}).get("gone"))
+    row = console.row("fleeting")
+    assert row is not None
+    assert (row["ready"], row["fresh"]) == (0, True)
+
+
+def test_beanstalkd_dies_and_comes_back_while_the_page_is_open(
+    start: Start, beanstalkd: Beanstalkd, client: greenstalk.Client
+) -> None:
+    console = start()
+    client.use("orders")
+    client.put(b"x")
+    until(lambda: (console.row("orders") or {}).get("ready") == 1)
+    feed = console.events("tube", server="eu", name="orders")
+    assert next(feed)["tube"]["ready"] == 1
+
+    beanstalkd.stop()
+    seen = []
+    for told in feed:
+        seen.append(told["tube"]["ready"])
+        if told["tube"]["ready"] is None:
+            break
+    assert set(seen) == {1, None}  # as it was while that was fresh, then unknown: never 0
+    assert told["server"]["up"] is False
+    assert told["server"]["failure"] == "connection refused"
+    assert told["tube"]["fresh"] is False
+    assert "unknown" in console.get("/").text or "can&#39;t be read" in console.get("/").text
+
+    beanstalkd.start()
+    for told in feed:
+        if told["tube"]["fresh"]:
+            break
+    assert (told["tube"]["ready"], told["server"]["up"]) == (0, True)  # a restart without a binlog forgets all
+    for told in feed:
+        if {"down", "up", "restart"} <= {event["kind"] for event in told["events"]}:
+            break
+    assert told["server"]["restartedAt"] is not None
+    feed.close()
+    assert "Traceback" not in console.log
+
+
+def test_the_history_has_a_gap_where_nothing_was_known(start: Start, beanstalkd: Beanstalkd) -> None:
+    console = start()
+    until(lambda: 0 in console.tube("orders")["history"]["ready"])
+    beanstalkd.stop()
+    until(lambda: None in console.tube("orders")["history"]["ready"][1:], seconds=30)
+
+
+def test_a_console_whose_beanstalkd_was_never_there_says_why(start: Start, beanstalkd: Beanstalkd) -> None:
+    beanstalkd.stop()
+    console = start()
+    until(lambda: console.get("/api/overview").json()["servers"][0]["failure"])
+    server = console.get("/api/overview").json()["servers"][0]
+    assert (server["up"], server["failure"], server["tubes"]) == (False, "connection refused", None)
+    assert console.tube("orders")["tube"]["ready"] is None
+
+
+def test_a_server_that_takes_no_job_any_more_says_so(start: Start, beanstalkd: Beanstalkd) -> None:
+    console = start()
+
+    def drains() -> Any:
+        return console.get("/api/overview").json()["servers"][0]["draining"]
+
+    until(lambda: drains() is False)
+    beanstalkd.drain()
+    until(lambda: drains() is True)
+    beanstalkd.stop()
+    until(lambda: drains() is None)
+
+
+def test_sigterm_ends_it_soon_with_pages_open(start: Start) -> None:
+    console = start()
+    feed = console.events("overview")
+    next(feed)
+    began = time.monotonic()
+    console.process.terminate()
+    assert console.process.wait(10) == 0
+    assert time.monotonic() - began < 4
+    feed.close()
+    assert "Traceback" not in console.log
+
+
+def test_a_page_that_sleeps_holds_nobody_up_and_no_memory(start: Start, client: greenstalk.Client) -> None:
+    console = start()
+    for number in range(200):
+        client.use(f"tube-{number:03}-" + "x" * 180)
+        client.put(b"x")
+    until(lambda: console.get("/api/overview").json()["total"] >= 200)
+    cookie = f"beanscale={console.browser.cookies['beanscale']}"
+    head = f"GET /events?page_name=overview&size=200 HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n".encode()
+    sleepers = []
+    for _ in range(20):
+        sleeper = socket.create_connection(("127.0.0.1", console.port))
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.sendall(head)
+        sleepers.append(sleeper)
+    time.sleep(3)
+    before_kb = console.memory_kb()
+    for turn in range(40):
+        client.use(f"tube-{turn:03}-" + "x" * 180)
+        client.put(b"x")
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert console.get("/api/overview").status_code == 200
+        assert time.monotonic() - began < 2
+    assert console.memory_kb() - before_kb < 20_000
+    for sleeper in sleepers:
+        sleeper.close()
+
+
+def test_feeds_are_limited_and_the_next_page_is_told_so(start: Start) -> None:
+    console = start()
+    until(lambda: console.row("default"))
+    cookie = f"beanscale={console.browser.cookies['beanscale']}"
+    head = f"GET /events?page_name=autoscalers HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n".encode()
+    open_feeds = [socket.create_connection(("127.0.0.1", console.port)) for _ in range(200)]
+    for feed in open_feeds:
+        feed.sendall(head)
+        assert b"200 OK" in feed.recv(4096)
+    refused = console.get("/events", page_name="overview")
+    assert refused.status_code == 503
+    assert "200 pages are open already" in refused.json()["message"]
+    for feed in open_feeds:
+        feed.close()
+    until(lambda: next(console.events("overview"), None))
+
+
+def test_guessing_the_password_is_limited(start: Start) -> None:
+    console = start()
+    with httpx.Client(base_url=console.base, timeout=30) as guesser:
+        statuses = [guesser.post("/login", data={"password": str(number)}).status_code for number in range(12)]
+    assert statuses[:8] == [401] * 8  # each costs a second
+    assert console.get("/api/overview").status_code == 200
+    with httpx.Client(base_url=console.base, timeout=30) as guesser:
+        refused = [guesser.post("/login", data={"password": "x"}).status_code for _ in range(3)]
+    assert 429 in statuses + refused
+
+
+def test_below_a_prefix_everything_is_there(start: Start) -> None:
+    console = start(path_prefix="/tools/beans")
+    assert console.get("/").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{console.port}/").status_code == 404
+    assert httpx.get(f"http://127.0.0.1:{console.port}/api/overview").status_code == 404
+
+
+def test_a_large_body_is_taken_and_a_larger_one_refused(start: Start) -> None:
+    console = start()
+    page = console.get("/").text
+    token = re.findall(r'<meta name="csrf[^"]*" content="([^"]+)"', page)[0]
+    action, headers = f"{console.base}/actions/there-is-none", {"X-CSRF-Token": token}
+    assert console.browser.post(action, content=b"x" * (4 << 20), headers=headers).status_code == 400
+    assert console.browser.post(action, content=b"x" * ((4 << 20) + 1), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param({"auth": "none", "bind": "0.0.0.0"}, "lets everybody who reaches it", id="open to the world"),  # noqa: S104
+        pytest.param({"bind": "0.0.0.0"}, "needs a password that others can't read in the log", id="password in a log"),  # noqa: S104
+        pytest.param({"path_prefix": "beans"}, "isn't a path prefix", id="a prefix without a slash"),
+        pytest.param({"path_prefix": "/a/../b"}, "isn't a path prefix", id="a prefix that climbs"),
+        pytest.param({"path_prefix": '/"><script>'}, "isn't a path prefix", id="a prefix of markup"),
+        pytest.param({"password_secret": "a/b", "no_kubernetes": True}, "needs a cluster", id="no cluster"),
+        pytest.param({"password_file": "/nowhere"}, "does not exist", id="no such file"),
+    ],
+)
+def test_what_would_let_anybody_in_by_oversight_is_one_sentence(options: Json, why: str) -> None:
+    ended = subprocess.run(
+        command(beanstalkd="127.0.0.1:1", port=1, **options), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ended.returncode == 2
+    assert why in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_on_a_laptop_the_password_is_made_and_shown_once(beanstalkd: Beanstalkd, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with log.open("wb") as stderr:
+        address = f"{beanstalkd.host}:{beanstalkd.port}"
+        process = subprocess.Popen(command(beanstalkd=address, port=port, no_kubernetes=True), stderr=stderr)
+    until(lambda: "listening" in log.read_text(encoding="utf-8"))
+    password = re.findall(r"password=(\S+)", log.read_text(encoding="utf-8"))[0]
+    answer = httpx.post(f"http://127.0.0.1:{port}/login", data={"password": password})
+    assert answer.status_code == 303
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+def test_without_a_password_only_this_machine_is_let_in(start: Start) -> None:
+    console = start(auth="none")
+    assert console.get("/").status_code == 200
+    rebound = httpx.get(f"{console.base}/", headers={"host": f"evil.example:{console.port}"})
+    assert rebound.status_code == 403

@@ -1,0 +1,300 @@
+"""Actions and looks over HTTP, against a real beanstalkd: what came of it is one sentence, and noted."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import clock
+from app.clock import Instant
+from app.console.actions import Actions
+from app.console.autoscalers import Known
+from app.console.events import Event, EventLog
+from app.console.history import History, Place
+from app.console.jobs import Looks
+from app.console.lab import Lab
+from app.console.loading import Labs
+from app.console.seen import SeenTubes
+from app.console.threads import Threads
+from app.console.view import View
+from app.settings import Server
+from app.tubes.snapshot import Reading, ServerState, Snapshot
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.beanstalkd.jobs_there import Tubes
+
+READ_AT = Instant(1_800_000_000, 1000)
+
+
+@dataclass
+class Console:
+    """The routes alone, as if the guard had let everything through."""
+
+    states: tuple[ServerState, ...]
+    events: list[Event] = field(default_factory=list)
+    audits: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        threads = Threads(2, "action")
+        labs = Labs(Lab(clock.now), self.view, Known("no cluster"), threads)
+        actions = Actions(self.find, labs, threads, self.events.extend, clock.now)
+        inner = Starlette(routes=[*actions.routes(), *Looks(self.find).routes()])
+        transport = httpx.ASGITransport(self.guarding(inner))
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://console")
+
+    def guarding(self, inner: ASGIApp) -> ASGIApp:
+        async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+            self.audits.append({})
+            scope["state"] = {"audit": self.audits[-1]}
+            await inner(scope, receive, send)
+
+        return guard
+
+    def find(self, name: str, member: str | None) -> ServerState | None:
+        return self.view().state(name, member)
+
+    def view(self) -> View:
+        return View(Snapshot(self.states), READ_AT, 15, History(), EventLog(), SeenTubes())
+
+    async def act(self, name: str, **asked: Any) -> tuple[int, dict[str, Any]]:
+        asking = json.dumps({"server": "main", "tube": "a"} | asked)
+        answer = await self.client.post(
+            f"/actions/{name}", content=asking, headers={"content-type": "application/json"}
+        )
+        return answer.status_code, answer.json()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server(beanstalkd: Beanstalkd) -> Server:
+    return Server("main", beanstalkd.host, beanstalkd.port)
+
+
+@pytest.fixture
+def tubes(server: Server) -> Iterator[Tubes]:
+    looking = Tubes(server)
+    yield looking
+    looking.close()
+
+
+@pytest.fixture
+async def console(server: Server) -> AsyncIterator[Console]:
+    console = Console((ServerState(server, Reading.of("life", READ_AT, ())),))
+    yield console
+    await console.client.aclose()
+
+
+async def test_an_action_answers_with_a_sentence_and_is_noted(console: Console, tubes: Tubes) -> None:
+    status, answer = await console.act("put", body="héllo", priority=3, ttr=9)
+    assert (status, answer) == (
+        200,
+        {"ok": True, "message": "Job 1 is in tube a.", "count": None, "id": 1, "more": False},
+    )
+    assert tubes.body(1) == "héllo".encode()
+    (event,) = console.events
+    assert (event.kind, event.text, event.place, event.tube) == ("put", "job 1 is in tube a", Place("main"), "a")
+    assert console.audits == [{"server": "main", "tube": "a", "told": "job 1 is in tube a"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "asked", "said", "left"),
+    [
+        pytest.param("put", "", {"bodyHex": "00ff"}, "Job 2 is in tube a.", {"ready": 2}, id="put"),
+        pytest.param("kick", "buried", {"count": 5}, "Kicked 1 buried job of tube a.", {"ready": 1}, id="kick"),
+        pytest.param(
+            "kick",
+            "delayed",
+            {"count": 5, "expectBuried": 0, "delayed": True},
+            "Kicked 1 delayed job of tube a.",
+            {"ready": 1},
+            id="kick delayed ones",
+        ),
+        pytest.param(
+            "kick-job", "buried", {"id": 1}, "Job 1, which was buried, is ready.", {"ready": 1}, id="kick one"
+        ),
+        pytest.param("bury", "", {"id": 1}, "Job 1, which was ready, is buried.", {"buried": 1}, id="bury"),
+        pytest.param("delete", "", {"id": 1}, "Job 1, which was ready, is deleted.", {}, id="delete"),
+        pytest.param(
+            "delete-some", "", {"state": "ready", "count": 9}, "Deleted 1 ready job of tube a.", {}, id="delete some"
+        ),
+        pytest.param(
+            "empty", "", {"confirm": "a", "states": ["ready", "buried"]}, "Deleted 1 job of tube a.", {}, id="empty"
+        ),
+        pytest.param(
+            "move", "", {"id": 1, "to": "b"}, "Job 1 of tube a is job 2 of tube b now, ready as before.", {}, id="move"
+        ),
+        pytest.param(
+            "move-some",
+            "",
+            {"state": "ready", "count": 1, "to": "b", "toServer": "main"},
+            "Moved 1 ready job of tube a to tube b.",
+            {},
+            id="move some",
+        ),
+        pytest.param(
+            "copy", "", {"id": 1, "to": "b"}, "Job 1 of tube a has a copy: job 2 of tube b.", {"ready": 1}, id="copy"
+        ),
+        pytest.param(
+            "pause",
+            "",
+            {"seconds": 9},
+            "Tube a gives out no job for 9 s; its jobs wait, and new ones queue behind them.",
+            {"ready": 1},
+            id="pause",
+        ),
+        pytest.param("resume", "", {}, "Tube a gives out its jobs again.", {"ready": 1}, id="resume"),
+    ],
+)
+async def test_every_action_does_what_it_says(
+    console: Console, tubes: Tubes, name: str, state: str, asked: dict[str, Any], said: str, left: dict[str, int]
+) -> None:
+    tubes.put("a", state=state or "ready")
+    status, answer = await console.act(name, **asked)
+    assert (status, answer["message"], answer["ok"]) == (200, said, True)
+    assert tubes.counts("a") == left
+    assert {event.tube for event in console.events} == ({"a", "b"} if "to" in asked else {"a"})
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "status", "said"),
+    [
+        pytest.param("put", {}, 400, "A job has one body: give body, bodyHex or a file.", id="no body"),
+        pytest.param("put", {"body": "", "bodyHex": ""}, 400, "A job has one body", id="two bodies"),
+        pytest.param("put", {"bodyHex": "abc"}, 400, "The bodyHex must be pairs of hex digits.", id="half a byte"),
+        pytest.param("put", {"body": "\ud800"}, 400, "half a character", id="half a character"),
+        pytest.param("put", {"body": "", "priority": -1}, 400, "The priority must be a whole number", id="bad number"),
+        pytest.param("put", {"body": "x" * 70_000}, 502, "70,000 bytes are more than it takes", id="too big"),
+        pytest.param("delete", {"id": 99}, 409, "Job 99 isn't there any more", id="gone"),
+        pytest.param("delete", {"id": "1 2"}, 400, "The id must be a whole number", id="an id with more in it"),
+        pytest.param("kick", {"count": 1}, 409, "No job is buried in tube a", id="nothing to kick"),
+        pytest.param(
+            "empty", {"confirm": "A", "states": ["ready"]}, 400, "type the tube's name: a", id="not confirmed"
+        ),
+        pytest.param("empty", {"confirm": "a", "states": []}, 400, "The states must be a list", id="no state"),
+        pytest.param("move", {"id": 1, "to": "a"}, 409, "in tube a already", id="to where it is"),
+        pytest.param("move", {"id": 1, "to": "b\r\nx"}, 400, "can't name a tube", id="to a hidden command"),
+        pytest.param("move", {"id": 1, "to": "b", "toServer": "us"}, 400, "no beanstalkd named 'us'", id="to nowhere"),
+        pytest.param("put", {"tube": "-x", "body": ""}, 400, "can't name a tube", id="a bad name"),
+        pytest.param("put", {"server": "us", "body": ""}, 400, "no beanstalkd named 'us'", id="an unknown server"),
+        pytest.param("resume", {"tube": "b"}, 409, "There is no tube b", id="a vanished tube"),
+        pytest.param("flush", {}, 404, "There is no action 'flush'.", id="no action"),
+        pytest.param("lab-stop", {}, 409, "No load is being put", id="no lab"),
+        pytest.param("lab-start", {"jobs": 10**6, "perSecond": 1}, 400, "The jobs must be", id="a boundless lab"),
+    ],
+)
+async def test_what_cant_be_done_is_one_sentence_and_no_event(
+    console: Console, tubes: Tubes, name: str, asked: dict[str, Any], status: int, said: str
+) -> None:
+    tubes.put("a")
+    code, answer = await console.act(name, **asked)
+    assert (code, answer["ok"]) == (status, False)
+    assert said in answer["message"]
+    assert "\n" not in answer["message"]
+    assert tubes.counts("a") == {"ready": 1}
+    assert console.events == []
+
+
+async def test_a_file_becomes_a_job_byte_by_byte(console: Console, tubes: Tubes) -> None:
+    body = bytes(range(256)) * 250
+    answer = await console.client.post(
+        "/actions/put",
+        data={"server": "main", "tube": "a", "priority": "1", "delay": "0", "ttr": "5"},
+        files={"file": ("x.bin", body)},
+    )
+    assert answer.json()["message"] == "Job 1 is in tube a."
+    assert tubes.body(1) == body
+    assert tubes.job(1)["pri"] == 1
+
+
+async def test_a_beanstalkd_that_is_down_is_told(console: Console, beanstalkd: Beanstalkd) -> None:
+    beanstalkd.stop()
+    status, answer = await console.act("resume")
+    assert (status, answer["message"]) == (502, f"Beanstalkd 127.0.0.1:{beanstalkd.port}: connection refused.")
+
+
+async def test_the_loop_turns_while_beanstalkd_hangs_and_the_third_action_is_told_to_wait() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        console = Console((ServerState(Server("main", *silent.getsockname())),))
+        hanging = [asyncio.create_task(console.act("resume")) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(1):
+            status, answer = await console.act("resume")
+        assert (status, answer["ok"]) == (503, False)
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+
+
+async def test_of_several_members_the_one_that_is_meant_is_reached(server: Server, tubes: Tubes) -> None:
+    here = ServerState(replace(server, host="localhost"), member="127.0.0.1")
+    gone = replace(here, member="10.9.8.7")
+    console = Console((gone, here))
+    assert (await console.act("put", body="", member="127.0.0.1"))[0] == 200
+    assert tubes.counts("a") == {"ready": 1}
+    status, answer = await console.act("put", body="", member="10.9.8.7")
+    assert (status, answer["message"]) == (
+        502,
+        f"Beanstalkd {here.server.address}: its name doesn't lead to 10.9.8.7 any more.",
+    )
+
+
+async def test_the_jobs_that_come_next_are_shown_with_what_is_in_them(console: Console, tubes: Tubes) -> None:
+    tubes.put("a", b'{"n":18446744073709551615}')
+    tubes.put("a", b"\x00", "buried")
+    answer = await console.client.get("/api/jobs", params={"server": "main", "name": "a"})
+    told = answer.json()
+    assert (answer.status_code, told["delayed"], told["error"]) == (200, None, None)
+    ready = told["ready"]
+    assert (ready["id"], ready["state"], ready["tube"], ready["pri"], ready["ttr"]) == (1, "ready", "a", 77, 50)
+    assert (ready["form"], ready["body"]) == ("json", '{\n  "n": 18446744073709551615\n}')
+    assert (ready["size"], ready["shown"], ready["truncated"]) == (26, 26, False)
+    assert (told["buried"]["form"], told["buried"]["raw"]) == ("hex", "00")
+
+
+async def test_one_job_is_shown_by_its_id_whatever_its_state(console: Console, tubes: Tubes) -> None:
+    job_id = tubes.put("b", b"hi", "reserved")
+    answer = await console.client.get("/api/job", params={"server": "main", "id": job_id})
+    assert (answer.json()["state"], answer.json()["tube"], answer.json()["body"]) == ("reserved", "b", "hi")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/api/job?server=main&id=9", 404, "there is no job 9"),
+        ("/api/job?server=main&id=x", 400, "id must be a whole number"),
+        ("/api/job?server=us&id=1", 400, "no beanstalkd named 'us'"),
+        ("/api/jobs?server=main&name=-", 400, "can't name a tube"),
+        ("/api/jobs?server=main", 400, "name is missing"),
+    ],
+)
+async def test_a_wrong_look_is_one_sentence(console: Console, path: str, status: int, said: str) -> None:
+    answer = await console.client.get(path)
+    assert answer.status_code == status
+    assert said in answer.json()["message"]
+
+
+async def test_jobs_of_a_beanstalkd_that_is_down_are_unknown(console: Console, beanstalkd: Beanstalkd) -> None:
+    beanstalkd.stop()
+    told = (await console.client.get("/api/jobs", params={"server": "main", "name": "a"})).json()
+    assert "connection refused" in told["error"]
+    assert (told["ready"], told["delayed"], told["buried"]) == (None, None, None)
+
+
+async def test_a_lab_is_started_and_stopped(console: Console, tubes: Tubes) -> None:
+    status, answer = await console.act("lab-start", jobs=1000, perSecond=100, bodyBytes=3)
+    assert (status, answer["message"]) == (200, "1,000 jobs are being put into tube a, 100 a second.")
+    await asyncio.sleep(0.1)
+    status, answer = await console.act("lab-stop")
+    assert answer["message"] == f"Stopped after {answer['count']} of 1,000 jobs."
+    assert tubes.counts("a") == {"ready": answer["count"]}
+    assert tubes.body(1) == b"xxx"

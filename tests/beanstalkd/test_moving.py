@@ -1,0 +1,260 @@
+"""A job moves from tube to tube of a real beanstalkd, and whatever breaks in between, it isn't lost."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from app.settings import Server
+from app.tubes.acting import Place, RefusedError, State, within
+from app.tubes.jobs import BeanstalkdError
+from app.tubes.moving import copy, move, move_some
+from app.tubes.names import TubeNameError
+from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
+from tests.beanstalkd.cutting import Cut, cutting
+from tests.beanstalkd.jobs_there import Tubes
+
+BODY = b"\x00\xffjob\r\ndelete 1\r\n"
+STATES = ["ready", "delayed", "buried"]
+
+
+@pytest.fixture
+def server(beanstalkd: Beanstalkd) -> Server:
+    return Server("main", beanstalkd.host, beanstalkd.port)
+
+
+@pytest.fixture
+def tubes(server: Server) -> Iterator[Tubes]:
+    looking = Tubes(server)
+    yield looking
+    looking.close()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_moved_job_is_the_same_in_the_other_tube(server: Server, tubes: Tubes, state: str) -> None:
+    job_id = tubes.put("a", BODY, state, pri=7, ttr=33)
+    done = move(Place(server, "a"), job_id, Place(server, "b"))
+    assert done.id is not None
+    assert done.message == f"job {job_id} of tube a is job {done.id} of tube b now, {state} as before"
+    moved = tubes.job(done.id)
+    assert (moved["tube"], moved["state"], moved["pri"], moved["ttr"]) == ("b", state, 7, 33)
+    assert tubes.body(done.id) == BODY
+    assert (tubes.counts("a"), tubes.counts("b")) == ({}, {state: 1})
+
+
+def test_a_delayed_job_keeps_the_rest_of_its_delay(server: Server, tubes: Tubes) -> None:
+    done = move(Place(server, "a"), tubes.put("a", state="delayed"), Place(server, "b"))
+    assert done.id is not None
+    assert 97 <= tubes.job(done.id)["time-left"] <= 100
+
+
+def test_a_paused_tube_lets_its_jobs_go(server: Server, tubes: Tubes) -> None:
+    job_id = tubes.put("a")
+    tubes.pause("a")
+    move(Place(server, "a"), job_id, Place(server, "b"))
+    assert tubes.counts("b") == {"ready": 1}
+
+
+def test_a_job_moves_to_another_beanstalkd(server: Server, tubes: Tubes) -> None:
+    for other in running_beanstalkd():
+        there = Server("eu", other.host, other.port)
+        done = move(Place(server, "a"), tubes.put("a", BODY), Place(there, "a"))
+        assert done.message.endswith("of tube a of eu now, ready as before")
+        looking = Tubes(there)
+        assert (tubes.counts("a"), looking.counts("a")) == ({}, {"ready": 1})
+        looking.close()
+
+
+def test_a_job_in_a_workers_hands_stays_there_and_that_is_said(server: Server, tubes: Tubes) -> None:
+    job_id = tubes.put("a", state="reserved")
+    with pytest.raises(RefusedError, match=f"a worker has job {job_id} in hand"):
+        move(Place(server, "a"), job_id, Place(server, "b"))
+    assert tubes.counts("a") == {"reserved": 1}
+    assert "b" not in tubes.names()
+
+
+@pytest.mark.parametrize(
+    ("tube", "to", "said"),
+    [
+        pytest.param("a", "a", "in tube a already", id="to where it is"),
+        pytest.param("c", "b", "isn't one of tube c, but of a", id="from where it isn't"),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(server: Server, tubes: Tubes, tube: str, to: str, said: str) -> None:
+    job_id = tubes.put("a")
+    with pytest.raises(RefusedError, match=said):
+        move(Place(server, tube), job_id, Place(server, to))
+    assert tubes.counts("a") == {"ready": 1}
+
+
+def test_a_job_that_is_gone_is_told(server: Server) -> None:
+    with pytest.raises(RefusedError, match="job 99 isn't there any more"):
+        move(Place(server, "a"), 99, Place(server, "b"))
+
+
+@pytest.mark.parametrize("to", ["b\r\ndelete 1", "-b", ""])
+def test_a_name_that_hides_a_command_never_reaches_beanstalkd(server: Server, tubes: Tubes, to: str) -> None:
+    job_id = tubes.put("a")
+    with pytest.raises(TubeNameError):
+        move(Place(server, "a"), job_id, Place(server, to))
+    assert tubes.counts("a") == {"ready": 1}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_draining_target_leaves_the_job_as_it_was(
+    server: Server, tubes: Tubes, beanstalkd: Beanstalkd, state: str
+) -> None:
+    job_id = tubes.put("a", state=state, pri=7)
+    beanstalkd.drain()
+    with pytest.raises(BeanstalkdError, match=rf"draining.*; job {job_id} stays in tube a, {state} as before"):
+        move(Place(server, "a"), job_id, Place(server, "b"))
+    assert tubes.counts("a") == {state: 1}
+    assert tubes.job(job_id)["pri"] == 7
+
+
+def test_a_job_that_is_too_big_for_the_target_stays(tubes: Tubes, server: Server) -> None:
+    for other in running_beanstalkd("-z", "10"):
+        job_id = tubes.put("a", b"x" * 11)
+        with pytest.raises(BeanstalkdError, match=rf"larger than its limit.*; job {job_id} stays in tube a, ready"):
+            move(Place(server, "a"), job_id, Place(Server("small", other.host, other.port), "b"))
+        assert tubes.counts("a") == {"ready": 1}
+
+
+SOURCE = {1: b"stats-job", 2: b"reserve-job", 3: b"stats-job", 4: b"delete"}
+TARGET = {
+    "ready": {1: b"use", 2: b"put", 3: b"kick-job"},
+    "delayed": {1: b"use", 2: b"put"},
+    "buried": {1: b"use", 2: b"put", 3: b"reserve-job", 4: b"bury"},
+}
+CUTS = [
+    pytest.param(state, of, number, heard, id=f"{state}, {of}: {command.decode()} {'heard' if heard else 'not heard'}")
+    for state in STATES
+    for of, commands in (("source", SOURCE), ("target", TARGET[state]))
+    for number, command in commands.items()
+    for heard in (False, True)
+]
+
+
+@pytest.mark.parametrize(("state", "of", "number", "heard"), CUTS)
+def test_a_cut_at_any_command_leaves_exactly_one_job_as_it_was(
+    server: Server, tubes: Tubes, state: str, of: str, number: int, heard: bool
+) -> None:
+    error, cut = move_with_a_cut(server, tubes, of, Cut(number, heard), state)
+    assert cut.commands[-1].split()[0] == (SOURCE if of == "source" else TARGET[state])[number]
+    at_home, away = tubes.settled("a"), tubes.settled("b")
+    assert [at_home, away] in ([{}, {state: 1}], [{state: 1}, {}])
+    assert bool(error) == bool(at_home), "it says whether the job was moved"
+    kept = tubes.job(tubes.next_id("a" if at_home else "b", state))
+    assert (kept["pri"], kept["ttr"]) == (77, 50)
+    assert tubes.body(kept["id"]) == BODY
+
+
+@pytest.mark.parametrize(("state", "of", "number", "heard"), CUTS)
+def test_a_cut_for_good_leaves_at_least_one_job_and_says_what_it_knows(
+    server: Server, tubes: Tubes, state: str, of: str, number: int, heard: bool
+) -> None:
+    error, _ = move_with_a_cut(server, tubes, of, Cut(number, heard, for_good=True), state)
+    at_home, away = tubes.settled("a"), tubes.settled("b")
+    copies = sum(at_home.values()) + sum(away.values())
+    assert copies in {1, 2}
+    assert error or copies == 1
+    if copies == 2:
+        assert "look at both" in error or "may hold a copy all the same" in error
+    if at_home and state not in at_home:
+        assert "may be ready now" in error or "look at both" in error
+    if away and state not in away:
+        assert "in 31 s" in error
+
+
+def move_with_a_cut(server: Server, tubes: Tubes, of: str, cut: Cut, state: str) -> tuple[str, Cut]:
+    """Move a job through proxies of which one is cut: the error, or nothing."""
+    job_id = tubes.put("a", BODY, state)
+    with ExitStack() as stack:
+        never = Cut(99, heard=True)
+        source = stack.enter_context(cutting(server, cut if of == "source" else never))
+        target = stack.enter_context(cutting(server, cut if of == "target" else never))
+        try:
+            move(Place(source, "a"), job_id, Place(target, "b"))
+        except (BeanstalkdError, RefusedError) as error:
+            return str(error), cut
+    return "", cut
+
+
+def test_a_job_that_a_worker_gets_when_deletes_connection_breaks_is_the_workers_alone(
+    server: Server, tubes: Tubes
+) -> None:
+    """beanstalkd gives the job to the waiting worker at once, and the copy, which nobody has seen, is taken back."""
+    job_id = tubes.put("a")
+    workers = []
+    cut = Cut(4, heard=False, meanwhile=lambda: workers.append(tubes.waiting_worker("a")))
+    with cutting(server, cut) as source, pytest.raises(RefusedError, match="a worker has taken it"):
+        move(Place(source, "a"), job_id, Place(server, "b"))
+    assert workers[0].result() == job_id
+    assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {})
+
+
+def test_a_copy_behind_an_earlier_delayed_job_cant_be_found_and_that_is_said(server: Server, tubes: Tubes) -> None:
+    job_id = tubes.put("a")
+    tubes.put("b", delay=5)
+    with (
+        cutting(server, Cut(2, heard=True)) as target,
+        pytest.raises(BeanstalkdError, match=r"job 1 stays in tube a, ready as before; tube b.* may hold a copy"),
+    ):
+        move(Place(server, "a"), job_id, Place(target, "b"))
+    assert tubes.counts("a") == {"ready": 1}
+
+
+def test_a_job_of_somebody_else_is_never_taken_for_the_lost_copy(server: Server, tubes: Tubes) -> None:
+    job_id = tubes.put("a", BODY)
+    other = tubes.put("b", BODY, delay=31, pri=8)
+    with cutting(server, Cut(2, heard=False)) as target, pytest.raises(BeanstalkdError):
+        move(Place(server, "a"), job_id, Place(target, "b"))
+    assert tubes.job(other) is not None
+
+
+def test_many_move_in_their_order(server: Server, tubes: Tubes) -> None:
+    for number in range(5):
+        tubes.put("a", b"%d" % number)
+    done = move_some(Place(server, "a"), State.READY, 3, Place(server, "b"), within(10))
+    assert (done.message, done.count, done.more) == ("moved 3 ready jobs of tube a to tube b", 3, False)
+    assert (tubes.counts("a"), tubes.counts("b")) == ({"ready": 2}, {"ready": 3})
+    assert tubes.body(tubes.next_id("b", "ready")) == b"0"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_more_than_there_are_are_those_that_there_are(server: Server, tubes: Tubes, state: str) -> None:
+    for _ in range(3):
+        tubes.put("a", state=state)
+    tubes.put("a", state="reserved")
+    assert move_some(Place(server, "a"), State(state), 99, Place(server, "b"), within(10)).count == 3
+    assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {state: 3})
+
+
+def test_a_batch_that_breaks_tells_how_many_it_had_moved(server: Server, tubes: Tubes) -> None:
+    for number in range(3):
+        tubes.put("a", b"x" * number)
+    for other in running_beanstalkd("-z", "1"):
+        small = Server("small", other.host, other.port)
+        with pytest.raises(BeanstalkdError, match="stays in tube a, ready as before; before that it had moved 2 jobs"):
+            move_some(Place(server, "a"), State.READY, 3, Place(small, "b"), within(10))
+    assert tubes.counts("a") == {"ready": 1}
+
+
+def test_a_batch_ends_in_time_and_says_how_to_go_on(server: Server, tubes: Tubes) -> None:
+    tubes.put("a")
+    done = move_some(Place(server, "a"), State.READY, 1, Place(server, "b"), within(0))
+    assert done.more
+    assert done.message == "moved 0 of about 1 ready job of tube a to tube b; do it again to go on"
+
+
+@pytest.mark.parametrize(
+    ("state", "copied"), [("ready", "ready"), ("delayed", "delayed"), ("buried", "buried"), ("reserved", "ready")]
+)
+def test_a_copy_leaves_the_job_as_it_is(server: Server, tubes: Tubes, state: str, copied: str) -> None:
+    job_id = tubes.put("a", BODY, state, pri=7, ttr=33)
+    done = copy(Place(server, "a"), job_id, Place(server, "b"))
+    assert done.id is not None
+    second = tubes.job(done.id)
+    assert (second["state"], second["pri"], second["ttr"], second["tube"]) == (copied, 7, 33, "b")
+    assert tubes.body(done.id) == BODY
+    assert tubes.counts("a") == {state: 1}

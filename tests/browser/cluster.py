@@ -1,0 +1,32 @@
+"""A cluster in words: what kube-apiserver answers about one autoscaler, over real TLS."""
+
+import json
+
+from tests.unit.autoscaling.hpas import condition, hpa
+from tests.unit.cluster.apiserver import Answer, Apiserver
+from tests.unit.explaining.cluster import DEPLOYMENT, METRICS, deployment, listed
+from tests.unit.explaining.explanations import explanation, item
+from tests.unit.explaining.explanations import tube as told_tube
+
+HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=1000"
+LIMITED = condition("ScalingLimited", "TooManyReplicas", "True", "the desired replica count is more than the maximum")
+CONDITIONS = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActive", "ValidMetricFound"), LIMITED]
+PROMPT = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
+
+
+class Cluster:
+    """What it answers can be changed while pages are open."""
+
+    def __init__(self, apiserver: Apiserver) -> None:
+        self._answers = apiserver.answers
+        apiserver.answer = Answer(404, b'{"kind":"Status","reason":"NotFound","message":"no such path"}')
+
+    def says(self, path: str, told: object) -> None:
+        self._answers[path] = Answer(body=json.dumps(told).encode())
+
+    def has_pods(self, pods: int, jobs: int) -> None:
+        """Of Deployment/orders, where one pod is for two of the jobs in the tube orders."""
+        self.says(HPAS, listed(hpa(conditions=CONDITIONS, current=pods, desired=pods, behavior=PROMPT)))
+        self.says(DEPLOYMENT, deployment(pods, pods, pods))
+        counted = explanation(tubes=[told_tube(ready=jobs, reserved=0)], items=[item(str(jobs), f"{jobs} + 0")])
+        self.says(f"{METRICS}/tube-orders?explain=true", counted)

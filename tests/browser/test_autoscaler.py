@@ -1,0 +1,84 @@
+"""Why an autoscaler does or doesn't scale; the cluster is one in words, everything else is real."""
+
+from playwright.sync_api import Page, StorageState, expect
+
+from tests.browser.cluster import Cluster
+from tests.browser.conftest import NewPerson
+from tests.browser.console import ConsoleProcess, Person, Tube, until
+
+
+def of_orders(guest: Person) -> Page:
+    """The autoscaler's page; the console finds an autoscaler at its first look at the cluster."""
+    page = guest.goes_to("/autoscalers")
+    page.get_by_role("link", name="shop/orders").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("shop/orders")
+    return page
+
+
+def test_the_list_says_of_each_why_it_has_the_pods_it_has(guest: Person, tube: Tube) -> None:
+    tube("orders").put(b"x")
+    page = guest.goes_to("/autoscalers")
+    card = page.get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card).to_contain_text("Deployment/orders")
+    expect(card).to_contain_text("tube-orders")
+    expect(card).to_contain_text("pod")
+
+
+def test_the_way_from_the_jobs_to_the_pods_is_told_and_what_decides_is_marked(guest: Person, cluster: Cluster) -> None:
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
+    expect(page.locator("#steps li").first).to_contain_text("14 ÷ 2 = 7")
+    expect(page.locator("#steps [aria-current=step]")).to_contain_text("this decides")
+    expect(page.locator("#conditions")).to_contain_text("maxReplicas keeps it from more pods")
+    expect(page.locator("#conditions .bad")).to_contain_text("raise maxReplicas")
+    expect(page.locator(".plot .line.current")).to_have_count(1)
+
+
+def test_the_page_follows_what_the_cluster_says(guest: Person, cluster: Cluster) -> None:
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
+    cluster.has_pods(7, 14)
+    expect(page.locator("#sentence")).to_contain_text("7 pods, and it stays so", timeout=10000)
+
+
+def test_the_slider_tells_how_many_pods_another_target_would_make(guest: Person, cluster: Cluster) -> None:
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    expect(page.locator(".answer")).to_contain_text("target 2 → 7 pods")
+    page.get_by_label("Jobs for each pod").fill("5")
+    expect(page.locator(".answer")).to_have_text("target 5 → 3 pods")
+    page.get_by_label("Jobs for each pod").press("ArrowRight")
+    expect(page.locator(".answer")).to_contain_text("target 6 →")
+
+
+def test_a_tube_leads_to_the_autoscalers_that_go_by_it(guest: Person, tube: Tube, cluster: Cluster) -> None:
+    tube("orders").put(b"x")
+    cluster.has_pods(2, 14)
+    of_orders(guest)
+    page = guest.goes_to("/", q="orders")
+    page.get_by_role("link", name="⇅ orders").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("shop/orders")
+    page = guest.opens_tube("orders")
+    expect(page.locator(".plot .line.current")).to_have_count(1)
+    expect(page.locator(".legend")).to_contain_text("target ")
+
+
+def test_a_load_is_put_and_its_prediction_drawn(guest: Person, tube: Tube, cluster: Cluster) -> None:
+    client = tube("orders")
+    before = int(client.stats_tube("orders")["total-jobs"])
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    guest.chooses("Put a load…", Into_tube="orders", Jobs=40, A_second=20)
+    expect(page.locator("#lab progress")).to_be_visible()
+    expect(page.locator(".plot .line.predicted")).to_have_count(1)
+    until(lambda: int(client.stats_tube("orders")["total-jobs"]) == before + 40)
+    expect(page.locator("#lab")).to_contain_text("40 of 40 jobs put")
+
+
+def test_without_a_cluster_the_page_says_why_there_are_none(
+    somebody: NewPerson, console: ConsoleProcess, signed_in: StorageState
+) -> None:
+    page = somebody(console, storage_state=signed_in).goes_to("/autoscalers")
+    expect(page.locator("#why")).to_contain_text("--no-kubernetes")

@@ -1,0 +1,123 @@
+"""How the pages look, and whether everybody can use them. Pictures are kept in $BEANSCALE_SCREENSHOTS."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.cluster import Cluster
+from tests.browser.conftest import NewPerson
+from tests.browser.console import ConsoleProcess, Person, Tube
+
+DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 360, "height": 740}
+TUBES = ("checkout", "emails", "invoices/monthly", "search-index", "thumbnails", "webhooks")
+ORDER = {"order": 1017, "customer": {"name": "Zoë"}, "items": [{"sku": "bean", "count": 3}]}
+
+
+@pytest.fixture
+def scene(tube: Tube, cluster: Cluster) -> None:
+    """Some tubes with work in them, and an autoscaler that goes by one."""
+    cluster.has_pods(2, 14)
+    for number, name in enumerate(TUBES):
+        client = tube(name)
+        for _ in range(3 * number + 2):
+            client.put(json.dumps(ORDER).encode(), delay=0 if number % 2 else 300)
+        client.put(b"once more")
+        client.bury(client.reserve())
+        client.put(b"</script><script>not today</script>")
+    orders = tube("orders")
+    for _ in range(14):
+        orders.put(json.dumps(ORDER).encode())
+
+
+def overview(person: Person) -> Page:
+    person.goes_to("/")
+    return person.waits_until_live()
+
+
+def tube_page(person: Person) -> Page:
+    page = person.opens_tube("orders")
+    expect(page.locator(".job.ready pre")).to_be_visible()
+    return page
+
+
+def dialog(person: Person) -> Page:
+    page = person.opens_tube("webhooks")
+    page.get_by_role("button", name="Empty…").click()
+    return page
+
+
+def put_dialog(person: Person) -> Page:
+    page = person.opens_tube("webhooks")
+    page.get_by_role("button", name="Put a job…").click()
+    return page
+
+
+def autoscalers(person: Person) -> Page:
+    page = person.goes_to("/autoscalers")
+    expect(page.get_by_role("link", name="shop/orders")).to_be_visible()
+    return page
+
+
+def autoscaler(person: Person) -> Page:
+    autoscalers(person).get_by_role("link", name="shop/orders").click()
+    expect(person.page.locator(".answer")).to_contain_text("pods")
+    return person.page
+
+
+def missing(person: Person) -> Page:
+    return person.goes_to("/nowhere")
+
+
+PAGES = [overview, tube_page, dialog, put_dialog, autoscalers, autoscaler, missing]
+
+
+@pytest.mark.parametrize("page_of", PAGES, ids=lambda page: page.__name__)
+@pytest.mark.parametrize(
+    ("theme", "size"),
+    [
+        pytest.param("light", DESKTOP, id="light"),
+        pytest.param("dark", DESKTOP, id="dark"),
+        pytest.param("light", PHONE, id="phone"),
+    ],
+)
+@pytest.mark.usefixtures("scene")
+def test_a_page_fits_and_axe_finds_nothing_in_it(
+    somebody: NewPerson,
+    started: tuple[Cluster, ConsoleProcess],
+    pictures: Path,
+    page_of: Callable[[Person], Page],
+    theme: str,
+    size: dict[str, int],
+) -> None:
+    person = somebody(started[1], color_scheme=theme, viewport=size, reduced_motion="reduce")
+    page = page_of(person)
+    name = f"{page_of.__name__}-{'phone' if size is PHONE else theme}.png"
+    page.screenshot(path=pictures / name, full_page="dialog" not in name)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    person.troubles.clear()  # a page that isn't there is told by the browser too
+    assert found_by_axe(page) == []
+
+
+def test_the_sign_in_page_can_be_used_by_everybody(
+    somebody: NewPerson, console: ConsoleProcess, pictures: Path
+) -> None:
+    page = somebody(console).goes_to("/login")
+    page.screenshot(path=pictures / "login.png")
+    assert found_by_axe(page) == []
+
+
+def found_by_axe(page: Page) -> list[str]:
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]} {node['failureSummary']}" for each in violations for node in each["nodes"]
+    ]
+
+
+def test_nothing_moves_for_who_wants_no_motion(somebody: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> None:
+    person = somebody(started[1], reduced_motion="reduce")
+    page = overview(person)
+    assert page.evaluate("document.getAnimations().length") == 0

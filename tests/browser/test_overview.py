@@ -1,0 +1,142 @@
+"""All tubes on one page."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.browser.conftest import NewPerson, StartConsole
+from tests.browser.console import Person, Tube
+
+
+def cell(page: Page, tube: str, column: str) -> Locator:
+    link = page.get_by_role("link", name=tube, exact=True)
+    return page.locator("#tubes tbody tr", has=link).locator(f"td.{column}")
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#tubes tbody .name a").all_inner_texts()
+
+
+def test_a_new_job_is_seen_without_loading_anew(person: Person, tube: Tube) -> None:
+    client = tube("overview-live")
+    page = person.goes_to("/", q="overview-live")
+    person.waits_until_live()
+    expect(cell(page, "overview-live", "ready")).to_have_text("0")
+    page.evaluate("window.stillTheSamePage = true")
+    client.put(b"x", delay=0)
+    client.put(b"x", delay=600)
+    expect(cell(page, "overview-live", "ready")).to_have_text("1")
+    expect(cell(page, "overview-live", "delayed")).to_have_text("1")
+    assert page.evaluate("window.stillTheSamePage")
+
+
+def test_rates_workers_and_what_to_know_are_told(person: Person, tube: Tube) -> None:
+    client = tube("overview-told")
+    client.ignore("default")
+    for _ in range(30):
+        client.put(b"x")
+    client.bury(client.reserve())
+    page = person.goes_to("/", q="overview-told")
+    expect(cell(page, "overview-told", "buried")).to_have_text("1")
+    expect(cell(page, "overview-told", "watching")).to_have_text("1")
+    expect(cell(page, "overview-told", "putPerSecond")).to_have_text(re.compile(r"[\d.]+"))
+    expect(cell(page, "overview-told", "notes")).to_contain_text("buried jobs")
+    expect(page.locator("#tubes tbody .sparkline").first).to_be_visible(timeout=15000)
+
+
+def test_searching_sorting_and_paging_are_in_the_address_and_can_be_gone_back_to(person: Person, tube: Tube) -> None:
+    for number in range(12):
+        client = tube(f"paged-{number:02}")
+        for _ in range(number):
+            client.put(b"x")
+    page = person.goes_to("/", size=5)
+    person.waits_until_live()
+    page.get_by_label("Search tubes").fill("paged")
+    expect(page.locator("#total")).to_have_text("12 tubes")
+    expect(page).to_have_url(re.compile("q=paged"))
+    assert names(page) == ["paged-11", "paged-10", "paged-09", "paged-08", "paged-07"]
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("#where")).to_have_text("page 2 of 3")
+    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    page.get_by_role("link", name="Tube", exact=True).click()
+    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-00")
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text("Tube")
+    page.go_back()
+    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    page.reload()
+    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    page.get_by_label("Search tubes").fill("nothing-like-it")
+    expect(page.locator("#nothing")).to_have_text("No tube has “nothing-like-it” in its name.")
+
+
+def test_a_vanished_tube_stays_with_zeros_unless_somebody_hides_it(person: Person, tube: Tube) -> None:
+    client = tube("overview-vanishes")
+    page = person.goes_to("/", q="overview-vanishes")
+    person.waits_until_live()
+    expect(cell(page, "overview-vanishes", "ready")).to_have_text("0")
+    client.close()
+    expect(cell(page, "overview-vanishes", "notes")).to_have_text("seen earlier")
+    expect(cell(page, "overview-vanishes", "ready")).to_have_text("0")
+    page.get_by_label("tubes seen earlier").uncheck()
+    expect(page.locator("#nothing")).to_be_visible()
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
+    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd
+) -> None:
+    console = start_console(
+        f"--beanstalkd=eu={queue.host}:{queue.port}",
+        f"--beanstalkd=us={beanstalkd.host}:{beanstalkd.port}",
+        "--max-age=2s",
+    )
+    one = somebody(console)
+    one.signs_in()
+    one.goes_to("/", q="us default")
+    page = one.waits_until_live()
+    expect(cell(page, "default", "ready")).to_have_text("0")
+    beanstalkd.stop()
+    expect(cell(page, "default", "ready")).to_have_text("unknown")
+    expect(cell(page, "default", "notes")).to_contain_text("last read")
+    expect(page.locator(".server[data-up=no]")).to_contain_text("can't be read")
+    expect(page.locator(".server[data-up=yes]")).to_contain_text("eu")
+    beanstalkd.start()
+    expect(cell(page, "default", "ready")).to_have_text("0", timeout=20000)
+    expect(page.locator(".server", has_text="us")).to_contain_text("restarted")
+
+
+@pytest.mark.timeout(60)
+def test_a_console_that_is_gone_is_told_and_found_again(
+    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
+) -> None:
+    options = f"--beanstalkd=eu={queue.host}:{queue.port}", "--auth=none"
+    console = start_console(*options)
+    page = somebody(console).goes_to("/", q="lost-and-found")
+    client = tube("lost-and-found")
+    expect(cell(page, "lost-and-found", "ready")).to_have_text("0")
+    console.end()
+    expect(page.locator("#connection")).to_have_text("connection to the console lost, trying again")
+    client.put(b"x")
+    start_console(*options, port=console.port)
+    expect(page.locator("#connection")).to_have_text("live", timeout=20000)
+    expect(cell(page, "lost-and-found", "ready")).to_have_text("1")
+
+
+def test_a_hidden_tab_asks_for_nothing_and_is_live_again_when_shown(person: Person) -> None:
+    page = person.goes_to("/")
+    person.waits_until_live()
+    hide = (
+        "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    asked: list[str] = []
+    page.evaluate(hide, True)
+    expect(page.locator("#connection")).to_have_text("resting while hidden")
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(1500)
+    assert asked == []
+    page.evaluate(hide, False)
+    expect(page.locator("#connection")).to_have_text("live")
+    assert any("/events" in url for url in asked)

@@ -1,0 +1,83 @@
+"""Who comes in, and where they get to."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.browser.conftest import NewPerson, StartConsole
+from tests.browser.console import ConsoleProcess, Person
+
+
+def test_a_stranger_gets_the_sign_in_page_and_then_the_page_asked_for(
+    somebody: NewPerson, console: ConsoleProcess
+) -> None:
+    stranger = somebody(console)
+    page = stranger.goes_to("/autoscalers")
+    expect(page).to_have_url(re.compile("/login"))
+    page.get_by_label("Password").fill("correct horse battery staple")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{console.url}/autoscalers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Autoscalers")
+
+
+def test_a_wrong_password_is_told_and_the_right_one_still_works(somebody: NewPerson, console: ConsoleProcess) -> None:
+    stranger = somebody(console)
+    page = stranger.signs_in("wrong")
+    expect(page.get_by_role("alert")).to_have_text("That isn't the password.")
+    expect(page.get_by_label("Password")).to_be_focused()
+    stranger.signs_in()
+    expect(page).to_have_url(f"{console.url}/")
+
+
+def test_the_cookie_can_be_neither_read_by_scripts_nor_sent_from_elsewhere(
+    somebody: NewPerson, console: ConsoleProcess
+) -> None:
+    stranger = somebody(console)
+    page = stranger.signs_in()
+    expect(page).to_have_url(f"{console.url}/")
+    assert page.evaluate("document.cookie") == ""
+    cookies = stranger.context.cookies()
+    assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
+
+
+def test_who_signs_out_is_out(somebody: NewPerson, console: ConsoleProcess) -> None:
+    stranger = somebody(console)
+    page = stranger.signs_in()
+    stranger.waits_until_live()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile("/login"))
+    stranger.goes_to("/")
+    expect(page).to_have_url(re.compile("/login"))
+
+
+def test_a_page_whose_session_ended_leads_to_the_sign_in_page_and_back(
+    somebody: NewPerson, console: ConsoleProcess
+) -> None:
+    one = somebody(console)
+    one.signs_in()
+    page = one.opens_tube("ended-session")
+    one.context.request.post(
+        f"{console.url}/logout", form={"csrf": page.locator("meta[name=csrf]").get_attribute("content") or ""}
+    )
+    expect(page).to_have_url(re.compile(r"/login\?next=.*ended-session"), timeout=15000)
+
+
+def test_everything_works_below_a_path(somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd) -> None:
+    console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--path-prefix=/tools/beans")
+    one = somebody(console)
+    page = one.signs_in()
+    expect(page).to_have_url(f"{console.url}/")
+    one.waits_until_live()
+    page.get_by_role("link", name="default").click()
+    expect(page).to_have_url(re.compile("/tools/beans/tube"))
+    one.waits_until_live()
+    page.get_by_role("link", name="Autoscalers").click()
+    expect(page).to_have_url(f"{console.url}/autoscalers")
+
+
+def test_a_page_that_is_not_there_says_so(person: Person) -> None:
+    page = person.goes_to("/nowhere")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not here")
+    page.get_by_role("link", name="All tubes").click()
+    person.waits_until_live()

@@ -1,0 +1,98 @@
+"""One tube: its numbers, its chart, its next jobs."""
+
+import json
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.console import Person, Tube
+
+
+def card(page: Page, state: str) -> Locator:
+    return page.locator(f".job.{state}")
+
+
+def test_a_job_that_is_put_shows_at_once_in_numbers_chart_and_card(person: Person, tube: Tube) -> None:
+    client = tube("tube-live")
+    page = person.opens_tube("tube-live")
+    expect(page.locator(".count.ready dd")).to_have_text("0")
+    expect(card(page, "ready")).to_contain_text("No job is ready.")
+    job = client.put(b"hello")
+    expect(page.locator(".count.ready dd")).to_have_text("1")
+    expect(card(page, "ready")).to_contain_text(f"job {job}")
+    expect(card(page, "ready").locator("pre")).to_have_text("hello")
+    expect(page.locator(".legend li", has_text="ready")).to_contain_text("1", timeout=10000)
+    assert page.locator("path.area.ready").get_attribute("d")
+
+
+def test_the_next_job_of_each_state_has_a_card_with_its_stats(person: Person, tube: Tube) -> None:
+    client = tube("tube-cards")
+    client.put(b"first", priority=7, ttr=90)
+    client.put(b"later", delay=600)
+    client.bury(client.reserve())
+    client.put(b"now", priority=12345)
+    page = person.opens_tube("tube-cards")
+    expect(card(page, "ready").locator("pre")).to_have_text("now")
+    expect(card(page, "ready")).to_contain_text("12,345")
+    expect(card(page, "delayed").locator("pre")).to_have_text("later")
+    expect(card(page, "delayed")).to_contain_text(re.compile(r"ready in\s*(9|10) min"))
+    expect(card(page, "buried").locator("pre")).to_have_text("first")
+    expect(card(page, "buried")).to_contain_text("once")
+
+
+def test_a_body_is_shown_as_json_text_or_hex(person: Person, tube: Tube) -> None:
+    tube("tube-forms").put(json.dumps({"order": 17, "items": ["bean"]}).encode())
+    page = person.opens_tube("tube-forms")
+    body = card(page, "ready").locator("pre")
+    expect(body).to_contain_text('"order": 17,\n')
+    card(page, "ready").get_by_role("button", name="Text").click()
+    expect(body).to_have_text('{"order": 17, "items": ["bean"]}')
+    card(page, "ready").get_by_role("button", name="Hex").click()
+    expect(body).to_contain_text("7b 22 6f 72 64 65 72 22")
+
+
+def test_a_long_body_is_cut_and_its_size_told(person: Person, tube: Tube) -> None:
+    tube("tube-long").put(b"x" * 65535)
+    page = person.opens_tube("tube-long")
+    expect(card(page, "ready").locator(".forms")).to_contain_text("64 KiB")
+    assert len(card(page, "ready").locator("pre").inner_text()) <= 65536
+
+
+def test_a_pause_is_told_as_note_and_event(person: Person, tube: Tube) -> None:
+    client = tube("tube-paused")
+    client.put(b"x")
+    page = person.opens_tube("tube-paused")
+    client.pause_tube("tube-paused", 120)
+    expect(page.locator("#notes")).to_contain_text(re.compile(r"paused, (1 min \d+ s|2 min) left"))
+    expect(page.locator("#events")).to_contain_text("paused for 2 min")
+    expect(page.locator("svg .happened")).to_have_count(1)
+
+
+def test_a_tube_that_nobody_knows_is_not_there_and_holds_no_jobs(person: Person) -> None:
+    page = person.opens_tube("never-seen-before")
+    expect(page.locator("#notes")).to_contain_text("not there")
+    expect(page.locator(".count.ready dd")).to_have_text("0")
+
+
+def test_the_pointer_reads_the_chart(person: Person, tube: Tube) -> None:
+    tube("tube-pointed-at").put(b"x")
+    page = person.opens_tube("tube-pointed-at")
+    expect(page.locator(".legend")).to_contain_text("ready 1")
+    box = page.locator(".plot").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + 120)
+    expect(page.locator(".readout")).to_contain_text(re.compile(r"ready\s*1"))
+    page.mouse.move(5, 5)
+    expect(page.locator(".readout")).to_be_hidden()
+
+
+def test_any_job_is_found_by_its_id(person: Person, tube: Tube) -> None:
+    job = tube("tube-elsewhere").put(b"found me")
+    page = person.opens_tube("tube-here")
+    page.get_by_label("Job", exact=True).fill(str(job))
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#found")).to_contain_text("Ready job in tube tube-elsewhere")
+    expect(page.locator("#found pre")).to_have_text("found me")
+    page.get_by_label("Job", exact=True).fill("99999999")
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_contain_text("there is no job 99999999")

@@ -1,0 +1,125 @@
+"""A console without beanstalkd and cluster, asked as over HTTP."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.clock import Instant
+from app.console.answers import Answers
+from app.console.attempts import Attempts
+from app.console.autoscalers import Known
+from app.console.events import EventLog
+from app.console.feed import Feeds
+from app.console.guard import Guard
+from app.console.history import History
+from app.console.pages import Pages
+from app.console.passwords import Password
+from app.console.rendering import Rendering, static_files
+from app.console.seen import SeenTubes
+from app.console.sessions import Session, Sessions
+from app.console.signing_in import SigningIn
+from app.console.view import View
+from app.console.watching import Watcher
+from app.metrics.question import Evaluation
+from app.tubes.demand import Demand
+from app.tubes.snapshot import ServerState, Snapshot
+from tests.unit.console.moments import MAX_AGE_S, at, server, tube
+
+PASSWORD = "sword fish"  # noqa: S105 - of no console but this one
+
+
+@dataclass
+class Place:
+    """What it shows and who may see it; `now` is set by the test."""
+
+    states: tuple[ServerState, ...] = (server(tube(ready=3)),)
+    prefix: str = ""
+    read_only: bool = False
+    open_to_all: bool = False
+    only_loopback: bool = False
+    now: Instant = field(default_factory=lambda: at(0))
+    acted: list[bytes] = field(default_factory=list)
+    """What reached the action `/actions/test`."""
+    known: Known = field(default_factory=lambda: Known("there is no cluster"))
+    sessions: Sessions = field(default_factory=Sessions)
+    secret: list[bytes] = field(default_factory=lambda: [PASSWORD.encode()])
+
+    def __post_init__(self) -> None:
+        self.history, self.events, self.seen, self.demand = History(), EventLog(), SeenTubes(), Demand()
+        self.password = Password(lambda: self.secret[0], self.sessions.end_all)
+        self.feeds = Feeds(lambda: self.now)
+        watcher = Watcher(None, (), self.known, self._given, self.events.add, lambda: self.now)
+        self.answers = Answers(self._view, self.demand, watcher, lambda: self.now)
+        self.guard = self._guard()
+
+    def _guard(self) -> Guard:
+        static = static_files()
+        rendering = Rendering(self.prefix, static, read_only=self.read_only, version="1")
+        signing_in = SigningIn(
+            None if self.open_to_all else self.password,
+            self.sessions,
+            Attempts(self.now.monotonic_s),
+            rendering,
+            self.prefix,
+            lambda: self.now,
+        )
+        pages = Pages(self.answers, self.feeds, rendering, static, signing_in)
+        return Guard(
+            pages.application([Route("/actions/test", self._act, methods=["POST"])]),
+            self.sessions,
+            Session(float("inf"), "everybody") if self.open_to_all else None,
+            only_loopback=self.only_loopback,
+            read_only=self.read_only,
+            prefix=self.prefix,
+            clock=lambda: self.now,
+        )
+
+    async def _act(self, request: Request) -> Response:
+        self.acted.append(await request.body())
+        return JSONResponse({"ok": True, "message": "done", "count": None, "id": None})
+
+    def _view(self) -> View:
+        return View(Snapshot(self.states), self.now, MAX_AGE_S, self.history, self.events, self.seen)
+
+    def _given(self) -> Evaluation:
+        return Evaluation(Snapshot(self.states), self.now, MAX_AGE_S)
+
+    @asynccontextmanager
+    async def browser(self, source: str = "10.0.0.1", base: str = "http://console") -> AsyncIterator["Browser"]:
+        """One that keeps cookies and follows nothing."""
+        await self.password.look()
+        transport = httpx.ASGITransport(self.guard, client=(source, 1))
+        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+            yield Browser(client, self.prefix)
+
+
+@dataclass
+class Browser:
+    client: httpx.AsyncClient
+    prefix: str = ""
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        return await self.client.get(self.prefix + path, headers=_spelt(headers))
+
+    async def sign_in(self, password: str = PASSWORD, **headers: str) -> httpx.Response:
+        form = {"password": password}
+        return await self.client.post(f"{self.prefix}/login", data=form, headers=_spelt(headers))
+
+    async def token(self) -> str:
+        """As its page has it."""
+        page = (await self.get("/")).text
+        return page.partition('<meta name="csrf')[2].partition('content="')[2].partition('"')[0]
+
+    async def act(self, token: str | None, body: bytes = b"{}", **headers: str) -> httpx.Response:
+        sent: Mapping[str, Any] = _spelt(headers) | ({"X-CSRF-Token": token} if token is not None else {})
+        return await self.client.post(f"{self.prefix}/actions/test", content=body, headers=sent)
+
+
+def _spelt(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,0 +1,264 @@
+"""The cluster's autoscalers: judged by our own readings, linked to their tubes, and unknown when they aren't known."""
+
+import asyncio
+from collections.abc import Sequence
+from fractions import Fraction
+
+import pytest
+
+from app.autoscaling.autoscaler import Autoscaler
+from app.autoscaling.reading import read
+from app.autoscaling.wish import Elsewhere, Missing, Total
+from app.console.autoscaler import BadTargetError, explained, parse_target, what_if
+from app.console.autoscalers import Known, look_at
+from app.console.events import Event
+from app.console.links import links_of
+from app.console.watching import Watcher
+from app.explaining.gathering import gather_autoscaler
+from app.metrics.fields import NAMES
+from app.metrics.formula import parse_formula
+from app.metrics.question import Evaluation
+from app.metrics.rule import Glob, Rule, Rules
+from app.settings import ObjectName
+from app.tubes.snapshot import ServerState, Snapshot
+from tests.unit.autoscaling.hpas import external, hpa
+from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
+from tests.unit.explaining.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
+
+NAME = ObjectName("shop", "orders")
+ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
+RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", NAMES), frozenset({"eu"}))})
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def known(*states: ServerState, rules: Rules = RULES) -> Evaluation:
+    return Evaluation(Snapshot(states or (server(tube(ready=20)),)), at(0), MAX_AGE_S, rules)
+
+
+def looked_at(*hpas: dict, given: Evaluation | None = None) -> Known:
+    told = Known("not yet")
+    told.take(look_at(map(read, hpas), given or known()), at(0).unix_s)
+    return told
+
+
+def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() -> None:
+    told = looked_at(hpa(current=8, desired=8)).listed(at(0).unix_s)
+    assert (told["available"], told["why"]) == (True, None)
+    (one,) = told["autoscalers"]
+    assert (one["namespace"], one["name"], one["target"]) == ("shop", "orders", "Deployment/orders")
+    assert one["metrics"] == [
+        {"name": "tube-orders", "selector": "", "total": "20", "target": {"type": "AverageValue", "amount": "2"}}
+    ]
+    assert (one["current"], one["desired"], one["min"], one["max"]) == (8, 8, 1, 10)
+    assert one["sentence"].startswith("8 pods now → 10: tube-orders is 20 and one pod is for 2")
+
+
+def test_those_without_an_external_metric_are_left_out() -> None:
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    assert looked_at(hpa(cpu)).listed(0)["autoscalers"] == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "states", "seen"),
+    [
+        pytest.param("tube-orders", (server(tube(ready=3, reserved=1)),), Total(4000), id="a tube's"),
+        pytest.param("tube-nobody", (server(),), Total(0), id="a tube's that isn't there"),
+        pytest.param(
+            "backlog", (server(tube("order-a", ready=2), tube("order-b", ready=3)),), Total(5000), id="a rule's"
+        ),
+        pytest.param("another-adapters", (server(),), Elsewhere(), id="what this console knows nothing of"),
+    ],
+)
+def test_a_metric_is_seen(metric: str, states: Sequence[ServerState], seen: object) -> None:
+    (judged,) = look_at([read(hpa(external(metric, averageValue="2")))], known(*states)).judged
+    assert judged.seen == (seen,)
+
+
+def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
+    given = known(unread())
+    (judged,) = look_at([read(hpa())], given).judged
+    assert isinstance(judged.seen[0], Missing)
+    told = looked_at(hpa(), given=given)
+    assert told.listed(0)["autoscalers"][0]["metrics"][0]["total"] is None
+    series = told.series(NAME)
+    assert series is not None
+    assert series["value"] == [None]
+
+
+def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_asked() -> None:
+    told = looked_at(hpa(current=2, desired=3))
+    told.fail("no cluster", at(5).unix_s)
+    told.take(look_at([read(hpa(current=3, desired=3))], known()), at(10).unix_s)
+    series = told.series(NAME)
+    assert series is not None
+    assert (series["current"], series["desired"], series["value"]) == ([2, None, 3], [3, None, 3], [20, None, 20])
+    assert (series["target"], series["min"], series["max"]) == (2, 1, 10)
+
+
+def test_while_the_cluster_cant_be_asked_the_list_says_so() -> None:
+    told = looked_at(hpa())
+    told.fail("https://k can't be asked: connection refused", 5)
+    listing = told.listed(5)
+    assert (listing["available"], listing["why"]) == (False, "https://k can't be asked: connection refused")
+
+
+def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
+    told = looked_at(hpa())
+    told.take(look_at([], known()), 5)
+    assert told.series(NAME) is None
+    assert told.find(NAME) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "about", "not_about"),
+    [
+        pytest.param(
+            external("tube-orders", value="1"), [("eu", "orders"), ("us", "orders")], [("eu", "mail")], id="tube"
+        ),
+        pytest.param(external("tube-upper", value="1"), [("eu", "UPPER")], [("eu", "orders")], id="upper case"),
+        pytest.param(
+            external("beanstalkd_tube_jobs", {"matchLabels": {"tube": "mail", "state": "ready"}}, value="1"),
+            [("eu", "mail")],
+            [("eu", "orders")],
+            id="by label",
+        ),
+        pytest.param(external("beanstalkd_tube_jobs", value="1"), [], [("eu", "orders")], id="every tube is none"),
+        pytest.param(
+            external("backlog", value="1"), [("eu", "order-9")], [("us", "order-9"), ("eu", "orders")], id="a rule"
+        ),
+    ],
+)
+def test_an_autoscaler_is_linked_to_its_tubes(
+    metric: dict, about: list[tuple[str, str]], not_about: list[tuple[str, str]]
+) -> None:
+    links = links_of([read(hpa(metric))], known(server(tube("orders"), tube("UPPER"))))
+    assert all(any(link.is_about(*each) for link in links) for each in about)
+    assert not any(link.is_about(*each) for link in links for each in not_about)
+
+
+VALUE = {
+    "kind": "ExternalMetricValueList",
+    "items": [{"metricName": "tube-orders", "metricLabels": {}, "value": "20"}],
+}
+
+
+def cluster(*hpas: dict) -> Cluster:
+    answers: dict[tuple[str, str], dict | int] = {
+        (ALL, ""): listed(*hpas),
+        (f"{METRICS}/tube-orders", ""): VALUE,
+        (DEPLOYMENT, ""): deployment(3, 3, 2),
+    }
+    return Cluster(answers)
+
+
+def one(hpa_json: dict) -> Autoscaler:
+    return read(hpa_json)
+
+
+@pytest.mark.parametrize(
+    ("target", "pods"),
+    [
+        pytest.param("10", 2, id="ten a pod"),
+        pytest.param("2500m", 8, id="a quantity"),
+        pytest.param("0.5", 10, id="as many as it may have"),
+        pytest.param("1000", 1, id="one is enough"),
+    ],
+)
+def test_another_target_would_make(target: str, pods: int) -> None:
+    scaling = {
+        "scaleDown": {"stabilizationWindowSeconds": 0},
+        "scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]},
+    }
+    facts = gather_autoscaler(cluster(), one(hpa(current=3, behavior=scaling)))  # type: ignore[arg-type] # as one
+    answer = what_if(facts, parse_target(target), 0)
+    assert answer is not None
+    assert answer == {"target": float(Fraction(target.replace("2500m", "5/2"))), "pods": pods}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "ten", "NaN", "1e99", "9" * 40, "<b>"])
+def test_a_target_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(BadTargetError):
+        parse_target(text)
+
+
+def test_without_a_target_nothing_is_tried() -> None:
+    facts = gather_autoscaler(cluster(), one(hpa()))  # type: ignore[arg-type]
+    assert what_if(facts, parse_target(""), 0) is None
+
+
+def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
+    told = explained(gather_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
+    assert told["metric"] == "tube-orders"
+    (autoscaler,) = told["autoscalers"]
+    assert autoscaler["pods"] == {"wanted": 3, "present": 3, "ready": 2, "live": True}
+    assert autoscaler["metrics"][0]["total"] == "20"
+
+
+class Watch:
+    def __init__(self, answers: Cluster) -> None:
+        self.cluster = answers
+        self.known = Known("not yet")
+        self.events: list[Event] = []
+        self.second = 0.0
+        self.watcher = Watcher(
+            answers,  # type: ignore[arg-type] # asked as a Kubernetes is
+            (),
+            self.known,
+            known,
+            self.events.extend,
+            lambda: at(self.second),
+        )
+
+    async def look(self) -> None:
+        """One turn."""
+        running = asyncio.create_task(self.watcher.run())
+        before = self.known.look, self.known.why
+        while (self.known.look, self.known.why) == before:
+            assert not running.done(), running
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_look_lists_all_and_tells_of_what_changed() -> None:
+    watch = Watch(cluster(hpa(current=1, desired=1)))
+    await watch.look()
+    assert watch.known.why is None
+    watch.cluster.answers = {(ALL, ""): listed(hpa(current=1, desired=5))}
+    await watch.look()
+    assert [(event.kind, event.autoscaler) for event in watch.events] == [("rescale", NAME)]
+
+
+@pytest.mark.anyio
+async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
+    watch = Watch(cluster(hpa()))
+    await watch.look()
+    watch.cluster.answers = {(ALL, ""): 403}
+    await watch.look()
+    assert watch.known.why == f"https://k answered GET {ALL} with 403: no; general advice"
+    assert watch.known.find(NAME) is not None
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_makes_no_sense_is_said_and_ends_nothing() -> None:
+    watch = Watch(Cluster({(ALL, ""): listed({"metadata": {}})}))
+    await watch.look()
+    assert "makes no sense" in (watch.known.why or "")
+
+
+@pytest.mark.anyio
+async def test_many_who_look_at_one_autoscaler_ask_the_cluster_once() -> None:
+    watch = Watch(cluster(hpa()))
+    await watch.look()
+    judged = watch.known.find(NAME)
+    assert judged is not None
+    watch.cluster.asked.clear()
+    first = await watch.watcher.facts(judged)
+    assert await watch.watcher.facts(judged) is first
+    assert watch.cluster.asked.count((f"{METRICS}/tube-orders", "")) == 1
+    watch.second += 3
+    assert await watch.watcher.facts(judged) is not first

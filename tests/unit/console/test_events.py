@@ -1,0 +1,89 @@
+"""What happened is seen by comparing two moments."""
+
+import pytest
+
+from app.autoscaling.reading import read
+from app.console.events import Event, EventLog, of_autoscalers, of_servers
+from app.console.history import Place
+from app.settings import ObjectName
+from app.tubes.snapshot import ServerState, Snapshot
+from tests.unit.autoscaling.hpas import hpa
+from tests.unit.console.moments import at, server, tube, unread
+
+
+def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, str | None]]:
+    events = of_servers(Snapshot((before,)), Snapshot((after,)), at(0).unix_s)
+    return [(event.kind, event.text, event.tube) for event in events]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        pytest.param(server(tube()), server(tube(ready=9)), [], id="jobs come and go"),
+        pytest.param(
+            server(),
+            server(failure="connection refused"),
+            [("down", "beanstalkd eu can't be read: connection refused", None)],
+            id="down",
+        ),
+        pytest.param(server(failure="x"), server(failure="y"), [], id="still down"),
+        pytest.param(server(failure="x"), server(), [("up", "beanstalkd eu can be read again", None)], id="up again"),
+        pytest.param(unread(), server(), [], id="there for the first time"),
+        pytest.param(
+            server(tube(pause_left=5)),
+            server(life="next"),
+            [("restart", "beanstalkd eu was restarted; its counters start anew", None)],
+            id="restart",
+        ),
+        pytest.param(
+            server(tube()), server(tube(pause_left=60, pauses=1)), [("pause", "paused for 1 min", "orders")], id="pause"
+        ),
+        pytest.param(
+            server(tube(pause_left=60, pauses=1)), server(tube(pause_left=59, pauses=1)), [], id="still paused"
+        ),
+        pytest.param(
+            server(tube(pause_left=1, pauses=1)),
+            server(tube(pause_left=60, pauses=2)),
+            [("pause", "paused for 1 min", "orders")],
+            id="paused once more",
+        ),
+        pytest.param(
+            server(tube(pause_left=1, pauses=1)),
+            server(tube(pauses=1)),
+            [("resume", "the pause ended", "orders")],
+            id="over",
+        ),
+    ],
+)
+def test_between_two_moments(
+    before: ServerState, after: ServerState, events: list[tuple[str, str, str | None]]
+) -> None:
+    assert happened(before, after) == events
+
+
+def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
+    before, after = read(hpa(current=1, desired=1)), read(hpa(current=1, desired=4))
+    events = list(of_autoscalers([before], [after], 7.0))
+    assert events == [
+        Event(
+            7.0, "rescale", "orders scales Deployment/orders from 1 pod to 4", autoscaler=ObjectName("shop", "orders")
+        )
+    ]
+    assert list(of_autoscalers([], [after], 7.0)) == []
+
+
+def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
+    log, eu = EventLog(), Place("eu")
+    log.add([Event(10.0, "pause", "you paused it", eu, "orders")])
+    log.notice([Event(11.0, "pause", "paused for 1 min", eu, "orders"), Event(11.0, "pause", "another", eu, "mail")])
+    log.notice([Event(40.0, "pause", "paused once more", eu, "orders")])
+    assert [event["text"] for event in log.of(eu, "orders", (), 40.0)] == ["you paused it", "paused once more"]
+    assert [event["text"] for event in log.of(eu, "mail", (), 40.0)] == ["another"]
+
+
+def test_the_log_is_bounded_and_knows_the_last_restart() -> None:
+    log = EventLog()
+    log.add(Event(float(second), "restart", "again", Place("eu")) for second in range(6000))
+    assert log.restarted_at(Place("eu")) == 5999
+    assert log.restarted_at(Place("us")) is None
+    assert len(log.of(Place("eu"), "orders", (), 6000.0)) == 200

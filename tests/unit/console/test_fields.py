@@ -1,0 +1,96 @@
+"""What an action is asked with: read whole, every mistake one sentence."""
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from app.console.fields import BadInputError, Fields, fields_of
+
+
+def request(body: bytes, media_type: str) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", media_type.encode())]}
+    return Request(scope, receive)
+
+
+async def test_json_is_read() -> None:
+    fields = await fields_of(request(b'{"tube":"a","count":3,"delayed":true,"member":null}', "application/json"))
+    assert (fields.text("tube"), fields.whole("count", 1, 9), fields.flag("delayed")) == ("a", 3, True)
+    assert "member" not in fields
+
+
+@pytest.mark.parametrize("size", [0, 3, 2_000_000])
+async def test_a_form_with_a_file_is_read_byte_by_byte_and_never_touches_the_disk(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    body = b"\r\n\x00\xff--b"[: size or 0] + b"\r" * max(0, size - 7)
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="tube"\r\n\r\na/b\r\n--b\r\nContent-Disposition: form-data;'
+        b' name="ttr"\r\n\r\n60\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n" + body + b"\r\n--b--\r\n"
+    )
+    fields = await fields_of(request(form, "multipart/form-data; boundary=b"))
+    assert (fields.text("tube"), fields.whole("ttr", 1, 99), fields.file) == ("a/b", 60, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "said"),
+    [
+        pytest.param(b"{", "application/json", "isn't JSON", id="broken"),
+        pytest.param(b"[" * 100_000, "application/json", "isn't JSON", id="deep"),
+        pytest.param(b"\xff", "application/json", "isn't JSON", id="no text"),
+        pytest.param(b"[]", "application/json", "isn't a JSON object", id="a list"),
+        pytest.param(b"tube=a", "application/x-www-form-urlencoded", "in JSON, or", id="another form"),
+        pytest.param(b"{}", "", "in JSON, or", id="nothing told"),
+        pytest.param(b"", "multipart/form-data", "makes no sense", id="no boundary"),
+        pytest.param(
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n1\r\n' * 2 + b"--b--\r\n",
+            "multipart/form-data; boundary=b",
+            "makes no sense",
+            id="two files",
+        ),
+    ],
+)
+async def test_what_cant_be_read_is_one_sentence(body: bytes, media_type: str, said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        await fields_of(request(body, media_type))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        pytest.param(0, "from 1 to 1,000, and is 0", id="too small"),
+        pytest.param(1001, "and is 1001", id="too large"),
+        pytest.param(10**30, "and is 1000", id="far too large"),
+        pytest.param(True, "and is true", id="a truth"),
+        pytest.param(1.0, "and is 1.0", id="a fraction"),
+        pytest.param("-1", 'and is "-1"', id="a text that is none"),
+        pytest.param("٣", "and is ", id="another script's digit"),
+        pytest.param(None, "and is nothing", id="missing"),
+    ],
+)
+def test_a_number_is_whole_and_within_bounds(value: object, said: str) -> None:
+    with pytest.raises(BadInputError, match=f"^the count must be a whole number.*{said}"):
+        Fields({"count": value}).whole("count", 1, 1000)
+
+
+@pytest.mark.parametrize("value", ["ready", [], ["ready", "reserved"], [1], None])
+def test_states_are_one_or_more_of_those_that_there_are(value: object) -> None:
+    with pytest.raises(BadInputError, match="states must be a list of one or more of ready, buried"):
+        Fields({"states": value}).choices("states", ("ready", "buried"))
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "tube is missing"), (7, "tube must be a text")])
+def test_a_text_is_a_text(value: object, said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        Fields({"tube": value}).text("tube")
+
+
+@pytest.mark.parametrize("value", ["true", 1, "yes"])
+def test_only_true_is_true(value: object) -> None:
+    with pytest.raises(BadInputError, match="delayed must be true or false"):
+        Fields({"delayed": value}).flag("delayed")

@@ -1,0 +1,434 @@
+"""Nobody in who doesn't belong, and nothing done that nobody of ours asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.console.guard import HEADERS
+from app.console.requests import MOST_BODY, MOST_FORM
+from app.console.sessions import LIFE_S
+from tests.unit.console.moments import at
+from tests.unit.console.place import PASSWORD, Browser, Place
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.signing_in.WRONG_S", 0.01)
+
+
+@pytest.fixture
+async def signed_in() -> AsyncIterator[tuple[Place, Browser]]:
+    place = Place()
+    async with place.browser() as browser:
+        await browser.sign_in()
+        yield place, browser
+
+
+@pytest.mark.parametrize("path", ["/", "/tube?server=eu&name=orders", "/autoscalers", "/autoscaler?name=x", "/nothing"])
+async def test_a_stranger_is_sent_to_sign_in(path: str) -> None:
+    async with Place().browser() as browser:
+        answer = await browser.get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login")
+        assert "orders" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/overview", "/api/tube?server=eu&name=orders", "/events?page_name=overview"])
+async def test_a_strangers_program_is_refused(path: str) -> None:
+    async with Place().browser() as browser:
+        assert (await browser.get(path)).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/login", "/healthz"])
+async def test_some_pages_are_for_all(path: str) -> None:
+    async with Place().browser() as browser:
+        assert (await browser.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/login/../", "/login/..%2f", "//", "/healthz/", "/LOGIN", "/static/../api/overview", "/static/x/..%2f..%2f"],
+)
+async def test_no_spelling_of_a_path_gets_a_stranger_in(path: str) -> None:
+    async with Place().browser() as browser:
+        answer = await browser.get(path)
+        assert answer.status_code in {303, 404, 401}
+        assert "orders" not in answer.text
+
+
+async def test_who_knows_the_password_is_in() -> None:
+    async with Place().browser() as browser:
+        answer = await browser.sign_in()
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert "orders" in (await browser.get("/")).text
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
+    async with Place().browser() as browser:
+        cookie = (await browser.sign_in()).headers["set-cookie"]
+        name, *attributes = cookie.split("; ")
+        assert set(attributes) == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"}
+        assert len(name) > len("beanscale=") + 40
+
+
+async def test_over_https_the_cookie_stays_there() -> None:
+    async with Place(prefix="/beans").browser() as browser:
+        cookie = (await browser.sign_in(x_forwarded_proto="https")).headers["set-cookie"]
+        assert cookie.endswith("; Secure")
+        assert "; Path=/beans;" in cookie
+
+
+async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
+    async with Place().browser() as browser:
+        browser.client.cookies.set("beanscale", "chosen-by-an-attacker", domain="console")
+        answer = await browser.sign_in()
+        assert "chosen-by-an-attacker" not in answer.headers["set-cookie"]
+        strangers = {"cookie": "beanscale=chosen-by-an-attacker"}
+        assert (await browser.client.get("/api/overview", headers=strangers)).status_code == 401
+
+
+async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    before = browser.client.cookies["beanscale"]
+    await browser.sign_in()
+    assert browser.client.cookies["beanscale"] != before
+    browser.client.cookies.set("beanscale", before, domain="console")
+    browser.client.cookies.delete("beanscale")
+    assert (await browser.get("/api/overview", cookie=f"beanscale={before}")).status_code == 401
+
+
+async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    cookie, token = browser.client.cookies["beanscale"], await browser.token()
+    answer = await browser.client.post("/logout", data={"csrf": token})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert (await browser.get("/api/overview", cookie=f"beanscale={cookie}")).status_code == 401
+
+
+async def test_a_session_ends_by_itself(signed_in: tuple[Place, Browser]) -> None:
+    place, browser = signed_in
+    assert (await browser.get("/api/overview")).status_code == 200
+    place.now = at(LIFE_S + 1)
+    assert (await browser.get("/api/overview")).status_code == 401
+
+
+async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Place, Browser]) -> None:
+    place, browser = signed_in
+    place.secret[0] = b"another"
+    await place.password.look()
+    assert (await browser.get("/api/overview")).status_code == 401
+    assert (await browser.sign_in()).status_code == 401
+    assert (await browser.sign_in("another")).status_code == 303
+
+
+@pytest.mark.parametrize("guess", ["", "sword fis", "sword fish ", "SWORD FISH", "ü", "x" * 5000])
+async def test_a_wrong_password_is_refused(guess: str) -> None:
+    async with Place().browser() as browser:
+        answer = await browser.sign_in(guess)
+        assert answer.status_code == 401
+        assert "isn&#39;t the password" in answer.text
+        assert "set-cookie" not in answer.headers
+
+
+async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
+    place = Place()
+    async with place.browser() as guesser, place.browser("10.0.0.2") as other:
+        answers = await asyncio.gather(*(guesser.sign_in(str(number)) for number in range(30)))
+        assert sorted({answer.status_code for answer in answers}) == [401, 429]
+        assert sum(answer.status_code == 401 for answer in answers) == 10
+        refused = await guesser.sign_in(PASSWORD)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "7")
+        assert (await other.sign_in()).status_code == 303
+
+
+async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.signing_in.WRONG_S", 0.3)
+    place = Place()
+    async with place.browser() as guesser, place.browser("10.0.0.2") as other:
+        waiting = [asyncio.create_task(guesser.sign_in("wrong")) for _ in range(5)]
+        async with asyncio.timeout(0.25):
+            assert (await other.sign_in()).status_code == 303
+            await asyncio.sleep(0.1)
+        assert not any(each.done() for each in waiting)
+        await asyncio.gather(*waiting)
+
+
+async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser]) -> None:
+    place, browser = signed_in
+    answer = await browser.act(
+        await browser.token(), b'{"x": 1}', origin="http://console", sec_fetch_site="same-origin"
+    )
+    assert (answer.status_code, place.acted) == (200, [b'{"x": 1}'])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"origin": "http://evil.example"}, id="another site's page"),
+        pytest.param({"origin": "null"}, id="a sandboxed page"),
+        pytest.param({"origin": "http://console:8080"}, id="another port of ours"),
+        pytest.param({"origin": "http://console.evil.example"}, id="a name that begins like ours"),
+        pytest.param({"origin": "ftp://console"}, id="no page at all"),
+        pytest.param({"origin": ""}, id="nothing in it"),
+        pytest.param({"origin": "http://console", "sec_fetch_site": "cross-site"}, id="the browser says so"),
+        pytest.param({"sec_fetch_site": "same-site"}, id="another host of the same site"),
+        pytest.param({"sec_fetch_site": "none"}, id="no page asked"),
+    ],
+)
+async def test_an_action_that_another_site_asks_for_is_refused(
+    signed_in: tuple[Place, Browser], headers: dict[str, str]
+) -> None:
+    place, browser = signed_in
+    answer = await browser.act(await browser.token(), **headers)
+    assert (answer.status_code, place.acted) == (403, [])
+
+
+async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    assert (await browser.sign_in(origin="http://evil.example")).status_code == 403
+    foreign = {"origin": "http://evil.example"}
+    assert (await browser.client.post("/logout", headers=foreign)).status_code == 403
+    assert (await browser.get("/api/overview")).status_code == 200
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong"])
+async def test_an_action_without_the_pages_token_is_refused(
+    signed_in: tuple[Place, Browser], token: str | None
+) -> None:
+    place, browser = signed_in
+    answer = await browser.act(token, origin="http://console")
+    assert (answer.status_code, place.acted) == (403, [])
+    assert answer.json()["message"].startswith("the page's token is missing or too old")
+
+
+async def test_another_sessions_token_is_refused(signed_in: tuple[Place, Browser]) -> None:
+    place, browser = signed_in
+    async with place.browser() as other:
+        await other.sign_in()
+        assert (await browser.act(await other.token())).status_code == 403
+    assert place.acted == []
+
+
+async def test_an_action_without_a_session_is_refused() -> None:
+    place = Place()
+    async with place.browser() as browser:
+        assert (await browser.act("token")).status_code == 401
+    assert place.acted == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_nothing_but_a_post_acts(signed_in: tuple[Place, Browser], method: str) -> None:
+    place, browser = signed_in
+    answer = await browser.client.request(method, "/actions/test", headers={"X-CSRF-Token": await browser.token()})
+    assert (answer.status_code, place.acted) == (405, [])
+
+
+async def test_read_only_is_refused_by_the_server() -> None:
+    place = Place(read_only=True)
+    async with place.browser() as browser:
+        await browser.sign_in()
+        token = await browser.token()
+        answer = await browser.act(token)
+        assert (answer.status_code, place.acted) == (403, [])
+        assert "read-only" in answer.json()["message"]
+        unknown = await browser.client.post("/actions/anything/else", headers={"X-CSRF-Token": token})
+        assert unknown.status_code == 403
+
+
+async def test_a_body_has_a_bound(signed_in: tuple[Place, Browser]) -> None:
+    place, browser = signed_in
+    token = await browser.token()
+    assert (await browser.act(token, b"x" * MOST_BODY)).status_code == 200
+    assert (await browser.act(token, b"x" * (MOST_BODY + 1))).status_code == 413
+
+    async def without_length() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * (1 << 20)
+
+    answer = await browser.client.post("/actions/test", content=without_length(), headers={"X-CSRF-Token": token})
+    assert answer.status_code == 413
+    assert [len(body) for body in place.acted] == [MOST_BODY]
+
+
+async def test_a_strangers_body_has_a_small_one() -> None:
+    async with Place().browser() as browser:
+        assert (await browser.sign_in("x" * MOST_FORM)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/api/overview", "/nothing", "/healthz", "/tube?server=no&name=orders", "/api/tube?name=-"]
+)
+async def test_every_answer_forbids_framing_sniffing_and_scripts_of_others(
+    signed_in: tuple[Place, Browser], path: str
+) -> None:
+    answer = await signed_in[1].get(path)
+    assert {name: answer.headers[name] for name in HEADERS} == dict(HEADERS)
+    policy = answer.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_static_files_are_kept_for_good_and_change_their_address_with_their_content() -> None:
+    async with Place().browser() as browser:
+        page = (await browser.get("/login")).text
+        address = page.partition('rel="stylesheet" href="')[2].split('"')[0]
+        answer = await browser.get(address)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/css; charset=utf-8")
+        assert "immutable" in answer.headers["cache-control"]
+        other = address.replace(address.split("/")[2], "0" * 16)
+        assert (await browser.get(other)).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["../main.py", "..%2fmain.py", "%2e%2e/main.py", "/etc/passwd", "nothing.css"])
+async def test_no_other_file_is_served(name: str) -> None:
+    async with Place().browser() as browser:
+        page = (await browser.get("/login")).text
+        version = page.partition("/static/")[2].split("/")[0]
+        assert (await browser.client.get(f"http://console/static/{version}/{name}")).status_code != 200
+
+
+async def test_below_a_path_prefix_all_stays_below_it() -> None:
+    place = Place(prefix="/tools/beans")
+    async with place.browser() as browser:
+        assert (await browser.client.get("/")).status_code == 404
+        assert (await browser.client.get("/tools/beansprout")).status_code == 404
+        bare = await browser.client.get("/tools/beans")
+        assert (bare.status_code, bare.headers["location"]) == (308, "/tools/beans/")
+        assert (await browser.get("/tube")).headers["location"] == "/tools/beans/login?next=%2Ftube"
+        assert (await browser.sign_in()).headers["location"] == "/tools/beans/"
+        page = (await browser.get("/")).text
+        assert 'action="/tools/beans/logout"' in page
+        assert 'href="/tools/beans/static/' in page
+        assert 'href="/"' not in page
+        assert (await browser.act(await browser.token())).status_code == 200
+        assert (await browser.client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        pytest.param("/tube?server=eu&name=a/b", "/tube?server=eu&name=a/b", id="back where they were"),
+        pytest.param("https://evil.example", "/", id="another site"),
+        pytest.param("//evil.example", "/", id="another host"),
+        pytest.param("/\\evil.example", "/", id="another host, as some browsers read it"),
+        pytest.param("/x\r\nset-cookie: a=b", "/", id="a header"),
+        pytest.param("/\tx", "/", id="a tab that a browser drops"),
+        pytest.param("", "/", id="nothing"),
+        pytest.param("/" + "x" * 5000, "/", id="without end"),
+    ],
+)
+async def test_signing_in_leads_nowhere_else(wanted: str, there: str) -> None:
+    async with Place().browser() as browser:
+        answer = await browser.client.post("/login", data={"password": PASSWORD, "next": wanted})
+        assert answer.headers["location"] == there
+        assert len(answer.headers.get_list("set-cookie")) == 1
+
+
+async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -> None:
+    place = Place(open_to_all=True)
+    async with place.browser() as browser:
+        token = await browser.token()
+        assert (await browser.act(None)).status_code == 403
+        assert (await browser.act("wrong")).status_code == 403
+        assert (await browser.act(token, origin="http://evil.example")).status_code == 403
+        assert (await browser.act(token)).status_code == 200
+        assert (await browser.get("/login")).headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        pytest.param("localhost:8081", 200, id="localhost"),
+        pytest.param("127.0.0.1:8081", 200, id="its address"),
+        pytest.param("[::1]:8081", 200, id="its IPv6 address"),
+        pytest.param("evil.example:8081", 403, id="a name that somebody else leads here"),
+        pytest.param("localhost.evil.example", 403, id="a name that begins like it"),
+        pytest.param("10.0.0.1", 403, id="another address"),
+        pytest.param("127.0.0.1@evil.example", 403, id="a user's name before it"),
+    ],
+)
+async def test_without_a_password_no_other_sites_name_leads_here(host: str, status: int) -> None:
+    async with Place(open_to_all=True, only_loopback=True).browser() as browser:
+        assert (await browser.get("/", host=host)).status_code == status
+
+
+async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    token = await browser.token()
+    with capture_logs() as lines:
+        await browser.act(token)
+        await browser.act("wrong")
+        await browser.sign_in("wrong")
+    told = [(line["event"], line["path"], line["status"], line.get("why", "")) for line in lines]
+    assert told == [
+        ("audit", "/actions/test", 200, ""),
+        ("audit", "/actions/test", 403, "the page's token is missing or too old: load the page anew, and try again"),
+        ("audit", "/login", 401, "wrong password"),
+    ]
+    assert {line["source"] for line in lines} == {"10.0.0.1"}
+    assert lines[0]["session"] == lines[1]["session"]
+    assert token not in str(lines)
+    assert browser.client.cookies["beanscale"] not in str(lines)
+
+
+async def test_what_strangers_can_have_for_the_asking_doesnt_fill_the_log() -> None:
+    async with Place().browser() as browser:
+        with capture_logs() as lines:
+            await ask_in_vain(browser)
+    assert 1 <= len(lines) < 5
+    assert len(str(lines)) < 5000
+
+
+async def ask_in_vain(browser: Browser) -> None:
+    for _ in range(100):
+        await browser.client.post("/login", headers={"origin": "http://evil.example"})
+        await browser.client.post("/" + "x" * 50_000, headers={"origin": "http://evil.example"})
+
+
+async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.guard.FORM_S", 0.05)
+    never = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"password="
+        await never.wait()
+
+    async with Place().browser() as browser:
+        async with asyncio.timeout(2):
+            answer = await browser.client.post("/login", content=slowly())
+        assert answer.status_code == 408
+
+
+async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() -> None:
+    place, go_on = Place(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"password=x"
+        await go_on.wait()
+
+    async with place.browser() as slow, place.browser("10.0.0.2") as other:
+        waiting = [asyncio.create_task(slow.client.post("/login", content=slowly())) for _ in range(30)]
+        await asyncio.sleep(0.05)
+        assert (await slow.sign_in()).status_code == 503
+        assert (await other.sign_in()).status_code == 303
+        go_on.set()
+        statuses = {answer.status_code for answer in await asyncio.gather(*waiting)}
+        assert statuses <= {401, 429, 503}
+
+
+async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:
+    async with Place(open_to_all=True).browser() as browser, Place().browser() as other:
+        assert "Sign out" not in (await browser.get("/")).text
+        await other.sign_in()
+        assert "Sign out" in (await other.get("/")).text

@@ -1,0 +1,126 @@
+"""Pages show what strangers wrote as text, and wrong questions get one sentence."""
+
+from urllib.parse import quote
+
+import pytest
+
+from app.console.events import Event
+from app.console.history import Place as Server
+from tests.unit.console.moments import at, server, tube, unread
+from tests.unit.console.place import Place
+
+pytestmark = pytest.mark.anyio
+MARKUP = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def place(**more: object) -> Place:
+    return Place(open_to_all=True, **more)  # type: ignore[arg-type]
+
+
+async def test_a_failure_and_an_event_with_markup_in_it_are_text() -> None:
+    here = place(states=(server(tube(), failure=f"answered {MARKUP}"), unread("us", f"answered '\"{MARKUP}")))
+    here.events.add([Event(at(0).unix_s, "down", f"</script>{MARKUP}", Server("eu"))])
+    async with here.browser() as browser:
+        for path in ("/", "/tube?server=eu&name=orders"):
+            page = (await browser.get(path)).text
+            assert "<script>alert" not in page
+            assert "</script><script>" not in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/?q={MARKUP}",
+        f"/tube?server={MARKUP}&name=orders",
+        f"/tube?server=eu&name={MARKUP}",
+        f"/autoscaler?namespace={MARKUP}&name={MARKUP}",
+        f"/?sort={MARKUP}",
+        f"/?page={MARKUP}",
+        f"/{MARKUP}",
+        f"/login?next=/{MARKUP}",
+    ],
+)
+async def test_no_query_becomes_markup(path: str) -> None:
+    async with place().browser() as browser, Place().browser() as stranger:
+        assert "<script>alert" not in (await browser.get(path)).text
+        assert "<script>alert" not in (await stranger.get(path)).text
+
+
+@pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
+async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
+    async with place(states=(server(tube(name, ready=7)),)).browser() as browser:
+        answer = await browser.client.get("/api/tube", params={"server": "eu", "name": name})
+        assert (answer.json()["tube"]["tube"], answer.json()["tube"]["ready"]) == (name, 7)
+        page = await browser.client.get("/tube", params={"server": "eu", "name": name})
+        assert page.status_code == 200
+        overview = (await browser.get("/")).text
+        assert quote(name, safe="/") in overview
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "why"),
+    [
+        pytest.param({"server": "eu", "name": "a\r\nuse b"}, 400, "can't name a tube", id="a second command"),
+        pytest.param({"server": "eu", "name": "-x"}, 400, "can't name a tube", id="a name beanstalkd refuses"),
+        pytest.param({"server": "eu", "name": "x" * 201}, 400, "can't name a tube", id="a name too long"),
+        pytest.param({"server": "eu", "name": "ü"}, 400, "can't name a tube", id="not ASCII"),
+        pytest.param({"server": "eu"}, 400, "can't name a tube", id="no name"),
+        pytest.param({"name": "orders"}, 404, "no beanstalkd named ''", id="no server"),
+        pytest.param(
+            {"server": "eu\r\nx", "name": "orders"}, 404, "no beanstalkd named", id="a server with a line break"
+        ),
+        pytest.param(
+            {"server": "eu", "member": "10.0.0.9", "name": "orders"}, 404, "no beanstalkd", id="no such member"
+        ),
+    ],
+)
+async def test_a_wrong_question_is_one_sentence(query: dict[str, str], status: int, why: str) -> None:
+    async with place().browser() as browser:
+        for path in ("/api/tube", "/tube"):
+            answer = await browser.client.get(path, params=query)
+            assert answer.status_code == status
+        answer = await browser.client.get("/api/tube", params=query)
+        assert why in answer.json()["message"]
+        assert "\n" not in answer.json()["message"]
+
+
+async def test_a_feed_of_nothing_is_refused_before_it_begins() -> None:
+    async with place().browser() as browser:
+        assert (await browser.get("/events?page_name=nothing")).status_code == 400
+        assert (await browser.get("/events?page_name=tube&server=eu&name=-")).status_code == 400
+        assert (await browser.get("/events")).status_code == 400
+
+
+async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
+    async with place().browser() as browser:
+        answer = (await browser.get("/api/autoscalers")).json()
+        assert (answer["available"], answer["why"], answer["autoscalers"]) == (False, "there is no cluster", [])
+        one = await browser.get("/api/autoscaler?namespace=shop&name=orders")
+        assert (one.status_code, one.json()["message"]) == (404, "the autoscalers aren't known: there is no cluster")
+        assert "there is no cluster" in (await browser.get("/autoscalers")).text
+
+
+async def test_what_somebody_looks_at_is_read_every_second() -> None:
+    here = place()
+    async with here.browser() as browser:
+        await browser.get("/tube?server=eu&name=looked-at")
+        await browser.get("/")
+    assert here.demand.tubes(here.now) == ("looked-at", "orders")
+
+
+async def test_a_page_has_its_json_in_it_as_data() -> None:
+    async with place(states=(server(tube(), failure="</script>"),)).browser() as browser:
+        page = (await browser.get("/")).text
+        data = page.partition('id="initial">')[2].partition("</script>")[0]
+        assert '"failure": "\\u003c/script\\u003e"' in data
+
+
+async def test_head_asks_for_no_feed_without_end() -> None:
+    async with place().browser() as browser:
+        answer = await browser.client.head("/events?page_name=overview")
+        assert (answer.status_code, answer.content) == (200, b"")

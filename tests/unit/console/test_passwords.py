@@ -1,0 +1,133 @@
+"""The password: found, made where there is none, never two at once, and compared without a hint."""
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cluster.client import KubernetesError
+from app.console.passwords import KEY, Password, PasswordError, from_file, from_secret
+from app.settings import ObjectName
+
+pytestmark = pytest.mark.anyio
+SECRET = ObjectName("beanscale", "beanscale-console")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class OneSecret:
+    """Asked as app.cluster.client.Kubernetes is; `races`: so many writers come before us."""
+
+    data: dict[str, str] | None = None
+    version: int = 1
+    races: int = 0
+    lost: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def request(self, method: str, path: str, *, body: Any = None, content_type: str = "") -> dict[str, Any]:
+        assert path == "/api/v1/namespaces/beanscale/secrets/beanscale-console"
+        self.asked.append(method)
+        if self.lost:
+            raise KubernetesError("https://k can't be asked: connection refused", reason="Unreachable")
+        if method == "PATCH":
+            assert content_type == "application/merge-patch+json"
+            if self.races:
+                self.races -= 1
+                self.version += 1
+                self.data = {KEY: base64.b64encode(b"the other's").decode()}
+            if body["metadata"]["resourceVersion"] != str(self.version):
+                raise KubernetesError("https://k answered PATCH with 409: changed", status=409, reason="Conflict")
+            self.data = {**(self.data or {}), **body["data"]}
+            self.version += 1
+        return {"metadata": {"resourceVersion": str(self.version)}, **({"data": self.data} if self.data else {})}
+
+
+def test_a_secret_without_data_gets_a_password_that_stays() -> None:
+    secret = OneSecret()
+    source = from_secret(secret, SECRET)  # type: ignore[arg-type] # asked as a Kubernetes is
+    made = source()
+    assert len(made) >= 20
+    assert source() == made
+    assert secret.asked == ["GET", "PATCH", "GET"]
+
+
+def test_of_two_consoles_that_start_at_once_the_first_ones_password_holds() -> None:
+    secret = OneSecret(races=1)
+    assert from_secret(secret, SECRET)() == b"the other's"  # type: ignore[arg-type]
+
+
+def test_a_password_that_is_there_is_taken_and_nothing_is_written() -> None:
+    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode(), "other": "eA=="})
+    assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
+    assert secret.asked == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        pytest.param("", "has an empty password", id="empty"),
+        pytest.param("???", "isn't base64", id="no base64"),
+        pytest.param(base64.b64encode(b"x" * 1025).decode(), "more than 1024 bytes", id="endless"),
+    ],
+)
+def test_a_password_that_cant_be_one_is_refused(written: str, why: str) -> None:
+    with pytest.raises(PasswordError, match=why):
+        from_secret(OneSecret({KEY: written}), SECRET)()  # type: ignore[arg-type]
+
+
+def test_a_file_has_it_as_an_editor_leaves_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"sword fish\r\n")
+    assert from_file(file)() == b"sword fish"
+    file.write_bytes(b"\n")
+    with pytest.raises(PasswordError, match="empty password"):
+        from_file(file)()
+    file.unlink()
+    with pytest.raises(PasswordError, match=r"can't read the password from .*: no such file"):
+        from_file(file)()
+
+
+async def test_nobody_gets_in_before_the_password_is_known() -> None:
+    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}, lost=True)
+    password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
+    for guess in (b"", b"swordfish"):
+        assert not password.is_right(guess)
+    await password.look()
+    assert password.trouble == "https://k can't be asked: connection refused"
+    assert not password.is_right(b"")
+    secret.lost = False
+    await password.look()
+    assert password.trouble is None
+    assert password.is_right(b"swordfish")
+    assert not password.is_right(b"swordfis")
+    assert not password.is_right(b"")
+
+
+async def test_while_the_secret_cant_be_read_the_known_password_holds() -> None:
+    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
+    password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
+    await password.look()
+    secret.lost = True
+    await password.look()
+    assert password.is_right(b"swordfish")
+    assert password.trouble is None
+
+
+async def test_a_changed_password_is_told_once_and_the_old_one_ends() -> None:
+    given, changes = [b"first"], []
+    password = Password(lambda: given[0], lambda: changes.append("all signed out"))
+    await password.look()
+    await password.look()
+    assert changes == []
+    given[0] = b"second"
+    await password.look()
+    await password.look()
+    assert changes == ["all signed out"]
+    assert password.is_right(b"second")
+    assert not password.is_right(b"first")

@@ -1,0 +1,66 @@
+"""One tube: its row, its hour and its events; there, gone, or never seen."""
+
+from app.console.autoscalers import Known
+from app.console.events import Event
+from app.console.history import Place
+from app.console.seen import SeenTubes
+from app.console.tube import tube_page
+from app.console.view import View
+from app.tubes.snapshot import ServerState, Snapshot
+from tests.unit.console.moments import at, sampled, server, tube, view
+
+NOBODY = Known("there is no cluster")
+
+
+def page(given: View, state: ServerState, name: str = "orders") -> dict:
+    return tube_page(given, state, name, NOBODY)
+
+
+def test_a_tubes_page_has_all_that_stats_tube_says() -> None:
+    state = server(tube(ready=3, pauses=2, pause_left=30), second=0)
+    told = page(view(state, second=1), state)["tube"]
+    assert (told["ready"], told["pauses"], told["pause"], told["pauseLeft"]) == (3, 2, 60, 30)
+    assert told["seenAt"] == at(0).unix_s
+
+
+def test_a_tube_that_is_gone_has_zeros_and_when_it_was_seen() -> None:
+    seen = SeenTubes()
+    seen.sample(Snapshot((server(tube()),)))
+    state = server(second=5)
+    seen.sample(Snapshot((state,)))
+    told = page(view(state, second=6, seen=seen), state)["tube"]
+    assert (told["gone"], told["ready"], told["total"], told["seenAt"]) == (True, 0, 0, at(5).unix_s)
+
+
+def test_a_tube_that_was_never_seen_says_so() -> None:
+    state = server(tube())
+    told = page(view(state), state, "misspelt")["tube"]
+    assert (told["gone"], told["seenAt"], told["ready"]) == (True, None, 0)
+
+
+def test_a_tube_whose_server_cant_be_read_is_unknown() -> None:
+    state = server(tube(ready=1), failure="no answer in time")
+    told = page(view(state, second=60), state)["tube"]
+    assert (told["ready"], told["total"], told["pauseLeft"], told["drainSeconds"]) == (None, None, None, None)
+    assert told["seenAt"] == at(0).unix_s
+
+
+def test_a_tubes_page_has_its_hour() -> None:
+    state = server(tube(ready=1, buried=2), second=0)
+    history = page(view(state, history=sampled((state,))), state)["history"]
+    assert history == {"t": [at(0).unix_s], "ready": [1], "reserved": [0], "delayed": [0], "buried": [2]}
+
+
+def test_a_tubes_events_are_its_own_and_its_servers() -> None:
+    state, given = server(tube(), second=0), view(server(tube()), second=10)
+    eu, us = Place("eu"), Place("us")
+    given.events.add(
+        [
+            Event(at(-3600).unix_s, "kick", "more than an hour ago", eu, "orders"),
+            Event(at(1).unix_s, "restart", "server", eu),
+            Event(at(2).unix_s, "pause", "ours", eu, "orders"),
+            Event(at(3).unix_s, "pause", "another tube's", eu, "mail"),
+            Event(at(4).unix_s, "pause", "another server's", us, "orders"),
+        ]
+    )
+    assert [event["text"] for event in page(given, state)["events"]] == ["server", "ours"]

@@ -1,0 +1,146 @@
+"""Bodies reach whoever reads them, piece by piece, and never more of them than is being read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from app.http.bodies import MOST_WAITING, BodyConnection
+from app.http.connection import MOST_BODY
+from app.http.connections import Connections
+
+pytestmark = pytest.mark.anyio
+
+CHUNKED = b"POST /all HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+GET = b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Place:
+    """Answers how many bytes came: of all below /all, of none elsewhere, and below /held once it is let."""
+
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: list[str] = field(default_factory=list)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, size = Request(scope, receive), 0
+        if scope["path"] == "/held":
+            await self.go_on.wait()
+        try:
+            if scope["path"] != "/none":
+                size = len(await request.body())
+        except ClientDisconnect:
+            self.ended.append("disconnected")
+            return
+        await PlainTextResponse(f"<{size}>")(scope, receive, send)
+
+
+@dataclass
+class Client:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self) -> str:
+        async with asyncio.timeout(5):
+            return (await self.reader.readuntil(b">")).decode().rpartition("<")[2]
+
+
+def post(path: str, body: bytes) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+@pytest.fixture
+async def connect(place: Place) -> AsyncIterator[Callable]:
+    config = uvicorn.Config(place.answer, interface="asgi3", ws="none", lifespan="off", log_config=None)
+    config.load()
+    connections, state = Connections(), ServerState()
+
+    def protocol() -> BodyConnection:
+        connection = BodyConnection(connections, config, state)
+        connections.remember(connection)
+        return connection
+
+    listener = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    clients: list[Client] = []
+
+    async def connect_one() -> tuple[Client, BodyConnection]:
+        clients.append(Client(*await asyncio.open_connection(*listener.sockets[0].getsockname())))
+        await asyncio.sleep(0.01)
+        return clients[-1], next(iter(connections))  # type: ignore[return-value] # all are such
+
+    yield connect_one
+    for client in clients:
+        client.writer.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, MOST_WAITING - 1, MOST_WAITING + 1, 3 << 20])
+async def test_a_body_comes_whole_however_long(connect: Callable, size: int) -> None:
+    client, _ = await connect()
+    client.writer.write(post("/all", b"x" * size))
+    assert await client.answer() == f"{size}>"
+
+
+async def test_a_body_in_chunks_comes_whole(connect: Callable) -> None:
+    client, _ = await connect()
+    client.writer.write(CHUNKED)
+    for _ in range(3):
+        client.writer.write(b"5\r\nhello\r\n")
+        await asyncio.sleep(0.01)
+    client.writer.write(b"0\r\n\r\n")
+    assert await client.answer() == "15>"
+
+
+async def test_what_nobody_reads_yet_waits_at_its_sender(connect: Callable, place: Place) -> None:
+    client, connection = await connect()
+    client.writer.write(post("/held", b"x" * (8 << 20)))
+    await asyncio.sleep(0.2)
+    assert len(connection.cycle.body) < MOST_WAITING + (1 << 19)
+    place.go_on.set()
+    assert await client.answer() == f"{8 << 20}>"
+
+
+async def test_requests_follow_one_another_on_a_connection(connect: Callable) -> None:
+    client, _ = await connect()
+    client.writer.write(post("/all", b"one") + post("/all", b"two!") + GET)
+    assert [await client.answer() for _ in range(3)] == ["3>", "4>", "0>"]
+
+
+async def test_a_body_behind_its_answer_is_dropped_and_an_endless_one_ends_the_connection(connect: Callable) -> None:
+    client, _ = await connect()
+    client.writer.write(post("/none", b"x" * 1000) + GET)
+    assert [await client.answer() for _ in range(2)] == ["0>", "0>"]
+    client.writer.write(CHUNKED.replace(b"/all", b"/none"))
+    assert await client.answer() == "0>"
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    for _ in range(MOST_BODY // 0x10000 + 1):
+        client.writer.write(chunk)
+    async with asyncio.timeout(5):
+        with suppress(ConnectionError):
+            assert await client.reader.read() == b""
+
+
+async def test_a_client_that_leaves_in_the_midst_of_its_body_is_noticed(connect: Callable, place: Place) -> None:
+    client, _ = await connect()
+    client.writer.write(post("/all", b"x" * 100)[:-50])
+    await asyncio.sleep(0.05)
+    client.writer.close()
+    await asyncio.sleep(0.05)
+    assert place.ended == ["disconnected"]
