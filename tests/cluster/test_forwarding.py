@@ -1,5 +1,6 @@
 """Standing in front of another external metrics server: its autoscaler goes on undisturbed, there and back again."""
 
+import json
 import os
 import re
 import shutil
@@ -140,7 +141,7 @@ def chosen(incumbent: Incumbent) -> list[str]:
 
 def notes(release: Release) -> list[str]:
     """The commands of the NOTES to switch over and back, in their order."""
-    said = release.helm("get", "notes")
+    said = ran("helm", "get", "notes", release.name, "--namespace", release.namespace)
     return re.findall(r"^  (kubectl (?:get|patch) apiservice .*)$", said, re.MULTILINE)
 
 
@@ -205,7 +206,7 @@ def test_its_failure_is_told_by_name_and_is_not_ours(incumbent: Incumbent, place
     ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")
     eventually(lambda: place.value(METRIC) == VALUE, "its metric, through us")
     gone = {"addressType": "IPv4", "endpoints": [], "ports": []}
-    place.kubectl("patch", "endpointslice", "adapter", "--type=merge", "--patch", yaml_of(gone))
+    place.kubectl("patch", "endpointslice", "adapter", "--type=merge", "--patch", json.dumps(gone))
     try:
         said = eventually(lambda: refused("kubectl", "get", "--raw", place.metric_path(METRIC)), "it is gone")
         assert "ServiceUnavailable" in said
@@ -219,7 +220,3 @@ def test_its_failure_is_told_by_name_and_is_not_ours(incumbent: Incumbent, place
         )
     eventually(lambda: place.value(METRIC) == VALUE, "it is back")
     ran("sh", "-c", f"cd {tmp_path} && {switch_back}")
-
-
-def yaml_of(content: Any) -> str:
-    return yaml.safe_dump(content, default_flow_style=True, width=10**6).strip()
