@@ -34,7 +34,7 @@ class Formula(Protocol):
         ...
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Exact, from 0 to 2^63 - 1. Raises FormulaError."""
+        """Exact, from 0 to what an autoscaler can count. Raises FormulaError."""
         ...
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:

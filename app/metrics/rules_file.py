@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from app.metrics.arithmetic import MOST
 from app.metrics.fields import NAMES
 from app.metrics.formula import MOST_DIGITS, parse_formula
 from app.metrics.glob_syntax import check_namespace_pattern, check_tube_pattern
@@ -217,4 +218,6 @@ def _number(written: Written) -> Fraction:
             f"{quoted(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
             " suffix: 10 or 1.5"
         )
+    if Fraction(text) > MOST:
+        raise SettingError(f"{text} is more than an autoscaler can count ({MOST})")
     return Fraction(text)

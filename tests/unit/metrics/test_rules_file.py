@@ -129,6 +129,10 @@ def test_an_anchor_may_be_used_again() -> None:
         ("onFailure: {value: 1500m}", 'onFailure: value: "1500m" isn\'t a plain number from 0 on'),
         ("onFailure: {value: 010}", 'onFailure: value: "010" isn\'t a plain number from 0 on'),
         ("onFailure: {value: .inf}", 'onFailure: value: ".inf" isn\'t a plain number from 0 on'),
+        (
+            "onFailure: {value: 9223372036854776}",
+            "onFailure: value: 9223372036854776 is more than an autoscaler can count (9223372036854775)",
+        ),
         ("maxAge: 15", "maxAge: '15' isn't a duration"),
         ("maxAge: 0s", "maxAge: '0s' isn't a duration of any length"),
         ("namespaces: [Shop]", "namespaces[0]: 'Shop' can't fit any namespace: 'S' can't stand in"),
