@@ -189,4 +189,4 @@ def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding |
         return None
     address = Address(str(to.service), to.host, to.port)
     incumbent = Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
-    return Forwarding(incumbent, settings.rules.metrics)
+    return Forwarding(incumbent, settings.rules)
