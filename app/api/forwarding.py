@@ -87,7 +87,7 @@ class Forwarding(Collector):
         return self._names
 
     def takes(self, info: RequestInfo, wishes: Wishes) -> bool:
-        """Whether this is the incumbent's to answer: by its name and who asks, so that no fault of ours sends one there.
+        """Whether this is the incumbent's to answer: by its name and who asks, so that no fault of ours sends any.
 
         A rule that isn't for the namespace is none there: what the other says of its name tells nobody that it exists.
         Not where another beanscale asks, and not for a path that could mean anything else there than here.

@@ -65,6 +65,16 @@ def reason(state: ServerState, given: Evaluation) -> str | None:
     return "it answered what can't be right: see beanscale's log" if names_a_tube else state.failure.message
 
 
+def outages(given: Evaluation) -> str | None:
+    """All servers that can't be read just now, and why, as far as everybody may be told."""
+    failed = [
+        f"{state.server.name!r}{f' at {state.member}' if state.member else ''}: {reason(state, given)}"
+        for state in given.snapshot.servers
+        if state.failure
+    ]
+    return f"can't be read: {'; '.join(failed)}" if failed else None
+
+
 def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:
     why = reason(state, given) or "the first answer is awaited"
     return StaleReadingError(f"{called(state)} can't be read: {why}; it was never read")

@@ -6,6 +6,7 @@ from app.metrics.built_in import NAMES
 from app.metrics.catalogue import metric_names
 from app.metrics.demanded import demanded
 from app.metrics.explanation import explanation
+from app.metrics.freshness import outages
 from app.metrics.outcome import MetricError, NoValueError, StaleReadingError, UnknownMetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Rule
@@ -174,6 +175,17 @@ def test_no_error_of_a_server_quotes_what_it_said_of_a_tube() -> None:
         asked("tube-shop-a", "", known(failed, tenancy=SHOP))
     with pytest.raises(StaleReadingError, match="tube 'secret'"):
         asked("tube-shop-a", "", known(failed))
+
+
+def test_no_probe_quotes_it_either_because_strangers_may_ask_them() -> None:
+    failed = server("eu", age_s=60, failure="asked for tube 'secret' but the answer names 'x'")
+    down = server("us", age_s=60, failure="connection refused", member="10.0.0.3")
+    assert outages(known(failed, down, server("asia"), tenancy=SHOP)) == (
+        "can't be read: 'eu': it answered what can't be right: see beanscale's log;"
+        " 'us' at 10.0.0.3: connection refused"
+    )
+    assert outages(known(failed)) == "can't be read: 'eu': asked for tube 'secret' but the answer names 'x'"
+    assert outages(known(server("asia"))) is None
 
 
 def test_discovery_tells_everybody_the_same_and_so_names_no_tubes() -> None:
