@@ -21,6 +21,7 @@ from app.metrics.rates import growth
 from app.metrics.rule import Glob, Label, Rule
 from app.metrics.rule_values import combined, result
 from app.metrics.selector import Selector
+from app.metrics.signals import NO_TUBE
 from app.metrics.span import Span, span
 from app.metrics.tenancy import patterns_seen, sight
 from app.metrics.tube_jobs import names_a_tube, tube_meant
@@ -187,6 +188,6 @@ def _of_signal(signal: Signal, values: Sequence[MetricValue], given: Evaluation)
 
 
 def _pace(rate: str, value: MetricValue, sources: Mapping[tuple[str, ...], Source], given: Evaluation) -> str:
-    *of_server, tube = value.labels.values()
-    gained, window_ms = growth(rate, sources[tuple(of_server)], tube, given)
+    of_server = tuple(value.labels[label] for label in value.labels if label != "tube")
+    gained, window_ms = growth(rate, sources[of_server], value.labels.get("tube", NO_TUBE), given)
     return f"{gained} / {show_number(Fraction(window_ms, 1000))}"

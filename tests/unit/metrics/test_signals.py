@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.metrics.built_in import NAMES
+from app.metrics.explanation import explanation
 from app.metrics.outcome import (
     NoResultError,
     SameServerError,
@@ -13,6 +14,8 @@ from app.metrics.outcome import (
     TooManyTubesError,
     UnknownMetricError,
 )
+from app.metrics.question import Question
+from app.metrics.selector import parse_selector
 from app.tubes.protocol import TubeStats
 from app.tubes.snapshot import ServerState
 from tests.unit.metrics.given import ago, asked, by_label, counts, known, next_job, quantities, server, tube, unread
@@ -184,3 +187,29 @@ def test_the_age_is_only_for_tubes_that_are_named() -> None:
 @pytest.mark.parametrize("metric", NAMES)
 def test_a_selector_that_no_tube_can_meet_gets_no_items(metric: str) -> None:
     assert asked(metric, "tube=a,tube=b", known(server("eu", BUSY))) == ()
+    if metric != AGE:
+        assert asked(metric, "!tube", known(server("eu", BUSY, listed_earlier_at=ago(9)))) == ()
+
+
+@pytest.mark.parametrize("metric", [name for name in NAMES if name != AGE])
+@pytest.mark.parametrize(
+    ("selector", "tenancy"), [("tube!=a", None), ("tube notin (a,b)", None), ("", {"shop": "x-*"})]
+)
+def test_where_no_tube_is_left_a_list_answers_0(metric: str, selector: str, tenancy: dict[str, str] | None) -> None:
+    """An empty list is an error to the autoscaler, which would keep its replicas for ever."""
+    states = [server(name, BUSY, age_s=3, listed_earlier_at=ago(9)) for name in ("eu", "us")]
+    given = known(*states, tenancy=tenancy)
+    values = asked(metric, selector, given)
+    assert set(quantities(values)) == {"0"}
+    assert {value.answered_at for value in values} == {ago(3)}
+    assert not any("tube" in value.labels for value in values)
+    explained = explanation(Question(metric, "shop", parse_selector(selector)), selector, given)
+    assert ([item["value"] for item in explained["items"]], explained["error"]) == (list(quantities(values)), None)
+
+
+def test_a_list_without_tubes_still_tells_servers_and_states_apart() -> None:
+    given = known(server("eu", BUSY), server("us", BUSY))
+    values = asked("beanstalkd_tube_jobs", "tube!=a,state in (ready,reserved)", given)
+    assert [(value.labels["server"], value.labels["state"]) for value in values] == [
+        (name, state) for name in ("eu", "us") for state in ("ready", "reserved")
+    ]
