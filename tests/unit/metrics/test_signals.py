@@ -17,8 +17,20 @@ from app.metrics.outcome import (
 from app.metrics.question import Question
 from app.metrics.selector import parse_selector
 from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import ServerState
-from tests.unit.metrics.given import ago, asked, by_label, counts, known, next_job, quantities, server, tube, unread
+from app.tubes.snapshot import Failure, ServerState
+from tests.unit.metrics.given import (
+    ago,
+    asked,
+    by_label,
+    counts,
+    known,
+    next_job,
+    quantities,
+    rule,
+    server,
+    tube,
+    unread,
+)
 
 AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
 BUSY = tube(
@@ -77,6 +89,20 @@ def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
     given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
     (value,) = asked("tube-gone", "", given)
     assert (value.quantity, value.answered_at) == ("0", ago(2))
+
+
+def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_to_do() -> None:
+    large = replace(server("eu", tube("cold", age_s=30), age_s=40), sweep_s=17)
+    given = known(large, rules=[rule("sum", "c*")])
+    for metric in ("beanstalkd_tube_jobs", "sum"):
+        with pytest.raises(StaleReadingError, match=r"takes it 17 s, so .*; name tubes exactly, or let maxAge"):
+            asked(metric, "", given)
+    with pytest.raises(StaleReadingError, match="are read at once that are asked for: ask again in a second; its last"):
+        asked("tube-cold", "", given)
+    with pytest.raises(StaleReadingError, match="can't be read: connection refused"):
+        asked("tube-cold", "", known(replace(large, failure=Failure("connection refused", ago(9)))))
+    with pytest.raises(StaleReadingError, match="can't be read: the next answer is awaited"):
+        asked("tube-cold", "", known(replace(large, sweep_s=1)))
 
 
 def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
