@@ -71,8 +71,10 @@ def explanation(question: Question, selector: str, given: Evaluation) -> Json:
         judged = judged_by(subject.rule, given)
         seen = sight(question, given) if subject.rule.namespaces is None else None
         told["rule"] = _rule(subject, seen, judged)
-        told |= _readings(span(subject.rule, _without_state(question), judged), seen, judged)
-        told |= _items(subject, question, given)
+        wrong = _tell_readings(told, subject, question, judged, seen)
+        told |= _items(subject, question, given)  # which has the first word on what is wrong
+        if wrong is not None and not told["items"]:
+            raise wrong
     except MetricError as error:
         near = list(error.near) if isinstance(error, UnknownMetricError) else []
         told["error"] = {"reason": error.reason, "message": str(error), "near": near}
@@ -123,6 +125,17 @@ def _without_state(question: Question) -> Question:
     """A label that is no rule's."""
     kept = tuple(part for part in question.selector.requirements if part.key in {"address", "server", "tube"})
     return Question(question.metric, question.namespace, Selector(kept))
+
+
+def _tell_readings(
+    told: dict[str, Any], subject: _Subject, question: Question, judged: Evaluation, seen: Glob | None
+) -> MetricError | None:
+    """Adds them, or returns why the question is about none."""
+    try:
+        told |= _readings(span(subject.rule, _without_state(question), judged), seen, judged)
+    except MetricError as error:
+        return error
+    return None
 
 
 def _readings(spanned: Span, seen: Glob | None, judged: Evaluation) -> Json:

@@ -44,11 +44,11 @@ def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> t
     if named is not None:
         check_seen(named, seen, question)
         return tuple(value for source in fresh_sources(states, named, given) for value in items.of(source, named))
+    check_sees_any(seen, question)
     if NEXT_JOB_AGE in signal.fields:
         raise TooManyTubesError(
             f"{signal.name} is read only for tubes that are named; name them, as with matchLabels {{tube: …}}"
         )
-    check_sees_any(seen, question)
     sources = fresh_sources(states, None, given)
     values = tuple(value for source in sources for value in items.of(source, _listed(source, seen)))
     if values or not leaves_tubes(selector):

@@ -57,7 +57,7 @@ def test_without_tenancy_everybody_sees_everything() -> None:
 def test_a_namespace_that_no_grant_names_sees_nothing() -> None:
     with pytest.raises(UnknownMetricError, match=r"namespace 'other' may see no tube 'shop-a'; .* may see: none$"):
         asked("tube-shop-a", "", given(), "other")
-    for metric in ("beanstalkd_tube_jobs", "beanstalkd_tube_drain_seconds"):
+    for metric in NAMES:
         with pytest.raises(UnknownMetricError, match="namespace 'other' may see no tubes: tenancy grants it none"):
             asked(metric, "", given(), "other")
 
