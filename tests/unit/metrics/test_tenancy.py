@@ -118,8 +118,13 @@ def test_a_name_in_lower_case_means_what_may_be_seen() -> None:
 
 
 def test_a_tube_seen_by_a_pattern_only_never_lends_its_name_to_a_hidden_one() -> None:
-    only_upper = known(server("eu", tube("shop-b", ready=4)), tenancy={"shop": "SHOP-*"})
-    assert quantities(asked("tube-shop-b", "", only_upper)) == ["0"]
+    only_upper = known(server("eu", tube("shop-b", ready=4), age_s=3), tenancy={"shop": "SHOP-*"})
+    (value,) = asked("tube-shop-b", "", only_upper)
+    assert (value.quantity, value.answered_at) == (
+        "0",
+        ago(3),
+    )  # when it was listed, and not when the hidden one was read
+    assert demanded(Question("tube-shop-b", "shop"), only_upper).tubes == ()
 
 
 def test_a_rule_is_for_the_namespaces_that_it_names() -> None:
