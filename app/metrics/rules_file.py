@@ -41,6 +41,7 @@ _KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "nam
 _NO_NAMES = Glob(())
 _FAIL: OnFailure = Fail()
 _BUILT_IN = "tube-"
+_OF_NAMESPACES = frozenset({"finalize", "status"})
 _NUMBER = re.compile(rf"(?=.{{1,{MOST_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
 
@@ -145,6 +146,10 @@ def _name(written: Written) -> str:
         )
     if name.startswith(_BUILT_IN):
         raise SettingError(f"can't begin with {_BUILT_IN}, as the built-in metrics of single tubes do")
+    if name in _OF_NAMESPACES:
+        raise SettingError(
+            f"can't be {name}: in a path behind a namespace, Kubernetes takes that for a part of the namespace"
+        )
     return name
 
 

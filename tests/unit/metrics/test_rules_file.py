@@ -153,6 +153,8 @@ def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None
         ("a" * 64, "must be at most 63 lower-case letters"),
         ('""', "must be at most 63 lower-case letters"),
         ("tube-x", "can't begin with tube-, as the built-in metrics"),
+        ("status", "can't be status: in a path behind a namespace, Kubernetes takes that for a part of the namespace"),
+        ("finalize", "can't be finalize"),
         ("no", "'no' is true or false in YAML, not text; write it in quotes: \"no\""),
         ("123", "'123' is a number in YAML, not text"),
         ("2020-01-01", "'2020-01-01' is a date in YAML, not text"),
