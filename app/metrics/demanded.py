@@ -60,7 +60,7 @@ def _demanded(question: Question, given: Evaluation) -> Demanded:
     if signal is None or tubes is None:
         return _NOTHING
     tubes = tubes if seen is None else seen.of(tubes)
-    return Demanded(tubes, tubes if NEXT_JOB_AGE in signal.fields else ())
+    return Demanded(tubes, tubes if NEXT_JOB_AGE in signal.fields and len(tubes) <= MOST_AGES else ())
 
 
 def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from app.clock import Instant
-from app.metrics.ages import next_job_age
+from app.metrics.ages import check_number_of_ages, next_job_age
 from app.metrics.built_in import Signal
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES
 from app.metrics.freshness import Source, fresh_sources, stale
@@ -43,6 +43,8 @@ def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> t
     named = tubes_named(selector)
     if named is not None:
         check_seen(named, seen, question)
+        if NEXT_JOB_AGE in signal.fields:
+            check_number_of_ages(signal.name, len(named))
         return tuple(value for source in fresh_sources(states, named, given) for value in items.of(source, named))
     check_sees_any(seen, question)
     if NEXT_JOB_AGE in signal.fields:

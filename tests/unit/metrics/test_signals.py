@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from app.metrics.built_in import NAMES
+from app.metrics.demanded import demanded
+from app.metrics.evaluation import evaluate
 from app.metrics.explanation import explanation
 from app.metrics.outcome import (
     NoResultError,
@@ -208,6 +210,20 @@ def test_an_age_that_was_read_long_ago_is_stale() -> None:
 def test_the_age_is_only_for_tubes_that_are_named() -> None:
     with pytest.raises(TooManyTubesError, match="only for tubes that are named"):
         asked(AGE, "", known(server("eu", tube("a"))))
+
+
+def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
+    """Each takes two commands a second on a connection of its own."""
+
+    def naming(number: int) -> Question:
+        names = ",".join(f"t{each}" for each in range(number))
+        return Question(AGE, "shop", parse_selector(f"tube in ({names})"))
+
+    given = known(server("eu"))
+    assert (len(evaluate(naming(100), given)), len(demanded(naming(100), given).ages)) == (100, 100)
+    assert demanded(naming(101), given).ages == ()
+    with pytest.raises(TooManyTubesError, match="of 101 tubes, and at most 100 are answered at once"):
+        evaluate(naming(101), given)
 
 
 @pytest.mark.parametrize("metric", NAMES)
