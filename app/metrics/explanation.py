@@ -40,6 +40,8 @@ class _Subject:
     meaning: str
     built_in: bool = True
     signal: Signal | None = None
+    tube: str | None = None
+    """The only one that it is about."""
 
     @property
     def formula(self) -> str:
@@ -88,7 +90,8 @@ def _subject(question: Question, given: Evaluation) -> _Subject:
         return _Subject(rule, _meaning(rule), built_in=False)
     if names_a_tube(name):
         tube = tube_meant(question, given, sight(question, given))
-        return _Subject(rule_of_tube(question.metric, tube), "Jobs ready and reserved in the tube, over all servers.")
+        rule = rule_of_tube(question.metric, tube)
+        return _Subject(rule, "Jobs ready and reserved in the tube, over all servers.", tube=tube)
     if name in SIGNALS:
         per = frozenset({Label.SERVER, Label.TUBE})
         rule = Rule(name, ALL_TUBES, Sum.of(*SIGNALS[name].fields), per=per)
@@ -121,9 +124,12 @@ def _rule(subject: _Subject, seen: Glob | None, judged: Evaluation) -> Json:
     }
 
 
-def _without_state(question: Question) -> Question:
-    """A label that is no rule's."""
-    kept = tuple(part for part in question.selector.requirements if part.key in {"address", "server", "tube"})
+def _asked_of(subject: _Subject, question: Question) -> Question:
+    """As a rule is asked: without `state`, which is no rule's label; about one tube, without what leaves it in."""
+    parts = question.selector.requirements
+    if subject.tube is not None and question.selector.matches({"tube": subject.tube}):
+        parts = ()
+    kept = tuple(part for part in parts if part.key in {"address", "server", "tube"})
     return Question(question.metric, question.namespace, Selector(kept))
 
 
@@ -132,7 +138,7 @@ def _tell_readings(
 ) -> MetricError | None:
     """Adds them, or returns why the question is about none."""
     try:
-        told |= _readings(span(subject.rule, _without_state(question), judged), seen, judged)
+        told |= _readings(span(subject.rule, _asked_of(subject, question), judged), seen, judged)
     except MetricError as error:
         return error
     return None
@@ -183,7 +189,7 @@ def _arithmetic(
         return []
     plain = [value.quantity for value in values]
     try:
-        items = list(combined(rule, question, judged_by(rule, given)))
+        items = list(combined(rule, _asked_of(subject, question), judged_by(rule, given)))
         for item in items:
             result(rule, item)
     except NoValueError as error:

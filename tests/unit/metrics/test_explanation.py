@@ -157,6 +157,14 @@ def test_a_wrong_selector_is_told_beside_the_rule() -> None:
     assert (told["rule"]["name"], told["error"]["reason"], told["selector"]) == ("backlog", "NotFound", "tube=a")
 
 
+def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
+    given = known(server("eu", tube("a", ready=3)), tenancy={"shop": "a"})
+    selector = "tube in (a,b),server!=x"
+    told = explanation(Question("tube-a", "shop", parse_selector(selector)), selector, given)
+    assert (told["error"], [tube["tube"] for tube in told["tubes"]]) == (None, ["a"])
+    assert [item["arithmetic"] for item in told["items"]] == ["3 + 0"]
+
+
 @pytest.mark.parametrize(
     ("metric", "selector", "message"),
     [
