@@ -32,6 +32,7 @@ from app.http.connections import Connections
 from app.http.server import most_connections
 from app.logs import AuditLog
 from app.metrics.demanded import Demanded, demanded_by_rules
+from app.metrics.freshness import outages
 from app.metrics.question import Evaluation
 from app.metrics.rule import Rules
 from app.settings import ObjectName, Server, ServicePort
@@ -102,7 +103,7 @@ class Parts:
         remarks: dict[str, Check] = {
             "certificate": lambda: self.identity.remark(clock.now()),
             "access": self.client_trust.remark,
-            "first-poll": self._outages,
+            "first-poll": lambda: outages(self._evaluation()),
         }
         if self.forwarding is not None:
             ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.remark
@@ -151,14 +152,6 @@ class Parts:
         waiting = self.poller.awaited()
         return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
 
-    def _outages(self) -> str | None:
-        failed = [
-            f"{state.server.name!r}{f' at {state.member}' if state.member else ''}: {state.failure.message}"
-            for state in self.poller.snapshot.servers
-            if state.failure
-        ]
-        return f"can't be read: {'; '.join(failed)}" if failed else None
-
     def _shutdown(self) -> str | None:
         return "process is shutting down" if self.connections.leaving else None
 
@@ -189,4 +182,4 @@ def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding |
         return None
     address = Address(str(to.service), to.host, to.port)
     incumbent = Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
-    return Forwarding(incumbent, settings.rules.metrics)
+    return Forwarding(incumbent, settings.rules)

@@ -7,7 +7,7 @@ one name for all).
 
 import asyncio
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from random import uniform
@@ -34,6 +34,7 @@ from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Incumbent, left_s
 from app.cluster.incumbent_answers import read_values
 from app.go_syntax import parse_query
 from app.metrics.built_in import TUBE_PREFIX
+from app.metrics.rule import Rules
 
 DEADLINE_S = 5.0
 """For an answer to be there, waiting for a thread included: a third of what the whole request may take."""
@@ -58,8 +59,8 @@ _log = structlog.get_logger()
 class Forwarding(Collector):
     """Asks the incumbent, and knows what it has. For one event loop."""
 
-    def __init__(self, incumbent: Incumbent, rules: Container[str]) -> None:
-        """`rules`: the names of the operator's own metrics, in lower case."""
+    def __init__(self, incumbent: Incumbent, rules: Rules) -> None:
+        """`rules`: the operator's own metrics."""
         self._incumbent = incumbent
         self._rules = rules
         self._threads = ThreadPoolExecutor(MOST_CONNECTIONS, thread_name_prefix="forwarding")
@@ -86,11 +87,13 @@ class Forwarding(Collector):
         return self._names
 
     def takes(self, info: RequestInfo, wishes: Wishes) -> bool:
-        """Whether this is the incumbent's to answer: by its name alone, so that no fault of ours sends one there.
+        """Whether this is the incumbent's to answer: by its name and who asks, so that no fault of ours sends any.
 
+        A rule that isn't for the namespace is none there: what the other says of its name tells nobody that it exists.
         Not where another beanscale asks, and not for a path that could mean anything else there than here.
         """
-        if self._is_ours(info.resource) or VIA in wishes.header(b"via"):
+        name = info.resource.lower()
+        if name.startswith(_OURS) or self._rules.asked_by(info.namespace, name) or VIA in wishes.header(b"via"):
             return False
         whole = f"/apis/{GROUP_VERSION}/namespaces/{info.namespace}/{info.resource}"
         is_plain = info.path.rstrip("/") == whole and info.resource not in _NO_NAMES
@@ -135,7 +138,7 @@ class Forwarding(Collector):
                 )
             self._failure = str(error)
             return
-        self._names = tuple(name for name in listed if not self._is_ours(name))
+        self._names = tuple(name for name in listed if not self._is_listed(name))
         if self._failure is not None:
             _log.info("forwarding what isn't ours", incumbent=self._incumbent.name, listed=len(self._names))
         self._failure = None
@@ -154,9 +157,11 @@ class Forwarding(Collector):
         yield from self._requests.collect()
         yield from self._durations.collect()
 
-    def _is_ours(self, metric: str) -> bool:
+    def _is_listed(self, metric: str) -> bool:
+        """Whether discovery has it, or could, as ours."""
         name = metric.lower()
-        return name.startswith(_OURS) or name in self._rules
+        rule = self._rules.metrics.get(name)
+        return name.startswith(_OURS) or (rule is not None and rule.is_for_all)
 
     async def _asked[Answer](self, ask: Callable[[float], Answer]) -> Answer:
         """What `ask`, which blocks and is told until when, returns or raises. Raises IncumbentError."""

@@ -18,7 +18,7 @@ from app.api.status import StatusError
 from app.clock import Instant, rfc3339
 from app.go_syntax import parse_query
 from app.metrics.demanded import Demanded, demanded
-from app.metrics.evaluation import evaluate, may_be_long, rule_asked
+from app.metrics.evaluation import evaluate, may_be_long, rule_asked, servers_spanned
 from app.metrics.explanation import explanation
 from app.metrics.outcome import MetricError, MetricValue
 from app.metrics.question import Evaluation, Question
@@ -103,10 +103,13 @@ def _answer(asked: Question, form: Form, wishes: Wishes, given: Evaluation) -> t
 
 
 def _fresh_until_s(values: Sequence[MetricValue], asked: Question, given: Evaluation) -> float:
-    """Until the oldest reading in them is too old; what is held already counts anew each time."""
+    """Until the oldest reading that they rest on is too old, a listing that added no item too; what is held already
+    counts anew each time."""
     rule = rule_asked(asked, given)
     max_age_s = given.max_age_s if rule is None or rule.max_age_s is None else rule.max_age_s
-    return min((value.answered_at.monotonic_s for value in values), default=-math.inf) + max_age_s
+    listings = [state.reading.listed_at for state in servers_spanned(asked, given) if state.reading]
+    answers = [value.answered_at for value in values]
+    return min((one.monotonic_s for one in (*answers, *listings)), default=-math.inf) + max_age_s
 
 
 def _item(value: MetricValue) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from app.clock import Instant
 from app.metrics.freshness import Source, called
-from app.metrics.outcome import StaleReadingError, TooFewReadingsError
+from app.metrics.outcome import StaleReadingError, TooFewReadingsError, TooManyTubesError
 from app.metrics.question import Evaluation
 
 MOST_AGES = 100
@@ -17,6 +17,15 @@ class Age(NamedTuple):
     age_s: int
     """Whole seconds; 0 where no job is ready."""
     answered_at: Instant
+
+
+def check_number_of_ages(metric: str, tubes: int) -> None:
+    """Raises TooManyTubesError where one answer would be about more than MOST_AGES."""
+    if tubes > MOST_AGES:
+        raise TooManyTubesError(
+            f"{metric} asks for the next job's age of {tubes:,} tubes, and at most {MOST_AGES} are answered at once;"
+            " let it span fewer, or name some by a selector"
+        )
 
 
 def next_job_age(source: Source, tube: str, given: Evaluation) -> Age:

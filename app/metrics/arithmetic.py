@@ -12,8 +12,9 @@ from functools import cached_property
 from app.metrics.quantity import show_number
 from app.metrics.rule import FormulaError
 
-MOST = 2**63 - 1
-"""What a Kubernetes quantity holds."""
+MOST = (2**63 - 1) // 1000
+"""What an autoscaler can count: it reads a quantity as thousandths in an int64, where more becomes less than nothing
+(apimachinery's Quantity.MilliValue)."""
 _MOST_BITS = 1_024
 """Of a step's numerator or denominator: far beyond anything that is about jobs, and still a microsecond's work."""
 
@@ -58,12 +59,12 @@ class ParsedFormula:
         return frozenset(name for _, name in self.named)
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Its value for these, exactly: from 0 to 2^63 - 1. Raises FormulaError."""
+        """Its value for these, exactly: from 0 to MOST. Raises FormulaError."""
         value = Fraction(run(self.steps, fields))
         if value < 0:
             raise FormulaError(f"is {show_number(value)}, and a metric is never negative; write max(0, …)")
         if value > MOST:
-            raise FormulaError(f"is {show_number(value)}, more than a Kubernetes quantity holds ({MOST})")
+            raise FormulaError(f"is {show_number(value)}, more than an autoscaler can count ({MOST})")
         return value
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:

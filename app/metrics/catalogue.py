@@ -56,7 +56,7 @@ def _tubes_near(metric: str, snapshot: Snapshot, seen: Glob | None) -> Iterator[
         near = reading.names[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
         first = reading.names[:_NEIGHBOURS]
         for tube in chain(near, first):
-            if seen is None or seen.matches(tube):
+            if "/" not in tube and (seen is None or seen.matches(tube)):
                 yield TUBE_PREFIX + tube.lower()
 
 

@@ -52,14 +52,15 @@ def _demanded(question: Question, given: Evaluation) -> Demanded:
     rule = given.rules.asked_by(question.namespace, name) or RULES.get(name)
     if rule is not None:
         return _by_rule(rule, question, given)
+    seen = sight(question, given)
     if names_a_tube(name):
-        return Demanded((tube_meant(question, given, sight(question, given)),))
+        tube = tube_meant(question, given, seen)
+        return Demanded((tube,)) if seen is None or seen.matches(tube) else _NOTHING
     signal, tubes = SIGNALS.get(name), tubes_named(question.selector)
     if signal is None or tubes is None:
         return _NOTHING
-    seen = sight(question, given)
     tubes = tubes if seen is None else seen.of(tubes)
-    return Demanded(tubes, tubes if NEXT_JOB_AGE in signal.fields else ())
+    return Demanded(tubes, tubes if NEXT_JOB_AGE in signal.fields and len(tubes) <= MOST_AGES else ())
 
 
 def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:

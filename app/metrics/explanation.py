@@ -21,6 +21,7 @@ from app.metrics.rates import growth
 from app.metrics.rule import Glob, Label, Rule
 from app.metrics.rule_values import combined, result
 from app.metrics.selector import Selector
+from app.metrics.signals import NO_TUBE
 from app.metrics.span import Span, span
 from app.metrics.tenancy import patterns_seen, sight
 from app.metrics.tube_jobs import names_a_tube, tube_meant
@@ -39,6 +40,8 @@ class _Subject:
     meaning: str
     built_in: bool = True
     signal: Signal | None = None
+    tube: str | None = None
+    """The only one that it is about."""
 
     @property
     def formula(self) -> str:
@@ -70,8 +73,10 @@ def explanation(question: Question, selector: str, given: Evaluation) -> Json:
         judged = judged_by(subject.rule, given)
         seen = sight(question, given) if subject.rule.namespaces is None else None
         told["rule"] = _rule(subject, seen, judged)
-        told |= _readings(span(subject.rule, _without_state(question), judged), seen, judged)
-        told |= _items(subject, question, given)
+        wrong = _tell_readings(told, subject, question, judged, seen)
+        told |= _items(subject, question, given)  # which has the first word on what is wrong
+        if wrong is not None and not told["items"]:
+            raise wrong
     except MetricError as error:
         near = list(error.near) if isinstance(error, UnknownMetricError) else []
         told["error"] = {"reason": error.reason, "message": str(error), "near": near}
@@ -85,7 +90,8 @@ def _subject(question: Question, given: Evaluation) -> _Subject:
         return _Subject(rule, _meaning(rule), built_in=False)
     if names_a_tube(name):
         tube = tube_meant(question, given, sight(question, given))
-        return _Subject(rule_of_tube(question.metric, tube), "Jobs ready and reserved in the tube, over all servers.")
+        rule = rule_of_tube(question.metric, tube)
+        return _Subject(rule, "Jobs ready and reserved in the tube, over all servers.", tube=tube)
     if name in SIGNALS:
         per = frozenset({Label.SERVER, Label.TUBE})
         rule = Rule(name, ALL_TUBES, Sum.of(*SIGNALS[name].fields), per=per)
@@ -118,10 +124,24 @@ def _rule(subject: _Subject, seen: Glob | None, judged: Evaluation) -> Json:
     }
 
 
-def _without_state(question: Question) -> Question:
-    """A label that is no rule's."""
-    kept = tuple(part for part in question.selector.requirements if part.key in {"address", "server", "tube"})
+def _asked_of(subject: _Subject, question: Question) -> Question:
+    """As a rule is asked: without `state`, which is no rule's label; about one tube, without what leaves it in."""
+    parts = question.selector.requirements
+    if subject.tube is not None and question.selector.matches({"tube": subject.tube}):
+        parts = ()
+    kept = tuple(part for part in parts if part.key in {"address", "server", "tube"})
     return Question(question.metric, question.namespace, Selector(kept))
+
+
+def _tell_readings(
+    told: dict[str, Any], subject: _Subject, question: Question, judged: Evaluation, seen: Glob | None
+) -> MetricError | None:
+    """Adds them, or returns why the question is about none."""
+    try:
+        told |= _readings(span(subject.rule, _asked_of(subject, question), judged), seen, judged)
+    except MetricError as error:
+        return error
+    return None
 
 
 def _readings(spanned: Span, seen: Glob | None, judged: Evaluation) -> Json:
@@ -169,7 +189,7 @@ def _arithmetic(
         return []
     plain = [value.quantity for value in values]
     try:
-        items = list(combined(rule, question, judged_by(rule, given)))
+        items = list(combined(rule, _asked_of(subject, question), judged_by(rule, given)))
         for item in items:
             result(rule, item)
     except NoValueError as error:
@@ -187,6 +207,6 @@ def _of_signal(signal: Signal, values: Sequence[MetricValue], given: Evaluation)
 
 
 def _pace(rate: str, value: MetricValue, sources: Mapping[tuple[str, ...], Source], given: Evaluation) -> str:
-    *of_server, tube = value.labels.values()
-    gained, window_ms = growth(rate, sources[tuple(of_server)], tube, given)
+    of_server = tuple(value.labels[label] for label in value.labels if label != "tube")
+    gained, window_ms = growth(rate, sources[of_server], value.labels.get("tube", NO_TUBE), given)
     return f"{gained} / {show_number(Fraction(window_ms, 1000))}"

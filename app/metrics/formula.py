@@ -19,7 +19,7 @@ MOST_CHARACTERS = 1_000
 MOST_NESTED = 50
 """Parentheses in parentheses."""
 MOST_DIGITS = 18
-"""Of a number: below what a quantity holds."""
+"""Of a number: what is longer is a slip."""
 
 _TOKEN = re.compile(r"(?P<number>[0-9.][0-9A-Za-z_.]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<symbol>\S)")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")

@@ -7,6 +7,9 @@ from app.metrics.outcome import SameServerError, StaleReadingError
 from app.metrics.question import Evaluation
 from app.tubes.snapshot import Reading, ServerState
 
+_SHORT_SWEEP = 0.2
+"""Of the age that a reading may have, what a look at all tubes may take: the next comes after five times as long."""
+
 
 class Source(NamedTuple):
     """A server and its reading, which is fresh."""
@@ -48,7 +51,7 @@ def stale(state: ServerState, reading: Reading, tube: str | None, given: Evaluat
     """What is said of a reading that is too old, or of one tube in it."""
     answered_at = reading.listed_at if tube is None else reading.answered_at(tube)
     age_s = answered_at.age_s(given.now)
-    why = reason(state, given) or "the next answer is awaited"
+    why = reason(state, given) or _awaited(state, tube, given)
     of_tube = f" of {given.told(tube)}" if tube and reading.listed_at.age_s(given.now) <= given.limit_s else ""
     return StaleReadingError(
         f"{called(state)} can't be read: {why}; its last good reading{of_tube} is {age_s:.0f} s old,"
@@ -57,12 +60,34 @@ def stale(state: ServerState, reading: Reading, tube: str | None, given: Evaluat
     )
 
 
+def _awaited(state: ServerState, tube: str | None, given: Evaluation) -> str:
+    """What is said where nothing failed: of very many tubes most are read rarely."""
+    if state.sweep_s is None or state.sweep_s < given.max_age_s * _SHORT_SWEEP:
+        return "the next answer is awaited"
+    if tube is None:
+        return (
+            f"its tubes are so many that to tell of all takes it {state.sweep_s:.0f} s, so it is asked rarely; name"
+            " tubes exactly, or let maxAge be longer"
+        )
+    return "its tubes are so many that only those are read at once that are asked for: ask again in a second"
+
+
 def reason(state: ServerState, given: Evaluation) -> str | None:
     """Why it can't be read just now, as far as it may be told."""
     if state.failure is None:
         return None
     names_a_tube = given.rules.tenancy and " tube " in state.failure.message
     return "it answered what can't be right: see beanscale's log" if names_a_tube else state.failure.message
+
+
+def outages(given: Evaluation) -> str | None:
+    """All servers that can't be read just now, and why, as far as everybody may be told."""
+    failed = [
+        f"{state.server.name!r}{f' at {state.member}' if state.member else ''}: {reason(state, given)}"
+        for state in given.snapshot.servers
+        if state.failure
+    ]
+    return f"can't be read: {'; '.join(failed)}" if failed else None
 
 
 def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:

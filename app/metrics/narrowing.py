@@ -56,6 +56,11 @@ def may_be(selector: Selector, key: str, labels: Mapping[str, str]) -> bool:
     return all(part.matches(labels) for part in selector.requirements if part.key == key)
 
 
+def leaves_tubes(selector: Selector) -> bool:
+    """Whether there are tubes that it leaves in, or could be."""
+    return not any(part.key == "tube" and part.operator == "!" for part in selector.requirements)
+
+
 def tubes_named(selector: Selector) -> Sequence[str] | None:
     """The only tubes that it leaves, sorted; None where it doesn't list them. Raises TooManyTubesError."""
     pinned = selector.pinned("tube")

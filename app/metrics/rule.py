@@ -4,13 +4,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import chain
+from string import ascii_letters, digits
 from typing import Protocol
 
 _MAGIC = re.compile(r"[*?\[]")
+_ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
+_CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
+"""That names have; the `-` last, as it must be in a set."""
 _NOTHING = "(?!)"
 _MOST_NAMESPACES = 1024
 """Whose sight is remembered."""
@@ -34,7 +38,7 @@ class Formula(Protocol):
         ...
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Exact, from 0 to 2^63 - 1. Raises FormulaError."""
+        """Exact, from 0 to what an autoscaler can count. Raises FormulaError."""
         ...
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
@@ -107,11 +111,17 @@ class Glob:
 
     @cached_property
     def _fits_in_any_case(self) -> Callable[[str], object]:
-        return re.compile("|".join(map(translate, self.patterns)) or _NOTHING, re.IGNORECASE).match
+        patterns = (_ALL_BUT.sub(_those, pattern) for pattern in self.patterns)
+        return re.compile("|".join(map(translate, patterns)) or _NOTHING, re.IGNORECASE).match
 
     def matches_in_any_case(self, name: str) -> bool:
         """The same where upper and lower case don't differ."""
         return self._fits_in_any_case(name) is not None
+
+
+def _those(all_but: re.Match[str]) -> str:
+    """`[!a-c]` as the set of all other characters: where case doesn't count, it would leave out `A` to `C` too."""
+    return f"[{''.join(one for one in _CHARACTERS if fnmatchcase(one, all_but[0])) or 'z-a'}]"
 
 
 @dataclass(frozen=True)

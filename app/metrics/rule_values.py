@@ -7,10 +7,11 @@ from itertools import chain
 from operator import attrgetter
 
 from app.clock import Instant
-from app.metrics.ages import MOST_AGES, next_job_age
+from app.metrics.ages import check_number_of_ages, next_job_age
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES, TIMES
 from app.metrics.freshness import Source, stale
-from app.metrics.outcome import MetricValue, NoResultError, TooManyTubesError
+from app.metrics.narrowing import leaves_tubes
+from app.metrics.outcome import MetricValue, NoResultError
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question
 from app.metrics.rates import growth, per_second, whole_seconds
@@ -40,7 +41,10 @@ def values_of_rule(rule: Rule, question: Question, given: Evaluation) -> tuple[M
 def combined(rule: Rule, question: Question, given: Evaluation) -> Iterator[Combined]:
     """The items that the selector leaves, not yet computed. Raises MetricError."""
     spanned = span(rule, question, given)
-    groups = [group for group in spanned.groups(given) if question.selector.matches(group.labels)]
+    selector = question.selector
+    groups = [group for group in spanned.groups(given) if selector.matches(group.labels)]
+    if not groups and spanned.named is None and leaves_tubes(selector):
+        groups = [group for group in spanned.groups_of_none(given) if selector.matches(group.labels)]
     if NEXT_JOB_AGE in rule.formula.fields:
         _check_number(rule, groups)
     return (_combined(rule, group, given, by_listing=spanned.named is None) for group in groups)
@@ -69,11 +73,7 @@ def _value(rule: Rule, item: Combined, question: Question, given: Evaluation) ->
 
 def _check_number(rule: Rule, groups: Iterable[Group]) -> None:
     tubes = {tube for group in groups for part in group.parts for tube in part.tubes}
-    if len(tubes) > MOST_AGES:
-        raise TooManyTubesError(
-            f"{rule.name} asks for {NEXT_JOB_AGE} of {len(tubes):,} tubes, and at most {MOST_AGES} are answered"
-            " at once; let it span fewer, or name some by a selector"
-        )
+    check_number_of_ages(rule.name, len(tubes))
 
 
 def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) -> Combined:

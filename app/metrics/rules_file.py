@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from app.metrics.arithmetic import MOST
 from app.metrics.fields import NAMES
 from app.metrics.formula import MOST_DIGITS, parse_formula
 from app.metrics.glob_syntax import check_namespace_pattern, check_tube_pattern
@@ -40,6 +41,7 @@ _KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "nam
 _NO_NAMES = Glob(())
 _FAIL: OnFailure = Fail()
 _BUILT_IN = "tube-"
+_OF_NAMESPACES = frozenset({"finalize", "status"})
 _NUMBER = re.compile(rf"(?=.{{1,{MOST_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
 
@@ -144,6 +146,10 @@ def _name(written: Written) -> str:
         )
     if name.startswith(_BUILT_IN):
         raise SettingError(f"can't begin with {_BUILT_IN}, as the built-in metrics of single tubes do")
+    if name in _OF_NAMESPACES:
+        raise SettingError(
+            f"can't be {name}: in a path behind a namespace, Kubernetes takes that for a part of the namespace"
+        )
     return name
 
 
@@ -217,4 +223,6 @@ def _number(written: Written) -> Fraction:
             f"{quoted(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
             " suffix: 10 or 1.5"
         )
+    if Fraction(text) > MOST:
+        raise SettingError(f"{text} is more than an autoscaler can count ({MOST})")
     return Fraction(text)

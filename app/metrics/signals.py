@@ -5,20 +5,32 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from app.clock import Instant
-from app.metrics.ages import next_job_age
+from app.metrics.ages import check_number_of_ages, next_job_age
 from app.metrics.built_in import Signal
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES
 from app.metrics.freshness import Source, fresh_sources, stale
 from app.metrics.matches import matches
-from app.metrics.narrowing import check_labels, check_value, labels_of, left_in, may_be, server_labels, tubes_named
+from app.metrics.narrowing import (
+    check_labels,
+    check_value,
+    labels_of,
+    leaves_tubes,
+    left_in,
+    may_be,
+    server_labels,
+    tubes_named,
+)
 from app.metrics.outcome import MetricValue, TooManyTubesError
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question
 from app.metrics.rates import growth, per_second, whole_seconds
 from app.metrics.rule import Glob
 from app.metrics.selector import Selector
-from app.metrics.tenancy import check_seen, sight
+from app.metrics.tenancy import check_seen, check_sees_any, sight
 from app.tubes.snapshot import ServerState
+
+NO_TUBE = ""
+"""What is said where no tube is there: an item without a tube's label, since autoscalers scale in by a 0."""
 
 
 def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> tuple[MetricValue, ...]:
@@ -31,13 +43,19 @@ def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> t
     named = tubes_named(selector)
     if named is not None:
         check_seen(named, seen, question)
+        if NEXT_JOB_AGE in signal.fields:
+            check_number_of_ages(signal.name, len(named))
         return tuple(value for source in fresh_sources(states, named, given) for value in items.of(source, named))
+    check_sees_any(seen, question)
     if NEXT_JOB_AGE in signal.fields:
         raise TooManyTubesError(
             f"{signal.name} is read only for tubes that are named; name them, as with matchLabels {{tube: …}}"
         )
     sources = fresh_sources(states, None, given)
-    return tuple(value for source in sources for value in items.of(source, _listed(source, seen)))
+    values = tuple(value for source in sources for value in items.of(source, _listed(source, seen)))
+    if values or not leaves_tubes(selector):
+        return values
+    return tuple(value for source in sources for value in items.of(source, [NO_TUBE]))
 
 
 def _left_in(signal: Signal, question: Question) -> Sequence[str]:
@@ -67,7 +85,8 @@ class _Items:
         label, kinds = self.signal.label, [(field, _AMOUNTS[field]) for field in self.fields]
         for tube in tubes:
             for field, amount in kinds:
-                labels = {**of_server, label: field, "tube": tube} if label else {**of_server, "tube": tube}
+                of_tube = {"tube": tube} if tube else {}
+                labels = {**of_server, label: field, **of_tube} if label else {**of_server, **of_tube}
                 if self.selector.matches(labels):
                     number, answered_at, window_s = amount(field, source, tube, self.given)
                     if answered_at.monotonic_s < oldest_s:

@@ -1,7 +1,7 @@
 """What a rule spans for one question: servers, tubes, and the groups that become its items."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from app.metrics.narrowing import check_labels, labels_of, left_in, server_label
 from app.metrics.outcome import StaleReadingError, UnknownMetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Glob, Label, Rule
-from app.metrics.tenancy import check_seen, patterns_seen, sight
+from app.metrics.tenancy import check_seen, check_sees_any, patterns_seen, sight
 from app.tubes.snapshot import ServerState
 
 
@@ -56,6 +56,11 @@ class Span:
             return self._by_tube({}, parts)
         return chain.from_iterable(self._by_tube(labels_of(part.source.state), [part]) for part in parts)
 
+    def groups_of_none(self, given: Evaluation) -> Iterator[Group]:
+        """What is said where no tube is there that fits: without a tube's label, since autoscalers scale in by a 0."""
+        rule = replace(self.rule, tubes=Glob(()), per=self.rule.per - {Label.TUBE})
+        return replace(self, rule=rule).groups(given)
+
     def _by_tube(self, labels: Mapping[str, str], parts: Sequence[Part]) -> Iterator[Group]:
         if Label.TUBE not in self.rule.per:
             yield Group(labels, parts)
@@ -75,8 +80,9 @@ def span(rule: Rule, question: Question, given: Evaluation) -> Span:
     seen = sight(question, given) if rule.namespaces is None else None  # whom it names, the rule itself lets see
     named = tubes_named(question.selector)
     if named is not None:
-        named = _spanned(named, rule, seen, question)
-    elif rule.tubes.is_exact:
+        return Span(rule, states, _spanned(named, rule, seen, question), seen)
+    check_sees_any(seen, question)
+    if rule.tubes.is_exact:
         named = rule.tubes.exact if seen is None else seen.of(rule.tubes.exact)
     return Span(rule, states, named, seen)
 

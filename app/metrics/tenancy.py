@@ -24,6 +24,12 @@ def check_seen(tubes: Iterable[str], seen: Glob | None, question: Question) -> N
             raise hidden(tube, seen, question)
 
 
+def check_sees_any(seen: Glob | None, question: Question) -> None:
+    """Raises UnknownMetricError where no tube at all may be seen: of those, 0 jobs would be said for ever."""
+    if seen is not None and not seen.patterns:
+        raise UnknownMetricError(f"namespace {question.namespace!r} may see no tubes: tenancy grants it none")
+
+
 def hidden(tube: str, seen: Glob, question: Question) -> UnknownMetricError:
     """What is said of such a tube."""
     granted = ", ".join(seen.patterns[:_MOST_PATTERNS]) or "none"

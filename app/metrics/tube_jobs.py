@@ -27,12 +27,12 @@ def jobs_of_tube(question: Question, given: Evaluation) -> tuple[MetricValue, ..
     labels = {"tube": tube}
     if not question.selector.matches(labels):
         return ()
-    sources = fresh_sources(given.snapshot.servers, (tube,), given)
+    counts = seen is None or seen.matches(tube)  # else it is another one's name in lower case, of which nothing is told
+    sources = fresh_sources(given.snapshot.servers, (tube,) if counts else None, given)
     readings = [source.reading for source in sources]
-    counts = seen is None or seen.matches(tube)  # else it is another one's name in lower case
     found = [reading.tubes[tube] for reading in readings if tube in reading.tubes] if counts else []
     jobs = sum(stats.current_jobs_ready + stats.current_jobs_reserved for stats in found)
-    answers = [reading.answered_at(tube) for reading in readings]
+    answers = [reading.answered_at(tube) if counts else reading.listed_at for reading in readings]
     return (MetricValue(question.metric, labels, format_quantity(jobs), min(answers, key=_monotonic)),)
 
 

@@ -90,6 +90,10 @@ def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
     ("values", "sentence"),
     [
         ({"metrics": [RULE | {"name": "tube-a"}]}, "a rule is named tube-a, but tube-NAME is the built-in metric"),
+        (
+            {"metrics": [RULE | {"name": "status"}]},
+            "a rule is named status, which Kubernetes takes for a part of the names",
+        ),
         ({"metrics": [RULE, RULE]}, "two rules are named checkout-backlog"),
         (
             {"metrics": [RULE | {"servers": ["us"]}], "beanstalkd": {"external": [{"host": "eu"}]}},

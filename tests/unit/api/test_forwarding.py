@@ -20,17 +20,21 @@ from app.cluster.credentials import ReloadedCa
 from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Address, Incumbent
 from app.cluster.renewal import KeyRing
 from app.metrics.built_in import NAMES
+from app.metrics.rule import Rules
 from tests.unit.api.test_application import METRICS, TABLE, Headers, answer, application
 from tests.unit.api.test_application import Answer as Got
 from tests.unit.cluster.apiserver import Answer, Apiserver
 from tests.unit.cluster.conftest import apiserver, cluster, listener
 from tests.unit.cluster.test_incumbent import ITEM, VALUES, resources
+from tests.unit.metrics.given import glob, rule
 
 __all__ = ["apiserver", "cluster", "listener"]
 
 pytestmark = pytest.mark.anyio
 AGGREGATED = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 RULE = "checkout-backlog"
+OTHERS = "mail-backlog"
+"""A rule that isn't for the namespace that asks here."""
 THEIRS = b"s0-prometheus"
 WHO = "keda/metrics, which has the others, "
 
@@ -88,7 +92,8 @@ def beside(apiserver: Apiserver, tmp_path: Path, cluster: KeyRing) -> Beside:
     address = Address("keda/metrics", "127.0.0.1", apiserver.port)
     incumbent = Incumbent(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
     apiserver.answer = Answer(body=json.dumps(VALUES).encode())
-    forwarding = Forwarding(incumbent, {RULE})
+    rules = (rule(RULE), rule(OTHERS, namespaces=glob("mail")))
+    forwarding = Forwarding(incumbent, Rules({each.name: each for each in rules}))
 
     def before(one: Application) -> Application:
         return replace(one, handler=replace(one.handler, forwarding=forwarding))
@@ -176,6 +181,18 @@ async def test_a_name_of_ours_is_never_asked_there(beside: Beside, metric: bytes
     beside.adapter.asked.clear()
     await beside.metric(metric, query)
     assert not beside.adapter.asked
+
+
+async def test_a_rule_of_other_namespaces_is_as_unknown_as_what_there_isnt(beside: Beside) -> None:
+    """Else our own refusal would tell that it exists, and hide the other's metric of that name."""
+    beside.adapter.answer = Answer(body=resources(OTHERS))
+    await beside.forwarding.look()
+    assert OTHERS in (await beside.names())[0]
+    beside.adapter.asked.clear()
+    beside.adapter.answer = Answer(body=json.dumps(VALUES).encode())
+    for name in (OTHERS, "nothing-of-ours"):
+        assert (await beside.metric(name.encode())).code == 200
+    assert len(beside.adapter.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,16 @@ async def test_what_has_become_too_old_is_told_no_more(asking: Asking) -> None:
         await asking.value(later(given, 1.5))
 
 
+async def test_a_listing_that_has_become_too_old_is_told_no_more_though_its_tubes_were_read_since(
+    asking: Asking,
+) -> None:
+    given = known(server("eu", tube("a", ready=3, age_s=1), age_s=14))
+    query = b"labelSelector=state%3Dready"
+    assert await asking.value(given, "beanstalkd_tube_jobs", query) == "3"
+    with pytest.raises(StatusError, match="can't be read"):
+        await asking.value(later(given, 1.5), "beanstalkd_tube_jobs", query)
+
+
 async def test_each_question_has_its_own_answer(asking: Asking) -> None:
     given = known(server("eu", tube("a", ready=3), tube("b", ready=4)))
     selected = b"labelSelector=tube%3Db"

@@ -49,6 +49,13 @@ def test_near_names_come_from_built_in_metrics_rules_and_any_of_many_tubes(metri
     assert f"there is no metric {metric}; did you mean " in str(unknown.value)
 
 
+def test_no_name_is_proposed_that_a_path_cant_have() -> None:
+    with pytest.raises(UnknownMetricError) as unknown:
+        asked("tubes-mail-eu", "", known(server("eu", tube("mail/eu"), tube("mail.eu"))))
+    assert unknown.value.near[0] == "tube-mail.eu"
+    assert "tube-mail/eu" not in unknown.value.near
+
+
 def test_where_nothing_is_near_it_is_said_what_there_is() -> None:
     with pytest.raises(UnknownMetricError, match=r"there is beanstalkd_tube_jobs, and tube-NAME for each tube$"):
         asked("queue", "", known(server("eu")))

@@ -157,6 +157,30 @@ def test_a_wrong_selector_is_told_beside_the_rule() -> None:
     assert (told["rule"]["name"], told["error"]["reason"], told["selector"]) == ("backlog", "NotFound", "tube=a")
 
 
+def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
+    given = known(server("eu", tube("a", ready=3)), tenancy={"shop": "a"})
+    selector = "tube in (a,b),server!=x"
+    told = explanation(Question("tube-a", "shop", parse_selector(selector)), selector, given)
+    assert (told["error"], [tube["tube"] for tube in told["tubes"]]) == (None, ["a"])
+    assert [item["arithmetic"] for item in told["items"]] == ["3 + 0"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "selector", "message"),
+    [
+        pytest.param(
+            "beanstalkd_tube_jobs", "address=x", "has no label 'address'; it has 'server', 'state', 'tube'", id="label"
+        ),
+        pytest.param("tube-a", "tube in (a,b)", "its last good reading is 60 s old", id="hidden"),
+        pytest.param("tube-a", "tube=b", "may see no tube 'b'", id="nothing"),
+    ],
+)
+def test_the_error_is_the_answers_own(metric: str, selector: str, message: str) -> None:
+    given = known(server("eu", tube("a", age_s=60), age_s=60), tenancy={"shop": "a"})
+    question = Question(metric, "shop", parse_selector(selector))
+    assert message in explanation(question, selector, given)["error"]["message"]
+
+
 @pytest.mark.parametrize("metric", NAMES)
 def test_every_built_in_metric_can_be_explained(metric: str) -> None:
     given = known(EU)

@@ -123,8 +123,8 @@ def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
         ("-put_per_second", "is ≈-0.333, and a metric is never negative; write max(0, …)"),
         ("ready * 3100000000000000000", "the number"),
         (
-            "ready * 31 * 100000000000000000",
-            "is 9300000000000000000, more than a Kubernetes quantity holds (9223372036854775807)",
+            "ready * 31 * 100000000000000",
+            "is 9300000000000000, more than an autoscaler can count (9223372036854775)",
         ),
         ("ready" + " * 999999999999999999" * 20, "has a step whose result has too many digits to go on with"),
         ("ready" + " / 999999999999999999" * 20, "has a step whose result has too many digits to go on with"),
@@ -136,10 +136,12 @@ def test_a_formula_without_a_value_says_why(text: str, reason: str) -> None:
     assert str(refused.value).startswith(reason)
 
 
-def test_the_largest_value_is_what_a_quantity_holds() -> None:
+def test_the_largest_value_is_what_an_autoscaler_can_count() -> None:
+    """It counts thousandths in an int64; of 2^63 - 1 jobs it would make -1."""
     largest = parse_formula("ready", NAMES)
-    assert largest.value({"ready": Fraction(MOST)}) == 2**63 - 1
-    with pytest.raises(FormulaError, match="more than a Kubernetes quantity holds"):
+    assert largest.value({"ready": Fraction(MOST)}) == MOST
+    assert MOST * 1000 < 2**63 <= (MOST + 1) * 1000
+    with pytest.raises(FormulaError, match="more than an autoscaler can count"):
         largest.value({"ready": MOST + Fraction(1, 10**9)})
 
 

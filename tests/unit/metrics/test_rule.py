@@ -1,6 +1,7 @@
 """Patterns pick names as a shell does, quickly whatever they are."""
 
 from fnmatch import fnmatchcase
+from itertools import product
 from time import process_time
 
 import pytest
@@ -57,6 +58,17 @@ def test_plain_names_are_known_as_such() -> None:
 def test_a_name_fits_if_it_fits_one_of_the_patterns_alone(patterns: list[str], names: list[str]) -> None:
     glob = Glob(tuple(patterns))
     assert glob.of(names) == [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "A", "b", "-", "*", "?", "[a-b]", "[!a]", "[!A-Z]", "[!b-]"]), max_size=4).map(
+        "".join
+    ),
+    st.text("aAbB-", min_size=1, max_size=5),
+)
+def test_where_case_doesnt_count_a_name_fits_if_it_does_in_some_case(pattern: str, name: str) -> None:
+    spellings = map("".join, product(*({one.lower(), one.upper()} for one in name)))
+    assert Glob((pattern,)).matches_in_any_case(name) is any(map(Glob((pattern,)).matches, spellings))
 
 
 def _fits(name: str, pattern: str) -> bool:

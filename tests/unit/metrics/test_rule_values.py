@@ -131,6 +131,22 @@ def test_a_sum_over_no_tube_is_0_as_of_the_listing() -> None:
     assert (value.quantity, value.answered_at) == ("0", ago(3))
 
 
+@pytest.mark.parametrize("selector", ["", "tube!=b-1", "tube notin (a,b-1)"])
+@pytest.mark.parametrize("per", [TUBE, SERVER | TUBE])
+def test_by_tube_a_rule_of_which_no_tube_is_there_answers_0(per: frozenset[Label], selector: str) -> None:
+    """An empty list is an error to the autoscaler, which would keep its replicas for ever."""
+    values = asked("backlog", selector, known(server("eu", age_s=3), rules=[rule(tubes="x-*", per=per)]))
+    assert [(value.labels, value.quantity) for value in values] == [({"server": "eu"} if per >= SERVER else {}, "0")]
+    assert values[0].answered_at == ago(3)
+
+
+def test_where_a_selector_leaves_no_tube_of_those_there_the_answer_is_0_too() -> None:
+    given = known(EU, rules=[rule(tubes="b-*", per=TUBE), rule("named", "a", per=TUBE)])
+    assert quantities(asked("backlog", "tube!=b-1", given)) == ["0"]
+    for name, selector in (("backlog", "!tube"), ("named", "tube!=a")):  # and where there can't be one, none
+        assert asked(name, selector, given) == ()
+
+
 def test_times_count_by_the_longest() -> None:
     states = [server(name, tube("a", pause_time_left=left)) for name, left in (("eu", 30), ("us", 40))]
     assert quantities(asked("backlog", "", known(*states, rules=[rule(value="pause_left")]))) == ["40"]
@@ -238,6 +254,9 @@ def reference(
             key = f"s{number}" if Label.SERVER in per else None, name if Label.TUBE in per else None
             ready, reserved = tubes.get(name, (0, 0))
             sums[key] = sums.get(key, 0) + ready + 3 * reserved
+    if not sums:  # no tube at all, which each server by itself, or all of them together, answer
+        of_none = [f"s{number}" for number in range(len(contents))] if Label.SERVER in per else [None]
+        sums = {(key, None): 0 for key in of_none}
     return {key: number - 1 for key, number in sums.items()}
 
 

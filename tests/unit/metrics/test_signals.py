@@ -5,6 +5,9 @@ from dataclasses import replace
 import pytest
 
 from app.metrics.built_in import NAMES
+from app.metrics.demanded import demanded
+from app.metrics.evaluation import evaluate
+from app.metrics.explanation import explanation
 from app.metrics.outcome import (
     NoResultError,
     SameServerError,
@@ -13,9 +16,23 @@ from app.metrics.outcome import (
     TooManyTubesError,
     UnknownMetricError,
 )
+from app.metrics.question import Question
+from app.metrics.selector import parse_selector
 from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import ServerState
-from tests.unit.metrics.given import ago, asked, by_label, counts, known, next_job, quantities, server, tube, unread
+from app.tubes.snapshot import Failure, ServerState
+from tests.unit.metrics.given import (
+    ago,
+    asked,
+    by_label,
+    counts,
+    known,
+    next_job,
+    quantities,
+    rule,
+    server,
+    tube,
+    unread,
+)
 
 AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
 BUSY = tube(
@@ -74,6 +91,20 @@ def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
     given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
     (value,) = asked("tube-gone", "", given)
     assert (value.quantity, value.answered_at) == ("0", ago(2))
+
+
+def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_to_do() -> None:
+    large = replace(server("eu", tube("cold", age_s=30), age_s=40), sweep_s=17)
+    given = known(large, rules=[rule("sum", "c*")])
+    for metric in ("beanstalkd_tube_jobs", "sum"):
+        with pytest.raises(StaleReadingError, match=r"takes it 17 s, so .*; name tubes exactly, or let maxAge"):
+            asked(metric, "", given)
+    with pytest.raises(StaleReadingError, match="are read at once that are asked for: ask again in a second; its last"):
+        asked("tube-cold", "", given)
+    with pytest.raises(StaleReadingError, match="can't be read: connection refused"):
+        asked("tube-cold", "", known(replace(large, failure=Failure("connection refused", ago(9)))))
+    with pytest.raises(StaleReadingError, match="can't be read: the next answer is awaited"):
+        asked("tube-cold", "", known(replace(large, sweep_s=1)))
 
 
 def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
@@ -181,6 +212,46 @@ def test_the_age_is_only_for_tubes_that_are_named() -> None:
         asked(AGE, "", known(server("eu", tube("a"))))
 
 
+def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
+    """Each takes two commands a second on a connection of its own."""
+
+    def naming(number: int) -> Question:
+        names = ",".join(f"t{each}" for each in range(number))
+        return Question(AGE, "shop", parse_selector(f"tube in ({names})"))
+
+    given = known(server("eu"))
+    assert (len(evaluate(naming(100), given)), len(demanded(naming(100), given).ages)) == (100, 100)
+    assert demanded(naming(101), given).ages == ()
+    with pytest.raises(TooManyTubesError, match="of 101 tubes, and at most 100 are answered at once"):
+        evaluate(naming(101), given)
+
+
 @pytest.mark.parametrize("metric", NAMES)
 def test_a_selector_that_no_tube_can_meet_gets_no_items(metric: str) -> None:
     assert asked(metric, "tube=a,tube=b", known(server("eu", BUSY))) == ()
+    if metric != AGE:
+        assert asked(metric, "!tube", known(server("eu", BUSY, listed_earlier_at=ago(9)))) == ()
+
+
+@pytest.mark.parametrize("metric", [name for name in NAMES if name != AGE])
+@pytest.mark.parametrize(
+    ("selector", "tenancy"), [("tube!=a", None), ("tube notin (a,b)", None), ("", {"shop": "x-*"})]
+)
+def test_where_no_tube_is_left_a_list_answers_0(metric: str, selector: str, tenancy: dict[str, str] | None) -> None:
+    """An empty list is an error to the autoscaler, which would keep its replicas for ever."""
+    states = [server(name, BUSY, age_s=3, listed_earlier_at=ago(9)) for name in ("eu", "us")]
+    given = known(*states, tenancy=tenancy)
+    values = asked(metric, selector, given)
+    assert set(quantities(values)) == {"0"}
+    assert {value.answered_at for value in values} == {ago(3)}
+    assert not any("tube" in value.labels for value in values)
+    explained = explanation(Question(metric, "shop", parse_selector(selector)), selector, given)
+    assert ([item["value"] for item in explained["items"]], explained["error"]) == (list(quantities(values)), None)
+
+
+def test_a_list_without_tubes_still_tells_servers_and_states_apart() -> None:
+    given = known(server("eu", BUSY), server("us", BUSY))
+    values = asked("beanstalkd_tube_jobs", "tube!=a,state in (ready,reserved)", given)
+    assert [(value.labels["server"], value.labels["state"]) for value in values] == [
+        (name, state) for name in ("eu", "us") for state in ("ready", "reserved")
+    ]

@@ -6,6 +6,7 @@ from app.metrics.built_in import NAMES
 from app.metrics.catalogue import metric_names
 from app.metrics.demanded import demanded
 from app.metrics.explanation import explanation
+from app.metrics.freshness import outages
 from app.metrics.outcome import MetricError, NoValueError, StaleReadingError, UnknownMetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Rule
@@ -56,7 +57,9 @@ def test_without_tenancy_everybody_sees_everything() -> None:
 def test_a_namespace_that_no_grant_names_sees_nothing() -> None:
     with pytest.raises(UnknownMetricError, match=r"namespace 'other' may see no tube 'shop-a'; .* may see: none$"):
         asked("tube-shop-a", "", given(), "other")
-    assert asked("beanstalkd_tube_jobs", "", given(), "other") == ()
+    for metric in NAMES:
+        with pytest.raises(UnknownMetricError, match="namespace 'other' may see no tubes: tenancy grants it none"):
+            asked(metric, "", given(), "other")
 
 
 QUESTIONS: list[tuple[str, str]] = [
@@ -101,7 +104,7 @@ def test_lists_leave_out_what_may_not_be_seen() -> None:
 
 def test_servers_must_be_fresh_whoever_asks() -> None:
     stale = known(server("eu", age_s=60), tenancy=SHOP)
-    for namespace in ("shop", "other"):
+    for namespace in ("shop", "mail"):
         with pytest.raises(StaleReadingError):
             asked("beanstalkd_tube_jobs", "", stale, namespace)
 
@@ -115,8 +118,13 @@ def test_a_name_in_lower_case_means_what_may_be_seen() -> None:
 
 
 def test_a_tube_seen_by_a_pattern_only_never_lends_its_name_to_a_hidden_one() -> None:
-    only_upper = known(server("eu", tube("shop-b", ready=4)), tenancy={"shop": "SHOP-*"})
-    assert quantities(asked("tube-shop-b", "", only_upper)) == ["0"]
+    only_upper = known(server("eu", tube("shop-b", ready=4), age_s=3), tenancy={"shop": "SHOP-*"})
+    (value,) = asked("tube-shop-b", "", only_upper)
+    assert (value.quantity, value.answered_at) == (
+        "0",
+        ago(3),
+    )  # when it was listed, and not when the hidden one was read
+    assert demanded(Question("tube-shop-b", "shop"), only_upper).tubes == ()
 
 
 def test_a_rule_is_for_the_namespaces_that_it_names() -> None:
@@ -174,6 +182,17 @@ def test_no_error_of_a_server_quotes_what_it_said_of_a_tube() -> None:
         asked("tube-shop-a", "", known(failed, tenancy=SHOP))
     with pytest.raises(StaleReadingError, match="tube 'secret'"):
         asked("tube-shop-a", "", known(failed))
+
+
+def test_no_probe_quotes_it_either_because_strangers_may_ask_them() -> None:
+    failed = server("eu", age_s=60, failure="asked for tube 'secret' but the answer names 'x'")
+    down = server("us", age_s=60, failure="connection refused", member="10.0.0.3")
+    assert outages(known(failed, down, server("asia"), tenancy=SHOP)) == (
+        "can't be read: 'eu': it answered what can't be right: see beanscale's log;"
+        " 'us' at 10.0.0.3: connection refused"
+    )
+    assert outages(known(failed)) == "can't be read: 'eu': asked for tube 'secret' but the answer names 'x'"
+    assert outages(known(server("asia"))) is None
 
 
 def test_discovery_tells_everybody_the_same_and_so_names_no_tubes() -> None:
