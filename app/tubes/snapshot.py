@@ -115,6 +115,12 @@ class ServerState:
         since = self.failure.since if self.failure else now
         return replace(self, failure=Failure(message, since), attempted=True)
 
+    def fresh(self, now: Instant, max_age_s: float) -> Reading | None:
+        """The last reading, or None where it is older than `max_age_s` seconds or there is none."""
+        if self.reading is None or self.reading.listed_at.age_s(now) > max_age_s:
+            return None
+        return self.reading
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
