@@ -30,18 +30,23 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
     ]
     assert sorted(part for part in parts if "Role" not in part) == [
         "APIService v1beta1.external.metrics.k8s.io",
+        "Deployment beanscale-console",
         "Deployment beanscale-hello-world",
         "Deployment beanscale-server",
         "HorizontalPodAutoscaler beanscale-hello-world",
         "NetworkPolicy beanscale-beanstalkd",
+        "NetworkPolicy beanscale-console",
         "NetworkPolicy beanscale-hello-world",
         "NetworkPolicy beanscale-server",
         "NetworkPolicy beanscale-smoke",
         "PodDisruptionBudget beanscale-server",
+        "Secret beanscale-console",
         "Secret beanscale-serving-cert",
         "Service beanscale-beanstalkd",
+        "Service beanscale-console",
         "Service beanscale-hello-world",
         "Service beanscale-server",
+        "ServiceAccount beanscale-console",
         "ServiceAccount beanscale-server",
         "StatefulSet beanscale-beanstalkd",
     ]
@@ -124,6 +129,7 @@ def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None
         "--beanstalkd=us=[fd00::1]:11301",
     ]
     assert arguments(pods["server"])[1:4] == sources
+    assert arguments(pods["console"])[1:4] == sources
     assert arguments(pods["smoke"])[1:4] == sources
     assert "--beanstalkd=beanscale-beanstalkd.beanscale.svc:11300" in arguments(pods["hello-world"])
 
@@ -175,8 +181,9 @@ def test_a_disruption_budget_takes_zero_for_a_number(chart: Chart) -> None:
 
 
 def test_an_upgrade_keeps_what_the_server_and_the_autoscaler_wrote(default: Objects) -> None:
-    """Fields that others own aren't rendered: the certificate, the CA, the number of workers."""
-    assert not {"data", "stringData"} & set(default.one("Secret", "beanscale-serving-cert"))
+    """Fields that others own aren't rendered: certificate, CA, the console's password, the number of workers."""
+    for secret in ("beanscale-serving-cert", "beanscale-console"):
+        assert not {"data", "stringData"} & set(default.one("Secret", secret))
     spec = default.one("APIService", "v1beta1.external.metrics.k8s.io")["spec"]
     assert not {"caBundle", "insecureSkipTLSVerify"} & set(spec)
     assert "replicas" not in default.one("Deployment", "beanscale-hello-world")["spec"]
@@ -253,7 +260,13 @@ def test_labels_reach_everything_and_override_nothing(chart: Chart) -> None:
 )
 def test_images_come_from_where_they_are_said_to(chart: Chart, values: Any, server: str, beanstalkd: str) -> None:
     images = {name: pod["spec"]["containers"][0]["image"] for name, pod in chart.render(values).pods().items()}
-    assert images == {"server": server, "hello-world": server, "smoke": server, "beanstalkd": beanstalkd}
+    assert images == {
+        "server": server,
+        "console": server,
+        "hello-world": server,
+        "smoke": server,
+        "beanstalkd": beanstalkd,
+    }
 
 
 def test_the_workers_autoscaler_reaches_its_size_in_one_step_and_shrinks_promptly(chart: Chart) -> None:
@@ -334,7 +347,7 @@ def test_the_notes_fit_the_values(chart: Chart) -> None:
     notes = chart.notes()
     assert "helm test beanscale -n beanscale --logs" in notes
     assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
-    assert len(notes.strip().splitlines()) == 6
+    assert len(notes.strip().splitlines()) == 8
     external = chart.notes(
         {
             "beanstalkd": {"enabled": False, "external": [{"host": "eu"}]},
