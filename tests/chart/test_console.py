@@ -25,6 +25,7 @@ def test_it_is_told_all_it_needs_and_changes_nothing_unless_somebody_lets_it(def
         "--auth=password",
         "--password-secret=beanscale/beanscale-console",
         "--read-only",
+        "--max-age=15s",
         "--log-format=json",
         "--log-level=info",
     ]

@@ -82,15 +82,21 @@ def test_the_commands_take_the_arguments_that_the_chart_gives(chart: Chart, exam
 
 
 def mount(pod: Manifest, objects: Objects, root: Path) -> Path:
-    """Write the ConfigMaps that the pod mounts to where it finds them, below `root`."""
-    names = {each["name"]: each["configMap"]["name"] for each in pod["spec"].get("volumes", []) if "configMap" in each}
-    for volume in pod["spec"]["containers"][0].get("volumeMounts", []):
-        if volume["name"] in names:
-            folder = root / volume["mountPath"].lstrip("/")
-            folder.mkdir(parents=True)
-            for file, content in objects.one("ConfigMap", names[volume["name"]])["data"].items():
-                (folder / file).write_text(content)
-    return root
+    """Write the ConfigMaps and Secrets that the pod mounts to where it finds them, below `root`."""
+    volumes = {each["name"]: each for each in pod["spec"].get("volumes", [])}
+    for given in pod["spec"]["containers"][0].get("volumeMounts", []):
+        folder = root / pod["metadata"]["labels"]["app.kubernetes.io/component"] / given["mountPath"].lstrip("/")
+        folder.mkdir(parents=True)
+        for file, content in files(volumes[given["name"]], objects).items():
+            (folder / file).write_text(content)
+    return root / pod["metadata"]["labels"]["app.kubernetes.io/component"]
+
+
+def files(volume: Manifest, objects: Objects) -> dict[str, str]:
+    """What is in a volume. Nobody's Secret is rendered: there its files have some content."""
+    if "configMap" in volume:
+        return dict(objects.one("ConfigMap", volume["configMap"]["name"])["data"])
+    return {item["path"]: "content" for item in volume.get("secret", {}).get("items", [])}
 
 
 def test_cert_manager_makes_the_certificate_by_a_ca_of_the_releases_own(chart: Chart) -> None:
