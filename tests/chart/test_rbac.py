@@ -54,7 +54,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
         },
         "beanscale/beanscale-console": {
-            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list watch"),
+            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
             ("everywhere", "deployments.apps statefulsets.apps replicasets.apps", "*", "get"),
             ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
             ("beanscale", "secrets", "beanscale-console", "get patch"),
