@@ -87,6 +87,7 @@ def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
 def test_the_console_may_read_what_it_shows_and_write_its_password(
     release: Release, question: str, answer: str
 ) -> None:
+    release.wait(API_SERVICE, "condition=Available")  # kubectl asks it what metrics there are
     account = f"system:serviceaccount:{release.namespace}:beanscale-console"
     asked = ("kubectl", f"--namespace={release.namespace}", f"--as={account}", "auth", "can-i", *question.split())
     assert run(*asked).stdout.strip() == answer
