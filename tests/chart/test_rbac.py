@@ -69,12 +69,6 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
             ("beanscale", "secrets", "beanscale-console", "get patch"),
         },
-        "beanscale/beanscale-console": {
-            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
-            ("everywhere", "deployments.apps statefulsets.apps replicasets.apps", "*", "get"),
-            ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
-            ("beanscale", "secrets", "beanscale-console", "get patch"),
-        },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},
         "beanscale/beanscale-smoke": {
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get"),
