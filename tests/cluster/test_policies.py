@@ -83,7 +83,7 @@ def kind_of(said: str) -> str:
     """Of an error what doesn't change from second to second."""
     if "can't be read" not in said:
         return said
-    return "held until" if "hold" in said and "ended" in said else "can't be read"
+    return "the hold has ended" if "which ended" in said else "can't be read"
 
 
 @contextmanager
@@ -145,9 +145,10 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
     with watched(policies) as wanted, asking(policies) as answers:
         with outage(policies) as began:
             wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
-            eventually(lambda: answers.said("holds")[-1] == "held until", "the hold ends", within_s=HOLD_S + 20)
+            eventually(lambda: answers.said("holds")[-1] == "the hold has ended", "the hold ends", within_s=HOLD_S + 20)
             eventually(
-                lambda: "the hold" in scaling_active(policies, "holds-from-1")[1], "the autoscaler says that it ended"
+                lambda: "which ended" in scaling_active(policies, "holds-from-1")[1],
+                "the autoscaler says that it ended",
             )
             status, message = scaling_active(policies, "fails-from-0")
             assert status == "False"
@@ -155,11 +156,17 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
             lasted_s = answers.at_s("holds", 1) - began
         wait_for_rest(policies)
     assert answers.said("fails")[:2] == ["12", "can't be read"]
-    assert answers.said("holds")[:2] == ["12", "held until"]
+    assert answers.said("holds")[:2] == ["12", "the hold has ended"]
     assert answers.said("is-six")[:2] == ["12", "6"]
     assert MAX_AGE_S - 2 < answers.at_s("fails", 1) - began < MAX_AGE_S + 3
     assert MAX_AGE_S + HOLD_S - 2 < lasted_s < MAX_AGE_S + HOLD_S + 3
-    assert {text for rule in RULES for text in answers.said(rule)} <= {"12", "6", "0", "can't be read", "held until"}
+    assert {text for rule in RULES for text in answers.said(rule)} <= {
+        "12",
+        "6",
+        "0",
+        "can't be read",
+        "the hold has ended",
+    }
     for name, counts in said(wanted).items():
         assert counts == (["6", "3", name[-1]] if name.startswith("is-six") else ["6", name[-1]]), name
 

@@ -37,6 +37,9 @@ def test_jobs_bring_workers_and_their_end_takes_them_away(resting: Release) -> N
 
 
 def test_helm_test_is_content_with_no_worker(resting: Release) -> None:
+    eventually(
+        lambda: not resting.read(resting.autoscaler)["status"].get("currentReplicas"), "none is left", within_s=60
+    )
     assert "rests at 0 replicas" in resting.helm("test", "--logs", "--timeout", "90s")
 
 
