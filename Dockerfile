@@ -1,4 +1,4 @@
-# Both images: --target app (the metrics server and the hello-world worker), --target beanstalkd (one from Debian, 1.13).
+# Both images: --target app (the metrics server, the console and the hello-world worker), --target beanstalkd (one from Debian, 1.13).
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS python

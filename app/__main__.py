@@ -147,12 +147,24 @@ def serve(
 
     \b
     Metrics:
-      tube-<tube>            jobs ready and reserved in that tube, over all servers
-      beanstalkd_tube_jobs   jobs by server, tube and state: ready, reserved, delayed, buried
+      tube-<tube>                               jobs ready and reserved in that tube, over all servers
+      beanstalkd_tube_jobs                      jobs by state: ready, reserved, delayed, buried
+      beanstalkd_tube_urgent_jobs               ready jobs of a priority below 1024
+      beanstalkd_tube_workers_waiting           connections that wait for a job
+      beanstalkd_tube_workers_watching          connections that watch the tube
+      beanstalkd_tube_producers_using           connections that use the tube
+      beanstalkd_tube_jobs_put_per_second       jobs put, over a window
+      beanstalkd_tube_jobs_deleted_per_second   jobs deleted, over a window
+      beanstalkd_tube_next_job_age_seconds      age of the job that would be reserved next
+      beanstalkd_tube_drain_seconds             time until a tube is empty at today's pace, over all servers
+
+    All but the first and the last have the labels `server` and `tube`, and those two `tube`. Why a metric has its value
+    is answered to its URL with ?explain=true.
     """
     from app.metrics.rule import Rules  # noqa: PLC0415
     from app.metrics.rules_file import load_rules  # noqa: PLC0415
-    from app.server import ServeSettings, run  # noqa: PLC0415 - each command loads only what it needs: memory and start
+    from app.server import run  # noqa: PLC0415 - each command loads only what it needs: memory and start
+    from app.server_parts import ServeSettings  # noqa: PLC0415
 
     if options["tls_secret"] and not options["service"]:
         raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")

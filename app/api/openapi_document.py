@@ -87,7 +87,7 @@ def _path(operation: str, description: str, definition: str) -> dict[str, Any]:
 def _path_of_metric(operation: str, description: str, parameters: list[Json]) -> Json:
     path = _path(operation, description, f"{_OURS}.{KIND}")
     path["get"] |= {"x-kubernetes-action": "list", _GVK: _GVK_OF_LIST}
-    return path | {"parameters": [_NAMESPACE, *parameters, _SELECTOR, _PRETTY]}
+    return path | {"parameters": [_NAMESPACE, *parameters, _SELECTOR, _EXPLAIN, _PRETTY]}
 
 
 def _as_v3(whole: Json, paths: Json) -> Json:
@@ -137,4 +137,5 @@ def _parameter(name: str, description: str, place: str) -> Json:
 _NAMESPACE = _parameter("namespace", "object name and auth scope, such as for teams and projects", "path")
 _RESOURCE = _parameter("resource", "name of the metric", "path")
 _SELECTOR = _parameter("labelSelector", "A selector to restrict the list of values by their labels.", "query")
+_EXPLAIN = _parameter("explain", "If 'true', the answer is a MetricExplanation: why the metric has its value.", "query")
 _PRETTY = _parameter("pretty", "If 'true', then the output is pretty printed.", "query")

@@ -104,10 +104,22 @@ def _scale(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Scale | None:
     if workload.api_version != "apps/v1" or workload.kind not in _WORKLOADS:
         return None
     path = f"/apis/apps/v1/namespaces/{autoscaler.namespace}/{_WORKLOADS[workload.kind]}/{workload.name}"
+    found = _read(kubernetes, path)
+    if found is not None:
+        return _scale_of(found, (found.get("status") or {}).get("readyReplicas", 0))
+    # Its scale tells all but who is ready, and nothing of what is in the pods: so less is needed to be allowed to.
+    found = _read(kubernetes, f"{path}/scale")
+    return None if found is None else _scale_of(found, None)
+
+
+def _read(kubernetes: Kubernetes, path: str) -> Mapping[str, Any] | None:
     try:
-        found: Mapping[str, Any] = ask(kubernetes, path, {None: ""})
+        return ask(kubernetes, path, {None: ""})
     except BrokenLink:
         return None
-    status = found.get("status") or {}
-    wanted = (found.get("spec") or {}).get("replicas", 1)
-    return Scale(wanted, status.get("replicas", 0), status.get("readyReplicas", 0))
+
+
+def _scale_of(found: Mapping[str, Any], ready: int | None) -> Scale:
+    wanted, status = (found.get("spec") or {}).get("replicas"), found.get("status") or {}
+    # a Scale leaves out a 0, and a workload that was never scaled wants 1
+    return Scale((0 if ready is None else 1) if wanted is None else wanted, status.get("replicas", 0), ready)

@@ -6,17 +6,16 @@ A formula is kept as steps over a stack (reverse Polish), so that none, however 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cached_property
 
+from app.metrics.quantity import show_number
 from app.metrics.rule import FormulaError
 
 MOST = 2**63 - 1
 """What a Kubernetes quantity holds."""
 _MOST_BITS = 1_024
 """Of a step's numerator or denominator: far beyond anything that is about jobs, and still a microsecond's work."""
-_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +96,3 @@ def _applied(step: Apply, operands: list[Fraction]) -> Fraction:
     if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MOST_BITS:
         raise FormulaError("has a step whose result has too many digits to go on with")
     return result
-
-
-def show_number(value: Fraction) -> str:
-    """For people: `12`, `0.5`; with a `≈` before what has more than six decimals."""
-    if abs(value) >= 10**20:
-        with localcontext(prec=6):
-            return f"≈{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
-    if (value * 10**_DECIMALS).denominator == 1:
-        return _digits(value)
-    if abs(value) >= 1:
-        return f"≈{_digits(round(value, 3))}"
-    with localcontext(prec=3):
-        small = (Decimal(value.numerator) / Decimal(value.denominator)).normalize()
-    return f"≈{small:f}" if small.adjusted() >= -_DECIMALS else f"≈{small:e}"
-
-
-def _digits(value: Fraction) -> str:
-    return f"{Decimal(int(value * 10**_DECIMALS)).scaleb(-_DECIMALS).normalize():f}"

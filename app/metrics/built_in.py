@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from app.metrics.fields import NEXT_JOB_AGE
-from app.metrics.quantity import format_quantity
+from app.metrics.quantity import show_number
 from app.metrics.rule import FormulaError, Glob, Label, Rule
 
 TUBE_PREFIX = "tube-"
@@ -63,7 +63,7 @@ class Sum:
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
         """With numbers in their places."""
-        return " + ".join(format_quantity(fields[name]) for name in self.text.split(" + "))
+        return " + ".join(show_number(fields[name]) for name in self.text.split(" + "))
 
 
 class DrainTime:
@@ -76,14 +76,13 @@ class DrainTime:
         """Seconds; none where nothing waits. Raises FormulaError where no job was deleted yet, which isn't for ever."""
         jobs, pace = fields["ready"] + fields["reserved"], fields["deleted_per_second"]
         if jobs and not pace:
-            raise FormulaError(
-                f"{jobs} {'job waits' if jobs == 1 else 'jobs wait'} and no job was deleted lately, so nobody knows how long it will take"
-            )
+            waiting = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
+            raise FormulaError(f"{waiting} and no job was deleted lately, so nobody knows how long it will take")
         return jobs / pace if jobs else jobs
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
         """With numbers in their places."""
-        ready, reserved, pace = (format_quantity(fields[name]) for name in ("ready", "reserved", "deleted_per_second"))
+        ready, reserved, pace = (show_number(fields[name]) for name in ("ready", "reserved", "deleted_per_second"))
         return f"({ready} + {reserved}) / {pace}"
 
 

@@ -1,5 +1,6 @@
 """Which metrics there are: for discovery, which tells everybody the same, and for whoever misspelt one."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from app.metrics.tenancy import sight
 from app.tubes.snapshot import Reading, Snapshot
 
 _MOST_TUBES = 50
+_PREFIX = re.compile(r"\Atubes?[-_]")
 _NEIGHBOURS = 25
 """Tubes before and after a misspelt one, by name: all of ten thousand would take a second to compare."""
 
@@ -48,7 +50,7 @@ def _metrics_of_tubes(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _tubes_near(metric: str, snapshot: Snapshot, seen: Glob | None) -> Iterator[str]:
-    likely = metric.lower().removeprefix(TUBE_PREFIX)
+    likely = _PREFIX.sub("", metric.lower())
     for reading in _readings(snapshot):
         at = bisect_left(reading.names, likely)
         near = reading.names[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]

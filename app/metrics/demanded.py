@@ -6,9 +6,9 @@ from itertools import chain
 
 from app.metrics.ages import MOST_AGES
 from app.metrics.built_in import RULES, SIGNALS
-from app.metrics.demands import tubes_named
 from app.metrics.fields import NEXT_JOB_AGE
 from app.metrics.freshness import Source
+from app.metrics.narrowing import tubes_named
 from app.metrics.outcome import MetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Rule, Rules
@@ -70,6 +70,9 @@ def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:
 
 def _few(spanned: Span) -> Sequence[str]:
     """All that it spans, unless they are too many to be answered."""
-    readings = [Source(state, state.reading) for state in spanned.states if state.reading]
-    tubes = sorted({tube for source in readings for tube in spanned.tubes_of(source)})
+    sources = [Source(state, state.reading) for state in spanned.states if state.reading]
+    each = [spanned.tubes_of(source) for source in sources] if spanned.named is None else [spanned.named]
+    if any(len(tubes) > MOST_AGES for tubes in each):
+        return ()
+    tubes = sorted(set(chain.from_iterable(each)))
     return tubes if len(tubes) <= MOST_AGES else ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from app.clock import rfc3339
@@ -10,9 +11,13 @@ from app.metrics.built_in import ALL_TUBES, MEANINGS, RULES, SIGNALS, Signal, Su
 from app.metrics.catalogue import unknown
 from app.metrics.evaluation import evaluate, rule_asked, servers_spanned
 from app.metrics.failures import judged_by, policy_text
+from app.metrics.fields import RATES
 from app.metrics.freshness import Source
+from app.metrics.narrowing import labels_of
 from app.metrics.outcome import MetricError, MetricValue, NoValueError, UnknownMetricError
+from app.metrics.quantity import show_number
 from app.metrics.question import Evaluation, Question
+from app.metrics.rates import growth
 from app.metrics.rule import Glob, Label, Rule
 from app.metrics.rule_values import combined, result
 from app.metrics.selector import Selector
@@ -158,9 +163,11 @@ def _arithmetic(
 ) -> Sequence[str]:
     """Of each value."""
     rule = subject.rule
+    if subject.signal:
+        return _of_signal(subject.signal, values, given)
+    if not values:
+        return []
     plain = [value.quantity for value in values]
-    if subject.signal or not values:
-        return plain
     try:
         items = list(combined(rule, question, judged_by(rule, given)))
         for item in items:
@@ -169,3 +176,17 @@ def _arithmetic(
         return [f"{quantity} instead: {error}" for quantity in plain]
     shown = [rule.formula.shown(item.fields) for item in items]
     return shown[: len(values)] or plain
+
+
+def _of_signal(signal: Signal, values: Sequence[MetricValue], given: Evaluation) -> Sequence[str]:
+    if signal.fields[0] not in RATES:
+        return [value.quantity for value in values]
+    sources = [Source(state, state.reading) for state in given.snapshot.servers if state.reading]
+    by_labels = {tuple(labels_of(source.state).values()): source for source in sources}
+    return [_pace(signal.fields[0], value, by_labels, given) for value in values]
+
+
+def _pace(rate: str, value: MetricValue, sources: Mapping[tuple[str, ...], Source], given: Evaluation) -> str:
+    *of_server, tube = value.labels.values()
+    gained, window_ms = growth(rate, sources[tuple(of_server)], tube, given)
+    return f"{gained} / {show_number(Fraction(window_ms, 1000))}"

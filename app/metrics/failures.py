@@ -6,7 +6,7 @@ Held is what is known: the poller keeps the last good reading, so there is no se
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.metrics.outcome import MetricValue, NoValueError
+from app.metrics.outcome import MetricValue, NoValueError, StaleReadingError
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Hold, Instead, OnFailure, Rule
@@ -61,8 +61,8 @@ def _instead(policy: Instead, rule: Rule, question: Question, given: Evaluation)
 
 def _in_force(rule: Rule, error: NoValueError, judged: Evaluation) -> str:
     said = f"onFailure of {rule.name} is {policy_text(rule.on_failure)}"
-    if not isinstance(rule.on_failure, Hold):
+    if not (isinstance(rule.on_failure, Hold) and isinstance(error, StaleReadingError)):
         return said
     if error.age_s is None:
-        return f"{said}, and there is no good reading to hold"
+        return f"{said}, and since beanscale started there was no reading that it could hold"
     return f"{said}, which ended {error.age_s - judged.limit_s:.0f} s ago"

@@ -26,7 +26,8 @@ class Matches:
         names, found = self._kept.get(whose, ((), ()))
         if names is not reading.names:
             found = tuple(glob.of(reading.names))
-            self._keep(whose, reading.names, reading.names if len(found) == len(reading.names) else found)
+            found = reading.names if len(found) == len(reading.names) else found
+            self._keep(whose, reading.names, found)
         return found
 
     def _keep(self, whose: _Whose, names: tuple[str, ...], found: Sequence[str]) -> None:

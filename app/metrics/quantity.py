@@ -1,9 +1,11 @@
-"""Exact numbers the way Kubernetes writes them (apimachinery's resource.Quantity, decimal format)."""
+"""Exact numbers the way Kubernetes writes them (apimachinery's resource.Quantity, decimal format), and people."""
 
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 _LARGE = ("", "k", "M", "G", "T", "P", "E")
 _SMALL = ("", "m", "u", "n")
+_DECIMALS = 6
 
 
 def format_quantity(value: int | Fraction) -> str:
@@ -31,3 +33,21 @@ def _format_small(value: Fraction) -> str:
         value *= 1000
     nanos = -(-value // 1000)
     return format_quantity(Fraction(nanos, 10**9))
+
+
+def show_number(value: Fraction) -> str:
+    """For people: `12`, `0.5`; with a `≈` before what has more than six decimals."""
+    if abs(value) >= 10**20:
+        with localcontext(prec=6):
+            return f"≈{(Decimal(value.numerator) / Decimal(value.denominator)).normalize():e}"
+    if (value * 10**_DECIMALS).denominator == 1:
+        return _digits(value)
+    if abs(value) >= 1:
+        return f"≈{_digits(round(value, 3))}"
+    with localcontext(prec=3):
+        small = (Decimal(value.numerator) / Decimal(value.denominator)).normalize()
+    return f"≈{small:f}" if small.adjusted() >= -_DECIMALS else f"≈{small:e}"
+
+
+def _digits(value: Fraction) -> str:
+    return f"{Decimal(int(value * 10**_DECIMALS)).scaleb(-_DECIMALS).normalize():f}"

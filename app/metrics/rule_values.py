@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from operator import attrgetter
 
 from app.clock import Instant
@@ -91,22 +92,25 @@ def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) 
 
 
 def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
-    stats = [found for source, tube in _each(group) if (found := source.reading.tubes.get(tube))]
+    each = chain.from_iterable(map(source.reading.tubes.get, tubes) for source, tubes in group.parts)
+    stats = [found for found in each if found]
     sums = {field: sum(map(COUNTED[field], stats)) for field in wanted & COUNTED.keys()}
     longest = {field: max(map(TIMES[field], stats), default=0) for field in wanted & TIMES.keys()}
     return {field: Fraction(number) for field, number in (sums | longest).items()}
 
 
 def _answers(group: Group, given: Evaluation, *, by_listing: bool) -> Iterator[Instant]:
-    """When beanstalkd spoke of each tube; where they are those of a listing, of that too. Raises StaleReadingError."""
+    """Of each server its oldest; where the tubes are those of a listing, that too. Raises StaleReadingError."""
     oldest_s = given.now.monotonic_s - given.limit_s
-    for source, tube in _each(group):
-        answered_at = source.reading.answered_at(tube)
-        if answered_at.monotonic_s < oldest_s:
-            raise stale(source.state, source.reading, tube, given)
-        yield answered_at
-    if by_listing and "tube" not in group.labels:
-        yield from (part.source.reading.listed_at for part in group.parts)
+    for source, tubes in group.parts:
+        answers = list(map(source.reading.answered_at, tubes))
+        if answers:
+            oldest = min(answers, key=_monotonic)
+            if oldest.monotonic_s < oldest_s:
+                raise stale(source.state, source.reading, tubes[answers.index(oldest)], given)
+            yield oldest
+        if by_listing and "tube" not in group.labels:
+            yield source.reading.listed_at
 
 
 def _each(group: Group) -> Iterator[tuple[Source, str]]:

@@ -7,10 +7,10 @@ from fractions import Fraction
 from app.clock import Instant
 from app.metrics.ages import next_job_age
 from app.metrics.built_in import Signal
-from app.metrics.demands import check_labels, check_value, labels_of, left_in, may_be, server_labels, tubes_named
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES
 from app.metrics.freshness import Source, fresh_sources, stale
 from app.metrics.matches import matches
+from app.metrics.narrowing import check_labels, check_value, labels_of, left_in, may_be, server_labels, tubes_named
 from app.metrics.outcome import MetricValue, TooManyTubesError
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question

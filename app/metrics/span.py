@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from app.metrics.demands import check_labels, labels_of, left_in, server_labels, tubes_named
 from app.metrics.freshness import Source, fresh_sources
 from app.metrics.matches import matches
+from app.metrics.narrowing import check_labels, labels_of, left_in, server_labels, tubes_named
 from app.metrics.outcome import StaleReadingError, UnknownMetricError
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Glob, Label, Rule

@@ -15,11 +15,6 @@ def sight(question: Question, given: Evaluation) -> Glob | None:
     return given.rules.sight_of(question.namespace)
 
 
-def visible(tubes: Sequence[str], seen: Glob | None) -> Sequence[str]:
-    """Those of them that may be seen."""
-    return tubes if seen is None else seen.of(tubes)
-
-
 def check_seen(tubes: Iterable[str], seen: Glob | None, question: Question) -> None:
     """Raises UnknownMetricError where one of the tubes that were named may not be seen."""
     if seen is None:
@@ -40,4 +35,6 @@ def hidden(tube: str, seen: Glob, question: Question) -> UnknownMetricError:
 
 def patterns_seen(tubes: Glob, seen: Glob | None) -> Sequence[str]:
     """A rule's patterns as far as they may be told: a name in them may be a tube that isn't to be seen."""
-    return tubes.patterns if seen is None else seen.of(tubes.patterns)
+    if seen is None:
+        return tubes.patterns
+    return seen.patterns if "*" in tubes.patterns else seen.of(tubes.patterns)

@@ -27,6 +27,8 @@ class Ages:
         self._delays = retry_delays()
         self._again_at_s = 0.0
         self._complaint: str | None = None
+        self.lost_s = 0.0
+        """How long was waited in vain, in all: no time that beanstalkd spent on us."""
 
     async def ask(self, reading: Reading | None) -> Mapping[str, NextJob] | None:
         """The next jobs as they are known now: of a failure the older ones are left. None: nothing is new."""
@@ -41,9 +43,11 @@ class Ages:
         return known
 
     async def _ask(self, tubes: list[str], found: dict[str, NextJob]) -> None:
+        began = self._clock()
         try:
             await ask_ages(self._host, self._server.port, tubes, self._clock, found)
         except (OSError, ProtocolError) as error:
+            self.lost_s += began.age_s(self._clock())
             self._fail(because(error) if isinstance(error, OSError) else str(error))
         else:
             self._delays, self._complaint = retry_delays(), None

@@ -7,7 +7,7 @@ which the tube is known not to have lived it yet. Pure: readings in, counters ou
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -92,12 +92,11 @@ class Counters:
         self._checkpoints: tuple[_Checkpoint, ...] = ()
         self._births: Mapping[str, Counts] = MappingProxyType({})
 
-    def follow(self, before: Reading, answered: Mapping[str, TubeStats], gone: Set[str]) -> None:
-        """Note which tubes began a new life since the reading before, and which live no more."""
+    def follow(self, before: Reading, answered: Mapping[str, TubeStats]) -> None:
+        """Note which of the tubes that answered began a new life since the reading before."""
         begun = dict(_births(before, answered))
-        if begun or not self._births.keys().isdisjoint(gone):
-            births = {**self._births, **begun}
-            self._births = {name: birth for name, birth in births.items() if name not in gone}
+        if begun:
+            self._births = {**self._births, **begun}
 
     def earlier(self, tubes: Mapping[str, TubeStats]) -> Mapping[str, Counts]:
         """Of the tubes of a reading that was followed and isn't kept yet."""

@@ -37,8 +37,8 @@ class Member:
     """Called after each change of `state`."""
     busy: bool = field(default=False, init=False)
     """Whether it is connected, or about to be."""
-    twin: bool = field(default=False, init=False)
-    """Whether another address of the server leads to the same beanstalkd and is read instead."""
+    twin_in: str | None = field(default=None, init=False)
+    """The id of the beanstalkd to which another address of the server leads too, and is read instead."""
     lives: tuple[str, ...] = field(default=(), init=False)
     """The ids of the beanstalkd that it leads to and of the one before."""
 
@@ -47,6 +47,11 @@ class Member:
         self.turned_at = self.clock()
         self._readings = Readings()
         self._got_on = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether its last attempt to read all tubes succeeded."""
+        return self.twin_in is None and self.state.reading is not None and self.state.failure is None
 
     async def follow(self, ended: Callable[[], Awaitable[None]], look_up: Callable[[], Awaitable[str | None]]) -> None:
         """Until cancelled. `ended` is called after each conversation, `look_up` before each but the first: it says why
@@ -92,15 +97,18 @@ class Member:
 
     async def _wait_to_lead(self, connection: Connection, server_id: str) -> None:
         while not self.presence.leads(server_id, self.server, self):
-            if not self.twin:
+            if self.twin_in != server_id:
                 _log.info("another address is the same beanstalkd", server=self.server.name, address=self._address)
-                self.twin, self._got_on = True, True
-                self.state = replace(self.state, failure=None, attempted=True)
+                self.twin_in, self._got_on = server_id, True
+                self.state = ServerState(self.server, attempted=True)
                 self.changed()
             await asyncio.sleep(PERIOD_S)
             self._turn()
             if await server_of(connection) != server_id:
                 raise ProtocolError("has become another beanstalkd in the middle of a connection")
+        if self.twin_in not in {None, server_id}:  # if it's the same, the other's last reading stands for it
+            self.twin_in = None
+            self.changed()
 
     def _polling(self, connection: Connection, server_id: str) -> Polling:
         return Polling(
@@ -123,7 +131,7 @@ class Member:
         self.state = ServerState(
             before.server, reading, attempted=True, sweep_s=before.sweep_s if sweep_s is None else sweep_s
         )
-        self.twin, self._got_on = False, True
+        self.twin_in, self._got_on = None, True
         self.changed()
         if before.reading is None or before.failure is not None:
             _log.info("reading beanstalkd", server=self.server.name, address=self._address, tubes=len(reading.tubes))

@@ -4,7 +4,7 @@ It asks `stats`, `list-tubes` and `stats-tube`, none of which changes anything t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 from math import inf
@@ -52,30 +52,35 @@ class Polling:
 
     def __post_init__(self) -> None:
         self._rounded_at = self.clock()
+        self._swept_s = 0.0
         self._listed: tuple[bytes, tuple[str, ...]] = (b"", ())
 
     async def forever(self) -> NoReturn:
         """Raises ProtocolError, TimeoutError, OSError."""
         self.readings.resume(self.clock())
         while True:
-            began = self.clock()
+            busy_s = self._stopwatch()
             await self.sweep()
             await self._ask_ages()
-            await self._pause(began.age_s(self.clock()))
+            await self._pause(busy_s())
             await self._check_server()
 
     async def sweep(self) -> None:
-        """Read all tubes, those that are wanted first and, where it takes long, every second. Raises like `forever`."""
-        began = self._rounded_at = self.clock()
+        """Read all tubes, and where it takes long those that are wanted every second. Raises like `forever`."""
+        self._rounded_at = self.clock()
+        busy_s = self._stopwatch()
         names = await self._list()
         listed_at = self.clock()
         answers = Answers()
-        asked, expected = tee(_first(self.demand.tubes(listed_at), names))
+        if pause_s(self._swept_s) > PERIOD_S:  # then the wanted ones were read in a round last, and can't wait
+            await self._round(answers)
+        asked, expected = tee(names)
         left = len(names)
         while left := left - await self._ask(asked, expected, answers, PERIOD_S):
             await self._round(answers)
-        now = self.clock()
-        self.publish(self.readings.sweep(self.server_id, listed_at, answers, now), began.age_s(now))
+        reading = self.readings.sweep(self.server_id, listed_at, answers, self.clock())
+        self._swept_s = busy_s()
+        self.publish(reading, self._swept_s)
 
     async def _list(self) -> tuple[str, ...]:
         body, names = self._listed
@@ -119,9 +124,9 @@ class Polling:
             raise ProtocolError("has become another beanstalkd in the middle of a connection")
         self.readings.draining = parse_draining(stats)
 
-    async def _pause(self, busy_s: float) -> None:
+    async def _pause(self, swept_s: float) -> None:
         """Until the next sweep is due, with rounds of the wanted tubes."""
-        sweep_at_s = self.clock().monotonic_s + pause_s(busy_s)
+        sweep_at_s = self.clock().monotonic_s + pause_s(swept_s)
         rest_s = 0.0
         while True:
             now = self.clock()
@@ -130,18 +135,15 @@ class Polling:
             await asyncio.sleep(min(round_in_s, sweep_in_s))
             if sweep_in_s <= round_in_s:
                 return
-            began = self.clock()
+            busy_s = self._stopwatch()
             await self._round()
-            took_s = began.age_s(self.clock())
-            sweep_at_s += took_s / BUSY_SHARE
-            rest_s = took_s / ROUNDS_SHARE - took_s
+            sweep_at_s += busy_s() / BUSY_SHARE
+            rest_s = busy_s() * (1 / ROUNDS_SHARE - 1)
 
-
-def _first(wanted: Iterable[str], names: Iterable[str]) -> Iterable[str]:
-    """The same names, those that are wanted first: so they never wait for a sweep and its pause."""
-    listed = set(names)
-    first = dict.fromkeys(tube for tube in wanted if tube in listed)
-    return (*first, *(name for name in names if name not in first)) if first else names
+    def _stopwatch(self) -> Callable[[], float]:
+        """Tells how many seconds beanstalkd has had to do for us since now, at most."""
+        began, lost_s = self.clock(), self.ages.lost_s
+        return lambda: began.age_s(self.clock()) - (self.ages.lost_s - lost_s)
 
 
 def pause_s(busy_s: float) -> float:

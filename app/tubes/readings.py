@@ -73,14 +73,14 @@ class Readings:
         if before is None:
             self._counters = Counters()
         else:
-            self._counters.follow(before, answers.tubes, before.tubes.keys() - answers.tubes.keys())
+            self._counters.follow(before, answers.tubes)
             swept = replace(swept, next_jobs=before.next_jobs)
         return self._take(replace(swept, missed=MappingProxyType(answers.missed)), None, now)
 
     def renew(self, answers: Answers, now: Instant) -> Reading:
         """Some tubes of the life that was read last have answered, or weren't there. Raises ValueError without one."""
         before = self._known()
-        self._counters.follow(before, answers.tubes, answers.missed.keys())
+        self._counters.follow(before, answers.tubes)
         tubes = {**before.tubes, **answers.tubes}
         for tube in answers.missed:
             tubes.pop(tube, None)

@@ -78,15 +78,12 @@ class Source:
     def _is_hidden(self, member: Member) -> bool:
         """Of two addresses of one beanstalkd one counts; and what is left of the other's readings counts no more once
         that one is read, be it after a restart."""
-        reading = member.state.reading
-        return member.twin or (
-            member.state.failure is not None
-            and reading is not None
-            and any(
-                other.state.reading and not other.state.failure and reading.server_id in other.lives
-                for other in self._members
-            )
-        )
+        if member.twin_in is not None:
+            return True
+        state = member.state
+        if state.reading is None or state.failure is None:
+            return False
+        return any(other.reads and state.reading.server_id in other.lives for other in self._members)
 
     async def _keep_looking(self, group: asyncio.TaskGroup) -> None:
         delays = retry_delays()

@@ -87,9 +87,11 @@ def _with_rules(ours: Program, others: Sequence[tuple[str, int]]) -> Program:
 def _p50_ms(server: Server, question: str) -> float:
     took_ms = []
     with server.asking() as get:
-        for _ in range(_SAMPLES):
+        for number in range(_SAMPLES):
+            # one that was never asked before: what was, is answered from memory until something new is read
+            new = f"{question}{'&' if '?' in question else '?'}limit={number + 1}"
             began = time.perf_counter()
-            get(f"{VALUES}/{question}")
+            get(f"{VALUES}/{new}")
             took_ms.append((time.perf_counter() - began) * 1000)
             time.sleep(0.01)
     return median(took_ms)

@@ -18,6 +18,7 @@ coredns                  coredns-1.15.0           ./coredns                     
 pause                    pause-1                  ./pause                                              2
 helm                     helm-4.3.1               helm.sh/helm/v4/cmd/helm@v4.3.1                    135
 kubeconform              kubeconform-0.8.0        github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0  5
+incumbent                incumbent-1              ./../../tests/cluster/incumbent                     90
 bombardier               bombardier-1.2.6         github.com/codesenberg/bombardier@v1.2.6            10
 "
 PATH=$(awk -v bin="$cache/bin/" 'NF && !seen[$2]++ { printf "%s%s:", bin, $2 }' <<<"$programs")$PATH

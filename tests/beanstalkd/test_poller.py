@@ -4,26 +4,22 @@ import asyncio
 import gc
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
-import greenstalk
 import pytest
 
 from app import clock
 from app.settings import Server
-from app.tubes.addresses import LookUp, look_up
 from app.tubes.ages import Ages
 from app.tubes.connection import WINDOW, connect
 from app.tubes.demand import Demand
-from app.tubes.poller import Poller
 from app.tubes.polling import Polling, pause_s, server_of
 from app.tubes.presence import Presence
 from app.tubes.protocol import stats_tube
 from app.tubes.readings import Readings
-from app.tubes.snapshot import Reading, ServerState
+from app.tubes.snapshot import Reading
 from tests.beanstalkd.conftest import Beanstalkd
+from tests.beanstalkd.reading import address, client, first, polling, pretender, until
 
 pytestmark = pytest.mark.anyio
 STATS = b'OK 16\r\n---\nid: "00ff"\n\n\r\n'
@@ -35,24 +31,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@asynccontextmanager
-async def polling(*servers: Server, demand: Demand | None = None, look_up: LookUp = look_up) -> AsyncIterator[Poller]:
-    poller = Poller(servers, clock.now, demand, look_up)
-    task = asyncio.create_task(poller.run())
-    try:
-        yield poller
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def read(beanstalkd: Beanstalkd) -> Reading:
     server, demand, presence, readings = address(beanstalkd), Demand(), Presence(), Readings()
     async with connect(beanstalkd.host, beanstalkd.port) as connection:
@@ -62,18 +40,6 @@ async def read(beanstalkd: Beanstalkd) -> Reading:
         await Polling(connection, server_id, readings, demand, ages, presence, clock.now, lambda *_: None).sweep()
     assert readings.latest
     return readings.latest
-
-
-def address(beanstalkd: Beanstalkd, name: str = "eu") -> Server:
-    return Server(name, beanstalkd.host, beanstalkd.port)
-
-
-def client(beanstalkd: Beanstalkd, tube: str) -> greenstalk.Client:
-    return greenstalk.Client((beanstalkd.host, beanstalkd.port), use=tube, watch=tube, encoding=None)
-
-
-def first(poller: Poller) -> ServerState:
-    return poller.snapshot.servers[0]
 
 
 async def test_jobs_are_counted_by_state(beanstalkd: Beanstalkd) -> None:
@@ -191,22 +157,6 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
     assert first(poller).failure.message == "its name can't be resolved (no answer in time)"  # type: ignore[union-attr]
     gc.collect()
     assert not caplog.records
-
-
-@asynccontextmanager
-async def pretender(
-    converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[Server]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await converse(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield Server("eu", "127.0.0.1", server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize(

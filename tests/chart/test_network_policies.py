@@ -100,10 +100,15 @@ DOCUMENTED = {
     **{(stranger, "server"): {("TCP", 10250)} for stranger in STRANGERS},
     # the hello page
     **{(stranger, "hello-world"): {("TCP", 8080)} for stranger in STRANGERS},
+    # the console: who comes must sign in
+    **{(stranger, "console"): {("TCP", 8080)} for stranger in STRANGERS},
     # jobs: the release's namespace only
-    **{(source, "beanstalkd"): {("TCP", 11300)} for source in ("server", "smoke", "hello-world", "neighbour")},
+    **{
+        (source, "beanstalkd"): {("TCP", 11300)}
+        for source in ("server", "console", "smoke", "hello-world", "neighbour")
+    },
     # names, and the API server
-    **{(source, stranger): DNS | API_SERVER for source in ("server", "smoke") for stranger in STRANGERS},
+    **{(source, stranger): DNS | API_SERVER for source in ("server", "console", "smoke") for stranger in STRANGERS},
     # names
     **{("hello-world", stranger): DNS for stranger in STRANGERS},
 }
@@ -117,7 +122,7 @@ def test_an_outside_beanstalkd_is_reached_by_its_port(chart: Chart) -> None:
     external = {"enabled": False, "external": [{"host": "eu.example.com"}, {"host": "us.example.com", "port": 11301}]}
     objects = chart.render({"beanstalkd": external})
     everybody = ends(objects)
-    for source, port in product(("server", "smoke", "hello-world"), (11300, 11301)):
+    for source, port in product(("server", "console", "smoke", "hello-world"), (11300, 11301)):
         assert reaches(objects, everybody[source], everybody["outside"], ("TCP", port))
         assert not reaches(objects, everybody[source], everybody["outside"], ("TCP", 22))
 
@@ -136,6 +141,26 @@ def test_who_is_named_gets_in_to_beanstalkd_too_and_nobody_else(chart: Chart, pe
     assert {name for name, end in STRANGERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == {
         "neighbour"
     } | gets_in
+
+
+SHOP = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "get_in"),
+    [
+        pytest.param({"networkPolicy": {"ingressFrom": [SHOP]}}, {"other namespace"}, id="with a password"),
+        pytest.param(
+            {"auth": {"mode": "none"}, "networkPolicy": {"ingressFrom": [SHOP]}}, {"other namespace"}, id="open"
+        ),
+        pytest.param({"auth": {"mode": "none"}}, set(), id="open to nobody"),
+    ],
+)
+def test_who_is_named_gets_in_to_the_console_and_nobody_else(chart: Chart, values: Any, get_in: set[str]) -> None:
+    """Where no password is asked for, somebody must be named."""
+    objects = chart.render({"console": values})
+    console = ends(objects)["console"]
+    assert {name for name, end in STRANGERS.items() if reaches(objects, end, console, ("TCP", 8080))} == get_in
 
 
 def test_more_egress_is_the_servers_alone(chart: Chart) -> None:

@@ -9,6 +9,15 @@ from tests.chart.conftest import Chart, Manifest, Objects
 
 APISERVICE = "v1beta1.external.metrics.k8s.io"
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
+METRICS = ("everywhere", "*.external.metrics.k8s.io", "*", "get list")
+TO_EXPLAIN = {
+    METRICS,
+    ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
+    ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
+}
+
 
 def permission(rule: Manifest, namespace: str | None) -> tuple[Any, ...]:
     assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
@@ -52,6 +61,13 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
             ("kube-system", "Role", "extension-apiserver-authentication-reader"),
             ("beanscale", "secrets", "beanscale-serving-cert", "get patch create"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
+            *TO_EXPLAIN,
+        },
+        "beanscale/beanscale-console": {
+            ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
+            ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
+            ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
+            ("beanscale", "secrets", "beanscale-console", "get patch"),
         },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},
         "beanscale/beanscale-smoke": {
@@ -73,7 +89,23 @@ def test_somebody_elses_certificate_is_only_read(chart: Chart, tls: Manifest, se
     objects = chart.render({"tls": tls})
     secrets = {each for each in granted(objects)["beanscale/beanscale-server"] if each[1] == "secrets"}
     assert secrets == {("beanscale", "secrets", secret, "get")}
-    assert objects.of("Secret") == []
+    assert [each["metadata"]["name"] for each in objects.of("Secret")] == ["beanscale-console"]
+
+
+@pytest.mark.parametrize(
+    "auth", [{"mode": "none"}, {"existingSecret": {"name": "mine", "key": "pass"}}], ids=["no password", "a given one"]
+)
+def test_a_console_that_makes_no_password_has_no_access_to_any_secret(chart: Chart, auth: Manifest) -> None:
+    """A given one comes to the pod as a file."""
+    objects = chart.render({"console": {"auth": auth}})
+    assert not [each for each in granted(objects)["beanscale/beanscale-console"] if "secrets" in each[1]]
+    assert [each["metadata"]["name"] for each in objects.of("Secret")] == ["beanscale-serving-cert"]
+
+
+def test_without_a_console_nothing_of_it_is_there(chart: Chart) -> None:
+    objects = chart.render({"console": {"enabled": False}})
+    assert not [each for each in objects if each["metadata"]["name"].endswith("console")]
+    assert "beanscale/beanscale-console" not in granted(objects)
 
 
 def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> None:
@@ -95,27 +127,23 @@ def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> No
 
 def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -> None:
     tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in default.pods().items()}
-    assert tokens == {"server": True, "smoke": True, "hello-world": False, "beanstalkd": False}
+    assert tokens == {"server": True, "console": True, "smoke": True, "hello-world": False, "beanstalkd": False}
     assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
-
-
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
-METRICS = ("everywhere", "*.external.metrics.k8s.io", "*", "get list")
-AUTOSCALERS = ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list")
 
 
 @pytest.mark.parametrize(
     ("values", "more"),
     [
+        pytest.param({}, set(), id="nothing"),
         pytest.param({"forwardTo": ADAPTER}, {METRICS}, id="to ask the other server"),
-        pytest.param({"rbac": {"explain": True}}, {METRICS, AUTOSCALERS}, id="to explain"),
+        pytest.param({"rbac": {"explain": True}}, TO_EXPLAIN, id="to explain"),
     ],
 )
 def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
-    chart: Chart, default: Objects, values: Manifest, more: set[tuple[str, ...]]
+    chart: Chart, values: Manifest, more: set[tuple[str, ...]]
 ) -> None:
-    before, after = granted(default), granted(chart.render(values))
+    silent: Manifest = {"rbac": {"explain": False}}
+    before, after = granted(chart.render(silent)), granted(chart.render(silent | values))
     server = "beanscale/beanscale-server"
     assert after.pop(server) - before.pop(server) == more
     assert after == before
@@ -124,8 +152,9 @@ def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
 def test_who_hands_out_permissions_elsewhere_gets_none_rendered_and_is_told_the_commands(chart: Chart) -> None:
     values = {"rbac": {"create": False}}
     assert granted(chart.render(values)) == {}
-    assert chart.notes(values).count("kubectl create ") == 6
-    assert chart.notes(values | {"forwardTo": ADAPTER}).count("kubectl create ") == 8
+    assert chart.notes(values).count("kubectl create ") == 12
+    assert chart.notes(values | {"console": {"enabled": False}}).count("kubectl create ") == 6
+    assert chart.notes(values | {"forwardTo": ADAPTER}).count("kubectl create ") == 14
 
 
 def test_the_binding_in_kube_system_can_be_left_to_an_administrator(chart: Chart) -> None:
@@ -144,10 +173,13 @@ def test_viewers_read_the_metrics_only_where_that_is_wanted(chart: Chart, defaul
 
 
 def test_an_account_made_elsewhere_is_bound_but_not_made(chart: Chart) -> None:
-    objects = chart.render({"serviceAccount": {"create": False, "name": "given"}})
-    assert "beanscale/given" in granted(objects)
+    account = {"serviceAccount": {"create": False, "name": "given"}}
+    other = {"serviceAccount": {"create": False, "name": "other"}}
+    objects = chart.render(account | {"console": other})
+    assert {"beanscale/given", "beanscale/other"} <= set(granted(objects))
     assert [each["metadata"]["name"] for each in objects.of("ServiceAccount")] == ["beanscale-smoke"]
     assert objects.pods()["server"]["spec"]["serviceAccountName"] == "given"
+    assert objects.pods()["console"]["spec"]["serviceAccountName"] == "other"
 
 
 def test_releases_of_one_name_in_two_namespaces_do_not_meet_in_the_cluster(chart: Chart, default: Objects) -> None:

@@ -30,18 +30,23 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
     ]
     assert sorted(part for part in parts if "Role" not in part) == [
         "APIService v1beta1.external.metrics.k8s.io",
+        "Deployment beanscale-console",
         "Deployment beanscale-hello-world",
         "Deployment beanscale-server",
         "HorizontalPodAutoscaler beanscale-hello-world",
         "NetworkPolicy beanscale-beanstalkd",
+        "NetworkPolicy beanscale-console",
         "NetworkPolicy beanscale-hello-world",
         "NetworkPolicy beanscale-server",
         "NetworkPolicy beanscale-smoke",
         "PodDisruptionBudget beanscale-server",
+        "Secret beanscale-console",
         "Secret beanscale-serving-cert",
         "Service beanscale-beanstalkd",
+        "Service beanscale-console",
         "Service beanscale-hello-world",
         "Service beanscale-server",
+        "ServiceAccount beanscale-console",
         "ServiceAccount beanscale-server",
         "StatefulSet beanscale-beanstalkd",
     ]
@@ -77,15 +82,21 @@ def test_the_commands_take_the_arguments_that_the_chart_gives(chart: Chart, exam
 
 
 def mount(pod: Manifest, objects: Objects, root: Path) -> Path:
-    """Write the ConfigMaps that the pod mounts to where it finds them, below `root`."""
-    names = {each["name"]: each["configMap"]["name"] for each in pod["spec"].get("volumes", []) if "configMap" in each}
-    for volume in pod["spec"]["containers"][0].get("volumeMounts", []):
-        if volume["name"] in names:
-            folder = root / volume["mountPath"].lstrip("/")
-            folder.mkdir(parents=True)
-            for file, content in objects.one("ConfigMap", names[volume["name"]])["data"].items():
-                (folder / file).write_text(content)
-    return root
+    """Write the ConfigMaps and Secrets that the pod mounts to where it finds them, below `root`."""
+    volumes = {each["name"]: each for each in pod["spec"].get("volumes", [])}
+    for given in pod["spec"]["containers"][0].get("volumeMounts", []):
+        folder = root / pod["metadata"]["labels"]["app.kubernetes.io/component"] / given["mountPath"].lstrip("/")
+        folder.mkdir(parents=True)
+        for file, content in files(volumes[given["name"]], objects).items():
+            (folder / file).write_text(content)
+    return root / pod["metadata"]["labels"]["app.kubernetes.io/component"]
+
+
+def files(volume: Manifest, objects: Objects) -> dict[str, str]:
+    """What is in a volume. Nobody's Secret is rendered: there its files have some content."""
+    if "configMap" in volume:
+        return dict(objects.one("ConfigMap", volume["configMap"]["name"])["data"])
+    return {item["path"]: "content" for item in volume.get("secret", {}).get("items", [])}
 
 
 def test_cert_manager_makes_the_certificate_by_a_ca_of_the_releases_own(chart: Chart) -> None:
@@ -124,6 +135,7 @@ def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None
         "--beanstalkd=us=[fd00::1]:11301",
     ]
     assert arguments(pods["server"])[1:4] == sources
+    assert arguments(pods["console"])[1:4] == sources
     assert arguments(pods["smoke"])[1:4] == sources
     assert "--beanstalkd=beanscale-beanstalkd.beanscale.svc:11300" in arguments(pods["hello-world"])
 
@@ -175,8 +187,9 @@ def test_a_disruption_budget_takes_zero_for_a_number(chart: Chart) -> None:
 
 
 def test_an_upgrade_keeps_what_the_server_and_the_autoscaler_wrote(default: Objects) -> None:
-    """Fields that others own aren't rendered: the certificate, the CA, the number of workers."""
-    assert not {"data", "stringData"} & set(default.one("Secret", "beanscale-serving-cert"))
+    """Fields that others own aren't rendered: certificate, CA, the console's password, the number of workers."""
+    for secret in ("beanscale-serving-cert", "beanscale-console"):
+        assert not {"data", "stringData"} & set(default.one("Secret", secret))
     spec = default.one("APIService", "v1beta1.external.metrics.k8s.io")["spec"]
     assert not {"caBundle", "insecureSkipTLSVerify"} & set(spec)
     assert "replicas" not in default.one("Deployment", "beanscale-hello-world")["spec"]
@@ -253,7 +266,13 @@ def test_labels_reach_everything_and_override_nothing(chart: Chart) -> None:
 )
 def test_images_come_from_where_they_are_said_to(chart: Chart, values: Any, server: str, beanstalkd: str) -> None:
     images = {name: pod["spec"]["containers"][0]["image"] for name, pod in chart.render(values).pods().items()}
-    assert images == {"server": server, "hello-world": server, "smoke": server, "beanstalkd": beanstalkd}
+    assert images == {
+        "server": server,
+        "console": server,
+        "hello-world": server,
+        "smoke": server,
+        "beanstalkd": beanstalkd,
+    }
 
 
 def test_the_workers_autoscaler_reaches_its_size_in_one_step_and_shrinks_promptly(chart: Chart) -> None:
@@ -334,7 +353,7 @@ def test_the_notes_fit_the_values(chart: Chart) -> None:
     notes = chart.notes()
     assert "helm test beanscale -n beanscale --logs" in notes
     assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
-    assert len(notes.strip().splitlines()) == 6
+    assert len(notes.strip().splitlines()) == 9
     external = chart.notes(
         {
             "beanstalkd": {"enabled": False, "external": [{"host": "eu"}]},
@@ -343,7 +362,7 @@ def test_the_notes_fit_the_values(chart: Chart) -> None:
         }
     )
     assert "reads eu." in external
-    assert not any(word in external for word in ("helm test", "kubectl exec", "get hpa"))
+    assert not any(word in external for word in ("helm test", "beanstalkd-0", "get hpa"))
 
 
 def test_the_chart_lives_in_an_umbrella(chart: Chart, tmp_path: Path) -> None:

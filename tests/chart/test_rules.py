@@ -70,10 +70,10 @@ def test_without_rules_nothing_of_them_is_rendered(default: Objects) -> None:
     assert not any(each.startswith("--rules") for each in server(default)["spec"]["containers"][0]["args"])
 
 
-def test_a_change_of_the_rules_replaces_the_servers_pods_and_no_others(chart: Chart) -> None:
+def test_a_change_of_the_rules_replaces_the_pods_that_read_them_and_no_others(chart: Chart) -> None:
     before = chart.render({"metrics": [RULE]}).pods()
     after = chart.render({"metrics": [RULE | {"value": "2"}]}).pods()
-    assert {name for name in before if before[name] != after[name]} == {"server"}
+    assert {name for name in before if before[name] != after[name]} == {"server", "console"}
 
 
 def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster.commands import eventually, ran, raw, refused
+from tests.cluster.commands import eventually, ran, raw, refused, run
 from tests.cluster.release import API_SERVICE, TUBE, Release
 
 PRIVILEGED = """
@@ -23,9 +23,9 @@ spec: {containers: [{name: any, image: any, securityContext: {privileged: true}}
 def test_every_pod_is_ready_where_only_restricted_ones_may_run(release: Release) -> None:
     create = ("kubectl", "create", "--namespace", release.namespace, "--filename=-", "--dry-run=server")
     assert 'violates PodSecurity "restricted' in refused(*create, given=PRIVILEGED)
-    pods = [pod for part in ("server", "beanstalkd", "hello-world") for pod in release.pods(part)]
+    pods = [pod for part in ("server", "console", "beanstalkd", "hello-world") for pod in release.pods(part)]
     ready = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["ready"] for pod in pods}
-    assert list(ready.values()) == [True] * 4, ready
+    assert list(ready.values()) == [True] * 5, ready
 
 
 def test_kube_apiserver_verifies_the_server(release: Release) -> None:
@@ -65,6 +65,32 @@ def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
     other = ask_directly(release, path, token(release.namespace, "default")).json()
     assert (other["code"], other["reason"]) == (403, "Forbidden")
     assert ask_directly(release, path, "made up").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("list horizontalpodautoscalers --all-namespaces", "yes"),
+        ("get deployments/any --subresource=scale --namespace=kube-system", "yes"),
+        ("get deployments/any", "no"),
+        ("get beanstalkd_tube_jobs.external.metrics.k8s.io --namespace=default", "yes"),
+        ("get secrets/beanscale-console", "yes"),
+        ("patch secrets/beanscale-console", "yes"),
+        ("get secrets/beanscale-serving-cert", "no"),
+        ("list secrets", "no"),
+        ("create secrets", "no"),
+        ("patch horizontalpodautoscalers", "no"),
+        ("patch deployments --subresource=scale", "no"),
+        ("list deployments", "no"),
+        ("get pods", "no"),
+    ],
+)
+def test_the_console_may_read_what_it_shows_and_write_its_password(
+    release: Release, question: str, answer: str
+) -> None:
+    account = f"system:serviceaccount:{release.namespace}:beanscale-console"
+    asked = ("kubectl", f"--namespace={release.namespace}", f"--as={account}", "auth", "can-i", *question.split())
+    assert run(*asked).stdout.strip() == answer
 
 
 def test_the_server_may_do_all_that_it_needs(release: Release) -> None:

@@ -14,15 +14,17 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass(frozen=True)
 class Trust:
-    """What must outlive a change: the replicas' Secret, the APIService's CA and what the pods show."""
+    """What must outlive a change: the replicas' Secret, the console's, the APIService's CA and what the pods show."""
 
     secret: Mapping[str, str]
+    password: Mapping[str, str]
     ca_bundle: str
     certificates: frozenset[str]
 
     @classmethod
     def of(cls, release: Release) -> "Trust":
-        return cls(release.secret(), release.ca_bundle(), frozenset(release.served_certificates()))
+        password = release.read("secret/beanscale-console").get("data", {})
+        return cls(release.secret(), password, release.ca_bundle(), frozenset(release.served_certificates()))
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def upgrade(release: Release, pki: Path) -> Iterator[Upgrade]:
     before, pods = Trust.of(release), server_pods(release)
     assert before.ca_bundle
     assert before.secret
+    assert before.password
     with constant_requests(pki, release.metric_path(f"tube-{TUBE}")) as answers:
         changes = "helloWorld.autoscaling.jobsPerPod=5,server.podAnnotations.changed=yes"
         release.helm("upgrade", CHART, "--reuse-values", "--set", changes, "--wait", "--timeout", "90s")

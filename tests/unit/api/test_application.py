@@ -185,7 +185,7 @@ async def test_any_request_has_a_well_formed_answer(
     certificate, header = proof
     headers = [*([header] if header else []), *head]
     got = await answer(to, method, path, query, headers, certificate)
-    assert got.code < 500
+    assert got.code < 500 or got.code == 503  # an age that nobody asked for before is no number yet
     assert list(problems(got)) == []
 
 

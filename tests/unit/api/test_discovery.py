@@ -7,8 +7,9 @@ import pytest
 
 from app.api import discovery
 from app.api.negotiation import Wishes
+from app.metrics.built_in import NAMES
 
-METRICS = ["beanstalkd_tube_jobs", "tube-default"]
+METRICS = [*NAMES, "checkout-backlog", "tube-default"]
 KINDS = ["ExternalMetricValue", *METRICS[1:]]
 """Each its own, for kubectl."""
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
@@ -40,6 +41,11 @@ def test_everything_comes_in_one_document(accept: str, version: str) -> None:
         (resource["resource"], resource["responseKind"], resource["scope"], resource["verbs"])
         for resource in found["resources"]
     ] == [(metric, kind_named(kind), "Namespaced", ["get"]) for metric, kind in zip(METRICS, KINDS, strict=True)]
+
+
+def test_each_metric_has_a_kind_of_its_own() -> None:
+    """kubectl finds a metric again by its kind."""
+    assert len(set(KINDS)) == len(METRICS)
 
 
 def kind_named(kind: str) -> dict[str, str]:

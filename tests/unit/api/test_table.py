@@ -9,15 +9,17 @@ from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.api.table import table
 from app.metrics.evaluation import evaluate
-from app.metrics.question import Question
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import Hold
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
-from tests.unit.metrics.test_evaluation import known, tube
+from tests.unit.metrics.given import SERVER, counts, known, rule, server, tube
 
 V1 = Kind("Table", "meta.k8s.io", "v1")
 
 
 def asked(metric: str, query: bytes = b"", selector: Selector = EVERYTHING) -> Mapping[str, Any]:
-    given = known(age_s=1.25, eu=[tube("checkout", ready=3)], us=[tube("checkout", reserved=4)])
+    states = server("eu", tube("checkout", ready=3, age_s=1.25)), server("us", tube("checkout", reserved=4, age_s=1.25))
+    given = known(*states)
     question = Question(metric, "shop", selector)
     rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(question, given)]
     return table(rows, V1, question, query, given)
@@ -49,6 +51,44 @@ def test_a_tubes_metric_is_a_row_with_its_value_age_and_servers() -> None:
 def test_labels_of_their_own_have_columns_of_their_own() -> None:
     rows = printed(asked("beanstalkd_tube_jobs", selector=parse_selector("server=us,state=reserved")))
     assert rows == [{"Tube": "checkout", "State": "reserved", "Value": "4", "Age": "1.2s", "Server": "us"}]
+
+
+def printed_of(
+    metric: str, given: Evaluation, selector: Selector = EVERYTHING, priority: int = 0
+) -> list[dict[str, str]]:
+    question = Question(metric, "shop", selector)
+    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(question, given)]
+    return printed(table(rows, V1, question, b"", given), priority)
+
+
+def test_a_sum_over_tubes_is_known_by_its_metric_and_the_rules_servers() -> None:
+    states = [server("eu", tube("a", ready=3)), server("us", tube("b", ready=1))]
+    given = known(*states, rules=[rule(), rule("eus", servers=frozenset({"eu"}))])
+    assert printed_of("backlog", given) == [{"Metric": "backlog", "Value": "4", "Age": "1.0s", "Server": "eu,us"}]
+    (wide,) = printed_of("eus", given, priority=1)
+    assert (wide["Server"], wide["Address"]) == ("eu", "eu.example:11300")
+
+
+def test_a_rate_shows_its_window() -> None:
+    state = server("eu", tube("a", total_jobs=30), earlier={"a": counts(61, 0, 0)})
+    (row,) = printed_of("beanstalkd_tube_jobs_put_per_second", known(state))
+    assert row == {"Tube": "a", "Value": "500m", "Age": "1.0s", "Window": "1m0s", "Server": "eu"}
+
+
+def test_a_held_value_shows_for_how_long() -> None:
+    old = server("eu", tube("a", ready=3, age_s=100), age_s=100)
+    given = known(old, server("us"), rules=[rule(per=SERVER, on_failure=Hold(300))])
+    held, fresh = printed_of("backlog", given)
+    assert (held["Held"], held["Age"], held["Server"], fresh["Held"]) == ("1m25s", "1m40s", "eu", "")
+
+
+def test_several_addresses_of_a_name_are_told_apart() -> None:
+    states = [server("queue", tube("a"), member=f"10.0.0.{each}") for each in (1, 2)]
+    rows = printed_of("beanstalkd_tube_urgent_jobs", known(*states), priority=1)
+    assert [(row["Server"], row["Address"]) for row in rows] == [
+        ("queue/10.0.0.1", "queue.example:11300"),
+        ("queue/10.0.0.2", "queue.example:11300"),
+    ]
 
 
 def test_no_values_are_no_rows_but_columns() -> None:

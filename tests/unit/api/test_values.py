@@ -1,7 +1,7 @@
-"""Who asks again before anything new was read hears the same, but never what has become too old."""
+"""What a request for a metric is answered, on the wire."""
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +11,13 @@ from app.api.request_info import request_info
 from app.api.status import StatusError
 from app.api.values import Values
 from app.clock import Instant
+from app.metrics.demanded import Demanded
 from app.metrics.question import Evaluation
-from tests.unit.metrics.test_evaluation import known, tube
+from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube, unread
 
 pytestmark = pytest.mark.anyio
-TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
+PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/"
+EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
 
 
 @pytest.fixture
@@ -23,85 +25,111 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Asking:
-    """Asks, and notes what had to be found out for it."""
-
-    def __init__(self) -> None:
-        self.found = 0
-        self._values = Values(self._wanted)
-
-    def _wanted(self, *_of: Any) -> None:
-        self.found += 1
-
-    async def ask(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"", accept: bytes = b"") -> Any:
-        info = request_info("GET", f"/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/{metric}", query)
-        return json.loads((await self._values.answer(info, Wishes(query, {b"accept": accept}), given)).body)
-
-    async def value(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"") -> str:
-        (item,) = (await self.ask(given, metric, query))["items"]
-        return str(item["value"])
+def ignored(_: Demanded, __: Instant) -> None:
+    pass
 
 
-@pytest.fixture
-def asking() -> Asking:
-    return Asking()
+async def got(
+    metric: str, query: str, given: Evaluation, want: Callable[[Demanded, Instant], None] = ignored, accept: str = ""
+) -> Any:
+    wishes = Wishes.of(query.encode(), [(b"accept", accept.encode())] if accept else [])
+    response = await Values(want).answer(request_info("GET", PATH + metric, query.encode()), wishes, given)
+    return json.loads(response.body)
 
 
-def later(given: Evaluation, seconds: float) -> Evaluation:
-    return replace(given, now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
+async def test_a_rate_tells_its_window() -> None:
+    answer = await got("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Da", known(EU))
+    assert answer["items"] == [
+        {
+            "metricName": "beanstalkd_tube_jobs_put_per_second",
+            "metricLabels": {"server": "eu", "tube": "a"},
+            "timestamp": "2027-01-15T07:59:59Z",
+            "window": 60,
+            "value": "500m",
+        }
+    ]
 
 
-async def test_what_was_found_once_is_told_again(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3)])
-    assert [await asking.value(given), await asking.value(later(given, 5))] == ["3", "3"]
-    assert asking.found == 1
+async def test_what_is_no_rate_has_no_window() -> None:
+    (item,) = (await got("tube-a", "", known(EU)))["items"]
+    assert item.keys() == {"metricName", "metricLabels", "timestamp", "value"}
 
 
-async def test_a_new_reading_is_told_at_once(asking: Asking) -> None:
-    assert await asking.value(known(eu=[tube("a", ready=3)])) == "3"
-    assert await asking.value(known(eu=[tube("a", ready=4)])) == "4"
-    assert await asking.value(known(eu=[tube("a", ready=3)])) == "3"
+@pytest.mark.parametrize(
+    ("metric", "query", "reason"),
+    [
+        ("queue", "", "NotFound"),
+        ("tube-A", "", "Conflict"),
+        ("twins", "", "Conflict"),
+        ("down", "", "ServiceUnavailable"),
+        ("fraction", "", "ServiceUnavailable"),
+        ("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Db", "ServiceUnavailable"),
+        ("beanstalkd_tube_next_job_age_seconds", "labelSelector=tube%3Db", "ServiceUnavailable"),
+        ("beanstalkd_tube_next_job_age_seconds", "", "BadRequest"),
+    ],
+)
+async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, reason: str) -> None:
+    given = known(
+        server("eu", tube("a"), tube("A"), tube("b", ready=1)),
+        rules=[
+            rule("down", servers=frozenset({"us"})),
+            rule("fraction", value="ready / reserved"),
+        ],
+    )
+    if metric == "twins":
+        given, metric = known(*[server(name, server_id="one") for name in ("eu", "us")]), "tube-a"
+    with pytest.raises(StatusError) as refused:
+        await got(metric.lower(), query, given)
+    assert refused.value.reason == reason
+    assert refused.value.details == {"group": "external.metrics.k8s.io", "kind": metric.lower()}
 
 
-async def test_what_has_become_too_old_is_told_no_more(asking: Asking) -> None:
-    given = known(age_s=14, eu=[tube("a", ready=3)])
-    assert await asking.value(given) == "3"
-    with pytest.raises(StatusError, match="can't be read"):
-        await asking.value(later(given, 1.5))
+async def test_what_is_asked_for_is_wanted() -> None:
+    wanted: list[Demanded] = []
+    given = known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(3)}))
+    await got("tube-a", "", given, lambda demanded, _: wanted.append(demanded))
+    query = "labelSelector=tube%3Da&explain=true"
+    await got("beanstalkd_tube_next_job_age_seconds", query, given, lambda demanded, _: wanted.append(demanded))
+    assert [(tuple(each.tubes), tuple(each.ages)) for each in wanted] == [(("a",), ()), (("a",), ("a",))]
 
 
-async def test_each_question_has_its_own_answer(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3), tube("b", ready=4)])
-    selected = b"labelSelector=tube%3Db"
-    for _ in range(2):
-        assert await asking.value(given) == "3"
-        assert await asking.value(given, "tube-b") == "4"
-        assert (await asking.ask(given, query=selected))["items"] == []
-        assert await asking.value(given, "tube-b", selected) == "4"
+async def test_it_is_wanted_even_where_it_cant_be_answered_yet() -> None:
+    wanted: list[Demanded] = []
+    with pytest.raises(StatusError):
+        await got("tube-a", "", known(unread("eu")), lambda demanded, _: wanted.append(demanded))
+    assert [tuple(each.tubes) for each in wanted] == [("a",)]
 
 
-async def test_ages_in_a_table_go_on(asking: Asking) -> None:
-    given = known(eu=[tube("a", ready=3)])
-    first, second = [await asking.ask(each, accept=TABLE) for each in (given, later(given, 2))]
-    assert first["kind"] == "Table"
-    assert first["rows"][0]["cells"] != second["rows"][0]["cells"]
+@pytest.mark.parametrize("accept", ["", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"])
+async def test_a_metric_is_explained_for_who_wants_to_know(accept: str) -> None:
+    answer = await got("tube-a", "explain=true&labelSelector=tube%3Da", known(EU), accept=accept)
+    assert (answer["kind"], answer["apiVersion"]) == ("MetricExplanation", "external.metrics.k8s.io/v1beta1")
+    assert (answer["namespace"], answer["metric"], answer["selector"]) == ("shop", "tube-a", "tube=a")
+    assert answer["items"][0]["arithmetic"] == "3 + 0"
 
 
-async def test_a_refusal_is_found_anew(asking: Asking) -> None:
-    given = known(eu=[tube("a")])
-    for _ in range(2):
-        with pytest.raises(StatusError, match="no metric"):
-            await asking.value(given, "nothing")
+@pytest.mark.parametrize("query", ["explain=false", "explain=0", "explained=true"])
+async def test_nothing_is_explained_to_who_does_not(query: str) -> None:
+    assert (await got("tube-a", query, known(EU)))["kind"] == "ExternalMetricValueList"
 
 
-async def test_nothing_long_and_not_much_is_remembered(asking: Asking) -> None:
-    given = known(eu=[tube("a")])
-    for _ in range(2):
-        await asking.ask(given, query=b"x=" + b"a" * 2000)
-    assert asking.found == 2
-    for number in range(300):
-        await asking.ask(given, f"tube-{number}")
-    await asking.ask(given, "tube-0")
-    assert asking.found == 302
-    await asking.ask(given, "tube-299")
-    assert asking.found == 303
+async def test_an_explanation_has_the_metrics_error_inside() -> None:
+    answer = await got("tube-a", "explain=true", known(unread("eu")))
+    assert answer["error"]["reason"] == "ServiceUnavailable"
+
+
+async def test_an_explanation_is_refused_for_what_is_no_selector() -> None:
+    with pytest.raises(StatusError, match="unable to parse"):
+        await got("tube-a", "explain=true&labelSelector=a+b", known(EU))
+
+
+async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
+    theirs = known(EU, rules=[rule("theirs", namespaces=glob("mail"))])
+    for query in ("", "explain=true"):
+        answers = []
+        for given in (theirs, known(EU)):
+            try:
+                answers.append(await got("theirs", query, given))
+            except StatusError as refused:
+                answers.append(refused.content)
+        assert answers[0] == answers[1]

@@ -101,6 +101,20 @@ def test_a_workload_that_may_not_be_read_is_as_its_autoscaler_saw_it() -> None:
     assert (ours.scale, ours.scale_is_live) == (Scale(5, 5), False)
 
 
+def test_where_the_workload_may_not_be_read_its_scale_does() -> None:
+    answers: dict[tuple[str, str], Any] = {
+        (ORDERS, ""): explanation(),
+        (HPAS, ""): listed(hpa(current=5)),
+        (DEPLOYMENT, ""): 403,
+    }
+    scale = {"spec": {"replicas": 4}, "status": {"replicas": 3}}
+    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): scale})).autoscalers
+    assert (ours.scale, ours.scale_is_live) == (Scale(4, 3), True)
+    none = {"spec": {}, "status": {"replicas": 0}}
+    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): none})).autoscalers
+    assert ours.scale == Scale(0, 0)
+
+
 def test_autoscalers_that_may_not_be_listed_leave_the_metric_explained() -> None:
     facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
     assert facts.explanations

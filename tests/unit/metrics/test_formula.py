@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.metrics.arithmetic import MOST, show_number
+from app.metrics.arithmetic import MOST
 from app.metrics.fields import NAMES
 from app.metrics.formula import parse_formula
 from app.metrics.rule import Formula, FormulaError
@@ -172,26 +172,6 @@ def test_the_largest_formulas_are_cheap(text: str) -> None:
 def test_the_arithmetic_can_be_shown_with_its_numbers() -> None:
     formula = parse_formula("ready +  0.5*delayed / max(1, put_per_second, ready)", NAMES)
     assert formula.shown(LIVE) == "3 +  0.5*4 / max(1, ≈0.333, 3)"
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [
-        (Fraction(0), "0"),
-        (Fraction(1200), "1200"),
-        (Fraction(5, 4), "1.25"),
-        (Fraction(1, 10**6), "0.000001"),
-        (Fraction(1, 3), "≈0.333"),
-        (Fraction(-1, 3), "≈-0.333"),
-        (Fraction(10**7, 3), "≈3333333.333"),
-        (Fraction(1, 3 * 10**5), "≈0.00000333"),
-        (Fraction(1, 10**9), "≈1e-9"),
-        (Fraction(2**64), "18446744073709551616"),
-        (Fraction(2**900), "≈8.45271e+270"),
-    ],
-)
-def test_numbers_are_shown_exactly_or_with_a_sign_that_they_arent(number: Fraction, shown: str) -> None:
-    assert show_number(number) == shown
 
 
 type Tree = tuple[str, Callable[[dict[str, Fraction]], Fraction]]

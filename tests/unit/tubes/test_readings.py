@@ -152,6 +152,16 @@ def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tu
             assert reading.earlier["mail"].answered_at == at(second // 100 * 100 - 100)
 
 
+def test_where_sweeps_are_minutes_apart_a_new_tubes_rate_lasts_until_the_next() -> None:
+    readings = Readings()
+    swept(readings, 0, mail=1)
+    swept(readings, 100, mail=1, checkout=5)
+    for second in range(101, 200):
+        reading = renewed(readings, second, mail=1)
+    assert reading.earlier["checkout"] == Counts(at(0), 0, 0)
+    assert swept(readings, 200, checkout=7).earlier["checkout"] == Counts(at(100), 5, 0)
+
+
 def test_counters_beyond_63_bits_are_kept() -> None:
     readings = Readings()
     swept(readings, 0, checkout=10**19 - 1)

@@ -1,4 +1,4 @@
-"""What a selector demands of items: labels that there are, and the values that they may have."""
+"""What a selector leaves of servers, tubes and other labels' values, or why it can leave nothing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -35,7 +35,7 @@ def labels_of(state: ServerState) -> Mapping[str, str]:
 def left_in(metric: str, selector: Selector, states: Sequence[ServerState]) -> Sequence[ServerState]:
     """The servers that the selector leaves in; only they must be fresh. Raises UnknownMetricError."""
     for key in ("address", "server"):
-        if is_demanded(selector, key):
+        if any(part.key == key for part in selector.requirements):
             known = [value for state in states if (value := labels_of(state).get(key)) is not None]
             check_value(metric, selector, key, known)
             states = [state for state in states if may_be(selector, key, labels_of(state))]
@@ -49,11 +49,6 @@ def check_value(metric: str, selector: Selector, key: str, known: Iterable[str])
         demanded = ", ".join(repr(name) for name in sorted(pinned)) or "two values at once"
         there_is = ", ".join(map(repr, dict.fromkeys(known)))
         raise UnknownMetricError(f"{metric} has no {key} {demanded}; there is {there_is}")
-
-
-def is_demanded(selector: Selector, key: str) -> bool:
-    """Whether anything is said of this label."""
-    return any(part.key == key for part in selector.requirements)
 
 
 def may_be(selector: Selector, key: str, labels: Mapping[str, str]) -> bool:

@@ -1,0 +1,222 @@
+"""The age of the next job: asked for on a connection of its own, and nothing else notices."""
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app import clock
+from app.tubes.demand import Demand
+from app.tubes.next_job import MOST_BODY, ask_ages
+from app.tubes.protocol import ProtocolError
+from app.tubes.snapshot import NextJob
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.beanstalkd.reading import address, client, fill, first, polling, pretender, reading, until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings ten times as often."""
+    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
+
+
+async def ages(server: Beanstalkd, *tubes: str) -> dict[str, int | None]:
+    found: dict[str, NextJob] = {}
+    await ask_ages(server.host, server.port, tubes, clock.now, found)
+    return {tube: job.age_s for tube, job in found.items()}
+
+
+async def test_it_is_that_of_the_job_that_would_be_reserved_next(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        jobs.put(b"old", priority=2)
+        await asyncio.sleep(1.1)
+        jobs.put(b"urgent", priority=1)
+        assert await ages(beanstalkd, "checkout") == {"checkout": 0}
+        jobs.delete(jobs.reserve())
+        assert await ages(beanstalkd, "checkout", "empty") == {"checkout": 1, "empty": None}
+
+
+async def test_of_many_tubes_each_is_asked_about(beanstalkd: Beanstalkd) -> None:
+    names = [f"tube-{number:05}" for number in range(50)]
+    with client(beanstalkd, "default") as jobs:
+        for name in names:
+            jobs.use(name)
+            jobs.put(b"x" * 60_000)
+        assert await ages(beanstalkd, *names) == dict.fromkeys(names, 0)
+
+
+@pytest.fixture
+def roomy() -> Iterator[Beanstalkd]:
+    """It takes jobs of 100 MB."""
+    binary = shutil.which("beanstalkd")
+    assert binary
+    server = Beanstalkd(binary)
+    process = subprocess.Popen([binary, "-l", server.host, "-p", str(server.port), "-z", "100000000"])
+    while not server._answers():  # noqa: SLF001 - as its own start does
+        time.sleep(0.01)
+    yield server
+    process.kill()
+    process.wait()
+
+
+async def test_a_huge_job_isnt_read_and_its_age_is_known(roomy: Beanstalkd) -> None:
+    with client(roomy, "before") as jobs:
+        for tube, size in [("before", 1), ("huge", 50_000_000), ("limit", MOST_BODY), ("beyond", MOST_BODY + 1)]:
+            jobs.use(tube)
+            jobs.put(b"x" * size)
+        began = time.monotonic()
+        assert await ages(roomy, "before", "huge", "limit", "beyond") == dict.fromkeys(
+            ["before", "huge", "limit", "beyond"], 0
+        )
+        assert time.monotonic() - began < 1
+        assert jobs.stats()["current-connections"] == 1, "this test's own"
+
+
+async def test_it_is_read_while_it_is_wanted_and_jobs_are_ready(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: first(poller).reading is not None)
+            assert dict(reading(poller).next_jobs) == {}
+            poller.demand.want_ages(["checkout", "nobody"], clock.now())
+            await until(lambda: len(reading(poller).next_jobs) == 2)
+            assert {job.age_s for job in reading(poller).next_jobs.values()} == {None}
+            jobs.put(b"job")
+            await until(lambda: reading(poller).next_jobs["checkout"].age_s is not None)
+            asked = reading(poller).next_jobs["checkout"].answered_at
+            await until(lambda: reading(poller).next_jobs["checkout"].answered_at != asked)
+            jobs.delete(jobs.reserve())
+            await until(lambda: reading(poller).next_jobs["checkout"].age_s is None)
+
+
+async def test_in_the_middle_of_a_long_sweep_too(beanstalkd: Beanstalkd) -> None:
+    fill(beanstalkd, 3000)
+    with client(beanstalkd, "checkout") as jobs:
+        jobs.put(b"job")
+        async with polling(address(beanstalkd), demand=Demand(ages=["checkout"])) as poller:
+            await until(lambda: first(poller).reading is not None)
+            oldest_s = 0.0
+            for _ in range(200):
+                await asyncio.sleep(0.01)
+                job = reading(poller).next_jobs.get("checkout")
+                oldest_s = max(oldest_s, job.answered_at.age_s(clock.now()) if job else 0)
+            default = reading(poller).tubes["default"]
+    assert 0 < oldest_s < 1
+    assert (default.current_using, default.current_watching) == (0, 0)
+
+
+async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judged() -> None:
+    """A beanstalkd without a file descriptor left accepts connections, in the kernel, and never answers."""
+    connections = 0
+
+    def stats_of(tube: str) -> bytes:
+        fields = ["urgent", "ready", "reserved", "delayed", "buried"]
+        jobs = "".join(f"current-jobs-{field}: 1\n" for field in fields)
+        rest = "total-jobs: 1\ncurrent-using: 0\ncurrent-watching: 0\ncurrent-waiting: 0\ncmd-delete: 0\n"
+        body = f"---\nname: {tube}\n{jobs}{rest}cmd-pause-tube: 0\npause: 0\npause-time-left: 0\n".encode()
+        return b"OK %d\r\n%b\r\n" % (len(body), body)
+
+    answers = {
+        b"stats": b"OK 15\r\n---\nid: 00ffff\n\r\n",
+        b"list-tubes": b"OK 13\r\n---\n- waiting\r\n",
+        b"use": b"USING waiting\r\n",
+        b"peek-ready": b"FOUND 1 1\r\nx\r\n",
+        b"stats-job": b"OK 18\r\n---\nid: 1\nage: 77\n\r\n",
+        b"stats-tube": stats_of("waiting"),
+        b"quit": b"",
+    }
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        silent = connections > 2
+        while not silent and (line := await reader.readline()):
+            writer.write(answers[line.split()[0]])
+            if line == b"quit\r\n":
+                return
+        await reader.read()
+
+    async with pretender(converse) as server, polling(server, demand=Demand(ages=["waiting"])) as poller:
+        await until(lambda: connections >= 3)
+        before = reading(poller).listed_at
+        await until(lambda: reading(poller).listed_at != before)
+        assert first(poller).failure is None
+        job = reading(poller).next_jobs["waiting"]
+    assert job.age_s == 77
+    assert job.answered_at.age_s(clock.now()) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        ([b"USING other\r\n"], "'USING other' to use checkout"),
+        ([b"USING checkout\r\n", b"FOUND x 1\r\n"], "'FOUND x 1' to peek-ready"),
+        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "names another one"),
+        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 99999\r\n"], "'OK 99999' to stats-job"),
+        ([b"USING checkout\r\n", b"FOUND 7 9\r\nx"], "closed the connection"),
+        ([b"x" * 200_000], "doesn't end"),
+    ],
+)
+async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[bytes], complaint: str) -> None:
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readline()
+            writer.write(answer)
+            await writer.drain()
+
+    found: dict[str, NextJob] = {}
+    async with pretender(converse) as server:
+        with pytest.raises(ProtocolError, match=complaint):
+            await ask_ages(server.host, server.port, ["checkout"], clock.now, found)
+    assert not found
+
+
+SWEPT = {"cmd-stats", "cmd-stats-tube", "cmd-list-tubes"}
+PROBED = {"cmd-stats-job", "cmd-use", "cmd-peek-ready", "total-connections"}
+"""The counters that are ours to move."""
+
+
+@pytest.mark.parametrize(
+    ("tubes", "sweeps", "ages", "ours"),
+    [
+        pytest.param(1000, 20, ["checkout", "fleeting"], SWEPT | PROBED, id="with questions for ages"),
+        pytest.param(5, 3600, [], SWEPT, id="an hour's worth"),
+    ],
+)
+async def test_polling_disturbs_nothing(
+    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch, tubes: int, sweeps: int, ages: list[str], ours: set[str]
+) -> None:
+    """Sweeps, rounds and questions for ages move their own counters alone, and no tube lives on for them."""
+    if not ages:  # as often as it goes
+        monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.005)
+        monkeypatch.setattr("app.tubes.polling.BUSY_SHARE", 1.0)
+    fill(beanstalkd, tubes)
+    with client(beanstalkd, "checkout") as jobs, client(beanstalkd, "fleeting") as leaving:
+        jobs.put(b"job")
+        leaving.put(b"job")
+        before, names, default = jobs.stats(), set(jobs.tubes()), jobs.stats_tube("default")
+        async with polling(address(beanstalkd), demand=Demand(["checkout"], ages)) as poller:
+            await until(lambda: first(poller).reading is not None and len(reading(poller).next_jobs) == len(ages))
+            async with asyncio.timeout(100):
+                while jobs.stats()["cmd-list-tubes"] < before["cmd-list-tubes"] + sweeps:
+                    await asyncio.sleep(0.2)
+            assert [job.age_s is None for job in reading(poller).next_jobs.values()] == [False] * len(ages)
+        await until(lambda: jobs.stats()["current-connections"] == before["current-connections"])
+        after = jobs.stats()
+        assert set(jobs.tubes()) == names
+        assert jobs.stats_tube("default") == default
+        leaving.delete(leaving.reserve())
+        leaving.close()
+        await until(lambda: "fleeting" not in jobs.tubes())
+    moved = {field for field in before if before[field] != after[field]}
+    assert moved >= ours
+    assert moved <= ours | {"total-connections", "uptime", "rusage-utime", "rusage-stime"}

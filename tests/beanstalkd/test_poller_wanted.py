@@ -1,0 +1,142 @@
+"""Demand decides the pace: wanted tubes are read every second, however long a sweep over all of them takes."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from app import clock
+from app.tubes.demand import Demand
+from app.tubes.poller import Poller
+from app.tubes.polling import BUSY_SHARE
+from app.tubes.snapshot import Counts
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.beanstalkd.reading import address, client, fill, first, polling, pretender, reading, until
+
+pytestmark = pytest.mark.anyio
+PERIOD_S = 0.1
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the pace's length and of a sweep's share, so that a few thousand tubes are as many as 50,000."""
+    monkeypatch.setattr("app.tubes.polling.PERIOD_S", PERIOD_S)
+
+
+async def watched(poller: Poller, tube: str, for_s: float) -> tuple[list[float], set[float]]:
+    """The age of this tube's reading every few milliseconds, in seconds, and the listings seen meanwhile."""
+    ages, listings = [], set()
+    end = asyncio.get_running_loop().time() + for_s
+    while asyncio.get_running_loop().time() < end:
+        now = clock.now()
+        ages.append(reading(poller).answered_at(tube).age_s(now))
+        listings.add(reading(poller).listed_at.monotonic_s)
+        await asyncio.sleep(0.005)
+    return ages, listings
+
+
+async def test_wanted_tubes_dont_wait_for_a_long_sweep_and_its_pause(beanstalkd: Beanstalkd) -> None:
+    fill(beanstalkd, 3000)
+    demand = Demand(always=["tube-02999", "nobody"])
+    async with polling(address(beanstalkd), demand=demand) as poller:
+        await until(lambda: first(poller).reading is not None)
+        there, listings = await watched(poller, "tube-02999", 3)
+        absent, _ = await watched(poller, "nobody", 3)
+        sweep_s = first(poller).sweep_s
+    assert sweep_s
+    assert sweep_s > PERIOD_S, "the sweep must be long for this test to say anything"
+    assert len(listings) <= 1 + 3 / (sweep_s / BUSY_SHARE) * 2, "sweeps must pause for four times their length"
+    for ages in (there, absent):
+        assert sorted(ages)[len(ages) * 9 // 10] < 4 * PERIOD_S
+        assert max(ages) < sweep_s / BUSY_SHARE
+
+
+async def test_what_a_round_has_read_in_the_middle_of_a_sweep_isnt_older_after_it(beanstalkd: Beanstalkd) -> None:
+    fill(beanstalkd, 3000)
+    wanted = ["tube-00000", "tube-02999", "nobody"]
+    async with polling(address(beanstalkd), demand=Demand(always=wanted)) as poller:
+        await until(lambda: first(poller).reading is not None)
+        start, before = reading(poller).listed_at, dict.fromkeys(wanted, 0.0)
+        while reading(poller).listed_at == start:
+            now = {tube: reading(poller).answered_at(tube).monotonic_s for tube in wanted}
+            assert all(now[tube] >= before[tube] for tube in wanted)
+            before = now
+            await asyncio.sleep(0.005)
+        assert all(reading(poller).answered_at(tube).monotonic_s >= before[tube] for tube in wanted)
+
+
+async def test_between_sweeps_a_wanted_tube_comes_and_goes(beanstalkd: Beanstalkd) -> None:
+    fill(beanstalkd, 3000)
+    async with polling(address(beanstalkd)) as poller:
+        poller.demand.want(["checkout"], clock.now())
+        await until(lambda: first(poller).reading is not None)
+        names = reading(poller).names
+        with client(beanstalkd, "checkout") as jobs:
+            jobs.put(b"job")
+            await until(lambda: "checkout" in reading(poller).tubes, 2)
+            appeared = reading(poller)
+            assert appeared.names == tuple(sorted((*names, "checkout")))
+            await until(lambda: "checkout" in reading(poller).earlier, 3)
+            assert reading(poller).earlier["checkout"][1:] == (0, 0)
+            jobs.delete(jobs.reserve())
+        await until(lambda: "checkout" not in reading(poller).tubes, 2)
+        gone = reading(poller)
+    assert gone.names == names
+    assert gone.answered_at("checkout").monotonic_s > gone.listed_at.monotonic_s
+
+
+async def test_a_restart_between_rounds_mixes_no_two_lives(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        for _ in range(5):
+            jobs.put(b"job")
+    async with polling(address(beanstalkd), demand=Demand(always=["checkout"])) as poller:
+        await until(lambda: first(poller).reading is not None and "checkout" in reading(poller).earlier)
+        before = reading(poller)
+        beanstalkd.restart()
+        await until(lambda: reading(poller).server_id != before.server_id)
+        after = reading(poller)
+    assert (len(before.tubes), len(after.tubes)) == (2, 1)
+    assert after.listed_earlier_at is None
+    assert dict(after.earlier) == {}
+
+
+async def test_a_connection_that_leads_to_another_beanstalkd_all_at_once_is_dropped() -> None:
+    ids = count()
+
+    def answers() -> Iterator[bytes]:
+        yield stats(0)
+        yield b"OK 14\r\n---\n- default\n\r\n"
+        yield b"NOT_FOUND\r\n"
+        yield stats(1)
+
+    def stats(number: int) -> bytes:
+        return b'OK 16\r\n---\nid: "00f%d"\n\n\r\n' % number
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        next(ids)
+        for answer in answers():
+            await reader.readline()
+            writer.write(answer)
+        await reader.read()
+
+    async with pretender(converse) as server, polling(server) as poller:
+        await until(lambda: first(poller).failure is not None)
+        assert "another beanstalkd" in first(poller).failure.message  # type: ignore[union-attr]
+
+
+async def test_puts_of_half_a_second_are_counted_from_a_true_reading(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        jobs.put(b"job")
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: first(poller).reading is not None)
+            start = reading(poller).tubes["checkout"]
+            jobs.put(b"job")
+            await until(lambda: "checkout" in reading(poller).earlier)
+            assert reading(poller).earlier["checkout"] == Counts(start.answered_at, 1, 0)
+            assert reading(poller).tubes["checkout"].total_jobs == 2

@@ -1,0 +1,164 @@
+"""What the values do to the console."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Chart, Manifest, Objects
+
+
+def arguments(objects: Objects) -> list[str]:
+    return list(objects.pods()["console"]["spec"]["containers"][0]["args"])
+
+
+def container(objects: Objects) -> Manifest:
+    (only,) = objects.pods()["console"]["spec"]["containers"]
+    return dict(only)
+
+
+def test_it_is_told_all_it_needs_and_changes_nothing_unless_somebody_lets_it(default: Objects) -> None:
+    assert arguments(default) == [
+        "console",
+        "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
+        "--bind=0.0.0.0",
+        "--port=8080",
+        "--auth=password",
+        "--password-secret=beanscale/beanscale-console",
+        "--read-only",
+        "--max-age=15s",
+        "--log-format=json",
+        "--log-level=info",
+    ]
+
+
+def test_it_may_be_let_change_jobs(chart: Chart) -> None:
+    assert "--read-only" not in arguments(chart.render({"console": {"readOnly": False}}))
+
+
+def test_there_is_one_because_its_memory_says_who_is_signed_in(default: Objects) -> None:
+    assert default.one("Deployment", "beanscale-console")["spec"]["replicas"] == 1
+
+
+def test_a_given_password_comes_as_a_file_that_nobody_else_reads(chart: Chart) -> None:
+    """As a file the kubelet brings a changed one, too."""
+    objects = chart.render({"console": {"auth": {"existingSecret": {"name": "mine", "key": "pass"}}}})
+    (volume,) = objects.pods()["console"]["spec"]["volumes"]
+    assert volume["secret"] == {
+        "secretName": "mine",
+        "defaultMode": 0o440,
+        "items": [{"key": "pass", "path": "password"}],
+    }
+    (mount,) = container(objects)["volumeMounts"]
+    assert f"--password-file={mount['mountPath']}/password" in arguments(objects)
+    assert not any(each.startswith("--password-secret") for each in arguments(objects))
+
+
+def test_an_open_console_is_one_by_the_users_will(chart: Chart) -> None:
+    objects = chart.render({"console": {"auth": {"mode": "none"}}})
+    assert {"--auth=none", "--force-open"} <= set(arguments(objects))
+    assert not any(each.startswith("--password") for each in arguments(objects))
+
+
+def test_the_path_prefix_holds_for_the_console_its_probes_and_the_ingress(chart: Chart) -> None:
+    objects = chart.render({"console": {"pathPrefix": "/queues/ours", "ingress": {"enabled": True}}})
+    assert "--path-prefix=/queues/ours" in arguments(objects)
+    probes = [container(objects)[f"{which}Probe"]["httpGet"]["path"] for which in ("startup", "liveness", "readiness")]
+    assert probes == ["/queues/ours/healthz"] * 3
+    (rule,) = objects.one("Ingress", "beanscale-console")["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/queues/ours"]
+
+
+def test_every_host_of_the_ingress_leads_to_the_consoles_service(chart: Chart) -> None:
+    ingress = {"enabled": True, "hosts": ["a.example.com", "*.b.example.com"], "className": "nginx"}
+    objects = chart.render({"console": {"ingress": ingress}})
+    spec = objects.one("Ingress", "beanscale-console")["spec"]
+    assert spec["ingressClassName"] == "nginx"
+    assert [rule["host"] for rule in spec["rules"]] == ingress["hosts"]
+    service = objects.one("Service", "beanscale-console")["spec"]
+    for rule in spec["rules"]:
+        (path,) = rule["http"]["paths"]
+        assert (path["path"], path["pathType"]) == ("/", "Prefix")
+        assert path["backend"]["service"] == {
+            "name": "beanscale-console",
+            "port": {"name": service["ports"][0]["name"]},
+        }
+
+
+def test_the_service_has_the_nodes_port_that_is_asked_for(chart: Chart, default: Objects) -> None:
+    assert "nodePort" not in default.one("Service", "beanscale-console")["spec"]["ports"][0]
+    objects = chart.render({"console": {"service": {"type": "NodePort", "nodePort": 30001}}})
+    spec = objects.one("Service", "beanscale-console")["spec"]
+    assert (spec["type"], spec["ports"][0]["nodePort"]) == ("NodePort", 30001)
+
+
+def test_it_reads_the_rules_that_the_server_goes_by(chart: Chart, default: Objects) -> None:
+    objects = chart.render({"metrics": [{"name": "backlog", "tubes": ["checkout"]}]})
+    assert "--rules=/etc/beanscale/rules/rules.yaml" in arguments(objects)
+    pods = objects.pods()
+    assert pods["console"]["spec"]["volumes"] == pods["server"]["spec"]["volumes"]
+    assert container(objects)["volumeMounts"] == pods["server"]["spec"]["containers"][0]["volumeMounts"]
+    assert "volumes" not in default.pods()["console"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"service": {"nodePort": 30001}},
+            "console.service.nodePort is 30001, but a Service of type ClusterIP has none",
+        ),
+        (
+            {"auth": {"mode": "none", "existingSecret": {"name": "mine"}}},
+            "console.auth.existingSecret.name is given, but console.auth.mode is none",
+        ),
+        (
+            {"auth": {"mode": "none"}, "service": {"type": "NodePort"}},
+            "console.auth.mode=none asks nobody for a password, and console.service.type=NodePort lets in whoever",
+        ),
+        (
+            {"auth": {"mode": "none"}, "ingress": {"enabled": True}},
+            "console.auth.mode=none lets in only whom console.networkPolicy.ingressFrom names, and it names nobody",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+    assert sentence in chart.refusal({"console": values})
+
+
+PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081:80   # http://127.0.0.1:8081"
+
+
+@pytest.mark.parametrize(
+    ("values", "way"),
+    [
+        ({}, f"{PORT_FORWARD}/"),
+        ({"pathPrefix": "/queues"}, f"{PORT_FORWARD}/queues/"),
+        ({"service": {"type": "NodePort", "nodePort": 30001}}, "http://ANY-NODE:30001/"),
+        ({"service": {"type": "NodePort"}}, "kubectl get service -n beanscale beanscale-console"),
+        ({"service": {"type": "LoadBalancer"}}, "kubectl get service -n beanscale beanscale-console"),
+        ({"ingress": {"enabled": True, "hosts": ["a.example.com"]}, "pathPrefix": "/q"}, "http://a.example.com/q/"),
+        (
+            {"ingress": {"enabled": True, "hosts": ["a.example.com"], "tls": [{"secretName": "a"}]}},
+            "https://a.example.com/",
+        ),
+        ({"ingress": {"enabled": True}}, "http://ADDRESS-OF-THE-INGRESS/"),
+    ],
+)
+def test_the_notes_say_how_to_open_it(chart: Chart, values: Any, way: str) -> None:
+    assert f"open the console:  {way}" in chart.notes({"console": values})
+
+
+@pytest.mark.parametrize(
+    ("auth", "command"),
+    [
+        ({}, "beanscale-console -o jsonpath='{.data.password}' | base64 -d\n"),
+        ({"existingSecret": {"name": "mine", "key": "the.key"}}, "mine -o jsonpath='{.data.the\\.key}' | base64 -d\n"),
+    ],
+)
+def test_the_notes_say_where_its_password_is(chart: Chart, auth: Any, command: str) -> None:
+    assert f"kubectl get secret -n beanscale {command}" in chart.notes({"console": {"auth": auth}})
+
+
+def test_the_notes_say_nothing_of_what_is_not_there(chart: Chart) -> None:
+    assert "base64 -d" not in chart.notes({"console": {"auth": {"mode": "none"}}})
+    assert "console" not in chart.notes({"console": {"enabled": False}})

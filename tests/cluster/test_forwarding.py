@@ -1,0 +1,225 @@
+"""Standing in front of another external metrics server: its autoscaler goes on undisturbed, there and back again."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.cluster.certificates import make_authority, make_serving
+from tests.cluster.commands import eventually, ran, raw, refused, run
+from tests.cluster.observing import Timeline, constant_requests
+from tests.cluster.release import API_SERVICE, CHART, GROUP_VERSION, TUBE, Release
+from tests.cluster.workloads import AT_ONCE, sleeper
+
+pytestmark = pytest.mark.timeout(420)
+
+NODE, PORT = "172.30.0.2", 6445
+"""Where the other server runs: beside the pods, on the node."""
+METRIC, VALUE, PODS = "queue-length", "6", 3
+SCALED = "scaled-by-the-other"
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The other server, installed as such servers are: a Service, an APIService, an autoscaler that needs it."""
+
+    namespace: str
+    ca: Path
+    spec: Any
+    """Of its APIService."""
+
+
+def apply(*objects: Any) -> None:
+    ran("kubectl", "apply", "--filename=-", given=yaml.safe_dump_all(objects))
+
+
+@contextmanager
+def running(certificate: Path, key: Path) -> Iterator[None]:
+    program = shutil.which("incumbent")
+    assert program, "`scripts/test cluster` builds it"
+    kubeconfig = os.environ["KUBECONFIG"]
+    command = [
+        *(program, f"--bind-address={NODE}", f"--secure-port={PORT}", f"--metric={METRIC}", f"--value={VALUE}"),
+        *(f"--{part}-kubeconfig={kubeconfig}" for part in ("lister", "authentication", "authorization")),
+        *(f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}"),
+    ]
+    with subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def objects(namespace: str, ca_pem: bytes) -> list[Any]:
+    service = {"namespace": namespace, "name": "adapter", "port": 443}
+    reader = {"kind": "ServiceAccount", "name": "horizontal-pod-autoscaler", "namespace": "kube-system"}
+    api_service = {
+        "service": service,
+        "group": "external.metrics.k8s.io",
+        "version": "v1beta1",
+        "caBundle": b64encode(ca_pem).decode(),
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+    }
+    metric = {"metric": {"name": METRIC}, "target": {"type": "AverageValue", "averageValue": "2"}}
+    autoscaler = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": SCALED},
+        "minReplicas": 1,
+        "maxReplicas": 10,
+        "metrics": [{"type": "External", "external": metric}],
+        "behavior": AT_ONCE,
+    }
+    return [
+        _object("v1", "Service", "adapter", namespace, spec={"ports": [{"name": "https", "port": 443}]}),
+        _object(
+            *("discovery.k8s.io/v1", "EndpointSlice", "adapter", namespace),
+            labels={"kubernetes.io/service-name": "adapter"},
+            addressType="IPv4",
+            endpoints=[{"addresses": [NODE]}],
+            ports=[{"name": "https", "port": PORT}],
+        ),
+        _object("apiregistration.k8s.io/v1", "APIService", API_SERVICE.partition("/")[2], spec=api_service),
+        _object(
+            *("rbac.authorization.k8s.io/v1", "ClusterRole", "the-other-reader"),
+            rules=[{"apiGroups": ["external.metrics.k8s.io"], "resources": ["*"], "verbs": ["get", "list"]}],
+        ),
+        _object(
+            *("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "the-other-reader"),
+            roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "the-other-reader"},
+            subjects=[reader],
+        ),
+        {**sleeper(SCALED), "metadata": {"name": SCALED, "namespace": namespace}},
+        _object("autoscaling/v2", "HorizontalPodAutoscaler", SCALED, namespace, spec=autoscaler),
+    ]
+
+
+def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: Any) -> Any:
+    place = {"namespace": namespace} if namespace else {}
+    labels = {"labels": rest.pop("labels")} if "labels" in rest else {}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place, **labels}, **rest}
+
+
+@pytest.fixture(scope="module")
+def incumbent(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Incumbent]:
+    """It serves, and its autoscaler has the pods that it wants; in the end nothing of it is left."""
+    place.uninstall()
+    folder = tmp_path_factory.mktemp("incumbent")
+    authority = make_authority(datetime.now(UTC), timedelta(days=90))
+    serving = make_serving(authority, [f"adapter.{place.namespace}.svc"], datetime.now(UTC), timedelta(days=30))
+    for name, pem in (("ca.crt", authority.pem), ("tls.crt", serving.pem), ("tls.key", serving.key_pem)):
+        (folder / name).write_bytes(pem)
+    made = objects(place.namespace, authority.pem)
+    with running(folder / "tls.crt", folder / "tls.key"):
+        try:
+            apply(*made)
+            place.wait(API_SERVICE, "condition=Available")
+            place.wait(f"hpa/{SCALED}", f"jsonpath={{.status.desiredReplicas}}={PODS}")
+            yield Incumbent(place.namespace, folder / "ca.crt", place.read(API_SERVICE)["spec"])
+        finally:
+            place.uninstall()
+            ran("kubectl", "delete", "--ignore-not-found", "--filename=-", given=yaml.safe_dump_all(made), within_s=100)
+
+
+def chosen(incumbent: Incumbent) -> list[str]:
+    """As the README says it."""
+    to = f"forwardTo.namespace={incumbent.namespace},forwardTo.service=adapter"
+    return ["--set", f"apiService.create=false,{to}", "--set-file", f"forwardTo.caBundle={incumbent.ca}"]
+
+
+def notes(release: Release) -> list[str]:
+    """The commands of the NOTES to switch over and back, in their order."""
+    said = release.helm("get", "notes")
+    return re.findall(r"^  (kubectl (?:get|patch) apiservice .*)$", said, re.MULTILINE)
+
+
+def test_without_a_choice_the_install_is_refused_with_the_way_to_keep_both(incumbent: Incumbent) -> None:
+    said = refused(*Release(incumbent.namespace).helm_command("install", CHART))
+    assert f"points to the Service {incumbent.namespace}/adapter" in said
+    assert "keep both: beanscale asks the other for every metric that isn't its own" in said
+    assert f"--set forwardTo.namespace={incumbent.namespace} --set forwardTo.service=adapter" in said
+
+
+def test_its_autoscaler_goes_on_while_we_come_and_go(
+    incumbent: Incumbent, place: Release, pki: Path, tmp_path: Path
+) -> None:
+    with (
+        Timeline(place, f"hpa/{SCALED}", path="{.status.desiredReplicas}") as wanted,
+        constant_requests(pki, place.metric_path(METRIC)) as answers,
+    ):
+        place.helm("install", CHART, *chosen(incumbent), "--wait", "--timeout", "90s")
+        keep, switch_over, switch_back = notes(place)
+        ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")
+        eventually(lambda: place.value(f"tube-{TUBE}") == "0", "our own metrics, through kube-apiserver")
+        counted = answers.good
+        eventually(lambda: answers.good > counted + 60, "its metric, through us")
+        _check_both_are_there(place)
+        with place.waiting_jobs(4):
+            eventually(lambda: place.value(f"tube-{TUBE}") == "4", "our own go on")
+            place.wait_for_pods_wanted(2)
+        eventually(lambda: active(place)[0] == "True", "its autoscaler reads it through us")
+        ran("sh", "-c", f"cd {tmp_path} && {switch_back}")
+        eventually(lambda: raw(place.metric_path(f"tube-{TUBE}"))["items"] == [], "the other answers")
+        assert place.read(API_SERVICE)["spec"] == incumbent.spec
+        counted = answers.good
+        eventually(lambda: answers.good > counted + 60, "its metric, from itself")
+        place.uninstall()
+    assert answers.failures == []
+    assert wanted.said() == [str(PODS)]
+
+
+def _check_both_are_there(release: Release) -> None:
+    """In discovery, and under their own names."""
+    eventually(lambda: METRIC in names(), "its metric is listed")
+    assert {"beanstalkd_tube_jobs", f"tube-{TUBE}"} <= names()
+    (item,) = raw(release.metric_path(METRIC))["items"]
+    assert (item["metricLabels"], item["value"]) == ({"queue": "mail"}, VALUE)
+    selected = raw(f"{release.metric_path(METRIC)}?labelSelector=queue%3Dother")
+    assert selected["items"] == []
+
+
+def names() -> set[str]:
+    return {resource["name"] for resource in raw(GROUP_VERSION)["resources"]}
+
+
+def active(release: Release) -> tuple[str, str]:
+    conditions = release.read(f"hpa/{SCALED}")["status"]["conditions"]
+    (found,) = (each for each in conditions if each["type"] == "ScalingActive")
+    return found["status"], found["message"]
+
+
+def test_its_failure_is_told_by_name_and_is_not_ours(incumbent: Incumbent, place: Release, tmp_path: Path) -> None:
+    place.helm("install", CHART, *chosen(incumbent), "--wait", "--timeout", "90s")
+    keep, switch_over, switch_back = notes(place)
+    ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")
+    eventually(lambda: place.value(METRIC) == VALUE, "its metric, through us")
+    gone = {"addressType": "IPv4", "endpoints": [], "ports": []}
+    place.kubectl("patch", "endpointslice", "adapter", "--type=merge", "--patch", yaml_of(gone))
+    try:
+        said = eventually(lambda: refused("kubectl", "get", "--raw", place.metric_path(METRIC)), "it is gone")
+        assert "ServiceUnavailable" in said
+        assert f"{incumbent.namespace}/adapter" in said
+        assert place.value(f"tube-{TUBE}") == "0"
+        place.wait(API_SERVICE, "condition=Available", within_s=1)
+        assert run("kubectl", "get", "--raw", f"{GROUP_VERSION}").returncode == 0
+    finally:
+        apply(
+            *[each for each in objects(place.namespace, incumbent.ca.read_bytes()) if each["kind"] == "EndpointSlice"]
+        )
+    eventually(lambda: place.value(METRIC) == VALUE, "it is back")
+    ran("sh", "-c", f"cd {tmp_path} && {switch_back}")
+
+
+def yaml_of(content: Any) -> str:
+    return yaml.safe_dump(content, default_flow_style=True, width=10**6).strip()

@@ -1,0 +1,107 @@
+"""Who asks again before anything new was read hears the same, but never what has become too old."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.api.negotiation import Wishes
+from app.api.request_info import request_info
+from app.api.status import StatusError
+from app.api.values import Values
+from app.clock import Instant
+from app.metrics.question import Evaluation
+from tests.unit.metrics.given import known, server, tube
+
+pytestmark = pytest.mark.anyio
+TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Asking:
+    """Asks, and notes what had to be found out for it."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        self._values = Values(self._wanted)
+
+    def _wanted(self, *_of: Any) -> None:
+        self.found += 1
+
+    async def ask(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"", accept: bytes = b"") -> Any:
+        info = request_info("GET", f"/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/{metric}", query)
+        return json.loads((await self._values.answer(info, Wishes(query, {b"accept": accept}), given)).body)
+
+    async def value(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"") -> str:
+        (item,) = (await self.ask(given, metric, query))["items"]
+        return str(item["value"])
+
+
+@pytest.fixture
+def asking() -> Asking:
+    return Asking()
+
+
+def later(given: Evaluation, seconds: float) -> Evaluation:
+    return replace(given, now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
+
+
+async def test_what_was_found_once_is_told_again(asking: Asking) -> None:
+    given = known(server("eu", tube("a", ready=3)))
+    assert [await asking.value(given), await asking.value(later(given, 5))] == ["3", "3"]
+    assert asking.found == 1
+
+
+async def test_a_new_reading_is_told_at_once(asking: Asking) -> None:
+    assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
+    assert await asking.value(known(server("eu", tube("a", ready=4)))) == "4"
+    assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
+
+
+async def test_what_has_become_too_old_is_told_no_more(asking: Asking) -> None:
+    given = known(server("eu", tube("a", ready=3, age_s=14), age_s=14))
+    assert await asking.value(given) == "3"
+    with pytest.raises(StatusError, match="can't be read"):
+        await asking.value(later(given, 1.5))
+
+
+async def test_each_question_has_its_own_answer(asking: Asking) -> None:
+    given = known(server("eu", tube("a", ready=3), tube("b", ready=4)))
+    selected = b"labelSelector=tube%3Db"
+    for _ in range(2):
+        assert await asking.value(given) == "3"
+        assert await asking.value(given, "tube-b") == "4"
+        assert (await asking.ask(given, query=selected))["items"] == []
+        assert await asking.value(given, "tube-b", selected) == "4"
+
+
+async def test_ages_in_a_table_go_on(asking: Asking) -> None:
+    given = known(server("eu", tube("a", ready=3)))
+    first, second = [await asking.ask(each, accept=TABLE) for each in (given, later(given, 2))]
+    assert first["kind"] == "Table"
+    assert first["rows"][0]["cells"] != second["rows"][0]["cells"]
+
+
+async def test_a_refusal_is_found_anew(asking: Asking) -> None:
+    given = known(server("eu", tube("a")))
+    for _ in range(2):
+        with pytest.raises(StatusError, match="no metric"):
+            await asking.value(given, "nothing")
+
+
+async def test_nothing_long_and_not_much_is_remembered(asking: Asking) -> None:
+    given = known(server("eu", tube("a")))
+    for _ in range(2):
+        await asking.ask(given, query=b"x=" + b"a" * 2000)
+    assert asking.found == 2
+    for number in range(300):
+        await asking.ask(given, f"tube-{number}")
+    await asking.ask(given, "tube-0")
+    assert asking.found == 302
+    await asking.ask(given, "tube-299")
+    assert asking.found == 303

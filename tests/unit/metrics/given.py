@@ -1,0 +1,108 @@
+"""Readings, rules and formulas, as tests write them down."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from app.clock import Instant
+from app.metrics.evaluation import evaluate
+from app.metrics.outcome import MetricValue
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import FormulaError, Glob, Grant, Label, Rule, Rules
+from app.metrics.selector import parse_selector
+from app.settings import Server
+from app.tubes.protocol import TubeStats
+from app.tubes.snapshot import Counts, Failure, NextJob, Reading, ServerState, Snapshot
+
+NOW = Instant(1_800_000_000, 1000)
+NONE = TubeStats("", NOW, *[0] * 13)
+TUBE, SERVER = frozenset({Label.TUBE}), frozenset({Label.SERVER})
+
+
+def ago(seconds: float) -> Instant:
+    return Instant(NOW.unix_s - seconds, NOW.monotonic_s - seconds)
+
+
+def tube(name: str, *, ready: int = 0, reserved: int = 0, age_s: float = 1, **fields: int) -> TubeStats:
+    """By the fields' names in the protocol."""
+    counted = {"current_jobs_ready": ready, "current_jobs_reserved": reserved} | fields
+    return NONE._replace(name=name, answered_at=ago(age_s), **counted)
+
+
+def reading(*tubes: TubeStats, server_id: str = "id", age_s: float = 1, **more: Any) -> Reading:
+    return replace(Reading.of(server_id, ago(age_s), tubes), **more)
+
+
+def server(name: str, *tubes: TubeStats, age_s: float = 1, failure: str = "", **more: Any) -> ServerState:
+    """One that was read `age_s` seconds ago, its tubes as they say themselves."""
+    failed = Failure(failure, ago(age_s)) if failure else None
+    member = more.pop("member", None)
+    server_id = more.pop("server_id", f"id of {name} {member}")
+    read = reading(*tubes, server_id=server_id, age_s=age_s, **more)
+    return ServerState(Server(name, f"{name}.example", 11300), read, failed, attempted=True, member=member)
+
+
+def unread(name: str) -> ServerState:
+    return ServerState(Server(name, f"{name}.example", 11300))
+
+
+def known(
+    *states: ServerState, rules: Iterable[Rule] = (), tenancy: Mapping[str, str] | None = None, max_age_s: float = 15
+) -> Evaluation:
+    """`tenancy`: patterns of namespaces → patterns of tubes, separated by spaces."""
+    grants = tuple(Grant(glob(namespaces), glob(tubes)) for namespaces, tubes in (tenancy or {}).items())
+    return Evaluation(Snapshot(states), NOW, max_age_s, Rules({rule.name: rule for rule in rules}, grants))
+
+
+def glob(patterns: str) -> Glob:
+    return Glob(tuple(patterns.split()))
+
+
+def asked(metric: str, selector: str, given: Evaluation, namespace: str = "shop") -> tuple[MetricValue, ...]:
+    return evaluate(Question(metric, namespace, parse_selector(selector)), given)
+
+
+def quantities(values: Iterable[MetricValue]) -> list[str]:
+    return [value.quantity for value in values]
+
+
+def by_label(values: Iterable[MetricValue], label: str) -> dict[str, str]:
+    return {value.labels[label]: value.quantity for value in values}
+
+
+def counts(age_s: float, total: int, deleted: int) -> Counts:
+    return Counts(ago(age_s), total, deleted)
+
+
+def next_job(age_s: int | None, asked_s: float = 1) -> NextJob:
+    return NextJob(ago(asked_s), age_s)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A Formula, as a function of Python's."""
+
+    text: str
+    fields: frozenset[str]
+    compute: Callable[[Mapping[str, Fraction]], Fraction]
+
+    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
+        try:
+            return self.compute(fields)
+        except ZeroDivisionError:
+            raise FormulaError("divides by 0") from None
+
+    def shown(self, fields: Mapping[str, Fraction]) -> str:
+        return " ".join(str(fields[word]) if word in fields else word for word in self.text.split())
+
+
+def formula(text: str) -> Written:
+    """Of fields, numbers and operators with spaces between them."""
+    words = text.split()
+    names = frozenset(word for word in words if word.isidentifier())
+    return Written(text, names, lambda fields: Fraction(eval(text, {}, dict(fields))))  # noqa: S307 - the test's own
+
+
+def rule(name: str = "backlog", tubes: str = "*", value: str = "ready + reserved", **more: Any) -> Rule:
+    return Rule(name, glob(tubes), formula(value), **more)

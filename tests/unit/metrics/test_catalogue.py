@@ -1,0 +1,54 @@
+"""What there is: the same few names for everybody, and near ones for whoever misspelt one."""
+
+import pytest
+
+from app.metrics.built_in import NAMES
+from app.metrics.catalogue import metric_names
+from app.metrics.outcome import UnknownMetricError
+from tests.unit.metrics.given import asked, glob, known, rule, server, tube
+
+
+def test_discovery_names_built_in_metrics_rules_and_tubes_in_an_order_that_stays() -> None:
+    us = server("us", tube("z"), tube("b"), tube("A"))
+    given = known(server("eu", tube("b"), tube("a/b")), us, rules=[rule("zeta"), rule("alpha")])
+    assert metric_names(given.snapshot, given.rules) == [*NAMES, "alpha", "zeta", "tube-b", "tube-z"]
+
+
+def test_jobs_by_state_come_first_because_the_answers_kind_is_theirs() -> None:
+    assert NAMES[0] == "beanstalkd_tube_jobs"
+    assert list(NAMES[1:]) == sorted(NAMES[1:])
+
+
+def test_no_metric_is_named_twice() -> None:
+    given = known(server("eu", tube("a")), rules=[rule("tube-a")])
+    names = metric_names(given.snapshot, given.rules)
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_rule_that_is_not_for_all_stays_out_of_discovery() -> None:
+    given = known(server("eu"), rules=[rule("theirs", namespaces=glob("shop")), rule("all")])
+    assert metric_names(given.snapshot, given.rules) == [*NAMES, "all"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "near"),
+    [
+        ("beanstalkd_tube_job", "beanstalkd_tube_jobs"),
+        ("beanstalkd_tube_drain_second", "beanstalkd_tube_drain_seconds"),
+        ("checkout-backlg", "checkout-backlog"),
+        ("t-5000", "tube-t-5000"),
+        ("tubes-t-7777", "tube-t-7777"),
+    ],
+)
+def test_near_names_come_from_built_in_metrics_rules_and_any_of_many_tubes(metric: str, near: str) -> None:
+    many = server("eu", *[tube(f"t-{number:04}") for number in range(10_000)])
+    given = known(many, rules=[rule("checkout-backlog")])
+    with pytest.raises(UnknownMetricError) as unknown:
+        asked(metric, "", given)
+    assert near in unknown.value.near
+    assert f"there is no metric {metric}; did you mean " in str(unknown.value)
+
+
+def test_where_nothing_is_near_it_is_said_what_there_is() -> None:
+    with pytest.raises(UnknownMetricError, match=r"there is beanstalkd_tube_jobs, and tube-NAME for each tube$"):
+        asked("queue", "", known(server("eu")))

@@ -1,0 +1,62 @@
+"""What a question names is read every second from then on: so it must be known which tubes those are."""
+
+import pytest
+
+from app.metrics.demanded import demanded, demanded_by_rules
+from app.metrics.question import Question
+from app.metrics.rule import Rules
+from app.metrics.selector import parse_selector
+from tests.unit.metrics.given import SERVER, TUBE, glob, known, rule, server, tube, unread
+
+AGE = "next_job_age_seconds"
+RULES = [
+    rule("exact", "a b"),
+    rule("glob", "a t-*"),
+    rule("by-tube", "a t-*", per=TUBE),
+    rule("ages", "a t-*", value=AGE),
+    rule("ages-by-tube", "a t-*", value=AGE, per=TUBE | SERVER),
+    rule("ages-of-all", "*", value=AGE),
+    rule("theirs", "a", namespaces=glob("mail")),
+]
+GIVEN = known(server("eu", tube("t-1"), tube("Upper"), *[tube(f"x{n}") for n in range(100)]), rules=RULES)
+
+
+@pytest.mark.parametrize(
+    ("metric", "selector", "tubes", "ages"),
+    [
+        ("tube-a", "", "a", ""),
+        ("TUBE-a", "", "a", ""),
+        ("tube-upper", "", "Upper", ""),
+        ("beanstalkd_tube_jobs", "tube in (a,b),state=ready", "a b", ""),
+        ("beanstalkd_tube_jobs", "state=ready", "", ""),
+        ("beanstalkd_tube_drain_seconds", "tube=a", "a", ""),
+        ("beanstalkd_tube_next_job_age_seconds", "tube=a", "a", "a"),
+        ("exact", "", "a b", ""),
+        ("EXACT", "", "a b", ""),
+        ("glob", "", "a", ""),
+        ("by-tube", "", "a", ""),
+        ("by-tube", "tube in (t-1,t-2,zzz)", "t-1 t-2", ""),
+        ("ages", "", "a", "a t-1"),
+        ("ages-by-tube", "tube=t-1", "t-1", "t-1"),
+        ("ages-of-all", "", "", ""),
+        ("theirs", "", "", ""),
+        ("nope", "", "", ""),
+        ("tube-", "", "", ""),
+        ("exact", "tube=a", "", ""),
+    ],
+)
+def test_a_question_names_tubes(metric: str, selector: str, tubes: str, ages: str) -> None:
+    wanted = demanded(Question(metric, "shop", parse_selector(selector)), GIVEN)
+    assert (" ".join(wanted.tubes), " ".join(wanted.ages)) == (tubes, ages)
+
+
+def test_it_is_wanted_before_anything_was_read() -> None:
+    given = known(unread("eu"), rules=[rule("ages", "a", value=AGE)])
+    for metric in ("tube-a", "ages"):
+        assert tuple(demanded(Question(metric, "shop"), given).tubes) == ("a",)
+    assert tuple(demanded(Question("ages", "shop"), given).ages) == ("a",)
+
+
+def test_what_rules_name_is_wanted_whoever_asks() -> None:
+    wanted = demanded_by_rules(Rules({each.name: each for each in RULES}))
+    assert (wanted.tubes, wanted.ages) == (("a", "b"), ("a",))

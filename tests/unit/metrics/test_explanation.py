@@ -1,0 +1,197 @@
+"""Every number can be traced: which rule, which server and tube, how old, what arithmetic, or which error."""
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from app.metrics.built_in import NAMES
+from app.metrics.evaluation import evaluate
+from app.metrics.explanation import explanation
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import Hold, Instead
+from app.metrics.selector import parse_selector
+from tests.unit.metrics.given import TUBE, ago, counts, glob, known, next_job, rule, server, tube, unread
+
+
+def explained(metric: str, selector: str, given: Evaluation, namespace: str = "shop") -> Any:
+    return explanation(Question(metric, namespace, parse_selector(selector)), selector, given)
+
+
+EU = server(
+    "eu",
+    tube("a", ready=3, reserved=1, cmd_delete=30, pause=60, pause_time_left=20),
+    earlier={"a": counts(61, 0, 0)},
+    listed_earlier_at=ago(61),
+    next_jobs={"a": next_job(42)},
+)
+US = server("us", age_s=4, listed_earlier_at=ago(64))
+
+
+def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
+    told = explained("tube-a", "", known(EU, US))
+    assert told["now"] == "2027-01-15T08:00:00Z"
+    assert told["rule"] == {
+        "name": "tube-a",
+        "builtIn": True,
+        "meaning": "Jobs ready and reserved in the tube, over all servers.",
+        "tubes": ["a"],
+        "servers": ["eu", "us"],
+        "formula": "ready + reserved",
+        "per": ["tube"],
+        "onFailure": "fail",
+        "maxAgeSeconds": 15,
+        "namespaces": None,
+    }
+    assert told["items"] == [
+        {"labels": {"tube": "a"}, "arithmetic": "3 + 1", "value": "4", "timestamp": "2027-01-15T07:59:56Z"}
+    ]
+    assert (told["error"], told["tubesOmitted"]) == (None, 0)
+    assert told["servers"][0] == {
+        "name": "eu",
+        "address": "eu.example:11300",
+        "member": None,
+        "fresh": True,
+        "ageSeconds": 1,
+        "failure": None,
+        "failingForSeconds": None,
+    }
+
+
+def test_a_tube_tells_all_its_fields_and_what_isnt_known_is_left_out() -> None:
+    there, gone = explained("tube-a", "", known(EU, server("us")))["tubes"]
+    assert (there["server"], there["exists"], there["paused"], there["pauseSecondsLeft"]) == ("eu", True, True, 20)
+    assert there["fields"] == {
+        "ready": 3,
+        "reserved": 1,
+        "delayed": 0,
+        "buried": 0,
+        "urgent": 0,
+        "using": 0,
+        "watching": 0,
+        "waiting": 0,
+        "total": 0,
+        "deleted": 30,
+        "pauses": 0,
+        "pause": 60,
+        "pause_left": 20,
+        "put_per_second": 0,
+        "deleted_per_second": 0.5,
+        "next_job_age_seconds": 42,
+    }
+    assert (gone["server"], gone["exists"], gone["fields"]["ready"]) == ("us", False, 0)
+    assert "put_per_second" not in gone["fields"]
+
+
+def test_a_rule_is_told_as_it_was_written() -> None:
+    backlog = rule(
+        tubes="a b-*",
+        value="ready / 2",
+        per=TUBE,
+        servers=frozenset({"eu"}),
+        on_failure=Hold(300),
+        max_age_s=30,
+        namespaces=glob("shop shop-*"),
+    )
+    told = explained("backlog", "tube=a", known(EU, US, rules=[backlog]))
+    assert told["rule"] == {
+        "name": "backlog",
+        "builtIn": False,
+        "meaning": "ready / 2, for each tube by itself.",
+        "tubes": ["a", "b-*"],
+        "servers": ["eu"],
+        "formula": "ready / 2",
+        "per": ["tube"],
+        "onFailure": "hold 5m",
+        "maxAgeSeconds": 30,
+        "namespaces": ["shop", "shop-*"],
+    }
+    assert [each["name"] for each in told["servers"]] == ["eu"]
+    assert [each["arithmetic"] for each in told["items"]] == ["3 / 2"]
+
+
+def test_a_held_value_says_for_how_long_and_of_which_server() -> None:
+    old = server("eu", tube("a", ready=3, age_s=100), age_s=100, failure="connection refused")
+    told = explained("backlog", "", known(old, rules=[rule(on_failure=Hold(300))]))
+    (item,), (eu,) = told["items"], told["servers"]
+    assert (item["value"], item["heldForSeconds"], item["timestamp"]) == ("3", 85, "2027-01-15T07:58:20Z")
+    assert (eu["fresh"], eu["ageSeconds"], eu["failure"], eu["failingForSeconds"]) == (
+        False,
+        100,
+        "connection refused",
+        100,
+    )
+
+
+def test_a_value_instead_says_instead_of_what() -> None:
+    for state, value, reason in (
+        (unread("eu"), "ready", "beanstalkd 'eu' (eu.example:11300) can't be read"),
+        (server("eu", tube("a", ready=1)), "ready / reserved", "backlog has no value: divides by 0"),
+    ):
+        told = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Instead(Fraction(10)))]))
+        (item,) = told["items"]
+        assert (item["value"], told["error"]) == ("10", None)
+        assert item["arithmetic"].startswith(f"10 instead: {reason}")
+
+
+def test_an_error_is_one_of_the_facts() -> None:
+    told = explained("tube-a", "", known(EU, unread("us")))
+    assert told["error"]["reason"] == "ServiceUnavailable"
+    assert "beanstalkd 'us'" in told["error"]["message"]
+    assert (told["items"], told["rule"]["formula"]) == ([], "ready + reserved")
+    assert [(each["name"], each["fresh"], each["ageSeconds"]) for each in told["servers"]] == [
+        ("eu", True, 1),
+        ("us", False, None),
+    ]
+    assert [each["server"] for each in told["tubes"]] == ["eu"]
+
+
+def test_an_unknown_metric_is_no_rule_and_near_ones_are_named() -> None:
+    told = explained("beanstalkd_tube_job", "", known(EU))
+    assert (told["rule"], told["items"], told["tubes"]) == (None, [], [])
+    assert (told["error"]["reason"], told["error"]["near"][0]) == ("NotFound", "beanstalkd_tube_jobs")
+
+
+def test_a_wrong_selector_is_told_beside_the_rule() -> None:
+    told = explained("backlog", "tube=a", known(EU, rules=[rule()]))
+    assert (told["rule"]["name"], told["error"]["reason"], told["selector"]) == ("backlog", "NotFound", "tube=a")
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_every_built_in_metric_can_be_explained(metric: str) -> None:
+    given = known(EU)
+    told = explained(metric, "tube=a", given)
+    values = evaluate(Question(metric, "shop", parse_selector("tube=a")), given)
+    assert [(item["labels"], item["value"]) for item in told["items"]] == [
+        (value.labels, value.quantity) for value in values
+    ]
+    assert (told["error"], told["rule"]["builtIn"], [each["tube"] for each in told["tubes"]]) == (None, True, ["a"])
+    assert told["rule"]["meaning"].endswith(".")
+
+
+def test_the_drain_time_shows_its_division_and_its_window() -> None:
+    (item,) = explained("beanstalkd_tube_drain_seconds", "tube=a", known(EU))["items"]
+    assert (item["arithmetic"], item["value"], item["window"]) == ("(3 + 1) / 0.5", "8", 60)
+
+
+def test_a_rate_shows_what_was_counted_in_how_many_seconds() -> None:
+    one, other = (
+        server(
+            "queue", tube("a", cmd_delete=each * 10), member=f"10.0.0.{each}", earlier={"a": counts(each + 0.5, 0, 0)}
+        )
+        for each in (1, 2)
+    )
+    told = explained("beanstalkd_tube_jobs_deleted_per_second", "tube=a", known(one, other, EU))
+    assert [(item["arithmetic"], item["value"]) for item in told["items"]] == [
+        ("10 / 0.5", "20"),
+        ("20 / 1.5", "13333333334n"),
+        ("30 / 60", "500m"),
+    ]
+
+
+def test_a_hundred_tubes_and_items_are_shown_and_the_others_counted() -> None:
+    many = server("eu", *[tube(f"t{number:03}", ready=number) for number in range(150)])
+    told = explained("backlog", "", known(many, server("us"), rules=[rule(per=TUBE)]))
+    assert (len(told["tubes"]), told["tubesOmitted"]) == (100, 50)
+    assert (len(told["items"]), told["itemsOmitted"]) == (100, 50)
+    assert told["items"][99]["arithmetic"] == "99 + 0"

@@ -1,0 +1,87 @@
+"""Rates are exact, never negative, and an error until there are two readings."""
+
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.metrics.outcome import TooFewReadingsError
+from app.metrics.rates import Growth, per_second
+from app.tubes.snapshot import ServerState
+from tests.unit.metrics.given import ago, asked, by_label, counts, known, quantities, server, tube
+from tests.unit.metrics.test_quantity import value_of
+
+PUT, DELETED = "beanstalkd_tube_jobs_put_per_second", "beanstalkd_tube_jobs_deleted_per_second"
+
+
+def busy(total: int = 150, deleted: int = 90) -> ServerState:
+    return server(
+        "eu",
+        tube("a", total_jobs=total, cmd_delete=deleted, age_s=1),
+        earlier={"a": counts(61, 120, 60)},
+        listed_earlier_at=ago(61),
+    )
+
+
+def test_a_rate_is_what_a_counter_gained_over_the_time_between_two_readings() -> None:
+    (put,) = asked(PUT, "tube=a", known(busy()))
+    (deleted,) = asked(DELETED, "tube=a", known(busy()))
+    assert (put.quantity, put.window_s, put.answered_at) == ("500m", 60, ago(1))
+    assert (deleted.quantity, dict(deleted.labels)) == ("500m", {"server": "eu", "tube": "a"})
+
+
+def test_a_counter_that_went_back_is_no_negative_rate() -> None:
+    assert quantities(asked(PUT, "tube=a", known(busy(total=3)))) == ["0"]
+
+
+def test_a_single_reading_makes_no_rate() -> None:
+    alone = server("eu", tube("a", total_jobs=5, age_s=0.4), age_s=0.4)
+    for asks in ("tube=a", "tube=gone", ""):
+        with pytest.raises(TooFewReadingsError, match=r"needs two readings of beanstalkd 'eu' .*the first came 0\.4 s"):
+            asked(PUT, asks, known(alone))
+
+
+def test_a_tube_that_nobody_knows_has_rate_0_once_it_was_missing_twice() -> None:
+    (value,) = asked(PUT, "tube=gone", known(busy()))
+    assert (value.quantity, value.window_s) == ("0", 60)
+    missed = server("eu", missed={"gone": ago(0.5)}, listed_earlier_at=ago(1))
+    with pytest.raises(TooFewReadingsError):  # one listing and one miss aren't two listings
+        asked(PUT, "tube=gone", known(missed))
+
+
+def test_a_tube_that_came_within_the_window_counts_from_the_listing_before() -> None:
+    came = server("eu", tube("new", total_jobs=4), earlier={"new": counts(3, 0, 0)}, listed_earlier_at=ago(61))
+    assert quantities(asked(PUT, "", known(came))) == ["2"]
+
+
+def test_lists_tell_the_rate_of_every_tube() -> None:
+    state = server(
+        "eu",
+        tube("a", total_jobs=20),
+        tube("b", total_jobs=10),
+        earlier={"a": counts(11, 0, 0), "b": counts(6, 0, 0)},
+    )
+    assert by_label(asked(PUT, "", known(state)), "tube") == {"a": "2", "b": "2"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**6)), max_size=60))
+def test_the_sum_of_rates_is_exact(growths: list[tuple[int, int]]) -> None:
+    reference = Fraction(0)
+    for gained, window_ms in growths:
+        reference += Fraction(gained, window_ms) * 1000
+    assert per_second(Growth(*each) for each in growths) == reference
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**15), st.floats(0.5, 10), st.floats(0.002, 120, allow_subnormal=False))
+def test_a_rate_on_the_wire_is_the_counters_pace_to_the_nano(
+    before: int, after: int, age_s: float, window_s: float
+) -> None:
+    state = server(
+        "eu", tube("a", total_jobs=after, age_s=age_s), age_s=age_s, earlier={"a": counts(age_s + window_s, before, 0)}
+    )
+    (value,) = asked(PUT, "tube=a", known(state))
+    window_ms = round((state.reading.tubes["a"].answered_at.monotonic_s - ago(age_s + window_s).monotonic_s) * 1000)
+    expected = Fraction(max(0, after - before) * 1000, window_ms)
+    assert value_of(value.quantity) == Fraction(ceil(expected * 10**9), 10**9)

@@ -1,0 +1,186 @@
+"""Every number of a tube that beanstalkd tells is a metric, with the server and the tube that it is of."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.metrics.built_in import NAMES
+from app.metrics.outcome import (
+    NoResultError,
+    SameServerError,
+    StaleReadingError,
+    TooFewReadingsError,
+    TooManyTubesError,
+    UnknownMetricError,
+)
+from app.tubes.protocol import TubeStats
+from app.tubes.snapshot import ServerState
+from tests.unit.metrics.given import ago, asked, by_label, counts, known, next_job, quantities, server, tube, unread
+
+AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
+BUSY = tube(
+    "a",
+    ready=3,
+    reserved=2,
+    current_jobs_urgent=1,
+    current_waiting=4,
+    current_watching=5,
+    current_using=6,
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("beanstalkd_tube_urgent_jobs", "1"),
+        ("beanstalkd_tube_workers_waiting", "4"),
+        ("beanstalkd_tube_workers_watching", "5"),
+        ("beanstalkd_tube_producers_using", "6"),
+    ],
+)
+def test_a_signal_is_one_field_by_server_and_tube(metric: str, value: str) -> None:
+    given = known(server("eu", BUSY), server("us"))
+    (eu, us) = asked(metric, "tube=a", given)
+    assert (eu.metric_name, dict(eu.labels), eu.quantity) == (metric, {"server": "eu", "tube": "a"}, value)
+    assert (dict(us.labels), us.quantity) == ({"server": "us", "tube": "a"}, "0")
+    assert quantities(asked(metric.upper(), "tube=a,server=eu", given)) == [value]
+
+
+@pytest.mark.parametrize("metric", [name for name in NAMES if name != "beanstalkd_tube_jobs"])
+def test_no_signal_but_jobs_has_a_state(metric: str) -> None:
+    with pytest.raises(UnknownMetricError, match="has no label 'state'; it has "):
+        asked(metric, "tube=a,state=ready", known(server("eu", BUSY)))
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_no_signal_makes_a_number_of_an_outage(metric: str) -> None:
+    for state in (unread("eu"), server("eu", tube("a", age_s=60), age_s=60, failure="connection refused")):
+        with pytest.raises(StaleReadingError, match=r"beanstalkd 'eu' .* can't be read"):
+            asked(metric, "tube=a", known(state))
+
+
+def test_what_a_selector_names_must_be_fresh_itself_whatever_the_listing() -> None:
+    """A sweep over very many tubes takes long; those that somebody asks for are read in between."""
+    old_sweep = server("eu", tube("hot", ready=3, age_s=1), tube("cold", age_s=30), age_s=30)
+    given = known(old_sweep)
+    assert quantities(asked("tube-hot", "", given)) == ["3"]
+    assert quantities(asked("beanstalkd_tube_jobs", "tube=hot,state=ready", given)) == ["3"]
+    for metric, selector in (("tube-cold", ""), ("beanstalkd_tube_jobs", "tube=cold"), ("beanstalkd_tube_jobs", "")):
+        with pytest.raises(StaleReadingError, match="is 30 s old"):
+            asked(metric, selector, given)
+
+
+def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
+    given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
+    (value,) = asked("tube-gone", "", given)
+    assert (value.quantity, value.answered_at) == ("0", ago(2))
+
+
+def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
+    given = known(server("eu", tube("a", age_s=20)))
+    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
+        asked("tube-a", "", given)
+    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
+        asked("beanstalkd_tube_jobs", "", given)
+
+
+def members() -> tuple[ServerState, ...]:
+    return tuple(server("queue", tube("a", ready=ready), member=f"10.0.0.{ready}") for ready in (1, 2))
+
+
+def test_a_name_with_several_addresses_tells_them_apart_by_a_label() -> None:
+    given = known(*members(), server("eu", tube("a", ready=4)))
+    values = asked("beanstalkd_tube_jobs", "tube=a,state=ready", given)
+    assert [dict(value.labels) for value in values] == [
+        {"address": "10.0.0.1", "server": "queue", "state": "ready", "tube": "a"},
+        {"address": "10.0.0.2", "server": "queue", "state": "ready", "tube": "a"},
+        {"server": "eu", "state": "ready", "tube": "a"},
+    ]
+    assert quantities(asked("tube-a", "", given)) == ["7"]
+    assert quantities(asked("beanstalkd_tube_jobs", "tube=a,state=ready,server=queue", given)) == ["1", "2"]
+    assert quantities(asked("beanstalkd_tube_jobs", "tube=a,state=ready,address=10.0.0.2", given)) == ["2"]
+    with pytest.raises(UnknownMetricError, match=r"no address '10\.0\.0\.9'; there is '10\.0\.0\.1', '10\.0\.0\.2'"):
+        asked("beanstalkd_tube_jobs", "tube=a,address=10.0.0.9", given)
+
+
+def test_without_such_a_name_there_is_no_such_label() -> None:
+    with pytest.raises(UnknownMetricError, match="no label 'address'; it has 'server', 'state', 'tube'"):
+        asked("beanstalkd_tube_jobs", "address=10.0.0.1", known(server("eu", BUSY)))
+
+
+def test_every_address_of_a_name_must_be_fresh() -> None:
+    one, other = members()
+    old = server("queue", tube("a", age_s=20), age_s=20, member="10.0.0.2", failure="no answer in time")
+    with pytest.raises(StaleReadingError, match=r"beanstalkd 'queue' at 10\.0\.0\.2 \(queue\.example:11300\)"):
+        asked("tube-a", "", known(one, old))
+    assert quantities(asked("tube-a", "", known(one, other))) == ["3"]
+
+
+def test_two_addresses_of_one_name_that_lead_to_one_beanstalkd_count_once() -> None:
+    """As an IPv4 and an IPv6 address of one pod do."""
+    one, other = members()
+    twin = replace(other, reading=one.reading)
+    assert quantities(asked("tube-a", "", known(one, twin))) == ["1"]
+    with pytest.raises(SameServerError, match="'queue' and 'eu' are one and the same"):
+        asked("tube-a", "", known(one, replace(server("eu"), reading=one.reading)))
+
+
+def draining(*stats: TubeStats, **earlier: int) -> ServerState:
+    return server(
+        "eu",
+        *stats,
+        earlier={name: counts(11, 0, before) for name, before in earlier.items()},
+        listed_earlier_at=ago(11),
+    )
+
+
+def test_drain_time_is_the_jobs_over_the_pace_of_deletions_on_all_servers() -> None:
+    us = server("us", tube("a", ready=5, cmd_delete=30), earlier={"a": counts(11, 0, 20)}, listed_earlier_at=ago(11))
+    given = known(draining(tube("a", ready=3, reserved=2, cmd_delete=40), a=0), us)
+    (value,) = asked(DRAIN, "tube=a", given)
+    assert (dict(value.labels), value.quantity, value.window_s) == ({"tube": "a"}, "2", 10)
+
+
+def test_nothing_that_waits_is_drained_at_once() -> None:
+    given = known(draining(tube("a", cmd_delete=4), a=4))
+    assert by_label(asked(DRAIN, "tube in (a,gone)", given), "tube") == {"a": "0", "gone": "0"}
+
+
+def test_jobs_that_nobody_deletes_have_no_drain_time() -> None:
+    given = known(draining(tube("a", ready=3, reserved=1, cmd_delete=4), a=4))
+    with pytest.raises(NoResultError, match="has no value for tube 'a': 4 jobs wait and no job was deleted"):
+        asked(DRAIN, "", given)
+
+
+def test_the_age_of_the_next_job_is_the_probes() -> None:
+    given = known(server("eu", tube("a", ready=3), tube("b"), next_jobs={"a": next_job(42, asked_s=0.5)}))
+    (value,) = asked(AGE, "tube=a", given)
+    assert (value.quantity, value.answered_at) == ("42", ago(0.5))
+    assert by_label(asked(AGE, "tube in (a,b,gone)", given), "tube") == {"a": "42", "b": "0", "gone": "0"}
+
+
+def test_a_job_that_went_meanwhile_has_no_age() -> None:
+    assert quantities(
+        asked(AGE, "tube=a", known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(None)})))
+    ) == ["0"]
+
+
+def test_an_age_that_nobody_asked_for_before_is_awaited() -> None:
+    with pytest.raises(TooFewReadingsError, match=r"age of the next job in tube 'a' of beanstalkd 'eu'.*ask again"):
+        asked(AGE, "tube=a", known(server("eu", tube("a", ready=3))))
+
+
+def test_an_age_that_was_read_long_ago_is_stale() -> None:
+    given = known(server("eu", tube("a", ready=3), next_jobs={"a": next_job(42, asked_s=400)}))
+    with pytest.raises(StaleReadingError, match="was last read 400 s ago, older than 15 s isn't served"):
+        asked(AGE, "tube=a", given)
+
+
+def test_the_age_is_only_for_tubes_that_are_named() -> None:
+    with pytest.raises(TooManyTubesError, match="only for tubes that are named"):
+        asked(AGE, "", known(server("eu", tube("a"))))
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_a_selector_that_no_tube_can_meet_gets_no_items(metric: str) -> None:
+    assert asked(metric, "tube=a,tube=b", known(server("eu", BUSY))) == ()

@@ -1,0 +1,197 @@
+"""A namespace sees the tubes that are granted to it, and no answer betrays another."""
+
+import pytest
+
+from app.metrics.built_in import NAMES
+from app.metrics.catalogue import metric_names
+from app.metrics.demanded import demanded
+from app.metrics.explanation import explanation
+from app.metrics.outcome import MetricError, NoValueError, StaleReadingError, UnknownMetricError
+from app.metrics.question import Evaluation, Question
+from app.metrics.rule import Rule
+from app.metrics.selector import parse_selector
+from tests.unit.metrics.given import TUBE, ago, asked, by_label, counts, glob, known, quantities, rule, server, tube
+
+SHOP = {"shop": "shop-* Checkout", "mail": "mail", "ops": "*"}
+
+
+def given(*rules: Rule, secrets: int = 1, tenancy: dict[str, str] | None = None) -> Evaluation:
+    """Tubes of the shop's, and as many secret ones."""
+    hidden = [tube(f"secret-{number}", ready=5) for number in range(secrets)]
+    state = server(
+        "eu",
+        tube("shop-a", ready=1),
+        tube("Checkout", ready=2),
+        *([tube("checkout", ready=4), tube("SHOP-A", ready=8)] if secrets else []),
+        *hidden,
+        listed_earlier_at=ago(61),
+        earlier={name: counts(61, 0, 0) for name in ("shop-a", "Checkout", "checkout", "SHOP-A", "secret-0")},
+    )
+    return known(state, rules=rules, tenancy=SHOP if tenancy is None else tenancy)
+
+
+def outcome(metric: str, selector: str, of: Evaluation, namespace: str = "shop") -> object:
+    """Values, or the words of the error."""
+    try:
+        return [(dict(value.labels), value.quantity) for value in asked(metric, selector, of, namespace)]
+    except MetricError as error:
+        return type(error), str(error)
+
+
+def test_who_is_granted_a_tube_sees_it_and_nobody_else_does() -> None:
+    assert quantities(asked("tube-shop-a", "", given())) == ["1"]
+    assert quantities(asked("tube-secret-0", "", given(), "ops")) == ["5"]
+    for metric, selector in (("tube-secret-0", ""), ("beanstalkd_tube_jobs", "tube=secret-0")):
+        with pytest.raises(UnknownMetricError) as hidden:
+            asked(metric, selector, given())
+        assert str(hidden.value) == (
+            "namespace 'shop' may see no tube 'secret-0'; the tubes that it may see: shop-*, Checkout"
+        )
+
+
+def test_without_tenancy_everybody_sees_everything() -> None:
+    assert quantities(asked("tube-secret-0", "", given(tenancy={}))) == ["5"]
+
+
+def test_a_namespace_that_no_grant_names_sees_nothing() -> None:
+    with pytest.raises(UnknownMetricError, match=r"namespace 'other' may see no tube 'shop-a'; .* may see: none$"):
+        asked("tube-shop-a", "", given(), "other")
+    assert asked("beanstalkd_tube_jobs", "", given(), "other") == ()
+
+
+QUESTIONS: list[tuple[str, str]] = [
+    ("tube-secret-0", ""),
+    ("tube-SECRET-0", ""),
+    ("tube-checkout", ""),
+    ("tube-shop-a", ""),
+    ("secret-0", ""),
+    ("tubes-secret-0", ""),
+    ("queue", ""),
+    *[
+        (metric, selector)
+        for metric in NAMES
+        for selector in ("tube=secret-0", "tube in (shop-a,secret-0)", "", "tube!=a")
+    ],
+    ("mine", "tube=secret-0"),
+    ("mine", ""),
+    ("mine", "tube=shop-a"),
+    ("theirs", ""),
+    ("theirs", "tube=secret-0"),
+]
+
+
+@pytest.mark.parametrize(("metric", "selector"), QUESTIONS)
+def test_no_answer_depends_on_whether_a_hidden_tube_exists(metric: str, selector: str) -> None:
+    rules = [rule("mine", per=TUBE), rule("theirs", namespaces=glob("ops"))]
+    there, not_there = (outcome(metric, selector, given(*rules, secrets=secrets)) for secrets in (1, 0))
+    assert there == not_there
+
+
+@pytest.mark.parametrize(("metric", "selector"), QUESTIONS)
+def test_no_explanation_depends_on_whether_a_hidden_tube_exists(metric: str, selector: str) -> None:
+    rules = [rule("mine", per=TUBE), rule("theirs", namespaces=glob("ops"))]
+    question = Question(metric, "shop", parse_selector(selector))
+    there, not_there = (explanation(question, selector, given(*rules, secrets=secrets)) for secrets in (1, 0))
+    assert there == not_there
+
+
+def test_lists_leave_out_what_may_not_be_seen() -> None:
+    assert by_label(asked("beanstalkd_tube_jobs", "state=ready", given()), "tube") == {"shop-a": "1", "Checkout": "2"}
+
+
+def test_servers_must_be_fresh_whoever_asks() -> None:
+    stale = known(server("eu", age_s=60), tenancy=SHOP)
+    for namespace in ("shop", "other"):
+        with pytest.raises(StaleReadingError):
+            asked("beanstalkd_tube_jobs", "", stale, namespace)
+
+
+def test_a_name_in_lower_case_means_what_may_be_seen() -> None:
+    """The namespace may see `Checkout`; that there is a `checkout` too is nobody's business there."""
+    (value,) = asked("tube-checkout", "", given())
+    assert (dict(value.labels), value.quantity) == ({"tube": "Checkout"}, "2")
+    (gone,) = asked("tube-checkout", "", known(server("eu", tube("checkout", ready=4)), tenancy=SHOP))
+    assert (dict(gone.labels), gone.quantity) == ({"tube": "Checkout"}, "0")
+
+
+def test_a_tube_seen_by_a_pattern_only_never_lends_its_name_to_a_hidden_one() -> None:
+    only_upper = known(server("eu", tube("shop-b", ready=4)), tenancy={"shop": "SHOP-*"})
+    assert quantities(asked("tube-shop-b", "", only_upper)) == ["0"]
+
+
+def test_a_rule_is_for_the_namespaces_that_it_names() -> None:
+    of = given(rule("shops-own", namespaces=glob("shop-* shop")), tenancy={})
+    assert len(asked("shops-own", "", of, "shop")) == 1
+    assert len(asked("shops-own", "", of, "shop-eu")) == 1
+    assert outcome("shops-own", "", of, "mail") == outcome("shops-own", "", given(tenancy={}), "mail")
+    with pytest.raises(UnknownMetricError, match="there is no metric shops-own"):
+        asked("shops-own", "", of, "mail")
+
+
+def test_a_rule_that_is_for_all_tells_tubes_apart_only_as_far_as_they_may_be_seen() -> None:
+    of = given(rule("all", per=TUBE), rule("sum"), rule("given", per=TUBE, namespaces=glob("shop")))
+    assert by_label(asked("all", "", of), "tube") == {"shop-a": "1", "Checkout": "2"}
+    assert quantities(asked("sum", "", of)) == ["20"]
+    assert len(asked("given", "", of)) == 5
+    with pytest.raises(UnknownMetricError, match="may see no tube 'secret-0'"):
+        asked("all", "tube=secret-0", of)
+    assert quantities(asked("given", "tube=secret-0", of)) == ["5"]
+
+
+@pytest.mark.parametrize(
+    ("tubes", "patterns"),
+    [
+        ("*", ["shop-*", "Checkout"]),
+        ("shop-* secret-0 secret-*", ["shop-*"]),
+        ("secret-0", []),
+    ],
+)
+def test_an_explanation_names_what_of_a_rule_may_be_seen(tubes: str, patterns: list[str]) -> None:
+    told = explanation(Question("sum", "shop"), "", given(rule("sum", tubes)))
+    assert told["rule"]["tubes"] == patterns
+    assert {each["tube"] for each in told["tubes"]} <= {"shop-a", "Checkout"}
+    whole = explanation(Question("sum", "ops"), "", given(rule("sum", tubes)))
+    assert whole["rule"]["tubes"] == tubes.split()
+    assert "secret-0" in {each["tube"] for each in whole["tubes"]}
+
+
+@pytest.mark.parametrize("value", ["put_per_second", "next_job_age_seconds", "ready"])
+def test_no_error_of_a_rule_names_what_may_not_be_seen(value: str) -> None:
+    old = 20 if value == "ready" else 1
+    of = known(
+        server("eu", tube("secret", ready=1, age_s=old)), rules=[rule(tubes="secret", value=value)], tenancy=SHOP
+    )
+    with pytest.raises(NoValueError) as failed:
+        asked("backlog", "", of)
+    assert "secret" not in str(failed.value)
+    with pytest.raises(NoValueError, match="tube 'secret'"):
+        asked("backlog", "", of, "ops")
+
+
+def test_no_error_of_a_server_quotes_what_it_said_of_a_tube() -> None:
+    failed = server("eu", age_s=60, failure="asked for tube 'secret' but the answer names 'x'")
+    with pytest.raises(StaleReadingError, match=r"it answered what can't be right: see beanscale's log; its last"):
+        asked("tube-shop-a", "", known(failed, tenancy=SHOP))
+    with pytest.raises(StaleReadingError, match="tube 'secret'"):
+        asked("tube-shop-a", "", known(failed))
+
+
+def test_discovery_tells_everybody_the_same_and_so_names_no_tubes() -> None:
+    of = given(rule("everybodys"), rule("anybodys", namespaces=glob("x *")), rule("theirs", namespaces=glob("shop")))
+    assert metric_names(of.snapshot, of.rules) == [*NAMES, "anybodys", "everybodys"]
+
+
+def test_what_may_not_be_seen_is_not_wanted_either() -> None:
+    for metric, selector in (("tube-secret-0", ""), ("beanstalkd_tube_jobs", "tube=secret-0")):
+        wanted = demanded(Question(metric, "shop", parse_selector(selector)), given())
+        assert (*wanted.tubes, *wanted.ages) == ()
+
+
+def test_near_names_are_those_that_may_be_asked_for() -> None:
+    of = given(rule("secrets", namespaces=glob("ops")))
+    with pytest.raises(UnknownMetricError) as unknown:
+        asked("secret-0", "", of)
+    assert unknown.value.near == ()
+    with pytest.raises(UnknownMetricError) as known_there:
+        asked("secret-0", "", of, "ops")
+    assert known_there.value.near == ("secrets", "tube-secret-0")
