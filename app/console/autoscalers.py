@@ -1,10 +1,11 @@
 """The cluster's autoscalers that go by external metrics: as last listed, with their last hour. No I/O.
 
-What a metric's value is between two looks at its autoscaler the console tells from its own readings and the same rules.
+While nobody looks at an autoscaler, its metric's value comes from the console's own readings and the same rules.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from app.autoscaling.autoscaler import EXTERNAL, Autoscaler, Metric
@@ -14,6 +15,7 @@ from app.autoscaling.steps import pods
 from app.autoscaling.wish import Elsewhere, Missing, Seen, Total
 from app.console.history import ReplicaTrack
 from app.console.links import Link, links_of, question_of
+from app.explaining.gathering import Gathered
 from app.metrics.evaluation import evaluate
 from app.metrics.outcome import MetricError, UnknownMetricError
 from app.metrics.question import Evaluation
@@ -84,13 +86,17 @@ class Known:
         self.look = Look((), ())
         self._tracks: dict[ObjectName, ReplicaTrack] = {}
 
-    def take(self, look: Look, now_s: float) -> None:
-        """A new look; who isn't there any more is forgotten."""
+    def take(self, look: Look, now_s: float, asked: Mapping[ObjectName, Gathered] = MappingProxyType({})) -> None:
+        """A new look; who isn't there any more is forgotten. `asked`: what was just gathered of some of them, which is
+        nearer to the truth: the metric as served, and the workload's own pods.
+        """
         self.look, self.why = look, None
         self._tracks = {each.name: self._tracks.get(each.name) or ReplicaTrack() for each in look.judged}
         for each in look.judged:
-            value, target = _value_and_target(each)
-            self._tracks[each.name].add(now_s, value, target, each.autoscaler.desired, each.autoscaler.scale.present)
+            known = asked.get(each.name)
+            value, target = _value_and_target(each.autoscaler, known.seen if known else each.seen)
+            present = (known.scale if known else each.autoscaler.scale).present
+            self._tracks[each.name].add(now_s, value, target, each.autoscaler.desired, present)
 
     def fail(self, why: str, now_s: float) -> None:
         """The cluster couldn't be asked: what is new isn't known."""
@@ -107,7 +113,7 @@ class Known:
         found = self.find(name)
         if found is None:
             return None
-        _, target = _value_and_target(found)
+        _, target = _value_and_target(found.autoscaler, found.seen)
         return {
             "namespace": name.namespace,
             "name": name.name,
@@ -127,13 +133,12 @@ class Known:
         }
 
 
-def _value_and_target(judged: Judged) -> tuple[float | None, float | None]:
-    position = first_external(judged.autoscaler)
+def _value_and_target(autoscaler: Autoscaler, seen: Sequence[Seen]) -> tuple[float | None, float | None]:
+    position = first_external(autoscaler)
     if position is None:
         return None, None
-    seen = judged.seen[position]
-    target = judged.autoscaler.metrics[position].target.amount / 1000
-    return (seen.amount / 1000 if isinstance(seen, Total) else None), target
+    value, target = seen[position], autoscaler.metrics[position].target.amount / 1000
+    return (value.amount / 1000 if isinstance(value, Total) else None), target
 
 
 def _listed(judged: Judged) -> Json:

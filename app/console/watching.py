@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from app.clock import Instant
 from app.cluster.client import Kubernetes, KubernetesError
 from app.console.autoscalers import Judged, Known, Look, look_at
 from app.console.events import Event, of_autoscalers
-from app.explaining.gathering import Facts, gather_autoscaler
+from app.explaining.gathering import Facts, Gathered, gather_autoscaler
 from app.metrics.question import Evaluation
 from app.settings import ObjectName
 
@@ -62,7 +62,7 @@ class Watcher:
         now_s = self.clock().unix_s
         before = [each.autoscaler for each in self.known.look.judged]
         self.tell(list(of_autoscalers(before, [each.autoscaler for each in look.judged], now_s)))
-        self.known.take(look, now_s)
+        self.known.take(look, now_s, self._asked())
 
     async def facts(self, judged: Judged) -> Facts:
         """All there is to say about one autoscaler, a moment old at most; asked for once, however many wait for it."""
@@ -77,6 +77,15 @@ class Watcher:
             if len(self._gatherings) > MOST_FACTS:
                 self._gatherings.popitem(last=False)
         return await asyncio.shield(current.task)
+
+    def _asked(self) -> Mapping[ObjectName, Gathered]:
+        """What was gathered since the last look."""
+        now_s = self.clock().monotonic_s
+        return {
+            name: each.task.result().autoscalers[0]
+            for name, each in self._gatherings.items()
+            if now_s - each.begun_s <= LOOK_EVERY_S and each.task.done() and each.task.exception() is None
+        }
 
     @property
     def cluster_now_s(self) -> float:

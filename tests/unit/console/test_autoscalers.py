@@ -262,3 +262,21 @@ async def test_many_who_look_at_one_autoscaler_ask_the_cluster_once() -> None:
     assert watch.cluster.asked.count((f"{METRICS}/tube-orders", "")) == 1
     watch.second += 3
     assert await watch.watcher.facts(judged) is not first
+
+
+@pytest.mark.anyio
+async def test_while_somebody_looks_the_chart_has_the_metric_as_served_and_the_workloads_own_pods() -> None:
+    watch = Watch(cluster(hpa(current=1, desired=3)))
+    await watch.look()
+    judged = watch.known.find(NAME)
+    assert judged is not None
+    await watch.watcher.facts(judged)
+    watch.cluster.answers = {**watch.cluster.answers, (ALL, ""): listed(hpa(current=1, desired=3, maximum=11))}
+    watch.second += 5
+    await watch.look()
+    watch.second += 5
+    watch.cluster.answers = {**watch.cluster.answers, (ALL, ""): listed(hpa(current=2, desired=3))}
+    await watch.look()
+    series = watch.known.series(NAME)
+    assert series is not None
+    assert series["current"] == [1, 3, 2]  # as the autoscaler last saw it, as it is, and again as it last saw it
