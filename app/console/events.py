@@ -109,14 +109,16 @@ def _of_server(before: ServerState, after: ServerState, now_s: float) -> Iterato
         return
     for tube, stats in after.reading.tubes.items():
         earlier = before.reading.tubes.get(tube)
-        if earlier is not None and (earlier.pause_time_left or stats.pause_time_left):
+        if stats.pause_time_left or (earlier is not None and earlier.pause_time_left):
             yield from _of_pause(earlier, stats, place, now_s)
 
 
-def _of_pause(before: TubeStats, after: TubeStats, place: Place, now_s: float) -> Iterator[Event]:
-    if after.pause_time_left > 0 and (before.pause_time_left <= 0 or after.cmd_pause_tube > before.cmd_pause_tube):
+def _of_pause(before: TubeStats | None, after: TubeStats, place: Place, now_s: float) -> Iterator[Event]:
+    # a tube that wasn't there before may have been made and paused since
+    left_s, pauses = (before.pause_time_left, before.cmd_pause_tube) if before else (0, 0)
+    if after.pause_time_left > 0 and (left_s <= 0 or after.cmd_pause_tube > pauses):
         yield Event(now_s, "pause", f"paused for {duration(after.pause)}", place, after.name)
-    if before.pause_time_left > 0 >= after.pause_time_left:
+    if left_s > 0 >= after.pause_time_left:
         yield Event(now_s, "resume", "the pause ended", place, after.name)
 
 

@@ -69,6 +69,7 @@ def test_everything_works_below_a_path(somebody: NewPerson, start_console: Start
     page = one.signs_in()
     expect(page).to_have_url(f"{console.url}/")
     one.waits_until_live()
+    page.get_by_label("Search tubes").fill("default")
     page.get_by_role("link", name="default").click()
     expect(page).to_have_url(re.compile("/tools/beans/tube"))
     one.waits_until_live()

@@ -2,6 +2,13 @@
 
 import { known } from "./words.js";
 
+// History has a sample every few seconds; what was read just now comes behind the last one.
+export function upToNow(history, row, now) {
+  if (!row.fresh || now <= history.t.at(-1)) return history;
+  const last = { t: now, ready: row.ready, reserved: row.reserved, delayed: row.delayed, buried: row.buried };
+  return Object.fromEntries(Object.entries(last).map(([key, value]) => [key, [...history[key], value]]));
+}
+
 export function jobStacks(history) {
   return [["ready", "ready"], ["reserved", "reserved"], ["delayed", "delayed"]].map(([key, label]) => ({ key, label, t: history.t, values: history[key] }));
 }

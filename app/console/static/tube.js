@@ -8,7 +8,7 @@ import { h, keyed, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
-import { autoscalerLines, buriedLine, jobStacks } from "./series.js";
+import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
 import { SEEN_EARLIER, UNKNOWN, ago, clock, count, known, notesOf, rate, span } from "./words.js";
 
 const part = (id) => document.getElementById(id);
@@ -38,7 +38,8 @@ function show(now) {
   const row = now.tube;
   showPlace(now, row);
   showCounts(row);
-  draw({ now: now.now, stacks: jobStacks(now.history), lines: [buriedLine(now.history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
+  const history = upToNow(now.history, row, now.now);
+  draw({ now: now.now, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
   keyed(part("events"), [...now.events].reverse(), ({ t, kind, text }) => `${t} ${kind} ${text}`, newEvent, () => {});
   if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "Nothing since the console watches."));
   keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setText(element.lastElementChild, value));

@@ -39,6 +39,12 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
             server(tube()), server(tube(pause_left=60, pauses=1)), [("pause", "paused for 1 min", "orders")], id="pause"
         ),
         pytest.param(
+            server(),
+            server(tube(pause_left=60, pauses=1)),
+            [("pause", "paused for 1 min", "orders")],
+            id="made and paused meanwhile",
+        ),
+        pytest.param(
             server(tube(pause_left=60, pauses=1)), server(tube(pause_left=59, pauses=1)), [], id="still paused"
         ),
         pytest.param(
