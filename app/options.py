@@ -34,6 +34,9 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+APISERVICE = "v1beta1.external.metrics.k8s.io"
+"""The one that leads to us, unless somebody named theirs otherwise."""
+
 SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
 OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
 DURATION = Parsed("DURATION", parse_duration)
