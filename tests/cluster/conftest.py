@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.browser.conftest import browser, pictures
 from tests.cluster.commands import eventually, ran, run
 from tests.cluster.release import API_SERVICE, CHART, Release, Values
+
+__all__ = ["browser", "pictures"]  # fixtures
 
 NAMESPACE = "beanscale-test"
 MEASURED = pytest.StashKey[list[str]]()

@@ -1,14 +1,12 @@
 """The console of the release in a real browser: its password, a load put by hand, and the pods that come of it."""
 
-import os
-import shutil
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.browser.console import Person
 from tests.cluster.release import TUBE, Release
@@ -25,16 +23,6 @@ class Deployed:
     """The console's Service."""
 
     url: str
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "Chromium isn't installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +45,6 @@ def person(browser: Browser, writable: Release) -> Iterator[Person]:
     troubles = somebody.troubles
     somebody.leaves()
     assert troubles == []
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: $BEANSCALE_SCREENSHOTS, to keep them."""
-    kept = os.environ.get("BEANSCALE_SCREENSHOTS")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
