@@ -16,12 +16,13 @@ class Beanstalkd:
     def __init__(self, binary: str, *options: str) -> None:
         self.host = "127.0.0.1"
         self.port = _free_port()
-        self._command = [binary, "-l", self.host, "-p", str(self.port), *options]
+        self._binary, self._options = binary, options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(self._command)
+        command = [self._binary, "-l", self.host, "-p", str(self.port), *self._options]
+        self._process = subprocess.Popen(command)
         deadline = time.monotonic() + 10
         while not self._answers():
             assert self._process.poll() is None, "beanstalkd ended at once"
