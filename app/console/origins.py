@@ -23,7 +23,10 @@ def foreign(headers: Mapping[str, str]) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a Host header names this machine: a page of another site that has its name lead here doesn't."""
-    name = urlsplit(f"//{host}").hostname if host.count("//") == 0 else None
+    try:
+        name = urlsplit(f"//{host}").hostname if host.count("//") == 0 else None
+    except ValueError:  # as of half an IPv6 address
+        return False
     return name is not None and (name == _LOCAL or name.endswith(f".{_LOCAL}") or is_loopback_address(name))
 
 

@@ -356,6 +356,8 @@ async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -
         pytest.param("localhost.evil.example", 403, id="a name that begins like it"),
         pytest.param("10.0.0.1", 403, id="another address"),
         pytest.param("127.0.0.1@evil.example", 403, id="a user's name before it"),
+        pytest.param("[::1", 403, id="half an address"),
+        pytest.param("]", 403, id="nonsense"),
     ],
 )
 async def test_without_a_password_no_other_sites_name_leads_here(host: str, status: int) -> None:
