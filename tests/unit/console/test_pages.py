@@ -2,12 +2,13 @@
 
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from app.console.events import Event
 from app.console.history import Place as Server
 from tests.unit.console.moments import at, server, tube, unread
-from tests.unit.console.place import Place
+from tests.unit.console.place import Browser, Place
 
 pytestmark = pytest.mark.anyio
 MARKUP = "<script>alert(1)</script>"
@@ -124,3 +125,27 @@ async def test_head_asks_for_no_feed_without_end() -> None:
     async with place().browser() as browser:
         answer = await browser.client.head("/events?page_name=overview")
         assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/overview", "/events?page_name=overview"])
+async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path: str) -> None:
+    here = place(states=None)
+    transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        answer = await client.get(path)
+        assert answer.status_code == 500
+        said = answer.text if path == "/" else answer.json()["message"]
+        assert "he console failed at this, and its log says why" in said
+        assert answer.headers["x-frame-options"] == "DENY"
+    with pytest.raises(TypeError):
+        await httpx.AsyncClient(transport=httpx.ASGITransport(here.guard), base_url="http://console").get(path)
+
+
+async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
+    here = place(acted=None)
+    transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        token = await Browser(client).token()
+        answer = await Browser(client).act(token)
+        assert (answer.status_code, answer.json()["ok"]) == (500, False)
+        assert "may have been done: look again" in answer.json()["message"]
