@@ -1,6 +1,6 @@
 // What can be done with a tube. Each is asked for by a dialog that tells live what it would do; the server checks all of it again.
 
-import { act, ask } from "./api.js";
+import { Refusal, act, ask } from "./api.js";
 import { openDialog } from "./dialogs.js";
 import { h } from "./dom.js";
 import { UNKNOWN, count, known, plural } from "./words.js";
@@ -17,6 +17,19 @@ export function tubeActions(tube) {
 
 // An action on this tube, with what else it needs.
 export const on = (tube, name, more = {}) => act(name, { server: tube.server, member: tube.member, tube: tube.name, ...more });
+
+// An action on many jobs, of which the server does in one go what it can in some seconds: until the end, or until the dialog is closed.
+async function onAll(tube, name, what, told) {
+  let done = 0;
+  for (let round = 1; ; round += 1) {
+    const left = what.count ? { count: what.count - done } : {};
+    const answer = await on(tube, name, { ...what, ...left }).catch((refusal) => {
+      throw done ? new Refusal(`${refusal.message} Before that: ${plural(done, "job")}.`) : refusal;
+    });
+    done += answer.count;
+    if (!answer.more || !answer.count || !told(count(done))) return round === 1 ? answer : { ...answer, message: `${answer.message} ${plural(done, "job")} in all.` };
+  }
+}
 
 const jobs = (number, state) => (known(number) ? `${count(number)} ${state}` : `${UNKNOWN} ${state}`);
 
@@ -75,7 +88,7 @@ function kick(tube) {
     ],
     problem: ({ delayed: agreed }) => (tube.row().buried === 0 && !agreed.length ? "delayed jobs" : ""),
     button: "Kick",
-    run: (values) => on(tube, "kick", { count: values.count, expectBuried: tube.row().buried, ...(values.delayed.length ? { delayed: true } : {}) }),
+    run: ({ count: number, delayed: agreed }, told) => onAll(tube, "kick", { count: number, delayed: tube.row().buried === 0 && agreed.length > 0 }, told),
     done: tube.changed,
   });
 }
@@ -113,7 +126,7 @@ async function moveSome(tube) {
     fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }, ...(await destination(tube))],
     problem: ({ to }) => (to.trim() ? "" : "where to"),
     button: "Move",
-    run: (values) => on(tube, "move-some", { state: values.state, count: values.count, ...going(values) }),
+    run: (values, told) => onAll(tube, "move-some", { state: values.state, count: values.count, ...going(values) }, told),
     done: tube.changed,
   });
 }
@@ -125,7 +138,7 @@ function deleteSome(tube) {
     live: ({ state, count: number }) => `${number === 1 ? "The next" : `The next ${count(number)}`} ${state} of these are destroyed, for good. ${holds(tube)}`,
     fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }],
     button: "Delete",
-    run: ({ state, count: number }) => on(tube, "delete-some", { state, count: number }),
+    run: ({ state, count: number }, told) => onAll(tube, "delete-some", { state, count: number }, told),
     done: tube.changed,
   });
 }
@@ -139,7 +152,7 @@ function empty(tube) {
     confirm: tube.name,
     problem: ({ states }) => (states.length ? "" : "no state"),
     button: "Destroy them",
-    run: ({ confirm, states }) => on(tube, "empty", { confirm, states }),
+    run: ({ confirm, states }, told) => onAll(tube, "empty", { confirm, states }, told),
     done: tube.changed,
   });
 }
