@@ -17,7 +17,9 @@ def foreign(headers: Mapping[str, str]) -> str | None:
         return f"it comes from another site (Sec-Fetch-Site: {site[:20] if site else ''})"
     origin = headers.get("origin")
     if origin is not None and _host_of(origin) != headers.get("host", "").lower():
-        return "its Origin isn't the console's own; a proxy before the console must hand on the Host header"
+        return (
+            "its Origin isn't the console's own; a proxy before the console must hand on the Host header with its port"
+        )
     return None
 
 
