@@ -1,5 +1,7 @@
 """Pages show what strangers wrote as text, and wrong questions get one sentence."""
 
+import re
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -50,6 +52,20 @@ async def test_no_query_becomes_markup(path: str) -> None:
     async with place().browser() as browser, Place().browser() as stranger:
         assert "<script>alert" not in (await browser.get(path)).text
         assert "<script>alert" not in (await stranger.get(path)).text
+
+
+async def test_of_several_members_each_ones_tube_leads_to_its_own_page() -> None:
+    members = [
+        replace(server(tube(ready=ready)), member=member) for member, ready in (("10.0.0.1", 3), ("10.0.0.2", 7))
+    ]
+    async with place(states=tuple(members)).browser() as browser:
+        page = (await browser.get("/")).text
+        links = re.findall(r'href="(/tube\?[^"]*)"', page)
+        pages = [(await browser.get(link.replace("&amp;", "&"))).text for link in links]
+    assert sorted((told.partition("on eu ")[2][:8], "<dd>7</dd>" in told) for told in pages) == [
+        ("10.0.0.1", False),
+        ("10.0.0.2", True),
+    ]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
