@@ -87,6 +87,17 @@ async def test_over_https_the_cookie_stays_there() -> None:
         assert "; Path=/beans;" in cookie
 
 
+async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -> None:
+    one, two = Place(), Place()
+    async with one.browser(base="http://localhost:8081") as first, two.browser(base="http://localhost:8082") as second:
+        await first.sign_in()
+        second.client.cookies = first.client.cookies  # as a browser does: it takes no notice of ports
+        await second.sign_in()
+        first.client.cookies = second.client.cookies
+        assert (await first.get("/api/overview")).status_code == 200
+        assert (await second.get("/api/overview")).status_code == 200
+
+
 async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
     async with Place().browser() as browser:
         browser.client.cookies.set("beanscale", "chosen-by-an-attacker", domain="console")
@@ -427,6 +438,24 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
         go_on.set()
         statuses = {answer.status_code for answer in await asyncio.gather(*waiting)}
         assert statuses <= {401, 429, 503}
+
+
+async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    token, go_on = await browser.token(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await go_on.wait()
+        yield b"}"
+
+    acting = [asyncio.create_task(browser.act(token, slowly())) for _ in range(16)]  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    refused = await browser.act(token)
+    assert (refused.status_code, "too many send something at once" in refused.json()["message"]) == (503, True)
+    go_on.set()
+    assert {answer.status_code for answer in await asyncio.gather(*acting)} == {200}
+    assert (await browser.act(token)).status_code == 200
 
 
 async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:
