@@ -18,7 +18,7 @@ export class Lab {
     place.replaceChildren(this.said, this.bar, h("div", { class: "actions" }, this.start, this.stop));
   }
 
-  show(state, autoscaler) {
+  show(state, autoscaler, now) {
     this.state = state;
     this.autoscaler = autoscaler;
     if (readOnly) return;
@@ -30,7 +30,7 @@ export class Lab {
       this.bar.max = state.of;
       this.bar.value = state.put;
     }
-    setText(this.said, words(state));
+    setText(this.said, words(state, now));
   }
 
   // What it should come to, over what it comes to.
@@ -69,10 +69,10 @@ export class Lab {
   }
 }
 
-function words(state) {
+function words(state, now) {
   if (!state) return "Puts jobs at a rate, predicts the pods, and draws what happens over the prediction.";
   const { put, of, perSecond, startedAt, running, tube, trouble, assumption } = state;
-  const how = running ? `${count(perSecond)} a second` : `started ${ago(Date.now() / 1000 - startedAt)}`;
+  const how = running ? `${count(perSecond)} a second` : `started ${ago(now - startedAt)}`;
   const told = [`${count(put)} of ${plural(of, "job")} put into ${tube}, ${how}`, trouble, state.predicted.length ? "the dotted line is what is predicted" : "", assumption];
   return `${told.filter(Boolean).map(capital).join(". ")}.`;
 }

@@ -9,6 +9,7 @@ import pytest
 
 from app.console.events import Event
 from app.console.history import Place as Server
+from app.console.rendering import known
 from tests.unit.console.moments import at, server, tube, unread
 from tests.unit.console.place import Browser, Place
 
@@ -165,3 +166,19 @@ async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
         answer = await Browser(client).act(token)
         assert (answer.status_code, answer.json()["ok"]) == (500, False)
         assert "may have been done: look again" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (None, "unknown"),
+        (0, "0"),
+        (12345, "12,345"),
+        (0.0, "0.0"),
+        (0.04, "< 0.1"),
+        (0.05, "0.1"),
+        (1234.56, "1,234.6"),
+    ],
+)
+def test_a_number_is_told_as_people_read_it_and_something_never_as_nothing(number: float | None, said: str) -> None:
+    assert known(number) == said
