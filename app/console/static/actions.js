@@ -24,7 +24,7 @@ async function onAll(tube, name, what, told) {
   for (let round = 1; ; round += 1) {
     const left = what.count ? { count: what.count - done } : {};
     const answer = await on(tube, name, { ...what, ...left }).catch((refusal) => {
-      throw done ? new Refusal(`${refusal.message} Before that: ${plural(done, "job")}.`) : refusal;
+      throw done ? new Refusal(`${refusal.message} Before that: ${plural(done, "job")}.`, refusal.status) : refusal;
     });
     done += answer.count;
     if (!answer.more || !answer.count || !told(count(done))) return round === 1 ? answer : { ...answer, message: `${answer.message} ${plural(done, "job")} in all.` };
