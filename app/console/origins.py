@@ -15,8 +15,8 @@ def foreign(headers: Mapping[str, str]) -> str | None:
     site = headers.get("sec-fetch-site")
     if site not in {None, "same-origin"}:
         return f"it comes from another site (Sec-Fetch-Site: {site[:20] if site else ''})"
-    origin = headers.get("origin")
-    if origin is not None and _host_of(origin) != headers.get("host", "").lower():
+    origin, host = headers.get("origin"), headers.get("host", "").lower()
+    if origin is not None and (not host or _host_of(origin) != host):
         return (
             "its Origin isn't the console's own; a proxy before the console must hand on the Host header with its port"
         )

@@ -50,8 +50,9 @@ def cookie_of(headers: Mapping[str, str]) -> str | None:
 
 
 def is_https(scope: Scope, headers: Mapping[str, str]) -> bool:
-    """Whether the browser's side is encrypted, as a proxy before us says."""
-    return scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https"
+    """Whether the browser's side is encrypted, as a proxy before us says, or the browser itself with its forms."""
+    told = headers.get("x-forwarded-proto", "").split(",")[0].strip()
+    return "https" in {scope.get("scheme"), told} or headers.get("origin", "").startswith("https://")
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int, within_s: float = BODY_S) -> bytes:

@@ -82,8 +82,10 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
 
 async def test_over_https_the_cookie_stays_there() -> None:
     async with Place(prefix="/beans").browser() as browser:
-        cookie = (await browser.sign_in(x_forwarded_proto="https")).headers["set-cookie"]
-        assert cookie.endswith("; Secure")
+        for told in ({"x_forwarded_proto": "https"}, {"origin": "https://console"}):
+            cookie = (await browser.sign_in(**told)).headers["set-cookie"]
+            assert cookie.endswith("; Secure")
+        assert not (await browser.sign_in(origin="http://console")).headers["set-cookie"].endswith("; Secure")
         assert "; Path=/beans;" in cookie
 
 
@@ -187,6 +189,7 @@ async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser
     [
         pytest.param({"origin": "http://evil.example"}, id="another site's page"),
         pytest.param({"origin": "null"}, id="a sandboxed page"),
+        pytest.param({"origin": "null", "host": ""}, id="a sandboxed page of a host without a name"),
         pytest.param({"origin": "http://console:8080"}, id="another port of ours"),
         pytest.param({"origin": "http://console.evil.example"}, id="a name that begins like ours"),
         pytest.param({"origin": "ftp://console"}, id="no page at all"),
