@@ -77,8 +77,8 @@ def server_of(fields: Fields, find: Find, server: str = "server", member: str = 
 
 
 def _destination(fields: Fields, spot: Spot, find: Find) -> Spot:
-    elsewhere = "toServer" in fields and fields.text("toServer") != spot.state.server.name
-    state = server_of(fields, find, "toServer", "toMember") if elsewhere else spot.state
+    told = "toMember" in fields or ("toServer" in fields and fields.text("toServer") != spot.state.server.name)
+    state = server_of(fields, find, "toServer", "toMember") if told else spot.state
     return Spot(state, check_tube_name(fields.text("to")))
 
 

@@ -249,6 +249,18 @@ async def test_of_several_members_the_one_that_is_meant_is_reached(server: Serve
     )
 
 
+async def test_a_job_moves_to_the_member_that_is_named_and_to_no_other(server: Server, tubes: Tubes) -> None:
+    here = ServerState(replace(server, host="localhost"), member="127.0.0.1")
+    console = Console((here, replace(here, member="10.9.8.7")))
+    job_id = tubes.put("a")
+    asked = {"member": "127.0.0.1", "id": job_id, "to": "b", "toServer": "main"}
+    status, answer = await console.act("move", **asked, toMember="10.9.8.7")
+    assert (status, "its name doesn't lead to 10.9.8.7" in answer["message"]) == (502, True)
+    assert tubes.counts("a") == {"ready": 1}
+    assert (await console.act("move", **asked, toMember="127.0.0.1"))[0] == 200
+    assert tubes.counts("b") == {"ready": 1}
+
+
 async def test_the_jobs_that_come_next_are_shown_with_what_is_in_them(console: Console, tubes: Tubes) -> None:
     tubes.put("a", b'{"n":18446744073709551615}')
     tubes.put("a", b"\x00", "buried")

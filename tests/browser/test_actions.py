@@ -8,6 +8,8 @@ import greenstalk
 import pytest
 from playwright.sync_api import Route, expect
 
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.browser.conftest import NewPerson, StartConsole
 from tests.browser.console import Person, Tube, until
 
 
@@ -144,6 +146,23 @@ def test_an_action_on_many_jobs_ends_with_its_dialog(person: Person, tube: Tube)
     person.chooses("Delete…", How_many=7)
     person.is_told("2")
     assert jobs(client, "few-deleted", "ready") == 5
+
+
+def test_a_job_goes_to_another_server(
+    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd, tube: Tube
+) -> None:
+    job = tube("far-away").put(b"x", priority=7)
+    told = (f"--beanstalkd={name}={each.host}:{each.port}" for name, each in (("eu", queue), ("us", beanstalkd)))
+    person = somebody(start_console(*told))
+    person.signs_in()
+    page = person.opens_tube("far-away")
+    page.locator(".job.ready").get_by_role("button", name="Move…").click()
+    page.get_by_label("To tube").fill("far-away")
+    page.get_by_role("radio", name="us", exact=True).check()
+    person.confirms()
+    person.is_told(f"Job {job} of tube far-away is job 1 of tube far-away of us now")
+    with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, watch="far-away") as there:
+        assert there.stats_job(there.reserve(timeout=0))["pri"] == 7
 
 
 def test_a_tube_is_paused_and_resumed(person: Person, tube: Tube) -> None:

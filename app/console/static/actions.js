@@ -112,12 +112,19 @@ export async function destination(tube) {
   const { tubes = [], servers = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
   const names = [...new Set(tubes.map((row) => row.tube))].filter((name) => name !== tube.name);
   const fields = [{ name: "to", label: "To tube", kind: "text", required: true, suggestions: names }];
-  const options = [...new Set(servers.map(({ name }) => name))].map((name) => [name, name]);
-  if (options.length > 1) fields.push({ name: "toServer", label: "On server", kind: "choice", value: tube.server, options });
+  if (servers.length > 1) fields.push({ name: "where", label: "On server", kind: "choice", value: placeKey(tube.server, tube.member), options: places(servers) });
   return fields;
 }
 
-export const going = ({ to, toServer }) => ({ to: to.trim(), ...(toServer ? { toServer } : {}) });
+export function going({ to, where }) {
+  const [toServer, toMember] = where ? JSON.parse(where) : [];
+  return { to: to.trim(), ...(where ? { toServer, toMember } : {}) };
+}
+
+// One name of a server may stand for several members, and each has its own tubes.
+export const placeKey = (name, member) => JSON.stringify([name, member ?? null]);
+
+export const places = (servers) => servers.map(({ name, member }) => [placeKey(name, member), [name, member].filter(Boolean).join(" ")]);
 
 async function moveSome(tube) {
   openDialog({

@@ -1,6 +1,7 @@
 // The load lab: so many jobs at such a rate; what the autoscaler should make of them, and what it does.
 
 import { act, ask, readOnly } from "./api.js";
+import { placeKey, places } from "./actions.js";
 import { openDialog } from "./dialogs.js";
 import { h, setText } from "./dom.js";
 import { toast } from "./toasts.js";
@@ -42,21 +43,24 @@ export class Lab {
 
   async open() {
     const { servers = [], tubes = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
-    const names = [...new Set(servers.map(({ name }) => name))];
     const likely = tubes.filter((row) => row.autoscalers.some((one) => one.name === this.query.name && one.namespace === this.query.namespace));
+    const first = likely[0] ?? { server: servers[0]?.name, member: servers[0]?.member };
     openDialog({
       title: "Put a load",
       live: ({ jobs, perSecond }) => (jobs > 0 && perSecond > 0 ? `${plural(jobs, "job")} in about ${count(Math.ceil(jobs / perSecond))} s. They are real jobs: the workers of that tube get them.` : ""),
       fields: [
         { name: "tube", label: "Into tube", kind: "text", required: true, value: likely[0]?.tube ?? "", suggestions: [...new Set(tubes.map((row) => row.tube))] },
-        ...(names.length > 1 ? [{ name: "server", label: "On server", kind: "choice", value: likely[0]?.server ?? names[0], options: names.map((name) => [name, name]) }] : []),
+        ...(servers.length > 1 ? [{ name: "where", label: "On server", kind: "choice", value: placeKey(first.server, first.member), options: places(servers) }] : []),
         { name: "jobs", label: "Jobs", kind: "number", value: 100, min: 1, max: 100000 },
         { name: "perSecond", label: "A second", kind: "number", value: 10, min: 1, max: 1000 },
         { name: "bodyBytes", label: "Bytes each", kind: "number", value: 16, min: 0, max: 65535 },
       ],
       problem: ({ tube }) => (tube.trim() ? "" : "which tube"),
       button: "Put them",
-      run: ({ server, tube, ...rest }) => act("lab-start", { server: server ?? names[0], tube: tube.trim(), ...rest, ...this.query }),
+      run: ({ where, tube, ...rest }) => {
+        const [server, member] = where ? JSON.parse(where) : [first.server, first.member];
+        return act("lab-start", { server, member, tube: tube.trim(), ...rest, ...this.query });
+      },
     });
   }
 
