@@ -100,7 +100,7 @@ def _told(done: Done, status: int) -> Response:
             "ok": status == 200,
             "message": f"{done.message[:1].upper()}{done.message[1:]}.",
             "count": done.count,
-            "id": done.id,
+            "id": None if done.id is None else str(done.id),  # as in jobs.py
             "more": done.more,
         },
         status,

@@ -62,10 +62,11 @@ class Attempts:
 
 
 class Crowd:
-    """Strangers whose request isn't whole yet: so many that others still get in."""
+    """Those whose request isn't whole yet: of strangers so many that others still get in."""
 
-    def __init__(self, most_of_a_source: int = 10, most: int = 100) -> None:
+    def __init__(self, most_of_a_source: int = 10, most: int = 100, who: str = "sign in") -> None:
         self._limits = most_of_a_source, most
+        self._who = who
         self._there: Counter[str] = Counter()
 
     @contextmanager
@@ -73,7 +74,7 @@ class Crowd:
         """While it is awaited. Raises CrowdedError."""
         key, (most_of_a_source, most) = network_of(source), self._limits
         if self._there[key] >= most_of_a_source or self._there.total() >= most:
-            raise CrowdedError("too many sign in at once: try again in a moment")
+            raise CrowdedError(f"too many {self._who} at once: try again in a moment")
         self._there[key] += 1
         try:
             yield

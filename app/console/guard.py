@@ -46,6 +46,8 @@ _STATUS: Mapping[type[Exception], int] = {BodyTooLargeError: 413, BodyTooSlowErr
 _FOR_THE_ASKING = frozenset(range(400, 600)) - {401}
 """What refuses a stranger, who can have as many of them as they like; of wrong guesses only so many."""
 _LONGEST_PATH = 200
+_MOST_BODIES = 16
+"""That may be on their way at once: each may take MOST_BODY of memory."""
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 _log = structlog.get_logger()
@@ -75,6 +77,7 @@ class Guard:
     prefix: str
     clock: Callable[[], Instant]
     _crowd: Crowd = field(default_factory=Crowd, init=False)
+    _acting: Crowd = field(default_factory=lambda: Crowd(_MOST_BODIES, _MOST_BODIES, "send something"), init=False)
     _seldom: Seldom = field(default_factory=Seldom, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,7 +156,8 @@ class Guard:
     async def _body(self, scope: Scope, receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
         try:
             if scope["state"]["session"] is not None:
-                return await read_body(receive, headers, most)
+                with self._acting.one_more(""):
+                    return await read_body(receive, headers, most)
             with self._crowd.one_more(_source(scope)):
                 return await read_body(receive, headers, MOST_FORM, FORM_S)
         except (BodyTooLargeError, BodyTooSlowError, CrowdedError) as error:

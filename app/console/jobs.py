@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app import clock
 from app.console.fields import BadInputError, Fields
 from app.console.payloads import payload
 from app.console.places import reached
@@ -45,7 +46,8 @@ class Looks:
             found = await self._threads.call(lambda: peeking.next_jobs(Place(reached(state), tube)))
         except (BeanstalkdError, BusyError) as error:
             return JSONResponse({**dict.fromkeys(SEEN), "error": str(error)})
-        return JSONResponse({**{each: job and job_json(job) for each, job in found.items()}, "error": None})
+        now_s = clock.now().unix_s
+        return JSONResponse({**{each: job and job_json(job, now_s) for each, job in found.items()}, "error": None})
 
     async def _job(self, request: Request) -> Response:
         try:
@@ -61,14 +63,15 @@ class Looks:
             return _refused(error, 503)
         if found is None:
             return JSONResponse({"message": f"there is no job {job_id} (any more)"}, 404)
-        return JSONResponse(job_json(found))
+        return JSONResponse(job_json(found, clock.now().unix_s))
 
 
-def job_json(job: SeenJob) -> Json:
-    """One job; times in whole seconds."""
+def job_json(job: SeenJob, now_s: float) -> Json:
+    """One job; times in whole seconds. Its id is a text: a browser rounds numbers beyond 2^53."""
     shown = payload(job.beginning, job.size)
     return {
-        "id": job.id,
+        "id": str(job.id),
+        "born": round(now_s) - job.age_s,
         "state": job.state,
         "tube": job.tube,
         "pri": job.pri,

@@ -119,8 +119,9 @@ class Lab:
         self._run = run = Run(plan, forecast, self._clock())
         self._ended = asyncio.get_running_loop().run_in_executor(self._thread, run.go, self._clock)
         load = plan.load
+        are = "is" if load.jobs == 1 else "are"
         return Done(
-            f"{jobs(load.jobs)} are being put into tube {plan.place.tube}, {load.per_second:,g} a second", load.jobs
+            f"{jobs(load.jobs)} {are} being put into tube {plan.place.tube}, {load.per_second:,g} a second", load.jobs
         )
 
     async def stop(self) -> Done:

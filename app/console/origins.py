@@ -15,15 +15,20 @@ def foreign(headers: Mapping[str, str]) -> str | None:
     site = headers.get("sec-fetch-site")
     if site not in {None, "same-origin"}:
         return f"it comes from another site (Sec-Fetch-Site: {site[:20] if site else ''})"
-    origin = headers.get("origin")
-    if origin is not None and _host_of(origin) != headers.get("host", "").lower():
-        return "its Origin isn't the console's own; a proxy before the console must hand on the Host header"
+    origin, host = headers.get("origin"), headers.get("host", "").lower()
+    if origin is not None and (not host or _host_of(origin) != host):
+        return (
+            "its Origin isn't the console's own; a proxy before the console must hand on the Host header with its port"
+        )
     return None
 
 
 def is_loopback(host: str) -> bool:
     """Whether a Host header names this machine: a page of another site that has its name lead here doesn't."""
-    name = urlsplit(f"//{host}").hostname if host.count("//") == 0 else None
+    try:
+        name = urlsplit(f"//{host}").hostname if host.count("//") == 0 else None
+    except ValueError:  # as of half an IPv6 address
+        return False
     return name is not None and (name == _LOCAL or name.endswith(f".{_LOCAL}") or is_loopback_address(name))
 
 

@@ -22,6 +22,10 @@ PAGES: Mapping[str, str] = {
     "/autoscalers": "autoscalers",
     "/autoscaler": "autoscaler",
 }
+_SAID: Mapping[int, str] = {
+    404: "there is no such page",
+    500: "the console failed at this, and its log says why; what you asked for may have been done: look again",
+}
 _STREAM = {"x-accel-buffering": "no"}  # nginx would keep events back until it has a buffer full
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
@@ -50,7 +54,9 @@ class Pages:
             Route("/healthz", _healthz),
             *more,
         ]
-        application = Starlette(routes=routes, exception_handlers={HTTPException: self._elsewhere})
+        # what nobody foresaw is answered so too, and then raised again for the log
+        handlers = {HTTPException: self._elsewhere, Exception: self._elsewhere}
+        application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False  # it knows of no path prefix, and takes the Host header's word
         return application
 
@@ -104,9 +110,9 @@ class Pages:
 
     async def _elsewhere(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        message = "there is no such page" if status == 404 else "that can't be asked for so"
-        if request.url.path.startswith(("/api/", "/actions/", "/events")):
-            return JSONResponse({"message": message}, status_code=status)
+        message = _SAID.get(status, "that can't be asked for so")
+        if request.scope["path"].startswith(("/api/", "/actions/", "/events")):
+            return JSONResponse({"ok": False, "message": message}, status_code=status)
         return self._error(request, status, message)
 
 

@@ -12,6 +12,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -35,6 +36,10 @@ class PasswordError(Exception):
     """There is no password to sign in with; `str()` is a sentence."""
 
 
+class PasswordGoneError(PasswordError):
+    """There is surely none (any more): whoever took it away wants nobody in who knew it."""
+
+
 def make_password() -> bytes:
     """A new one, of 144 random bits."""
     return secrets.token_urlsafe(18).encode()
@@ -50,6 +55,7 @@ class Password:
         self._changed = changed
         self._key = secrets.token_bytes(32)
         self._digest: bytes | None = None
+        self._told = ""
 
     def is_right(self, guess: bytes) -> bool:
         """Takes the same time for every guess. False too while the password isn't known."""
@@ -66,10 +72,14 @@ class Password:
         """Ask the source once; while it can't tell, the password that was known goes on to hold."""
         try:
             found = await asyncio.to_thread(self._source)
+        except PasswordGoneError as error:
+            self._forget()
+            self._fail(str(error))
+            return
         except (PasswordError, KubernetesError) as error:
             self._fail(str(error))
             return
-        self.trouble = None
+        self.trouble, self._told = None, ""
         digest = self._of(found)
         if digest != self._digest:
             before, self._digest = self._digest, digest
@@ -77,17 +87,25 @@ class Password:
                 _log.warning("the password has changed: everybody has to sign in again")
                 self._changed()
 
+    def _forget(self) -> None:
+        if self._digest is not None:
+            self._digest = None
+            self._changed()
+
     def _fail(self, why: str) -> None:
-        if self._digest is None and why != self.trouble:
-            _log.warning("nobody can sign in yet", why=why)
+        if self._digest is None:
             self.trouble = why
+        if why != self._told:
+            meanwhile = "nobody can sign in" if self._digest is None else "the password that was known goes on to hold"
+            _log.warning("the console's password can't be read", meanwhile=meanwhile, why=why)
+            self._told = why
 
     def _of(self, guess: bytes) -> bytes:
         return hmac.digest(self._key, guess, hashlib.sha256)
 
 
 def from_file(file: Path) -> Source:
-    """Its first line, as `printf` or an editor leaves it."""
+    """Its only line."""
 
     def read() -> bytes:
         try:
@@ -96,7 +114,7 @@ def from_file(file: Path) -> Source:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise PasswordError(f"can't read the password from {file}: {reason}") from error
-        return _checked(content.removesuffix(b"\n").removesuffix(b"\r"), f"the file {file}")
+        return _checked(content, f"the file {file}")
 
     return read
 
@@ -106,7 +124,7 @@ def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> Source:
 
     def read() -> bytes:
         for _ in range(_ATTEMPTS):
-            found = kubernetes.request("GET", _path(secret))
+            found = _found(kubernetes, secret)
             written = (found.get("data") or {}).get(KEY)
             if written is not None:
                 return _checked(_decoded(written, secret), f"the Secret {secret}")
@@ -118,6 +136,18 @@ def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> Source:
         raise PasswordError(f"the Secret {secret} changes all the time; only the console writes there")
 
     return read
+
+
+def _found(kubernetes: Kubernetes, secret: ObjectName) -> dict[str, Any]:
+    try:
+        return kubernetes.request("GET", _path(secret))
+    except KubernetesError as error:
+        if error.status != 404:
+            raise
+        raise PasswordGoneError(
+            f"there is no Secret {secret} (any more), so everybody is signed out; create it, empty or with a key {KEY}:"
+            f" kubectl -n {secret.namespace} create secret generic {secret.name}"
+        ) from error
 
 
 def _make(kubernetes: Kubernetes, secret: ObjectName, version: str) -> bytes:
@@ -143,9 +173,13 @@ def _decoded(written: str, secret: ObjectName) -> bytes:
         raise PasswordError(f"the key {KEY} of the Secret {secret} isn't base64") from error
 
 
-def _checked(password: bytes, where: str) -> bytes:
+def _checked(content: bytes, where: str) -> bytes:
+    """Without the line end that an editor or `echo` leaves behind it. Raises PasswordError."""
+    password = content.removesuffix(b"\n").removesuffix(b"\r")
     if not password:
         raise PasswordError(f"{where} has an empty password; put one there, or remove its key {KEY!r}")
+    if b"\n" in password or b"\r" in password:
+        raise PasswordError(f"{where} has a password of several lines, which nobody can type; make it one")
     if len(password) > MOST_PASSWORD:
         raise PasswordError(f"{where} has a password of more than {MOST_PASSWORD} bytes; use a shorter one")
     return password

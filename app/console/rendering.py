@@ -85,4 +85,6 @@ def known(value: float | None) -> str:
     """A number as people read it: `12,345`, or `unknown`."""
     if value is None:
         return "unknown"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "< 0.1" if 0 < value < 0.05 else f"{value:,.1f}"

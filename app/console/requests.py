@@ -1,6 +1,7 @@
 """A request as the guard sees it: its headers, cookies and body, read within bounds."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -14,8 +15,9 @@ BODY_S = 30.0
 """How long a body may take to come."""
 FORM_S = 5.0
 """The same, of who hasn't signed in yet."""
-COOKIE = "beanscale"
+_COOKIE = "beanscale"
 _MOST_FIELDS = 10
+_PORT = re.compile(r":([0-9]{1,5})$")
 
 
 class BodyTooLargeError(Exception):
@@ -31,18 +33,26 @@ def headers_of(scope: Scope) -> Mapping[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
+def cookie_name(headers: Mapping[str, str]) -> str:
+    """With the port that the browser sees: it shares cookies among all ports, as of two clusters' port-forwards."""
+    port = _PORT.search(headers.get("host", ""))
+    return f"{_COOKIE}-{port[1]}" if port else _COOKIE
+
+
 def cookie_of(headers: Mapping[str, str]) -> str | None:
     """What our cookie holds."""
+    wanted = cookie_name(headers)
     for pair in headers.get("cookie", "").split(";"):
         name, equals, value = pair.strip().partition("=")
-        if equals and name == COOKIE:
+        if equals and name == wanted:
             return value
     return None
 
 
 def is_https(scope: Scope, headers: Mapping[str, str]) -> bool:
-    """Whether the browser's side is encrypted, as a proxy before us says."""
-    return scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").split(",")[0].strip() == "https"
+    """Whether the browser's side is encrypted, as a proxy before us says, or the browser itself with its forms."""
+    told = headers.get("x-forwarded-proto", "").split(",")[0].strip()
+    return "https" in {scope.get("scheme"), told} or headers.get("origin", "").startswith("https://")
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int, within_s: float = BODY_S) -> bytes:

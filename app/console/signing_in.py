@@ -12,7 +12,7 @@ from app.clock import Instant
 from app.console.attempts import Attempts
 from app.console.passwords import Password
 from app.console.rendering import Rendering
-from app.console.requests import COOKIE, cookie_of, is_https
+from app.console.requests import cookie_name, cookie_of, is_https
 from app.console.sessions import LIFE_S, Sessions
 
 WRONG_S = 1.0
@@ -88,7 +88,8 @@ class SigningIn:
 
     def _cookie(self, request: Request, value: str, seconds: int) -> str:
         secure = "; Secure" if is_https(request.scope, request.headers) else ""
-        return f"{COOKIE}={value}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+        name = cookie_name(request.headers)
+        return f"{name}={value}; Path={self.prefix or '/'}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
 
 
 def safe_path(text: str) -> str:

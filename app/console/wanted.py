@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from app import clock
 from app.console.fields import BadInputError, Fields
 from app.console.places import reached
 from app.tubes import actions
-from app.tubes.acting import Done, Place, State, within
+from app.tubes.acting import Done, Place, Shown, State, within
 from app.tubes.actions import MOST_SECONDS
 from app.tubes.batches import delete_some, empty, kick_some
 from app.tubes.moving import copy, move, move_some
@@ -25,6 +26,7 @@ MOST_AT_ONCE = 1_000_000
 PRIORITY, TTR_S = 65536, 60
 """What most clients give, greenstalk among them."""
 MOST_ID = 2**64 - 1
+_STATES = tuple(state.value for state in State)
 _PEEKED = (State.READY.value, State.DELAYED.value, State.BURIED.value)
 
 
@@ -75,8 +77,8 @@ def server_of(fields: Fields, find: Find, server: str = "server", member: str = 
 
 
 def _destination(fields: Fields, spot: Spot, find: Find) -> Spot:
-    elsewhere = "toServer" in fields and fields.text("toServer") != spot.state.server.name
-    state = server_of(fields, find, "toServer", "toMember") if elsewhere else spot.state
+    told = "toMember" in fields or ("toServer" in fields and fields.text("toServer") != spot.state.server.name)
+    state = server_of(fields, find, "toServer", "toMember") if told else spot.state
     return Spot(state, check_tube_name(fields.text("to")))
 
 
@@ -128,16 +130,29 @@ def _pause(fields: Fields, _spot: Spot) -> tuple[str, Act]:
 
 
 def _on_one(kind: str, act: Callable[[Place, int], Done]) -> Callable[[Fields, Spot], tuple[str, Act]]:
-    def read(fields: Fields, _spot: Spot) -> tuple[str, Act]:
-        job_id = _id(fields)
-        return kind, lambda place: act(place, job_id)
+    return lambda fields, _spot: (kind, _as_shown(fields, act))
 
-    return read
+
+def _as_shown(fields: Fields, act: Callable[[Place, int], Done]) -> Act:
+    """`act` on the job that somebody saw, and on no other."""
+    job_id, shown = fields.whole("id", 1, MOST_ID), _shown(fields)
+
+    def checked(place: Place) -> Done:
+        actions.check_as_shown(place, job_id, shown, clock.now)
+        return act(place, job_id)
+
+    return checked
+
+
+def _shown(fields: Fields) -> Shown:
+    return Shown(
+        fields.whole("born", 0, MOST_SECONDS) if "born" in fields else None,
+        State(fields.choice("state", _STATES)) if "state" in fields else None,
+    )
 
 
 def _move(fields: Fields, to: Spot) -> tuple[str, Act]:
-    job_id = _id(fields)
-    return "move", lambda place: move(place, job_id, to.place)
+    return "move", _as_shown(fields, lambda place, job_id: move(place, job_id, to.place))
 
 
 def _move_some(fields: Fields, to: Spot) -> tuple[str, Act]:
@@ -146,12 +161,7 @@ def _move_some(fields: Fields, to: Spot) -> tuple[str, Act]:
 
 
 def _copy(fields: Fields, to: Spot) -> tuple[str, Act]:
-    job_id = _id(fields)
-    return "put", lambda place: copy(place, job_id, to.place)
-
-
-def _id(fields: Fields) -> int:
-    return fields.whole("id", 1, MOST_ID)
+    return "put", _as_shown(fields, lambda place, job_id: copy(place, job_id, to.place))
 
 
 def _count(fields: Fields) -> int:

@@ -58,7 +58,7 @@ PATIENCE_S: Mapping[Phase, float] = {
     Phase.ANSWER: 60,
     Phase.BODY: 10,
 }
-"""How long each may last; an answer: only where its reader doesn't take it."""
+"""How long each may last; an answer: how long its reader may take nothing of it."""
 FRESH_S = 1.0
 """So soon after it came a client is about to ask, and a head that has begun is about to be whole."""
 GOODBYE_S = 5.0
@@ -83,6 +83,7 @@ class HttpConnection(HttpToolsProtocol):
         """When this phase began, on the connections' clock."""
         self._held = 0  # bytes that came since the parser last finished with something: at most so many it keeps
         self._weigh_at = LIGHT_HEAD
+        self._untaken_since = 0.0
         self._in_line = self._in_head = True
         self._whole = True  # the last request has come to its end
         self._unread = 0  # bytes of its body
@@ -120,6 +121,11 @@ class HttpConnection(HttpToolsProtocol):
         """Called by the event loop."""
         self._connections.forget(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called by the event loop: the answer waits for its reader."""
+        self._untaken_since = self._connections.now  # a stream may go on for days, and its reader be slow now and then
+        super().pause_writing()
 
     def _begin(self, phase: Phase) -> None:
         self.phase, self.since = phase, self._connections.now
@@ -285,7 +291,10 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             if waited_s > PATIENCE_S[self.phase] + GOODBYE_S:
                 self.abort()
-        elif waited_s > PATIENCE_S[self.phase] and (self.phase is not Phase.ANSWER or self.flow.write_paused):
+            return
+        if self.phase is Phase.ANSWER:
+            waited_s = self._connections.now - self._untaken_since if self.flow.write_paused else 0.0
+        if waited_s > PATIENCE_S[self.phase]:
             self._connections.count(self.phase.value)
             if self.phase is Phase.ANSWER:
                 self.abort()

@@ -25,6 +25,8 @@ _accept_failed, _held_up = Seldom(), Seldom()
 
 MOST_UNREAD = 1 << 15
 """Bytes that the system keeps for us of what a client sent; Linux doubles it. More are of use to nobody but a flood."""
+MOST_UNTAKEN = 1 << 17
+"""The same of what a client doesn't take from us. Left to itself Linux keeps 4 MiB of a stream that nobody reads."""
 LOOK_S = 1.0
 """From one look at the deadlines to the next."""
 CLOSE_NOTIFY_S = 2.0
@@ -53,6 +55,7 @@ def listen(bind: str, port: int) -> socket.socket:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_UNREAD)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNTAKEN)
     return listener
 
 

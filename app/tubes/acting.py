@@ -67,6 +67,17 @@ class JobNow:
     ttr_s: int
     time_left_s: int
     """Until a delayed job becomes ready, or a reserved one's time to run ends."""
+    age_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What somebody saw of a job before they said what should become of it."""
+
+    born_s: int | None = None
+    """When it was put, by our clock, in unix seconds; None: not told."""
+    state: State | None = None
+    """None: whatever it is."""
 
 
 def within(seconds: float) -> Enough:
@@ -91,7 +102,7 @@ def job_now(client: Client, job_id: int, tube: str) -> JobNow:
             f"job {job_id} isn't one of tube {tube}, but of {stats['tube']}: ids begin anew when beanstalkd restarts"
             " without a binlog; look again"
         )
-    return JobNow(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"])
+    return JobNow(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
 
 
 def _is_named(tube: str, told: str | int) -> bool:

@@ -3,13 +3,17 @@
 All raise TubeNameError, BeanstalkdError, and RefusedError where things aren't as they were shown.
 """
 
+from collections.abc import Callable
+
 import greenstalk
 
+from app.clock import Instant
 from app.tubes.acting import (
     Done,
     JobNow,
     Place,
     RefusedError,
+    Shown,
     State,
     in_a_workers_hands,
     job_now,
@@ -21,6 +25,8 @@ from app.tubes.names import check_tube_name
 
 MOST_SECONDS = 2**32 - 1
 """For a pause, delay or time to run; the greatest priority too."""
+_SAME_BIRTH_S = 3
+"""Ages are whole seconds, and what is shown took its time to come here."""
 
 
 def put(place: Place, body: bytes, *, priority: int, delay_s: int, ttr_s: int) -> Done:
@@ -41,6 +47,20 @@ def put(place: Place, body: bytes, *, priority: int, delay_s: int, ttr_s: int) -
             ) from error
     when = f", ready in {delay_s:,} s" if delay_s else ""
     return Done(f"job {job_id} is in tube {place.tube}{when}", id=job_id)
+
+
+def check_as_shown(place: Place, job_id: int, shown: Shown, clock: Callable[[], Instant]) -> None:
+    """Raises RefusedError where the job isn't the one that somebody saw, or isn't what it was."""
+    with connect(place.server) as client:
+        now = job_now(client, job_id, place.tube)
+    born_s = clock().unix_s - now.age_s
+    if shown.born_s is not None and abs(born_s - shown.born_s) > _SAME_BIRTH_S:
+        raise RefusedError(
+            f"job {job_id} is another one than was shown: ids begin anew when beanstalkd restarts without a binlog;"
+            " look again"
+        )
+    if shown.state not in {None, now.state, State.RESERVED} and now.state is not State.RESERVED:
+        raise RefusedError(f"job {job_id} was {shown.state} when it was shown, and is {now.state} now: look again")
 
 
 def kick_job(place: Place, job_id: int) -> Done:

@@ -262,7 +262,7 @@ def test_a_page_that_sleeps_holds_nobody_up_and_no_memory(start: Start, client: 
         client.use(f"tube-{number:03}-" + "x" * 180)
         client.put(b"x")
     until(lambda: console.get("/api/overview").json()["total"] >= 200)
-    cookie = f"beanscale={console.browser.cookies['beanscale']}"
+    cookie = f"beanscale={console.browser.cookies[f'beanscale-{console.port}']}"
     head = f"GET /events?page_name=overview&size=200 HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n".encode()
     sleepers = []
     for _ in range(20):
@@ -287,7 +287,7 @@ def test_a_page_that_sleeps_holds_nobody_up_and_no_memory(start: Start, client: 
 def test_feeds_are_limited_and_the_next_page_is_told_so(start: Start) -> None:
     console = start()
     until(lambda: console.row("default"))
-    cookie = f"beanscale={console.browser.cookies['beanscale']}"
+    cookie = f"beanscale={console.browser.cookies[f'beanscale-{console.port}']}"
     head = f"GET /events?page_name=autoscalers HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n".encode()
     open_feeds = [socket.create_connection(("127.0.0.1", console.port)) for _ in range(200)]
     for feed in open_feeds:

@@ -18,13 +18,14 @@ from app.console.actions import Actions
 from app.console.autoscalers import Known
 from app.console.events import Event, EventLog
 from app.console.history import History, Place
-from app.console.jobs import Looks
+from app.console.jobs import Looks, job_json
 from app.console.lab import Lab
 from app.console.loading import Labs
 from app.console.seen import SeenTubes
 from app.console.threads import Threads
 from app.console.view import View
 from app.settings import Server
+from app.tubes.peeking import SeenJob
 from app.tubes.snapshot import Reading, ServerState, Snapshot
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.jobs_there import Tubes
@@ -98,7 +99,7 @@ async def test_an_action_answers_with_a_sentence_and_is_noted(console: Console, 
     status, answer = await console.act("put", body="héllo", priority=3, ttr=9)
     assert (status, answer) == (
         200,
-        {"ok": True, "message": "Job 1 is in tube a.", "count": None, "id": 1, "more": False},
+        {"ok": True, "message": "Job 1 is in tube a.", "count": None, "id": "1", "more": False},
     )
     assert tubes.body(1) == "héllo".encode()
     (event,) = console.events
@@ -248,6 +249,18 @@ async def test_of_several_members_the_one_that_is_meant_is_reached(server: Serve
     )
 
 
+async def test_a_job_moves_to_the_member_that_is_named_and_to_no_other(server: Server, tubes: Tubes) -> None:
+    here = ServerState(replace(server, host="localhost"), member="127.0.0.1")
+    console = Console((here, replace(here, member="10.9.8.7")))
+    job_id = tubes.put("a")
+    asked = {"member": "127.0.0.1", "id": job_id, "to": "b", "toServer": "main"}
+    status, answer = await console.act("move", **asked, toMember="10.9.8.7")
+    assert (status, "its name doesn't lead to 10.9.8.7" in answer["message"]) == (502, True)
+    assert tubes.counts("a") == {"ready": 1}
+    assert (await console.act("move", **asked, toMember="127.0.0.1"))[0] == 200
+    assert tubes.counts("b") == {"ready": 1}
+
+
 async def test_the_jobs_that_come_next_are_shown_with_what_is_in_them(console: Console, tubes: Tubes) -> None:
     tubes.put("a", b'{"n":18446744073709551615}')
     tubes.put("a", b"\x00", "buried")
@@ -255,10 +268,38 @@ async def test_the_jobs_that_come_next_are_shown_with_what_is_in_them(console: C
     told = answer.json()
     assert (answer.status_code, told["delayed"], told["error"]) == (200, None, None)
     ready = told["ready"]
-    assert (ready["id"], ready["state"], ready["tube"], ready["pri"], ready["ttr"]) == (1, "ready", "a", 77, 50)
+    assert (ready["id"], ready["state"], ready["tube"], ready["pri"], ready["ttr"]) == ("1", "ready", "a", 77, 50)
     assert (ready["form"], ready["body"]) == ("json", '{\n  "n": 18446744073709551615\n}')
     assert (ready["size"], ready["shown"], ready["truncated"]) == (26, 26, False)
     assert (told["buried"]["form"], told["buried"]["raw"]) == ("hex", "00")
+
+
+def test_no_browser_rounds_a_jobs_id() -> None:
+    seen = SeenJob(2**64 - 1, "ready", "a", *[0] * 11, beginning=b"")
+    assert job_json(seen, 0)["id"] == "18446744073709551615"
+
+
+@pytest.mark.parametrize("name", ["delete", "kick-job", "bury", "move", "copy"])
+async def test_another_job_with_the_same_id_is_left_alone(console: Console, tubes: Tubes, name: str) -> None:
+    tubes.put("a", state="delayed")
+    told = (await console.client.get("/api/jobs", params={"server": "main", "name": "a"})).json()["delayed"]
+    a_minute_older = told["born"] - 60  # as a job of beanstalkd's life before is
+    status, answer = await console.act(name, id=told["id"], born=a_minute_older, to="b")
+    assert (status, answer["message"].partition(":")[0]) == (409, "Job 1 is another one than was shown")
+    assert tubes.counts("a") == {"delayed": 1}
+    assert (await console.act(name, id=told["id"], born=told["born"], to="b"))[0] == 200
+
+
+async def test_a_job_that_was_kicked_meanwhile_isnt_deleted_as_a_buried_one(console: Console, tubes: Tubes) -> None:
+    job_id = tubes.put("a", state="buried")
+    await console.act("kick-job", id=job_id)
+    status, answer = await console.act("delete", id=job_id, state="buried")
+    assert (status, answer["message"]) == (
+        409,
+        f"Job {job_id} was buried when it was shown, and is ready now: look again.",
+    )
+    assert tubes.counts("a") == {"ready": 1}
+    assert (await console.act("delete", id=job_id, state="ready"))[0] == 200
 
 
 async def test_one_job_is_shown_by_its_id_whatever_its_state(console: Console, tubes: Tubes) -> None:

@@ -1,12 +1,15 @@
 """What somebody can do to a tube and its jobs, and what they are told."""
 
+import json
 import re
 from pathlib import Path
 
 import greenstalk
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
+from tests.beanstalkd.conftest import Beanstalkd
+from tests.browser.conftest import NewPerson, StartConsole
 from tests.browser.console import Person, Tube, until
 
 
@@ -94,6 +97,72 @@ def test_delayed_jobs_are_kicked_only_by_who_says_so(person: Person, tube: Tube)
     person.confirms()
     person.is_told(re.compile("1"))
     assert jobs(client, "kicked-delayed", "ready") == 1
+
+
+def test_what_was_said_of_delayed_jobs_is_void_once_a_job_is_buried(person: Person, tube: Tube) -> None:
+    client = tube("kicked-late")
+    client.put(b"x", delay=600)
+    page = person.opens_tube("kicked-late")
+    page.get_by_role("button", name="Kick…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("yes, delayed jobs").check()
+    client.put(b"y")
+    client.bury(client.reserve())
+    expect(dialog).to_contain_text("1 buried job can become ready")
+    person.confirms()
+    person.is_told("Kicked 1 buried job")
+    assert (jobs(client, "kicked-late", "ready"), jobs(client, "kicked-late", "delayed")) == (1, 1)
+
+
+def two_at_a_time(route: Route) -> None:
+    """The console, as if its time were over after two jobs."""
+    asked = route.request.post_data_json
+    answer = route.fetch(post_data=json.dumps(asked | {"count": min(2, asked["count"])}))
+    route.fulfill(response=answer, json=answer.json() | {"more": asked["count"] > 2})
+
+
+def test_an_action_on_many_jobs_goes_on_by_itself(person: Person, tube: Tube) -> None:
+    client = tube("many-deleted")
+    for _ in range(7):
+        client.put(b"x")
+    page = person.opens_tube("many-deleted")
+    page.route("**/actions/delete-some", two_at_a_time)
+    person.chooses("Delete…", How_many=5)
+    person.is_told("5 jobs in all")
+    assert jobs(client, "many-deleted", "ready") == 2
+
+
+def test_an_action_on_many_jobs_ends_with_its_dialog(person: Person, tube: Tube) -> None:
+    client = tube("few-deleted")
+    for _ in range(7):
+        client.put(b"x")
+    page = person.opens_tube("few-deleted")
+
+    def closed_meanwhile(route: Route) -> None:
+        page.get_by_role("button", name="Cancel").click()
+        two_at_a_time(route)
+
+    page.route("**/actions/delete-some", closed_meanwhile)
+    person.chooses("Delete…", How_many=7)
+    person.is_told("2")
+    assert jobs(client, "few-deleted", "ready") == 5
+
+
+def test_a_job_goes_to_another_server(
+    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd, tube: Tube
+) -> None:
+    job = tube("far-away").put(b"x", priority=7)
+    told = (f"--beanstalkd={name}={each.host}:{each.port}" for name, each in (("eu", queue), ("us", beanstalkd)))
+    person = somebody(start_console(*told))
+    person.signs_in()
+    page = person.opens_tube("far-away")
+    page.locator(".job.ready").get_by_role("button", name="Move…").click()
+    page.get_by_label("To tube").fill("far-away")
+    page.get_by_role("radio", name="us", exact=True).check()
+    person.confirms()
+    person.is_told(f"Job {job} of tube far-away is job 1 of tube far-away of us now")
+    with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, watch="far-away") as there:
+        assert there.stats_job(there.reserve(timeout=0))["pri"] == 7
 
 
 def test_a_tube_is_paused_and_resumed(person: Person, tube: Tube) -> None:

@@ -124,6 +124,45 @@ def test_a_console_that_is_gone_is_told_and_found_again(
     expect(cell(page, "lost-and-found", "ready")).to_have_text("1")
 
 
+def test_where_no_feed_comes_the_page_asks_now_and_then(person: Person, tube: Tube) -> None:
+    client = tube("overview-unfed")
+    page = person.page
+    page.route("**/events?*", lambda route: route.abort())
+    person.goes_to("/", q="overview-unfed")
+    expect(page.locator("#connection")).to_contain_text("trying again")
+    client.put(b"x")
+    expect(cell(page, "overview-unfed", "ready")).to_have_text("1")
+
+
+def test_what_the_console_says_no_to_isnt_told_as_a_lost_connection(person: Person) -> None:
+    page = person.goes_to("/")
+    person.waits_until_live()
+    page.evaluate("document.getElementById('search').maxLength = 1000")
+    page.get_by_label("Search tubes").fill("x" * 300)
+    expect(page.locator("#connection")).to_have_text("a search has 200 characters at most")
+    page.get_by_label("Search tubes").fill("x")
+    person.waits_until_live()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("amount(0.004)", "< 0.01"),
+        ("amount('0.004')", "< 0.01"),
+        ("amount(0)", "0"),
+        ("amount(0.005)", "0.01"),
+        ("rate(0.01)", "< 0.1"),
+        ("rate(0)", "0"),
+        ("count(null)", "unknown"),
+        ("amount(null)", "unknown"),
+    ],
+)
+def test_what_is_something_is_never_told_as_nothing(person: Person, words: str, said: str) -> None:
+    page = person.goes_to("/")
+    module = str(page.locator("script[type=module]").get_attribute("src")).replace("overview.js", "words.js")
+    assert page.evaluate(f"async () => (await import('{module}')).{words}") == said
+
+
 def test_a_hidden_tab_asks_for_nothing_and_is_live_again_when_shown(person: Person) -> None:
     page = person.goes_to("/")
     person.waits_until_live()

@@ -1,6 +1,6 @@
 // What can be done with a tube. Each is asked for by a dialog that tells live what it would do; the server checks all of it again.
 
-import { act, ask } from "./api.js";
+import { Refusal, act, ask } from "./api.js";
 import { openDialog } from "./dialogs.js";
 import { h } from "./dom.js";
 import { UNKNOWN, count, known, plural } from "./words.js";
@@ -17,6 +17,19 @@ export function tubeActions(tube) {
 
 // An action on this tube, with what else it needs.
 export const on = (tube, name, more = {}) => act(name, { server: tube.server, member: tube.member, tube: tube.name, ...more });
+
+// An action on many jobs, of which the server does in one go what it can in some seconds: until the end, or until the dialog is closed.
+async function onAll(tube, name, what, told) {
+  let done = 0;
+  for (let round = 1; ; round += 1) {
+    const left = what.count ? { count: what.count - done } : {};
+    const answer = await on(tube, name, { ...what, ...left }).catch((refusal) => {
+      throw done ? new Refusal(`${refusal.message} Before that: ${plural(done, "job")}.`, refusal.status) : refusal;
+    });
+    done += answer.count;
+    if (!answer.more || !answer.count || !told(count(done))) return round === 1 ? answer : { ...answer, message: `${answer.message} ${plural(done, "job")} in all.` };
+  }
+}
 
 const jobs = (number, state) => (known(number) ? `${count(number)} ${state}` : `${UNKNOWN} ${state}`);
 
@@ -75,7 +88,7 @@ function kick(tube) {
     ],
     problem: ({ delayed: agreed }) => (tube.row().buried === 0 && !agreed.length ? "delayed jobs" : ""),
     button: "Kick",
-    run: (values) => on(tube, "kick", { count: values.count, expectBuried: tube.row().buried, ...(values.delayed.length ? { delayed: true } : {}) }),
+    run: ({ count: number, delayed: agreed }, told) => onAll(tube, "kick", { count: number, delayed: tube.row().buried === 0 && agreed.length > 0 }, told),
     done: tube.changed,
   });
 }
@@ -99,12 +112,19 @@ export async function destination(tube) {
   const { tubes = [], servers = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
   const names = [...new Set(tubes.map((row) => row.tube))].filter((name) => name !== tube.name);
   const fields = [{ name: "to", label: "To tube", kind: "text", required: true, suggestions: names }];
-  const options = [...new Set(servers.map(({ name }) => name))].map((name) => [name, name]);
-  if (options.length > 1) fields.push({ name: "toServer", label: "On server", kind: "choice", value: tube.server, options });
+  if (servers.length > 1) fields.push({ name: "where", label: "On server", kind: "choice", value: placeKey(tube.server, tube.member), options: places(servers) });
   return fields;
 }
 
-export const going = ({ to, toServer }) => ({ to: to.trim(), ...(toServer ? { toServer } : {}) });
+export function going({ to, where }) {
+  const [toServer, toMember] = where ? JSON.parse(where) : [];
+  return { to: to.trim(), ...(where ? { toServer, toMember } : {}) };
+}
+
+// One name of a server may stand for several members, and each has its own tubes.
+export const placeKey = (name, member) => JSON.stringify([name, member ?? null]);
+
+export const places = (servers) => servers.map(({ name, member }) => [placeKey(name, member), [name, member].filter(Boolean).join(" ")]);
 
 async function moveSome(tube) {
   openDialog({
@@ -113,7 +133,7 @@ async function moveSome(tube) {
     fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }, ...(await destination(tube))],
     problem: ({ to }) => (to.trim() ? "" : "where to"),
     button: "Move",
-    run: (values) => on(tube, "move-some", { state: values.state, count: values.count, ...going(values) }),
+    run: (values, told) => onAll(tube, "move-some", { state: values.state, count: values.count, ...going(values) }, told),
     done: tube.changed,
   });
 }
@@ -125,7 +145,7 @@ function deleteSome(tube) {
     live: ({ state, count: number }) => `${number === 1 ? "The next" : `The next ${count(number)}`} ${state} of these are destroyed, for good. ${holds(tube)}`,
     fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }],
     button: "Delete",
-    run: ({ state, count: number }) => on(tube, "delete-some", { state, count: number }),
+    run: ({ state, count: number }, told) => onAll(tube, "delete-some", { state, count: number }, told),
     done: tube.changed,
   });
 }
@@ -139,7 +159,7 @@ function empty(tube) {
     confirm: tube.name,
     problem: ({ states }) => (states.length ? "" : "no state"),
     button: "Destroy them",
-    run: ({ confirm, states }) => on(tube, "empty", { confirm, states }),
+    run: ({ confirm, states }, told) => onAll(tube, "empty", { confirm, states }, told),
     done: tube.changed,
   });
 }

@@ -26,14 +26,20 @@ export const initial = () => JSON.parse(document.getElementById("initial").textC
 // Leads back to here after it.
 export const signIn = () => location.assign(address("/login", { next: location.pathname.slice(prefix.length) + location.search }));
 
-export class Refusal extends Error {}
+// Its `status` is 0 where the console didn't answer at all.
+export class Refusal extends Error {
+  constructor(sentence, status = 0) {
+    super(sentence);
+    this.status = status;
+  }
+}
 
 // Raises Refusal with a sentence for people.
 export async function ask(path, query, options = {}) {
   const response = await reached(fetch(address(path, query), { credentials: "same-origin", ...options }));
   if (response.status === 401) signIn();
   const answer = await read(response);
-  if (!response.ok) throw new Refusal(answer.message ?? answer.error ?? `The console answered with status ${response.status}.`);
+  if (!response.ok) throw new Refusal(answer.message ?? answer.error ?? `The console answered with status ${response.status}.`, response.status);
   return answer;
 }
 

@@ -30,7 +30,7 @@ function show(state) {
   const lines = series ? autoscalerLines(series) : [];
   draw({ now: state.now, stacks: [], lines: [...lines, ...lab.lines(state.lab)], events: state.events ?? series?.events ?? [] });
   whatIf.show(one, series);
-  lab.show(state.lab, one);
+  lab.show(state.lab, one, state.now);
   refreshDialog();
 }
 

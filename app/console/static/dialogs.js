@@ -9,7 +9,7 @@ let refreshOpen = () => {};
 export const refreshDialog = () => refreshOpen();
 
 // what: {title, live: values => text, destroys, fields: [field, …], confirm: text to type or null, button, problem: values => text or "",
-// run: values => Promise of {message}, done: () => void}
+// run: (values, told) => Promise of {message}; told("so far") says whether to go on, done: () => void}
 // field: {name, label, help, kind: "number"|"text"|"lines"|"file"|"choice"|"checks", value, min, max, options: [[value, label], …], shown: values => bool}
 export function openDialog(what) {
   const trouble = h("p", { class: "trouble", role: "alert", hidden: true });
@@ -31,13 +31,18 @@ export function openDialog(what) {
     go.disabled = Boolean((typed && now.confirm !== what.confirm) || what.problem?.(now));
   }
 
+  function told(soFar) {
+    setText(go, `Working… ${soFar}`);
+    return dialog.open;
+  }
+
   async function run(event) {
     event.preventDefault();
     go.disabled = true;
     trouble.hidden = true;
     setText(go, "Working…");
     try {
-      const answer = await what.run(values());
+      const answer = await what.run(values(), told);
       dialog.close();
       toast(answer.message, answer.ok !== false);
     } catch (refusal) {

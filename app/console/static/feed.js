@@ -77,19 +77,24 @@ class Feed {
 
   // Nothing changed, or the network dropped us without a word: asking tells.
   silent() {
-    ask(`/api/${this.page}`, this.query).then((state) => this.source && this.heard(state), () => this.lost());
+    ask(`/api/${this.page}`, this.query).then((state) => this.source && this.heard(state), (refusal) => this.lost(refusal));
   }
 
-  lost() {
+  lost(refusal = null) {
     this.close();
-    say("lost", "connection to the console lost, trying again");
+    say("lost", refusal?.status ? refusal.message : "connection to the console lost, trying again");
     this.timer = setTimeout(() => this.again(), this.waitMs);
     this.waitMs = Math.min(this.waitMs * 2, LONGEST_WAIT_MS);
   }
 
-  // An EventSource doesn't tell a lost network from an ended session, so ask first: 401 leads to the sign-in page.
+  // An EventSource doesn't tell a lost network from an ended session, so ask first: 401 leads to the sign-in page. Where no feed
+  // comes after all, as when too many pages are open, the page stays current by these answers.
   again() {
-    ask(`/api/${this.page}`, this.query).then(() => !document.hidden && this.open(), () => this.lost());
+    ask(`/api/${this.page}`, this.query).then((state) => {
+      if (document.hidden) return;
+      this.update(state);
+      this.open();
+    }, (refusal) => this.lost(refusal));
   }
 
   ended() {

@@ -12,13 +12,16 @@ export function jobActions(job, state, tube) {
     button("Copy…", (...which) => sent("copy", ...which)), button("Delete…", destroy, "destroys")];
 }
 
+// Which job: where beanstalkd was restarted, another one may have its id by now.
+const seen = ({ id, born }) => ({ id, born });
+
 const kick = (job, tube) => atOnce("kick-job", job, tube);
 
 const bury = (job, tube) => atOnce("bury", job, tube);
 
 async function atOnce(name, job, tube) {
   try {
-    const answer = await on(tube, name, { id: job.id });
+    const answer = await on(tube, name, seen(job));
     toast(answer.message, answer.ok !== false);
   } catch (refusal) {
     toast(refusal.message, false);
@@ -34,7 +37,7 @@ async function sent(name, job, tube) {
     fields: await destination(tube),
     problem: ({ to }) => (to.trim() ? "" : "where to"),
     button: moves ? "Move" : "Copy",
-    run: (values) => on(tube, name, { id: job.id, ...going(values) }),
+    run: (values) => on(tube, name, { ...seen(job), ...going(values) }),
     done: tube.changed,
   });
 }
@@ -46,7 +49,7 @@ function destroy(job, tube) {
     live: () => `This ${job.state} job of ${bytes(job.size)} is destroyed, for good. ${holds(tube)}`,
     fields: [],
     button: "Delete",
-    run: () => on(tube, "delete", { id: job.id }),
+    run: () => on(tube, "delete", { ...seen(job), state: job.state }),
     done: tube.changed,
   });
 }

@@ -57,7 +57,7 @@ export class Jobs {
   }
 
   show(told) {
-    const now = JSON.stringify(told, (key, value) => (key === "age" || key === "timeLeft" ? undefined : value));
+    const now = JSON.stringify(told, (key, value) => (["age", "born", "timeLeft"].includes(key) ? undefined : value));
     if (now === this.shown) return;
     this.shown = now;
     if (told.error) this.place.replaceChildren(h("p", { class: "note trouble" }, `The jobs are unknown: ${told.error}`));

@@ -1,6 +1,7 @@
 // The load lab: so many jobs at such a rate; what the autoscaler should make of them, and what it does.
 
 import { act, ask, readOnly } from "./api.js";
+import { placeKey, places } from "./actions.js";
 import { openDialog } from "./dialogs.js";
 import { h, setText } from "./dom.js";
 import { toast } from "./toasts.js";
@@ -18,7 +19,7 @@ export class Lab {
     place.replaceChildren(this.said, this.bar, h("div", { class: "actions" }, this.start, this.stop));
   }
 
-  show(state, autoscaler) {
+  show(state, autoscaler, now) {
     this.state = state;
     this.autoscaler = autoscaler;
     if (readOnly) return;
@@ -30,7 +31,7 @@ export class Lab {
       this.bar.max = state.of;
       this.bar.value = state.put;
     }
-    setText(this.said, words(state));
+    setText(this.said, words(state, now));
   }
 
   // What it should come to, over what it comes to.
@@ -42,21 +43,24 @@ export class Lab {
 
   async open() {
     const { servers = [], tubes = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
-    const names = [...new Set(servers.map(({ name }) => name))];
     const likely = tubes.filter((row) => row.autoscalers.some((one) => one.name === this.query.name && one.namespace === this.query.namespace));
+    const first = likely[0] ?? { server: servers[0]?.name, member: servers[0]?.member };
     openDialog({
       title: "Put a load",
       live: ({ jobs, perSecond }) => (jobs > 0 && perSecond > 0 ? `${plural(jobs, "job")} in about ${count(Math.ceil(jobs / perSecond))} s. They are real jobs: the workers of that tube get them.` : ""),
       fields: [
         { name: "tube", label: "Into tube", kind: "text", required: true, value: likely[0]?.tube ?? "", suggestions: [...new Set(tubes.map((row) => row.tube))] },
-        ...(names.length > 1 ? [{ name: "server", label: "On server", kind: "choice", value: likely[0]?.server ?? names[0], options: names.map((name) => [name, name]) }] : []),
+        ...(servers.length > 1 ? [{ name: "where", label: "On server", kind: "choice", value: placeKey(first.server, first.member), options: places(servers) }] : []),
         { name: "jobs", label: "Jobs", kind: "number", value: 100, min: 1, max: 100000 },
         { name: "perSecond", label: "A second", kind: "number", value: 10, min: 1, max: 1000 },
         { name: "bodyBytes", label: "Bytes each", kind: "number", value: 16, min: 0, max: 65535 },
       ],
       problem: ({ tube }) => (tube.trim() ? "" : "which tube"),
       button: "Put them",
-      run: ({ server, tube, ...rest }) => act("lab-start", { server: server ?? names[0], tube: tube.trim(), ...rest, ...this.query }),
+      run: ({ where, tube, ...rest }) => {
+        const [server, member] = where ? JSON.parse(where) : [first.server, first.member];
+        return act("lab-start", { server, member, tube: tube.trim(), ...rest, ...this.query });
+      },
     });
   }
 
@@ -69,10 +73,10 @@ export class Lab {
   }
 }
 
-function words(state) {
+function words(state, now) {
   if (!state) return "Puts jobs at a rate, predicts the pods, and draws what happens over the prediction.";
   const { put, of, perSecond, startedAt, running, tube, trouble, assumption } = state;
-  const how = running ? `${count(perSecond)} a second` : `started ${ago(Date.now() / 1000 - startedAt)}`;
+  const how = running ? `${count(perSecond)} a second` : `started ${ago(now - startedAt)}`;
   const told = [`${count(put)} of ${plural(of, "job")} put into ${tube}, ${how}`, trouble, state.predicted.length ? "the dotted line is what is predicted" : "", assumption];
   return `${told.filter(Boolean).map(capital).join(". ")}.`;
 }

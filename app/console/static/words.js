@@ -10,12 +10,12 @@ export const known = (number) => number !== null && number !== undefined && numb
 
 export const count = (number) => (known(number) ? whole.format(number) : UNKNOWN);
 
-export const amount = (number) => (known(number) ? hundredths.format(number) : UNKNOWN);
+// What is something is never told as 0.
+const atLeast = (number, least, format) => (!known(number) ? UNKNOWN : number > 0 && number < least / 2 ? `< ${least}` : format.format(number));
 
-export function rate(perSecond) {
-  if (!known(perSecond)) return UNKNOWN;
-  return perSecond > 0 && perSecond < 0.05 ? "< 0.1" : tenths.format(perSecond);
-}
+export const amount = (number) => atLeast(number, 0.01, hundredths);
+
+export const rate = (perSecond) => atLeast(perSecond, 0.1, tenths);
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 

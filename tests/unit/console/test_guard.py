@@ -82,9 +82,22 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
 
 async def test_over_https_the_cookie_stays_there() -> None:
     async with Place(prefix="/beans").browser() as browser:
-        cookie = (await browser.sign_in(x_forwarded_proto="https")).headers["set-cookie"]
-        assert cookie.endswith("; Secure")
+        for told in ({"x_forwarded_proto": "https"}, {"origin": "https://console"}):
+            cookie = (await browser.sign_in(**told)).headers["set-cookie"]
+            assert cookie.endswith("; Secure")
+        assert not (await browser.sign_in(origin="http://console")).headers["set-cookie"].endswith("; Secure")
         assert "; Path=/beans;" in cookie
+
+
+async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -> None:
+    one, two = Place(), Place()
+    async with one.browser(base="http://localhost:8081") as first, two.browser(base="http://localhost:8082") as second:
+        await first.sign_in()
+        second.client.cookies = first.client.cookies  # as a browser does: it takes no notice of ports
+        await second.sign_in()
+        first.client.cookies = second.client.cookies
+        assert (await first.get("/api/overview")).status_code == 200
+        assert (await second.get("/api/overview")).status_code == 200
 
 
 async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
@@ -176,6 +189,7 @@ async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser
     [
         pytest.param({"origin": "http://evil.example"}, id="another site's page"),
         pytest.param({"origin": "null"}, id="a sandboxed page"),
+        pytest.param({"origin": "null", "host": ""}, id="a sandboxed page of a host without a name"),
         pytest.param({"origin": "http://console:8080"}, id="another port of ours"),
         pytest.param({"origin": "http://console.evil.example"}, id="a name that begins like ours"),
         pytest.param({"origin": "ftp://console"}, id="no page at all"),
@@ -356,6 +370,8 @@ async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -
         pytest.param("localhost.evil.example", 403, id="a name that begins like it"),
         pytest.param("10.0.0.1", 403, id="another address"),
         pytest.param("127.0.0.1@evil.example", 403, id="a user's name before it"),
+        pytest.param("[::1", 403, id="half an address"),
+        pytest.param("]", 403, id="nonsense"),
     ],
 )
 async def test_without_a_password_no_other_sites_name_leads_here(host: str, status: int) -> None:
@@ -425,6 +441,24 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
         go_on.set()
         statuses = {answer.status_code for answer in await asyncio.gather(*waiting)}
         assert statuses <= {401, 429, 503}
+
+
+async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Place, Browser]) -> None:
+    _, browser = signed_in
+    token, go_on = await browser.token(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await go_on.wait()
+        yield b"}"
+
+    acting = [asyncio.create_task(browser.act(token, slowly())) for _ in range(16)]  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    refused = await browser.act(token)
+    assert (refused.status_code, "too many send something at once" in refused.json()["message"]) == (503, True)
+    go_on.set()
+    assert {answer.status_code for answer in await asyncio.gather(*acting)} == {200}
+    assert (await browser.act(token)).status_code == 200
 
 
 async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:

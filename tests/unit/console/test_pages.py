@@ -1,13 +1,17 @@
 """Pages show what strangers wrote as text, and wrong questions get one sentence."""
 
+import re
+from dataclasses import replace
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from app.console.events import Event
 from app.console.history import Place as Server
+from app.console.rendering import known
 from tests.unit.console.moments import at, server, tube, unread
-from tests.unit.console.place import Place
+from tests.unit.console.place import Browser, Place
 
 pytestmark = pytest.mark.anyio
 MARKUP = "<script>alert(1)</script>"
@@ -49,6 +53,20 @@ async def test_no_query_becomes_markup(path: str) -> None:
     async with place().browser() as browser, Place().browser() as stranger:
         assert "<script>alert" not in (await browser.get(path)).text
         assert "<script>alert" not in (await stranger.get(path)).text
+
+
+async def test_of_several_members_each_ones_tube_leads_to_its_own_page() -> None:
+    members = [
+        replace(server(tube(ready=ready)), member=member) for member, ready in (("10.0.0.1", 3), ("10.0.0.2", 7))
+    ]
+    async with place(states=tuple(members)).browser() as browser:
+        page = (await browser.get("/")).text
+        links = re.findall(r'href="(/tube\?[^"]*)"', page)
+        pages = [(await browser.get(link.replace("&amp;", "&"))).text for link in links]
+    assert sorted((told.partition("on eu ")[2][:8], "<dd>7</dd>" in told) for told in pages) == [
+        ("10.0.0.1", False),
+        ("10.0.0.2", True),
+    ]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
@@ -124,3 +142,43 @@ async def test_head_asks_for_no_feed_without_end() -> None:
     async with place().browser() as browser:
         answer = await browser.client.head("/events?page_name=overview")
         assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/overview", "/events?page_name=overview"])
+async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path: str) -> None:
+    here = place(states=None)
+    transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        answer = await client.get(path)
+        assert answer.status_code == 500
+        said = answer.text if path == "/" else answer.json()["message"]
+        assert "he console failed at this, and its log says why" in said
+        assert answer.headers["x-frame-options"] == "DENY"
+    with pytest.raises(TypeError):
+        await httpx.AsyncClient(transport=httpx.ASGITransport(here.guard), base_url="http://console").get(path)
+
+
+async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
+    here = place(acted=None)
+    transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        token = await Browser(client).token()
+        answer = await Browser(client).act(token)
+        assert (answer.status_code, answer.json()["ok"]) == (500, False)
+        assert "may have been done: look again" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (None, "unknown"),
+        (0, "0"),
+        (12345, "12,345"),
+        (0.0, "0.0"),
+        (0.04, "< 0.1"),
+        (0.05, "0.1"),
+        (1234.56, "1,234.6"),
+    ],
+)
+def test_a_number_is_told_as_people_read_it_and_something_never_as_nothing(number: float | None, said: str) -> None:
+    assert known(number) == said

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.cluster.client import KubernetesError
 from app.console.passwords import KEY, Password, PasswordError, from_file, from_secret
@@ -28,6 +29,7 @@ class OneSecret:
     version: int = 1
     races: int = 0
     lost: bool = False
+    gone: bool = False
     asked: list[str] = field(default_factory=list)
 
     def request(self, method: str, path: str, *, body: Any = None, content_type: str = "") -> dict[str, Any]:
@@ -35,6 +37,8 @@ class OneSecret:
         self.asked.append(method)
         if self.lost:
             raise KubernetesError("https://k can't be asked: connection refused", reason="Unreachable")
+        if self.gone:
+            raise KubernetesError("https://k answered GET with 404: not found", status=404, reason="NotFound")
         if method == "PATCH":
             assert content_type == "application/merge-patch+json"
             if self.races:
@@ -68,10 +72,17 @@ def test_a_password_that_is_there_is_taken_and_nothing_is_written() -> None:
     assert secret.asked == ["GET"]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_line_end_that_echo_leaves_in_a_secret_is_no_part_of_the_password(end: bytes) -> None:
+    secret = OneSecret({KEY: base64.b64encode(b"swordfish" + end).decode()})
+    assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("written", "why"),
     [
         pytest.param("", "has an empty password", id="empty"),
+        pytest.param(base64.b64encode(b"a\nb").decode(), "of several lines", id="several lines"),
         pytest.param("???", "isn't base64", id="no base64"),
         pytest.param(base64.b64encode(b"x" * 1025).decode(), "more than 1024 bytes", id="endless"),
     ],
@@ -117,6 +128,37 @@ async def test_while_the_secret_cant_be_read_the_known_password_holds() -> None:
     await password.look()
     assert password.is_right(b"swordfish")
     assert password.trouble is None
+
+
+async def test_that_a_password_cant_be_read_any_more_is_told_once() -> None:
+    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
+    password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
+    await password.look()
+    secret.lost = True
+    with capture_logs() as lines:
+        await password.look()
+        await password.look()
+    (line,) = lines
+    assert (line["meanwhile"], line["why"]) == (
+        "the password that was known goes on to hold",
+        "https://k can't be asked: connection refused",
+    )
+
+
+async def test_who_deletes_the_secret_signs_everybody_out_and_is_told_how_to_make_another() -> None:
+    secret, ended = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}), []
+    password = Password(from_secret(secret, SECRET), lambda: ended.append("all signed out"))  # type: ignore[arg-type]
+    await password.look()
+    secret.gone = True
+    await password.look()
+    await password.look()
+    assert ended == ["all signed out"]
+    assert not password.is_right(b"swordfish")
+    assert "kubectl -n beanscale create secret generic beanscale-console" in str(password.trouble)
+    secret.gone, secret.data = False, None
+    await password.look()
+    assert password.trouble is None
+    assert KEY in (secret.data or {})
 
 
 async def test_a_changed_password_is_told_once_and_the_old_one_ends() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import uvicorn
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -35,12 +35,21 @@ class Place:
     def __post_init__(self) -> None:
         self.connections = Connections(most=4, clock=lambda: self.now)
 
-    async def answer(self, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/stream":
+            await StreamingResponse(self.stream())(scope, receive, send)
+            return
         if scope["path"].startswith("/held"):
             await self.hold.wait()
         names = ",".join(name.decode() for name, _ in scope["headers"] if name != b"host")
         response = Response(b"x" * (1 << 24)) if scope["path"] == "/large" else PlainTextResponse(f"<{names}>")
         await self.requests.send(response, send)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"<>"
+        await self.hold.wait()
+        yield b"x" * (1 << 24)
+        yield b">"
 
     def pass_s(self, seconds: float) -> None:
         self.now += seconds
@@ -268,6 +277,20 @@ async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client
     await settled()
     assert place.connections.ended == {"answer": 1}
     assert len(place.connections) == 0
+
+
+async def test_a_stream_of_long_ago_has_a_slow_reader_now_and_then(place: Place, client: Client) -> None:
+    await client.ask(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n")
+    place.pass_s(10 * PATIENCE_S[Phase.ANSWER])
+    client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+    place.hold.set()
+    await settled()
+    place.pass_s(PATIENCE_S[Phase.ANSWER] - 1)
+    await settled()
+    assert place.connections.answering == 1
+    place.pass_s(2)
+    await settled()
+    assert place.connections.ended == {"answer": 1}
 
 
 async def test_a_slow_answer_is_waited_for(place: Place, client: Client) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.http.connections import Connections
-from app.http.server import Farewell, HttpServer, listen
+from app.http.server import MOST_UNTAKEN, Farewell, HttpServer, listen
 from app.settings import SettingError
 
 pytestmark = pytest.mark.anyio
@@ -143,3 +144,16 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingError, match=f"can't listen on 127.0.0.1 port {port}: address already in use"):
             listen("127.0.0.1", port)
+
+
+def test_the_system_keeps_little_of_what_a_client_doesnt_take() -> None:
+    with listen("127.0.0.1", free_port()) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        accepted.setblocking(False)
+        kept = 0
+        with accepted, suppress(BlockingIOError):
+            while True:
+                kept += accepted.send(bytes(1 << 14))
+        assert kept < 2 * MOST_UNTAKEN
