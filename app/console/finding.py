@@ -74,11 +74,15 @@ def _hit(job: SeenJob) -> dict[str, Any]:
 
 
 def beginning(job: SeenJob) -> str:
-    """About the first 200 characters, in one line; of bytes that are no text two lines of a hex dump."""
+    """About the first 200 characters, in one line; of bytes that are no text two lines of a hex dump. `…`: cut here."""
     shown = payload(job.beginning[:_BYTES], job.size)
     if shown.form == "hex":
-        return "\n".join(shown.body.split("\n")[:_DUMP_LINES])
-    return " ".join(shown.body.split())[:_CHARACTERS]
+        whole = shown.body
+        some = "\n".join(whole.split("\n")[:_DUMP_LINES])
+    else:
+        whole = " ".join(shown.body.split())
+        some = whole[:_CHARACTERS]
+    return f"{some}…" if shown.truncated or some != whole else some
 
 
 def told(found: Found, tube: str, text: str) -> str:

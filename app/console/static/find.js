@@ -63,7 +63,7 @@ export class Finding {
   hit(job) {
     const link = h("a", { href: address("/tube", { ...this.query, job: job.id }), "data-row-link": true, onclick: (event) => this.clicked(event, job.id) }, `job ${job.id}`);
     return h("li", {}, h("div", { class: "headline" }, link, h("span", { class: "quiet" }, `${job.state} · put ${ago(job.age)} · ${bytes(job.size)}`)),
-      job.beginning ? h("code", {}, job.beginning) : h("span", { class: "quiet" }, "Its body is empty."));
+      job.size === 0 ? h("span", { class: "quiet" }, "Its body is empty.") : h("code", {}, job.beginning));
   }
 
   // With a key that opens another tab it stays the browser's link.
