@@ -20,6 +20,7 @@ from app.console.answers import Answers
 from app.console.attempts import Attempts
 from app.console.autoscalers import Known
 from app.console.feed import Feeds
+from app.console.finding import Searches
 from app.console.guard import Guard
 from app.console.jobs import Looks
 from app.console.lab import Lab
@@ -205,7 +206,7 @@ class _Console:
         threads = Threads(_ACTIONS_AT_ONCE, "action")
         labs = Labs(self._lab, self._view, self._watcher.known, threads)
         actions = Actions(find, labs, threads, self._sampler.events.add, clock.now)
-        return [*actions.routes(), *Looks(find).routes()]
+        return [*actions.routes(), *Looks(find).routes(), *Searches(find).routes()]
 
     def _view(self) -> View:
         sampler = self._sampler

@@ -6,7 +6,7 @@ that is dropped then.
 
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -21,7 +21,8 @@ MOST_SHOWN = 1 << 16
 """Bytes of a job that are read."""
 SEEN = (State.READY, State.DELAYED, State.BURIED)
 
-_FOUND = re.compile(rb"FOUND (\d{1,20}) (\d{1,10})\r\n")
+FOUND = re.compile(rb"FOUND (\d{1,20}) (\d{1,10})\r\n")
+"""The first line of an answer to a peek: id, and bytes of the body."""
 _OK = re.compile(rb"OK (\d{1,5})\r\n")
 _FIELD = re.compile(rb'^([a-z-]{1,40}): ("?)([^"\n]{0,250})\2$', re.MULTILINE)
 
@@ -69,10 +70,10 @@ def job(server: Server, job_id: int) -> SeenJob | None:
 
 
 def _peek(server: Server, command: str, tube: str | None) -> SeenJob | None:
-    with _talk(server) as talk:
+    with talking(server) as talk:
         if tube is not None:
             talk.expect(f"use {tube}", f"USING {tube}")
-        found = talk.ask(command, _FOUND)
+        found = talk.ask(command, FOUND)
         if found is None:
             return None
         job_id, size = int(found[1]), int(found[2])
@@ -80,16 +81,19 @@ def _peek(server: Server, command: str, tube: str | None) -> SeenJob | None:
         if size <= MOST_SHOWN:
             talk.read(2)
             return _told(talk, job_id, size, beginning)
-    with _talk(server) as talk:
+    with talking(server) as talk:
         return _told(talk, job_id, size, beginning)
 
 
-def _told(talk: "_Talk", job_id: int, size: int, beginning: bytes) -> SeenJob | None:
+def _told(talk: "Talk", job_id: int, size: int, beginning: bytes) -> SeenJob | None:
     """None where the job is gone meanwhile."""
-    length = talk.ask(f"stats-job {job_id}", _OK)
-    if length is None:
-        return None
-    told = {key.decode(): value.decode() for key, _, value in _FIELD.findall(talk.read(min(int(length[1]), MAX_STATS)))}
+    talk.send([f"stats-job {job_id}"])
+    told = talk.stats()
+    return None if told is None else seen(told, size, beginning)
+
+
+def seen(told: Mapping[str, str], size: int, beginning: bytes) -> SeenJob:
+    """A job from what stats-job told of it. Raises ValueError where that makes no sense."""
     try:
         whole = {key: int(told[key]) for key in _WHOLE}
         state, tube = told["state"], told["tube"]
@@ -120,7 +124,7 @@ _WHOLE = {
 """stats-job's fields → SeenJob's."""
 
 
-class _Talk:
+class Talk:
     """One connection. What raises ValueError here made no sense."""
 
     def __init__(self, connected: socket.socket, reader: BufferedReader) -> None:
@@ -129,21 +133,40 @@ class _Talk:
 
     def ask(self, command: str, wanted: re.Pattern[bytes]) -> re.Match[bytes] | None:
         """The answer's first line; None: NOT_FOUND."""
-        line = self._line(command)
+        self.send([command])
+        return self.answer(wanted)
+
+    def expect(self, command: str, answer: str) -> None:
+        """Anything else makes no sense."""
+        self.send([command])
+        if self._line() != answer.encode("ascii") + b"\r\n":
+            raise ValueError(f"an unexpected answer to {command}")
+
+    def send(self, commands: Iterable[str]) -> None:
+        """All of them, whose answers come in the same order; few enough that they wait for no answer to be read."""
+        self._connected.sendall(b"".join(command.encode("ascii") + b"\r\n" for command in commands))
+
+    def answer(self, wanted: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """The next answer's first line; None: NOT_FOUND."""
+        line = self._line()
         if line == b"NOT_FOUND\r\n":
             return None
         match = wanted.fullmatch(line)
         if match is None:
-            raise ValueError(f"{line[:40]!r} to {command}")
+            raise ValueError(f"an unexpected answer: {line[:40]!r}")
         return match
 
-    def expect(self, command: str, answer: str) -> None:
-        """Anything else makes no sense."""
-        if self._line(command) != answer.encode("ascii") + b"\r\n":
-            raise ValueError(f"an unexpected answer to {command}")
+    def stats(self) -> Mapping[str, str] | None:
+        """The next answer, to a stats command; None: NOT_FOUND."""
+        length = self.answer(_OK)
+        if length is None:
+            return None
+        if int(length[1]) > MAX_STATS:
+            raise ValueError(f"stats of {length[1]!r} bytes")
+        fields = _FIELD.findall(self.read(int(length[1]) + len(b"\r\n")))
+        return {key.decode(): value.decode() for key, _, value in fields}
 
-    def _line(self, command: str) -> bytes:
-        self._connected.sendall(command.encode("ascii") + b"\r\n")
+    def _line(self) -> bytes:
         return self._reader.readline(MAX_LINE)
 
     def read(self, size: int) -> bytes:
@@ -155,10 +178,11 @@ class _Talk:
 
 
 @contextmanager
-def _talk(server: Server) -> Iterator[_Talk]:
+def talking(server: Server) -> Iterator[Talk]:
+    """A connection, closed in the end. Raises BeanstalkdError for whatever goes wrong in here."""
     with (
         explained(server),
         socket.create_connection((server.host, server.port), TIMEOUT_S) as connected,
         connected.makefile("rb") as reader,
     ):
-        yield _Talk(connected, reader)
+        yield Talk(connected, reader)

@@ -6,6 +6,7 @@ import { chart } from "./chart.js";
 import { refreshDialog } from "./dialogs.js";
 import { h, keyed, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
+import { Finding } from "./find.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
@@ -30,8 +31,18 @@ part("one-job").addEventListener("submit", (event) => {
   event.preventDefault();
   jobs.find(part("found"), part("job-id").value);
 });
+new Finding(query, open);
+const asked = new URLSearchParams(location.search).get("job");
+if (asked) open(asked);
 feed("tube", query, show);
-keyboard(null, readOnly ? [] : [["p", "put a job", () => put(tube)]]);
+keyboard(part("hits"), [["f", "find jobs", () => part("find-text").select()], ...(readOnly ? [] : [["p", "put a job", () => put(tube)]])]);
+
+// Any job's card, in view and with the focus.
+async function open(id) {
+  await jobs.find(part("found"), id);
+  part("found").focus({ preventScroll: true });
+  part("found").scrollIntoView({ block: "nearest" });
+}
 
 function show(now) {
   state = now;
