@@ -133,8 +133,9 @@ def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
         yield from wrapped(
             f"{pods(scale.wanted)}, as it saw at its last look; we may not or can't ask the workload itself."
         )
-    elif scale.present != scale.wanted or (scale.ready or 0) < scale.present:
-        yield from wrapped(f"{pods(scale.wanted)} wanted, {scale.present} there, {scale.ready} ready")
+    elif scale.present != scale.wanted or (scale.ready is not None and scale.ready < scale.present):
+        of_them = "" if scale.ready is None else f", {scale.ready} ready"
+        yield from wrapped(f"{pods(scale.wanted)} wanted, {scale.present} there{of_them}")
     for step in judged.decision.steps:
         yield from wrapped(step.sentence, label=step.stage.value, label_width=_LABEL)
     yield from wrapped(_decided(judged), label="Decided by", label_width=_LABEL)

@@ -2,7 +2,6 @@
 
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.console import Person
+from tests.cluster.observing import handed_out
 from tests.cluster.release import TUBE, Release
 
 pytestmark = pytest.mark.timeout(300)
@@ -43,9 +43,9 @@ def person(browser: Browser, writable: Release) -> Iterator[Person]:
     somebody.context.set_default_timeout(20_000)
     somebody.signs_in(password).wait_for_url("**/")
     yield somebody
-    troubles = somebody.troubles
     somebody.leaves()
-    assert troubles == []
+    # Chromium says that it trusts no page that comes by plain HTTP from elsewhere with this header; it does no harm.
+    assert [each for each in somebody.troubles if "Cross-Origin-Opener-Policy" not in each] == []
 
 
 def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
@@ -54,28 +54,18 @@ def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
     page = person.goes_to("/autoscaler", namespace=writable.namespace, name=WORKERS)
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{writable.namespace}/{WORKERS}")
     expect(page.locator("#sentence")).to_contain_text("1 pod")
-    with paused(writable):  # so that no count depends on this machine's pace
-        person.chooses("Put a load…", Into_tube=TUBE, Jobs=20, A_second=20)
-        expect(page.locator("#lab")).to_contain_text("20 of 20 jobs put", timeout=LONG_MS)
-        expect(page.locator(".plot .line.predicted")).to_have_count(1)
-        writable.wait_for_pods_ready(10)
-        expect(page.locator("#sentence")).to_contain_text("10 pods", timeout=LONG_MS)
-        page.screenshot(path=pictures / "cluster-autoscaler.png", full_page=True)
-        person.opens_tube(TUBE, server="beanstalkd").screenshot(path=pictures / "cluster-tube.png", full_page=True)
-        person.goes_to("/")
-        person.waits_until_live().screenshot(path=pictures / "cluster-overview.png", full_page=True)
+    with writable.beanstalkd() as client:  # what a pod gets done is known by what it did
+        jobs = [client.put(b"first", ttr=60) for _ in range(2)]
+        handed_out(client, jobs, within_s=30)
+    person.chooses("Put a load…", Into_tube=TUBE, Jobs=60, A_second=30)
+    expect(page.locator(".plot .line.predicted")).to_have_count(1, timeout=LONG_MS)
+    expect(page.locator("#lab")).to_contain_text("60 of 60 jobs put", timeout=LONG_MS)
+    expect(page.locator("#sentence")).to_contain_text("10 pods", timeout=LONG_MS)
+    page.screenshot(path=pictures / "cluster-autoscaler.png", full_page=True)
+    person.opens_tube(TUBE, server="beanstalkd").screenshot(path=pictures / "cluster-tube.png", full_page=True)
+    person.goes_to("/")
+    person.waits_until_live().screenshot(path=pictures / "cluster-overview.png", full_page=True)
     writable.wait_for_pods_wanted(1, within_s=120)
-
-
-@contextmanager
-def paused(release: Release) -> Iterator[None]:
-    """Nobody takes a job of the workers' tube."""
-    with release.beanstalkd() as client:
-        client.pause_tube(TUBE, 600)
-        try:
-            yield
-        finally:
-            client.pause_tube(TUBE, 0)
 
 
 def test_what_it_may_not_read_it_says(person: Person, writable: Release) -> None:
