@@ -30,6 +30,21 @@ def test_a_wrong_password_is_told_and_the_right_one_still_works(somebody: NewPer
     expect(page).to_have_url(f"{console.url}/")
 
 
+def test_who_guesses_again_and_again_has_to_wait_and_who_is_in_stays_in(
+    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd
+) -> None:
+    console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}")
+    inside = somebody(console)
+    inside.signs_in().wait_for_url(f"{console.url}/")
+    guesser = somebody(console)
+    told = [guesser.signs_in(f"guess {number}").get_by_role("alert").inner_text() for number in range(16)]
+    assert told[:10] == ["That isn't the password."] * 10
+    assert "Too many wrong guesses: try again in" in told[-1]
+    guesser.signs_in()  # not even the right one, for now
+    expect(guesser.page).to_have_url(re.compile("/login"))
+    inside.opens_tube("default")
+
+
 def test_the_cookie_can_be_neither_read_by_scripts_nor_sent_from_elsewhere(
     somebody: NewPerson, console: ConsoleProcess
 ) -> None:
