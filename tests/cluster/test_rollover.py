@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cluster.certificates import read_bundle
-from tests.cluster.commands import eventually, ran
+from tests.cluster.commands import eventually, run
 from tests.cluster.observing import Answers, Timeline, constant_requests
 from tests.cluster.release import API_SERVICE, CHART, TUBE, Release
 
@@ -38,15 +38,20 @@ class Rollover:
         self.certificates.update(release.served_certificates())
         present = [each.serial_number for each in read_bundle(release.ca_bundle().encode())]
         self.authorities += [serial for serial in reversed(present) if serial not in self.authorities]
-        ran("kubectl", "get", f"tube-{TUBE}", f"--namespace={release.namespace}")
+        assert known_to_kubectl(release)
         time.sleep(1)
         return len(self.authorities) >= 3 and present == self.authorities[2:3]
+
+
+def known_to_kubectl(release: Release) -> bool:
+    return run("kubectl", "get", f"tube-{TUBE}", f"--namespace={release.namespace}").returncode == 0
 
 
 @pytest.fixture(scope="module")
 def rollover(release: Release, pki: Path) -> Iterator[Rollover]:
     """The CA of 365 days is replaced at once, since its life is longer than wished; two minutes later the next."""
     path = release.metric_path(f"tube-{TUBE}")
+    eventually(lambda: known_to_kubectl(release), "kube-apiserver asks each minute what there is", within_s=90)
     active = Timeline(release, release.autoscaler, path='{.status.conditions[?(@.type=="ScalingActive")].status}')
     with constant_requests(pki, path) as answers, active:
         rollover = Rollover(answers)
