@@ -2,13 +2,11 @@
 
 import asyncio
 import gc
-import os
 import signal
 import socket
-import sys
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 import uvicorn
@@ -19,6 +17,7 @@ from app.api.limits import DEADLINE_S
 from app.api.tls import TlsHttpProtocol
 from app.cluster.client import KubeconfigError, connect
 from app.cluster.identity import Identity
+from app.http.process import end_with, tell_of_defect
 from app.http.server import HttpServer, leave_at_signals, listen
 from app.server_parts import Parts, ServeSettings, names
 from app.settings import SettingError
@@ -38,19 +37,8 @@ def run(settings: ServeSettings) -> int:
     # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
     gc.freeze()
     with listen(settings.bind, settings.port) as listener:
-        uvloop.run(_serve_and_leave(settings, parts, listener))
+        uvloop.run(end_with(_Server(settings, parts).serve(listener)))
     return 0
-
-
-async def _serve_and_leave(settings: ServeSettings, parts: Parts, listener: socket.socket) -> NoReturn:
-    try:
-        status = await _Server(settings, parts).serve(listener)
-    except Exception:  # noqa: BLE001 - the loop's edge, see below
-        _log.exception("ended unexpectedly")
-        status = 1
-    sys.stderr.flush()
-    # Threads may still wait for DNS or for kube-apiserver, up to a minute, and Python would wait for them.
-    os._exit(status)
 
 
 class _Server:
@@ -94,12 +82,7 @@ class _Server:
         http.leave(delay_s)
 
     def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
-        # A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why.
-        _log.error(
-            "ended unexpectedly",
-            chore=repr(chore.get_coro()),
-            exc_info=None if chore.cancelled() else chore.exception(),
-        )
+        tell_of_defect(chore)
         self._defect = True
         http.leave()
 

@@ -122,7 +122,7 @@ def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
 def _parse_host_port(address: str, text: str) -> tuple[str, int]:
     host, port_text = _split_address(address, text)
     port = _parse_port(port_text, text)
-    if not (_is_ip(host) or _HOST_NAME.fullmatch(host)):
+    if not (is_ip(host) or _HOST_NAME.fullmatch(host)):
         raise SettingError(
             f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
         )
@@ -141,13 +141,14 @@ def _split_address(address: str, text: str) -> tuple[str, str]:
         if not bracket or (rest and not rest.startswith(":")):
             raise SettingError(f"{text!r} isn't an address; write IPv6 as [::1]:11300")
         return host, rest[1:] if rest else str(BEANSTALKD_PORT)
-    if _is_ip(address):
+    if is_ip(address):
         return address, str(BEANSTALKD_PORT)
     host, colon, port = address.rpartition(":")
     return (host, port) if colon else (address, str(BEANSTALKD_PORT))
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
+    """Whether it is an IP address, IPv6 without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -6,7 +6,6 @@ one name for all).
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -35,6 +34,7 @@ from app.cluster.incumbent_answers import read_values
 from app.go_syntax import parse_query
 from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.rule import Rules
+from app.settings import is_dns_label
 
 DEADLINE_S = 5.0
 """For an answer to be there, waiting for a thread included: a third of what the whole request may take."""
@@ -47,7 +47,6 @@ _LARGE = 1 << 16
 
 _OURS = (TUBE_PREFIX, "beanstalkd_tube_")
 """How the names of the built-in metrics begin, those that are yet to come too."""
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NO_NAMES = frozenset({".", ".."})
 _NOT_PASSED_ON = frozenset({"watch", "explain"})
 _REASONS: Mapping[int, str] = {code: reason for reason, code in CODES.items()} | {429: "TooManyRequests"}
@@ -97,7 +96,7 @@ class Forwarding(Collector):
             return False
         whole = f"/apis/{GROUP_VERSION}/namespaces/{info.namespace}/{info.resource}"
         is_plain = info.path.rstrip("/") == whole and info.resource not in _NO_NAMES
-        return is_plain and _NAMESPACE.fullmatch(info.namespace) is not None
+        return is_plain and is_dns_label(info.namespace)
 
     async def answer(self, info: RequestInfo, wishes: Wishes) -> Response:
         """Its answer, in the form that was asked for, but never a Table. Raises StatusError."""

@@ -1,13 +1,10 @@
 """`beanscale console`: puts the parts together, poller and watcher → history → pages, until told to stop."""
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 from functools import partial
 from importlib.metadata import version
-from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -38,6 +35,7 @@ from app.console.view import View
 from app.console.watching import Watcher
 from app.http.bodies import BodyConnection
 from app.http.connections import Connections
+from app.http.process import end_with, tell_of_defect
 from app.http.server import HttpServer, leave_at_signals, listen, most_connections
 from app.metrics.demanded import demanded_by_rules
 from app.metrics.question import Evaluation
@@ -58,7 +56,7 @@ def run(settings: ConsoleSettings) -> int:
     check(settings)
     kubernetes, why = _cluster(settings)
     with listen(settings.bind, settings.port) as listener:
-        asyncio.run(_serve_and_leave(settings, kubernetes, why, listener))
+        asyncio.run(end_with(_serve(settings, kubernetes, why, listener)))
     return 0
 
 
@@ -94,17 +92,10 @@ def _cluster(settings: ConsoleSettings) -> tuple[Kubernetes | None, str | None]:
         return None, str(error)
 
 
-async def _serve_and_leave(
+async def _serve(
     settings: ConsoleSettings, kubernetes: Kubernetes | None, why: str | None, listener: socket.socket
-) -> NoReturn:
-    try:
-        status = await _Console(settings, kubernetes, why).serve(listener)
-    except Exception:  # noqa: BLE001 - the loop's edge, see below
-        _log.exception("ended unexpectedly")
-        status = 1
-    sys.stderr.flush()
-    # Threads may still wait for DNS or for kube-apiserver, and Python would wait for them.
-    os._exit(status)
+) -> int:
+    return await _Console(settings, kubernetes, why).serve(listener)
 
 
 class _Console:
@@ -148,12 +139,7 @@ class _Console:
         http.leave()
 
     def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
-        # A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why.
-        _log.error(
-            "ended unexpectedly",
-            chore=repr(chore.get_coro()),
-            exc_info=None if chore.cancelled() else chore.exception(),
-        )
+        tell_of_defect(chore)
         self._defect = True
         self._lab.leave()
         self._feeds.leave()

@@ -47,15 +47,6 @@ def in_order(address: str) -> tuple[int, bytes]:
     return parsed.version, parsed.packed
 
 
-def is_address(host: str) -> bool:
-    """Whether it is an IP address, which needs no look-up."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def as_label(address: str) -> str:
     """As a label's value, which has no ':' and starts and ends with a letter or digit: `fd00--3`, `0--1`."""
     label = _NO_LABEL.sub("-", address)

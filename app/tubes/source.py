@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from app.clock import Instant
-from app.settings import Server
-from app.tubes.addresses import LookUp, addresses_of, any_connects, as_label, by_family, in_order, is_address
+from app.settings import Server, is_ip
+from app.tubes.addresses import LookUp, addresses_of, any_connects, as_label, by_family, in_order
 from app.tubes.demand import Demand
 from app.tubes.member import Member
 from app.tubes.outage import FIRST_RETRY_S, because_unresolved, retry_delays
@@ -56,7 +56,7 @@ class Source:
     async def run(self) -> None:
         """Look up and read until cancelled; an address that hangs delays no other."""
         async with asyncio.TaskGroup() as group:
-            if is_address(self.server.host):
+            if is_ip(self.server.host):
                 self._settle([self.server.host], group)
             else:
                 await self._keep_looking(group)
@@ -64,7 +64,7 @@ class Source:
     def stuck(self, now: Instant, overdue_s: float) -> bool:
         """Whether one of our loops doesn't turn any more."""
         turned_at = [member.turned_at for member in self._members]
-        if not is_address(self.server.host):
+        if not is_ip(self.server.host):
             turned_at.append(self._turned_at)
         return any(turn.age_s(now) > overdue_s for turn in turned_at)
 
@@ -174,7 +174,7 @@ class Source:
 
     async def _look_again(self) -> str | None:
         """Why the name has no address now, or None; asks anew."""
-        if is_address(self.server.host):
+        if is_ip(self.server.host):
             return None
         self._asked.set()
         await self._answer.wait()
