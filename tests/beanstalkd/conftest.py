@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.settings import Server
+from app.tubes.acting import Place
+from tests.beanstalkd.jobs_there import Tubes
+
 
 class Beanstalkd:
     """One beanstalkd process on a loopback port that it keeps over restarts; without a binlog a restart forgets all."""
@@ -70,6 +74,23 @@ def _free_port() -> int:
 @pytest.fixture
 def beanstalkd() -> Iterator[Beanstalkd]:
     yield from running_beanstalkd()
+
+
+@pytest.fixture
+def server(beanstalkd: Beanstalkd) -> Server:
+    return Server("main", beanstalkd.host, beanstalkd.port)
+
+
+@pytest.fixture
+def place(server: Server) -> Place:
+    return Place(server, "a")
+
+
+@pytest.fixture
+def tubes(server: Server) -> Iterator[Tubes]:
+    looking = Tubes(server)
+    yield looking
+    looking.close()
 
 
 def running_beanstalkd(*options: str) -> Iterator[Beanstalkd]:

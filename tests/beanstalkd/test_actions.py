@@ -1,6 +1,6 @@
 """What a person does to tubes and jobs of a real beanstalkd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,23 +17,6 @@ from tests.beanstalkd.jobs_there import Tubes
 
 STATES = ["ready", "delayed", "buried"]
 ALL = tuple(map(State, STATES))
-
-
-@pytest.fixture
-def server(beanstalkd: Beanstalkd) -> Server:
-    return Server("main", beanstalkd.host, beanstalkd.port)
-
-
-@pytest.fixture
-def place(server: Server) -> Place:
-    return Place(server, "a")
-
-
-@pytest.fixture
-def tubes(server: Server) -> Iterator[Tubes]:
-    looking = Tubes(server)
-    yield looking
-    looking.close()
 
 
 def test_a_job_is_put_as_it_was_written(place: Place, tubes: Tubes) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,18 +74,6 @@ class Console:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def server(beanstalkd: Beanstalkd) -> Server:
-    return Server("main", beanstalkd.host, beanstalkd.port)
-
-
-@pytest.fixture
-def tubes(server: Server) -> Iterator[Tubes]:
-    looking = Tubes(server)
-    yield looking
-    looking.close()
 
 
 @pytest.fixture

@@ -23,23 +23,6 @@ LONG = within(3600)
 
 
 @pytest.fixture
-def server(beanstalkd: Beanstalkd) -> Server:
-    return Server("main", beanstalkd.host, beanstalkd.port)
-
-
-@pytest.fixture
-def place(server: Server) -> Place:
-    return Place(server, "a")
-
-
-@pytest.fixture
-def tubes(server: Server) -> Iterator[Tubes]:
-    looking = Tubes(server)
-    yield looking
-    looking.close()
-
-
-@pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Beanstalkd]:
     """One whose jobs outlive a restart."""
     yield from running_beanstalkd("-b", str(tmp_path))

@@ -1,6 +1,5 @@
 """A job moves from tube to tube of a real beanstalkd, and whatever breaks in between, it isn't lost."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -16,18 +15,6 @@ from tests.beanstalkd.jobs_there import Tubes
 
 BODY = b"\x00\xffjob\r\ndelete 1\r\n"
 STATES = ["ready", "delayed", "buried"]
-
-
-@pytest.fixture
-def server(beanstalkd: Beanstalkd) -> Server:
-    return Server("main", beanstalkd.host, beanstalkd.port)
-
-
-@pytest.fixture
-def tubes(server: Server) -> Iterator[Tubes]:
-    looking = Tubes(server)
-    yield looking
-    looking.close()
 
 
 @pytest.mark.parametrize("state", STATES)

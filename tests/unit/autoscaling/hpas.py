@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 Json = dict[str, Any]
 
 
@@ -52,3 +54,25 @@ def hpa(
 def condition(kind: str, reason: str, status: str = "True", message: str = "") -> Json:
     """One of status.conditions."""
     return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "stabilizationWindowSeconds": st.sampled_from([0, 15, 60, 300]),
+        "selectPolicy": st.sampled_from(["Max", "Min", "Disabled"]),
+        "policies": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "type": st.sampled_from(["Pods", "Percent"]),
+                    "value": st.integers(1, 200),
+                    "periodSeconds": st.sampled_from([15, 60, 300]),
+                }
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    },
+)
+BEHAVIORS = st.none() | st.fixed_dictionaries({}, optional={"scaleUp": RULES, "scaleDown": RULES})
+"""Every `spec.behavior` that decides differently."""

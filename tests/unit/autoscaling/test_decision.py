@@ -12,7 +12,7 @@ from app.autoscaling.decision import Decision, decide, with_target
 from app.autoscaling.reading import read
 from app.autoscaling.steps import Stage
 from app.autoscaling.wish import Elsewhere, Missing, Seen, Total
-from tests.unit.autoscaling.hpas import Json, condition, external, hpa
+from tests.unit.autoscaling.hpas import BEHAVIORS, Json, condition, external, hpa
 from tests.unit.autoscaling.reference import LONG_AGO, Controller
 
 PROMPT = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
@@ -206,27 +206,6 @@ def test_another_target_is_another_answer() -> None:
         for target in (2, 3, 5, 40)
     }
     assert answers == {2: 10, 3: 7, 5: 4, 40: 1}
-
-
-RULES = st.fixed_dictionaries(
-    {},
-    optional={
-        "stabilizationWindowSeconds": st.sampled_from([0, 15, 60, 300]),
-        "selectPolicy": st.sampled_from(["Max", "Min", "Disabled"]),
-        "policies": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "type": st.sampled_from(["Pods", "Percent"]),
-                    "value": st.integers(1, 200),
-                    "periodSeconds": st.sampled_from([15, 60, 300]),
-                }
-            ),
-            min_size=1,
-            max_size=3,
-        ),
-    },
-)
-BEHAVIORS = st.none() | st.fixed_dictionaries({}, optional={"scaleUp": RULES, "scaleDown": RULES})
 
 
 def as_object(controller: Controller) -> Json:

@@ -13,7 +13,7 @@ from app.autoscaling.reading import read
 from app.autoscaling.wish import Missing, Seen, Total
 from app.console import prediction
 from app.console.prediction import FARTHEST_S, Load, Situation, predicted
-from tests.unit.autoscaling.hpas import Json, external, hpa
+from tests.unit.autoscaling.hpas import BEHAVIORS, Json, external, hpa
 from tests.unit.autoscaling.reference import Controller
 
 NOW_S = 1_800_000_000.0
@@ -90,27 +90,6 @@ def test_without_a_value_nothing_is_predicted(seen: Seen) -> None:
 
 def test_it_ends() -> None:
     assert max(by_time(hpa(), Load(100_000, 1), pace=0)) == FARTHEST_S
-
-
-RULES = st.fixed_dictionaries(
-    {},
-    optional={
-        "stabilizationWindowSeconds": st.sampled_from([0, 15, 60, 300]),
-        "selectPolicy": st.sampled_from(["Max", "Min", "Disabled"]),
-        "policies": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "type": st.sampled_from(["Pods", "Percent"]),
-                    "value": st.integers(1, 200),
-                    "periodSeconds": st.sampled_from([15, 60, 300]),
-                }
-            ),
-            min_size=1,
-            max_size=3,
-        ),
-    },
-)
-BEHAVIORS = st.none() | st.fixed_dictionaries({}, optional={"scaleUp": RULES, "scaleDown": RULES})
 
 
 @given(
