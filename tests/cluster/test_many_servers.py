@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.commands import eventually, refused
 from tests.cluster.release import Release
-from tests.cluster.workloads import autoscaler, sleeper
+from tests.cluster.workloads import autoscaler, restricted_pod, sleeper
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -24,18 +24,7 @@ SCALED = ("by-both", "by-rule")
 def pair() -> list[object]:
     """A StatefulSet of the release's own image, and the headless Service that names its pods."""
     labels = {"app": "pair"}
-    container = {
-        "name": "beanstalkd",
-        "image": "beanscale-beanstalkd:0.1.0",
-        "imagePullPolicy": "IfNotPresent",
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    pod = {
-        "terminationGracePeriodSeconds": 0,
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-    }
+    pod = restricted_pod("beanstalkd", "beanscale-beanstalkd:0.1.0")
     spec = {
         "serviceName": "pair",
         "replicas": 2,

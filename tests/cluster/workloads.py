@@ -12,21 +12,25 @@ AT_ONCE = {
 """So that the pods tell what the last look saw."""
 
 
-def sleeper(name: str) -> Mapping[str, Any]:
-    """A Deployment as the restricted standard wants it, of the image that is there."""
+def restricted_pod(name: str, image: str, **more: Any) -> Mapping[str, Any]:
+    """The spec of a pod as the restricted standard wants it, of an image that is there; it ends at once."""
     container = {
-        "name": "sleeper",
-        "image": "beanscale:0.1.0",
+        "name": name,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["sleep", "infinity"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    pod = {
+    return {
         "terminationGracePeriodSeconds": 0,
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
+        "containers": [container | more],
     }
+
+
+def sleeper(name: str) -> Mapping[str, Any]:
+    """A Deployment that does nothing."""
+    pod = restricted_pod("sleeper", "beanscale:0.1.0", command=["sleep", "infinity"])
     labels = {"sleeper": name}
     template = {"metadata": {"labels": labels}, "spec": pod}
     spec = {"selector": {"matchLabels": labels}, "template": template}
