@@ -87,12 +87,16 @@ def kind_of(said: str) -> str:
 
 
 @contextmanager
-def outage(release: Release) -> Iterator[float]:
-    """beanstalkd is gone; since when (monotonic seconds)."""
+def outage(release: Release) -> Iterator[tuple[float, float]]:
+    """beanstalkd is gone; not before the first of these (monotonic seconds), and at the latest since the second.
+
+    Between them are its process's end and, seconds later on a busy node, the pod's: only the second is seen from here.
+    """
+    told_s = time.monotonic()
     release.kubectl("scale", release.beanstalkds, "--replicas=0")
     release.wait("pod/beanscale-beanstalkd-0", "delete")
     try:
-        yield time.monotonic()
+        yield told_s, time.monotonic()
     finally:
         release.kubectl("scale", release.beanstalkds, "--replicas=1")
         release.wait(release.beanstalkds, "jsonpath={.status.readyReplicas}=1")
@@ -143,7 +147,7 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
     put(policies, 12)
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, asking(policies) as answers:
-        with outage(policies) as began:
+        with outage(policies) as (told_s, gone_s):
             wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
             eventually(lambda: answers.said("holds")[-1] == "the hold has ended", "the hold ends", within_s=HOLD_S + 20)
             eventually(
@@ -153,13 +157,12 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
             status, message = scaling_active(policies, "fails-from-0")
             assert status == "False"
             assert "can't be read: connection refused; its last good reading is" in message
-            lasted_s = answers.at_s("holds", 1) - began
         wait_for_rest(policies)
     assert answers.said("fails")[:2] == ["12", "can't be read"]
     assert answers.said("holds")[:2] == ["12", "the hold has ended"]
     assert answers.said("is-six")[:2] == ["12", "6"]
-    assert MAX_AGE_S - 2 < answers.at_s("fails", 1) - began < MAX_AGE_S + 3
-    assert MAX_AGE_S + HOLD_S - 2 < lasted_s < MAX_AGE_S + HOLD_S + 3
+    for rule, after_s in (("fails", MAX_AGE_S), ("is-six", MAX_AGE_S), ("holds", MAX_AGE_S + HOLD_S)):
+        assert told_s + after_s - 2 < answers.at_s(rule, 1) < gone_s + after_s + 3, rule
     assert {text for rule in RULES for text in answers.said(rule)} <= {
         "12",
         "6",
