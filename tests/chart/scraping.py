@@ -131,8 +131,8 @@ def targets_of(endpoints: Manifest, port_name: str) -> Iterator[Manifest]:
         yield {"targets": [f"{each['addresses'][0]}:{port}" for port in ports], "labels": labels}
 
 
-def until(holds: Callable[[], Any], within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
+def until(holds: Callable[[], Any], why_not: Callable[[], object] = lambda: "it never came to be") -> None:
+    deadline = time.monotonic() + 20
     while not holds():
-        assert time.monotonic() < deadline, "it never came to be"
+        assert time.monotonic() < deadline, why_not()
         time.sleep(0.1)

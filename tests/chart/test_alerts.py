@@ -234,6 +234,7 @@ def test_an_alert_says_what_which_and_what_to_do(chart: Chart) -> None:
         assert rule["annotations"].keys() == {"summary", "description"}
         assert rule["annotations"]["summary"].endswith(".")
         told = rule["annotations"]["description"]
+        assert "{{ $labels." in told or "beanscale/beanscale-server" in told
         assert any(word in told for word in ("kubectl", "console", "Set it right", "server.logging.audit"))
 
 

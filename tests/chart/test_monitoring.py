@@ -120,11 +120,11 @@ def test_an_api_of_somebody_elses_raises_no_alert(chart: Chart) -> None:
 def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Chart) -> None:
     late = {"mode": "certManager", "certManager": {"duration": "2160h", "renewBefore": "360h"}}
     assert (
-        "tls.certManager.renewBefore is 360h, so that a certificate of 2160h has its alert before it is due: set"
-        " prometheusRule.certificateLifeLeft to less than 0.167, or renewBefore higher"
+        "tls.certManager.renewBefore is 360h, so that a certificate of 2160h would raise its alert before it is"
+        " due: set prometheusRule.certificateLifeLeftPercent to 16 or less, or renewBefore higher"
     ) in chart.refusal(ON | {"tls": late})
     chart.render({"tls": late})
-    chart.render(ON | {"tls": late, "prometheusRule": {"enabled": True, "certificateLifeLeft": 0.1}})
+    chart.render(ON | {"tls": late, "prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 16}})
 
 
 def test_the_notes_say_how_to_make_prometheus_see_it(chart: Chart) -> None:

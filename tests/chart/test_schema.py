@@ -285,7 +285,7 @@ WRONG: dict[str, list[Any]] = {
     "prometheusRule.enabled": ["true"],
     "prometheusRule.additionalLabels": [{"a": 1}],
     "prometheusRule.buriedJobs": [-1, "10", 0.5],
-    "prometheusRule.certificateLifeLeft": [0, 1, "0.25", "25%"],
+    "prometheusRule.certificateLifeLeftPercent": [0, 100, 0.25, "25", "25%"],
     "prometheusRule.disabled": [["BeanscaleDown"], {"BeanscaleUp": True}, {"BeanscaleDown": "yes"}],
     "dashboard.unknownKey": [1],
     "dashboard.enabled": ["true"],

@@ -134,7 +134,10 @@ def reading(
     (rule,) = installed.of("PrometheusRule")
     with prometheus(require("prometheus"), tmp_path_factory.mktemp("prometheus"), scrapes, rule["spec"]) as running:
         until(lambda: len(running.complaints()) == len(scrapes))
-        until(lambda: running.query(f'rate(beanscale_requests_total{{job="{SERVER}",code="200"}}[10s]) > 0'))
+        until(
+            lambda: running.query(f'rate(beanscale_requests_total{{job="{SERVER}",code="200"}}[10s]) > 0'),
+            running.complaints,
+        )
         yield running
 
 

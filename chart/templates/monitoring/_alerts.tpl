@@ -5,7 +5,7 @@
 {{- $ours := printf "job=%q,namespace=%q" $name $ns }}
 {{- $pod := "{{ $labels.pod }}" }}
 {{- $beanstalkd := "{{ $labels.server }} ({{ $labels.address }})" }}
-{{- $lifeLeft := .Values.prometheusRule.certificateLifeLeft }}
+{{- $lifeLeft := divf .Values.prometheusRule.certificateLifeLeftPercent 100 }}
 {{- $look := ternary "" (printf " kubectl describe certificate -n %s tells what cert-manager makes of it." $ns) (ne .Values.tls.mode "certManager") -}}
 - alert: BeanscaleDown
   expr: absent(up{ {{- $ours -}} } == 1)
