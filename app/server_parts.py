@@ -17,6 +17,7 @@ from app.api.forwarding import Forwarding
 from app.api.handler import Handler
 from app.api.limits import Deadline, Requests
 from app.api.probes import Check, Probe
+from app.api.reading_figures import ReadingFigures
 from app.api.telemetry import ReviewFigures, Telemetry
 from app.api.tls import ServingTls
 from app.api.values import Values
@@ -108,11 +109,10 @@ class Parts:
         if self.forwarding is not None:
             ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.remark
         telemetry = Telemetry(
-            self.poller,
             self.identity,
             self.requests,
             self.connections,
-            clock.now,
+            ReadingFigures(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
             self._reviews,
             self.client_trust,
             *([self.forwarding] if self.forwarding is not None else []),

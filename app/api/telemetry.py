@@ -1,6 +1,6 @@
-"""/metrics: beanscale's own figures for Prometheus. Nothing a tube: ten thousand tubes are not ten thousand series."""
+"""/metrics: beanscale's own figures for Prometheus."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -8,31 +8,26 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from app.api.limits import Requests
-from app.clock import Instant
 from app.cluster.identity import CHANGES, REPAIRS, Identity
 from app.http.connections import Connections
-from app.tubes.poller import Poller
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 
 class Telemetry:
-    """Counts requests, and tells at each scrape how the readings and the certificate stand."""
+    """Counts requests, and tells at each scrape how the certificate stands, and what `others` tell."""
 
     def __init__(
         self,
-        poller: Poller,
         identity: Identity,
         requests: Requests,
         connections: Connections,
-        clock: Callable[[], Instant],
         *others: Collector,
     ) -> None:
         self._registry = CollectorRegistry()
         for other in others:
             self._registry.register(other)
-        self._registry.register(_Readings(poller, clock))
         self._registry.register(_Load(requests, connections))
         self._registry.register(_Certificate(identity))
         self._requests = Counter(
@@ -87,32 +82,6 @@ class ReviewFigures(Collector):
         return *self._reviews.collect(), *self._durations.collect()
 
 
-class _Readings(Collector):
-    def __init__(self, poller: Poller, clock: Callable[[], Instant]) -> None:
-        self._poller = poller
-        self._clock = clock
-
-    def collect(self) -> Iterable[Metric]:
-        """One series an address of each server, none for what isn't known."""
-        labels = ["server", "address"]
-        up = GaugeMetricFamily(
-            "beanscale_beanstalkd_up", "1 while the last attempt to read it succeeded.", labels=labels
-        )
-        age = GaugeMetricFamily("beanscale_reading_age_seconds", "Age of the last good reading.", labels=labels)
-        tubes = GaugeMetricFamily("beanscale_tubes", "Tubes in the last good reading.", labels=labels)
-        sweep = GaugeMetricFamily("beanscale_sweep_seconds", "What the last good sweep took.", labels=labels)
-        for state in self._poller.snapshot.servers:
-            # as configured where there is one: its series goes on when its name leads elsewhere
-            name = [state.server.name, state.member or state.server.host]
-            up.add_metric(name, float(state.reading is not None and state.failure is None))
-            if state.reading is not None:
-                age.add_metric(name, state.reading.listed_at.age_s(self._clock()))
-                tubes.add_metric(name, len(state.reading.tubes))
-            if state.sweep_s is not None:
-                sweep.add_metric(name, state.sweep_s)
-        return up, age, tubes, sweep
-
-
 class _Load(Collector):
     def __init__(self, requests: Requests, connections: Connections) -> None:
         self._requests = requests
@@ -148,6 +117,12 @@ class _Certificate(Collector):
             "1 while the last look found its Secret and its APIService right, or put them right.",
             value=float(identity.certificate is not None and identity.trouble is None),
         )
+        if identity.made_at is not None:
+            yield GaugeMetricFamily(
+                "beanscale_serving_certificate_start_timestamp_seconds",
+                "Unix time at which the serving certificate's life began.",
+                value=identity.made_at.timestamp(),
+            )
         if identity.certificate is not None:
             yield GaugeMetricFamily(
                 "beanscale_serving_certificate_expiry_timestamp_seconds",

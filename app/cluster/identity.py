@@ -86,6 +86,11 @@ class Identity:
         return self._held.serving if self._held else None
 
     @property
+    def made_at(self) -> datetime | None:
+        """When the life of what is served began: ours hold from an hour earlier; None before there is a certificate."""
+        return self._held.serving_made_at if self._held else None
+
+    @property
     def authority_expires_at(self) -> datetime | None:
         """When the CA behind it ends; None where that isn't known."""
         return self._held.authority_expires_at if self._held else None

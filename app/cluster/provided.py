@@ -37,6 +37,11 @@ class Provided:
     """When the CA ends that vouches for it; None where there is none."""
 
     @property
+    def serving_made_at(self) -> datetime:
+        """When the serving certificate's life began."""
+        return self.serving.certificate.not_valid_before_utc
+
+    @property
     def bundle(self) -> bytes:
         """The `caBundle`, as PEM; empty: not ours to write."""
         return b"".join(each.public_bytes(Encoding.PEM) for each in self.authorities)

@@ -66,6 +66,11 @@ class KeyRing:
         return b"".join((self.authority.pem, *self.former))
 
     @property
+    def serving_made_at(self) -> datetime:
+        """When the serving certificate's life began."""
+        return self.serving.made_at
+
+    @property
     def authority_expires_at(self) -> datetime:
         """When the CA that signs ends."""
         return self.authority.expires_at

@@ -20,6 +20,7 @@ from app.tubes.protocol import (
     STATS,
     ProtocolError,
     parse_draining,
+    parse_job_totals,
     parse_server_id,
     parse_tube_names,
     stats_tube,
@@ -123,6 +124,7 @@ class Polling:
         if parse_server_id(stats) != self.server_id:
             raise ProtocolError("has become another beanstalkd in the middle of a connection")
         self.readings.draining = parse_draining(stats)
+        self.readings.jobs = parse_job_totals(stats, self.clock())
 
     async def _pause(self, swept_s: float) -> None:
         """Until the next sweep is due, with rounds of the wanted tubes."""

@@ -31,6 +31,7 @@ _LISTED = re.compile(rb"- " + _TUBE)
 _INTEGERS = re.compile(rb"^([a-z-]{1,40}): (0|-?[1-9]\d{0,18})$", re.MULTILINE)
 _ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
 _DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
+_JOBS = re.compile(rb"^current-jobs-([a-z]{1,40}): (0|[1-9]\d{0,18})$", re.MULTILINE)
 
 NOT_FOUND = None
 """The reply to a question about a tube that doesn't exist (any more)."""
@@ -61,6 +62,16 @@ class TubeStats(NamedTuple):
     cmd_pause_tube: int
     pause: int
     pause_time_left: int
+
+
+class JobTotals(NamedTuple):
+    """All jobs of one server by their state, as `stats` gave them: one atomic answer."""
+
+    answered_at: Instant
+    ready: int
+    reserved: int
+    delayed: int
+    buried: int
 
 
 _COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:])
@@ -130,6 +141,15 @@ def parse_draining(body: bytes) -> bool | None:
     """Whether a `stats` answer says that no job is taken any more; None before beanstalkd 1.12, which doesn't say."""
     said = _DRAINING.search(body[:MAX_STATS])
     return said[1] == b"true" if said else None
+
+
+def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals | None:
+    """How many jobs a server has, in all tubes together; None where a `stats` answer doesn't say it in one way."""
+    told = _JOBS.findall(body[:MAX_STATS])
+    counts = {state.decode(): int(count) for state, count in told}
+    if len(counts) != len(told) or not counts.keys() >= {*JobTotals._fields[1:]}:
+        return None
+    return JobTotals(answered_at, *(counts[state] for state in JobTotals._fields[1:]))
 
 
 class Replies:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from app.clock import Instant
 from app.tubes.counters import RATE_WINDOW_S, Counters
-from app.tubes.protocol import NOT_FOUND, TubeStats, parse_tube
+from app.tubes.protocol import NOT_FOUND, JobTotals, TubeStats, parse_tube
 from app.tubes.snapshot import NextJob, Reading
 
 _DEFAULT = "default"
@@ -57,6 +57,8 @@ class Readings:
         """None too where it says nothing about what comes next."""
         self.draining: bool | None = None
         """What `stats` last said, for each reading from now on."""
+        self.jobs: JobTotals | None = None
+        """So too, with the moment at which it was so: hence they outlast a short outage."""
         self._counters = Counters()
         self._read_at: Instant | None = None
 
@@ -71,7 +73,7 @@ class Readings:
         before = self._of_the_same_life(server_id)
         swept = Reading.of(server_id, listed_at, answers.tubes, before)
         if before is None:
-            self._counters = Counters()
+            self._counters, self.jobs = Counters(), None
         else:
             self._counters.follow(before, answers.tubes)
             swept = replace(swept, next_jobs=before.next_jobs)
@@ -111,6 +113,7 @@ class Readings:
             earlier=self._counters.earlier(reading.tubes),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
             draining=self.draining,
+            jobs=self.jobs,
         )
         self._counters.keep(self.latest, wanted, now)
         self._read_at = now

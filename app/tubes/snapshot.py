@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.clock import Instant
 from app.settings import Server
-from app.tubes.protocol import TubeStats
+from app.tubes.protocol import JobTotals, TubeStats
 
 _NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
@@ -53,6 +53,8 @@ class Reading:
     """Of those tubes whose next job's age was asked for."""
     draining: bool | None = None
     """Whether it takes no job any more until it is restarted; None: not known (yet)."""
+    jobs: JobTotals | None = None
+    """All its jobs; None: not known."""
 
     @classmethod
     def of(

@@ -5,6 +5,7 @@
 K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.37.2)}
 
 CERT_MANAGER_VERSION=1.21.2
+PROMETHEUS_OPERATOR_VERSION=0.85.0
 
 # name, where it is kept, what is built (a package of Kubernetes, a module at a version, a folder here), seconds on two cores when nothing is cached
 programs="
@@ -59,19 +60,23 @@ build_binary() {
   esac && mv "$unfinished/$name" "$folder/$name" && rm -r "$unfinished"
 }
 
-# need_cert_manager_kinds: $CERT_MANAGER_KINDS has the definitions of its kinds, which its Go module carries
-need_cert_manager_kinds() {
-  export CERT_MANAGER_KINDS=$cache/cert-manager-$CERT_MANAGER_VERSION
-  [ -d "$CERT_MANAGER_KINDS" ] || { need_go && locked programs step "cert-manager's kinds" 5 copy_cert_manager_kinds; }
+# need_kinds: $KINDS has the definitions of others' kinds of which the chart makes objects; their Go modules carry them
+need_kinds() {
+  export KINDS=$cache/kinds/cert-manager-$CERT_MANAGER_VERSION-prometheus-operator-$PROMETHEUS_OPERATOR_VERSION
+  [ -d "$KINDS" ] || { need_go && locked programs step "kinds of cert-manager and Prometheus Operator" 10 copy_kinds; }
 }
 
-copy_cert_manager_kinds() {
-  local module
-  module=$(cd / && go mod download -json "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
-    mkdir -p "$CERT_MANAGER_KINDS.unfinished" &&
-    cp "$module"/deploy/crds/cert-manager.io_{certificates,issuers}.yaml "$CERT_MANAGER_KINDS.unfinished" &&
-    mv "$CERT_MANAGER_KINDS.unfinished" "$CERT_MANAGER_KINDS"
+copy_kinds() {
+  local cert_manager prometheus_operator
+  cert_manager=$(module_folder "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION") &&
+    prometheus_operator=$(module_folder "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION") &&
+    mkdir -p "$KINDS.unfinished" &&
+    cp "$cert_manager"/deploy/crds/cert-manager.io_{certificates,issuers}.yaml \
+      "$prometheus_operator"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml "$KINDS.unfinished" &&
+    mv "$KINDS.unfinished" "$KINDS"
 }
+
+module_folder() { (cd / && go mod download -json "$1") | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'; }
 
 # Kubernetes can't be `go install`ed: its go.mod points to its own staging folders. Ours points to their published versions.
 kubernetes_module() {

@@ -19,7 +19,7 @@ from app.tubes.protocol import stats_tube
 from app.tubes.readings import Readings
 from app.tubes.snapshot import Reading
 from tests.beanstalkd.conftest import Beanstalkd
-from tests.beanstalkd.reading import address, client, first, polling, pretender, until
+from tests.beanstalkd.reading import address, client, first, polling, pretender, reading, until
 
 pytestmark = pytest.mark.anyio
 STATS = b'OK 16\r\n---\nid: "00ff"\n\n\r\n'
@@ -52,6 +52,22 @@ async def test_jobs_are_counted_by_state(beanstalkd: Beanstalkd) -> None:
         tube = (await read(beanstalkd)).tubes["checkout"]
     assert (tube.current_jobs_ready, tube.current_jobs_reserved) == (3, 1)
     assert (tube.current_jobs_delayed, tube.current_jobs_buried) == (1, 1)
+
+
+async def test_the_jobs_of_all_tubes_are_counted_together(beanstalkd: Beanstalkd) -> None:
+    with client(beanstalkd, "checkout") as jobs:
+        for _ in range(5):
+            jobs.put(b"job")
+        jobs.use("mail")
+        jobs.put(b"later", delay=60)
+        jobs.bury(jobs.reserve())
+        jobs.reserve()
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: (known := first(poller).reading) is not None and known.jobs is not None)
+            assert reading(poller).jobs[1:] == (3, 1, 1, 1)  # type: ignore[index]
+            jobs.use("checkout")
+            jobs.kick(1)
+            await until(lambda: reading(poller).jobs[1:] == (4, 1, 1, 0))  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["007", "1_000", "Upper.Case", "a/b;c$(d)+e_f", "z" * 200])
@@ -201,10 +217,10 @@ async def test_ten_thousand_tubes_are_read_in_one_sweep(beanstalkd: Beanstalkd) 
         )
         for _ in range(200):
             await reader.readline()
-    reading = await read(beanstalkd)
+    swept = await read(beanstalkd)
     writer.close()
-    assert len(reading.tubes) == 10_001
-    assert all(tube.current_jobs_delayed == 1 for name, tube in reading.tubes.items() if name != "default")
+    assert len(swept.tubes) == 10_001
+    assert all(tube.current_jobs_delayed == 1 for name, tube in swept.tubes.items() if name != "default")
 
 
 def test_sweeps_take_at_most_a_fifth_of_beanstalkds_time() -> None:

@@ -118,11 +118,11 @@ def cluster(require: Callable[[str], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def cert_manager_kinds(cluster: str) -> Iterator[None]:
-    """Certificate and Issuer, as cert-manager defines them; nobody acts on them."""
-    folder = os.environ.get("CERT_MANAGER_KINDS")
+def others_kinds(cluster: str) -> Iterator[None]:
+    """Those of cert-manager and of Prometheus Operator, as these define them; nobody acts on them."""
+    folder = os.environ.get("KINDS")
     if not folder:
-        pytest.fail("this test needs cert-manager's kinds: run it by `scripts/test chart`")
+        pytest.fail("this test needs cert-manager's and Prometheus Operator's kinds: run it by `scripts/test chart`")
     kinds = ["--filename", folder]
     subprocess.run([cluster, "apply", "--server-side", "--force-conflicts", *kinds], check=True, capture_output=True)
     subprocess.run([cluster, "wait", "--for=condition=Established", *kinds], check=True, capture_output=True)

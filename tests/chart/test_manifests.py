@@ -20,6 +20,7 @@ API_VERSIONS = [
     "apis/rbac.authorization.k8s.io/v1",
     "apis/apiregistration.k8s.io/v1",
     "apis/cert-manager.io/v1",
+    "apis/monitoring.coreos.com/v1",
 ]
 
 
@@ -53,7 +54,7 @@ def write_schemas(document: dict[str, Any], directory: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def schemas(cluster: str, cert_manager_kinds: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+def schemas(cluster: str, others_kinds: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """The API server's own schemas: there is no network to get others from, and none could be truer."""
     directory = tmp_path_factory.mktemp("schemas")
     for path in API_VERSIONS:
@@ -101,7 +102,7 @@ def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, A
     assert "readynessProbe" in report["resources"][0]["msg"]
 
 
-@pytest.mark.usefixtures("cert_manager_kinds")
+@pytest.mark.usefixtures("others_kinds")
 def test_the_api_server_takes_every_object_without_a_warning(
     chart: Chart, example: Path, cluster: str, restricted_namespace: str
 ) -> None:

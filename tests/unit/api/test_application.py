@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from app import clock
 from app.api.application import Application
 from app.api.audit import Audit
 from app.api.authentication import Authenticator
@@ -29,7 +28,6 @@ from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
 from app.http.connection import MOST_HEAD
 from app.http.connections import Connections
-from app.tubes.poller import Poller
 from tests.unit.api.test_authentication import AGGREGATOR, TRUST
 from tests.unit.metrics.test_evaluation import known, tube
 
@@ -54,7 +52,7 @@ def owner(token: str) -> TokenOwner:
 def application(*, allows: bool) -> Application:
     """Everybody is who their token says; all of them may do everything, or nothing."""
     requests = Requests()
-    telemetry = Telemetry(Poller((), clock.now), Identity(("localhost",)), requests, Connections(), clock.now)
+    telemetry = Telemetry(Identity(("localhost",)), requests, Connections())
     authenticator = Authenticator(owner)
     authenticator.trust = TRUST
     return Application(

@@ -42,6 +42,7 @@ def test_what_cert_manager_keeps_is_served_and_its_ca_is_the_bundle() -> None:
     provided = read_provided(SECRET, NAME, NOW)
     assert provided.bundle == AUTHORITY.pem
     assert provided.authority_expires_at == AUTHORITY.expires_at
+    assert provided.serving_made_at == SERVING.certificate.not_valid_before_utc
     assert shake_hands(serve(provided.serving), provided.bundle, NAME)
 
 

@@ -23,6 +23,11 @@ def test_nothing_is_touched_before_its_time() -> None:
     assert step(RING, NAMES, RING.serving.renew_at - SECOND) == RING
 
 
+def test_a_life_begins_when_it_is_made_although_the_certificate_is_backdated() -> None:
+    assert RING.serving_made_at == NOW
+    assert RING.serving_made_at + (RING.serving.expires_at - NOW) * 2 / 3 == RING.serving.renew_at
+
+
 def test_the_serving_certificate_is_renewed_at_two_thirds_of_its_life() -> None:
     renewed = step(RING, NAMES, RING.serving.renew_at)
     assert renewed.serving != RING.serving

@@ -9,6 +9,7 @@ from app.tubes.protocol import (
     ProtocolError,
     Replies,
     parse_draining,
+    parse_job_totals,
     parse_server_id,
     parse_tube,
     parse_tube_names,
@@ -160,3 +161,27 @@ def test_a_stream_that_isnt_beanstalkds_is_refused_as_soon_as_it_shows(stream: b
 )
 def test_a_server_says_whether_it_drains(stats: bytes, draining: bool | None) -> None:
     assert parse_draining(stats) is draining
+
+
+JOBS = (
+    b"current-jobs-urgent: 1\ncurrent-jobs-ready: 7\ncurrent-jobs-reserved: 3\ncurrent-jobs-delayed: 2\n"
+    b"current-jobs-buried: 9223372036854775807\n"
+)
+
+
+def test_a_server_says_how_many_jobs_it_has() -> None:
+    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807)
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        pytest.param(b"---\nid: 0f\n", id="none"),
+        pytest.param(b"---\n" + JOBS + b"current-jobs-buried: 1\n", id="one of them twice"),
+        pytest.param(b"---\n" + JOBS.replace(b": 3", b": -3"), id="fewer than none"),
+        pytest.param(b"---\n" + JOBS.replace(b": 2", b": 2.0"), id="no whole number"),
+        pytest.param(b"---\nhostname: " + JOBS.replace(b"\n", b" "), id="a name that says so"),
+    ],
+)
+def test_a_server_whose_jobs_arent_said_in_one_way_has_no_number_of_them(stats: bytes) -> None:
+    assert parse_job_totals(stats, AT) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.clock import Instant
 from app.tubes.counters import LEAST_SPAN_S, RATE_WINDOW_S
-from app.tubes.protocol import TubeStats
+from app.tubes.protocol import JobTotals, TubeStats
 from app.tubes.readings import Answers, Readings
 from app.tubes.snapshot import Counts, NextJob, Reading
 
@@ -262,3 +262,13 @@ def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None
     assert earlier.answered_at.age_s(stats.answered_at) >= LEAST_SPAN_S
     assert stats.total_jobs >= earlier.total_jobs
     assert stats.cmd_delete >= earlier.cmd_delete
+
+
+def test_all_jobs_are_in_each_reading_of_one_life_of_the_server() -> None:
+    readings = Readings()
+    assert swept(readings, 0).jobs is None
+    readings.jobs = known = JobTotals(at(1), 1, 0, 0, 0)
+    assert renewed(readings, 1, checkout=1).jobs == known
+    readings.resume(at(3))
+    assert swept(readings, 3, checkout=1).jobs == known
+    assert swept(readings, 4, server_id="another").jobs is None

@@ -1,0 +1,159 @@
+"""What Prometheus and Grafana are given, where somebody wants it."""
+
+import json
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import Chart, Manifest, Objects
+
+ON = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}
+
+
+@pytest.fixture(scope="module")
+def watched(chart: Chart) -> Objects:
+    return chart.render(ON)
+
+
+def endpoint(objects: Objects) -> Manifest:
+    (given,) = objects.one("ServiceMonitor", "beanscale-server")["spec"]["endpoints"]
+    return dict(given)
+
+
+def alerts(objects: Objects) -> dict[str, Manifest]:
+    (group,) = objects.of("PrometheusRule")[0]["spec"]["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
+def test_each_part_is_there_only_when_it_is_asked_for(chart: Chart, default: Objects) -> None:
+    """Their kinds may be unknown in the cluster."""
+    known = {(each["kind"], each["metadata"]["name"]) for each in default}
+    for part, added in (
+        ("serviceMonitor", ("ServiceMonitor", "beanscale-server")),
+        ("prometheusRule", ("PrometheusRule", "beanscale-server")),
+        ("dashboard", ("ConfigMap", "beanscale-dashboard")),
+    ):
+        objects = chart.render({part: {"enabled": True}})
+        assert {(each["kind"], each["metadata"]["name"]) for each in objects} - known == {added}
+
+
+def test_every_replica_is_found_by_the_servers_service_and_by_no_other(watched: Objects) -> None:
+    selector = watched.one("ServiceMonitor", "beanscale-server")["spec"]["selector"]["matchLabels"]
+    (service,) = (each for each in watched.of("Service") if selector.items() <= each["metadata"]["labels"].items())
+    assert service["metadata"]["name"] == "beanscale-server"
+    assert endpoint(watched)["port"] in [port["name"] for port in service["spec"]["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("tls", "secret"),
+    [
+        ({"mode": "self"}, "beanscale-serving-cert"),
+        ({"mode": "certManager"}, "beanscale-tls"),
+        ({"mode": "existingSecret", "existingSecret": {"name": "mine"}}, "mine"),
+    ],
+)
+def test_the_server_is_verified_by_the_ca_of_its_certificate(chart: Chart, tls: Any, secret: str) -> None:
+    objects = chart.render(ON | {"tls": tls})
+    verified = {
+        "serverName": "beanscale-server.beanscale.svc",
+        "ca": {"secret": {"name": secret, "key": "ca.crt"}},
+    }
+    assert (endpoint(objects)["scheme"], endpoint(objects)["tlsConfig"]) == ("https", verified)
+    for certificate in objects.of("Certificate"):
+        if certificate["spec"]["secretName"] == secret:
+            assert verified["serverName"] in certificate["spec"]["dnsNames"]
+
+
+def test_prometheus_is_told_no_more_than_was_given(chart: Chart, watched: Objects) -> None:
+    assert endpoint(watched).keys() == {"port", "scheme", "path", "bearerTokenFile", "tlsConfig"}
+    given = {
+        "interval": "15s",
+        "scrapeTimeout": "5s",
+        "relabelings": [{"action": "labeldrop", "regex": "endpoint"}],
+        "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "python_.*"}],
+    }
+    objects = chart.render({"serviceMonitor": {"enabled": True, **given}})
+    assert given.items() <= endpoint(objects).items()
+
+
+def test_the_operators_selectors_find_what_is_labelled_for_them(chart: Chart) -> None:
+    labels = {"additionalLabels": {"release": "kube-prometheus-stack"}}
+    objects = chart.render({part: {"enabled": True, **labels} for part in ("serviceMonitor", "prometheusRule")})
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert objects.of(kind)[0]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+
+
+def test_an_alert_is_left_out_by_its_name_and_every_alert_can_be(chart: Chart, watched: Objects) -> None:
+    every = alerts(watched)
+    schema = json.loads((chart.path / "values.schema.json").read_text())
+    assert schema["properties"]["prometheusRule"]["properties"]["disabled"]["properties"].keys() == every.keys()
+    left = {"enabled": True, "disabled": {"BeanscaleJobsBuried": True, "BeanscaleDown": False}}
+    assert every.keys() - alerts(chart.render({"prometheusRule": left})) == {"BeanscaleJobsBuried"}
+
+
+def test_an_alert_is_about_the_one_release(chart: Chart, watched: Objects) -> None:
+    """Two in a cluster don't raise each other's."""
+    here = 'job="beanscale-server",namespace="beanscale"'
+    there = 'job="other-server",namespace="elsewhere"'
+    other = alerts(chart.render(ON | {"fullnameOverride": "other", "namespaceOverride": "elsewhere"}))
+    for name, rule in alerts(watched).items():
+        assert rule["labels"]["namespace"] == "beanscale"
+        assert other[name]["labels"]["namespace"] == "elsewhere"
+        assert rule["expr"].replace(here, there) == other[name]["expr"]
+        assert here in rule["expr"] or name == "BeanscaleAPIServiceUnavailable"
+
+
+def test_an_api_of_somebody_elses_raises_no_alert(chart: Chart) -> None:
+    name = "BeanscaleAPIServiceUnavailable"
+    theirs = ON | {"apiService": {"create": False}}
+    assert name not in alerts(chart.render(theirs))
+    before = {
+        "service": "a",
+        "namespace": "b",
+        "caBundle": "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----",
+    }
+    assert name in alerts(chart.render(theirs | {"forwardTo": before}))
+
+
+def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Chart) -> None:
+    late = {"mode": "certManager", "certManager": {"duration": "2160h", "renewBefore": "360h"}}
+    assert (
+        "tls.certManager.renewBefore is 360h, so that a certificate of 2160h would raise its alert before it is"
+        " due: set prometheusRule.certificateLifeLeftPercent to 16 or less, or renewBefore higher"
+    ) in chart.refusal(ON | {"tls": late})
+    chart.render({"tls": late})
+    chart.render(ON | {"tls": late, "prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 16}})
+
+
+def test_the_notes_say_how_to_make_prometheus_see_it(chart: Chart) -> None:
+    assert "kubectl get prometheus -A" in chart.notes(ON)
+    assert "kubectl get prometheus -A" not in chart.notes()
+
+
+def test_the_dashboard_is_found_by_grafana_and_belongs_to_no_instance_of_it(watched: Objects) -> None:
+    config = watched.one("ConfigMap", "beanscale-dashboard")
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    dashboard = json.loads(config["data"]["beanscale.json"])
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    assert all(each == chosen for each in found("datasource", dashboard["panels"] + dashboard["templating"]["list"]))
+    assert dashboard["templating"]["list"][0]["type"] == "datasource"
+    assert "id" not in dashboard
+
+
+def test_no_panel_of_the_dashboard_covers_another(watched: Objects) -> None:
+    panels = json.loads(watched.one("ConfigMap", "beanscale-dashboard")["data"]["beanscale.json"])["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for one, other in combinations([panel["gridPos"] for panel in panels], 2):
+        assert any(one[at] + one[size] <= other[at] or other[at] + other[size] <= one[at] for at, size in ("xw", "yh"))
+
+
+def found(key: str, within: Any) -> Iterator[Any]:
+    """Every value of that key."""
+    if isinstance(within, dict):
+        yield from (value for name, value in within.items() if name == key)
+        within = list(within.values())
+    if isinstance(within, list):
+        for each in within:
+            yield from found(key, each)

@@ -1,0 +1,51 @@
+"""What Prometheus is told of the beanstalkds: a number that holds at this moment, or none."""
+
+from app.api.reading_figures import ReadingFigures
+from app.tubes.protocol import JobTotals
+from app.tubes.snapshot import ServerState, Snapshot
+from tests.unit.metrics.given import NOW, ago, server, unread
+
+BY_STATE = {"ready": 7.0, "reserved": 3.0, "delayed": 2.0, "buried": 1.0}
+
+
+def told(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
+    """The figure's samples by the values of their labels."""
+    figures = ReadingFigures(lambda: Snapshot(states), lambda: NOW, 15).collect()
+    (figure,) = (each for each in figures if each.name == name)
+    return {tuple(sample.labels.values()): sample.value for sample in figure.samples}
+
+
+def holding(name: str, age_s: float = 1, failure: str = "", member: str | None = None) -> ServerState:
+    """A server whose `stats` told of jobs so many seconds ago."""
+    return server(name, age_s=age_s, failure=failure, jobs=JobTotals(ago(age_s), 7, 3, 2, 1), member=member)
+
+
+def test_all_jobs_of_a_server_are_told_by_state() -> None:
+    assert told("beanscale_jobs", holding("eu")) == {
+        ("eu", "eu.example", state): count for state, count in BY_STATE.items()
+    }
+
+
+def test_each_address_of_a_server_has_its_own() -> None:
+    first, second = holding("eu", member="10.0.0.1"), holding("eu", member="10.0.0.2")
+    assert {labels[:2] for labels in told("beanscale_jobs", first, second)} == {
+        ("eu", "10.0.0.1"),
+        ("eu", "10.0.0.2"),
+    }
+
+
+def test_a_short_outage_keeps_the_numbers_as_long_as_they_count_for_autoscalers() -> None:
+    state = holding("eu", age_s=15, failure="connection refused")
+    assert len(told("beanscale_jobs", state)) == 4
+    assert told("beanscale_beanstalkd_up", state) == {("eu", "eu.example"): 0}
+
+
+def test_what_is_too_old_is_no_number() -> None:
+    assert told("beanscale_jobs", holding("eu", age_s=15.1, failure="connection refused")) == {}
+    assert told("beanscale_jobs", holding("eu", age_s=15.1)) == {}
+
+
+def test_what_was_never_read_or_never_said_is_no_number() -> None:
+    states = unread("eu"), server("us")
+    assert told("beanscale_jobs", *states) == {}
+    assert told("beanscale_beanstalkd_up", *states) == {("eu", "eu.example"): 0, ("us", "us.example"): 1}
