@@ -55,12 +55,6 @@ def parse(configuration: Mapping[str, str]) -> ClientTrust:
     )
 
 
-def read(kubernetes: Kubernetes) -> ClientTrust:
-    """What counts at this moment. Raises KubernetesError."""
-    trust, _ = _list(kubernetes)
-    return trust
-
-
 def follow(
     kubernetes: Kubernetes,
     on_change: Callable[[ClientTrust], None],
