@@ -61,7 +61,7 @@ def check(settings: ExplainSettings) -> None:
     if not _METRIC.fullmatch(settings.metric):
         raise SettingError(
             f"{settings.metric[:60]!r} can't be a metric's name: it stands in a path, so it has no '/', '%' or space;"
-            " a tube of such a name is reached by a label: beanstalkd_tube_jobs -l tube=NAME, or by a rule of its own"
+            " a tube with a '/', which no label's value may have either, is reached by a rule of its own"
         )
     try:
         parse_selector(settings.selector)

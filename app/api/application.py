@@ -60,7 +60,7 @@ class Application:
             with self.deadline:
                 return await self._respond(scope, wishes, trail)
         except StatusError as error:
-            trail.why = error
+            trail.why = _without_traceback(error)
             return refusal(error, wishes)
         except TooManyRequestsError:
             return self.requests.too_many()
@@ -88,3 +88,12 @@ class Application:
             return True
         caller = self.authenticator.caller_by_certificate(scope)
         return caller is not None and PRIVILEGED in caller.user.groups
+
+
+def _without_traceback(error: StatusError) -> StatusError:
+    """It holds frames, which hold what was asked, and the error: in a circle, all of that would stay for minutes."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

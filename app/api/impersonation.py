@@ -45,7 +45,7 @@ async def impersonated(user: User, headers: Headers, info: RequestInfo, authoriz
         except StatusError as error:
             if error.reason != "Forbidden":
                 raise
-            refusals.append(error)
+            refusals.append(error.with_traceback(None))  # which leads back here
     raise refusals[0]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.responses import Response
@@ -35,6 +36,8 @@ class Values:
         """`want` is told what each request makes us want to know."""
         self._want = want
         self._remembered = Remembered()
+        # One: of ten thousand tubes each takes 30 MB meanwhile, and more threads make none of them sooner.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-answer")
 
     async def answer(self, info: RequestInfo, wishes: Wishes, given: Evaluation) -> Response:
         """Answer a request for one metric. Raises StatusError."""
@@ -49,23 +52,23 @@ class Values:
         asked = Question(info.resource, info.namespace, checked(list_options(wishes.query)).selector)
         self._want(demanded(asked, given), given.now)
         if _wants_reasons(wishes.query):
-            return await _in_its_time(_explained, asked, form, wishes, given)
-        response, fresh_until_s = await _in_its_time(_answer, asked, form, wishes, given)
+            return await self._in_its_time(_explained, asked, form, wishes, given)
+        response, fresh_until_s = await self._in_its_time(_answer, asked, form, wishes, given)
         if key is not None:
             self._remembered.keep(key, given, response, fresh_until_s)
         return response
 
-
-async def _in_its_time[Found](
-    find: Callable[[Question, Form, Wishes, Evaluation], Found],
-    asked: Question,
-    form: Form,
-    wishes: Wishes,
-    given: Evaluation,
-) -> Found:
-    if may_be_long(asked, given):  # tens of thousands of items would hold up everybody else
-        return await asyncio.to_thread(find, asked, form, wishes, given)
-    return find(asked, form, wishes, given)
+    async def _in_its_time[Found](
+        self,
+        find: Callable[[Question, Form, Wishes, Evaluation], Found],
+        asked: Question,
+        form: Form,
+        wishes: Wishes,
+        given: Evaluation,
+    ) -> Found:
+        if may_be_long(asked, given):  # tens of thousands of items would hold up everybody else
+            return await asyncio.get_running_loop().run_in_executor(self._thread, find, asked, form, wishes, given)
+        return find(asked, form, wishes, given)
 
 
 def checked(options: ListOptions) -> ListOptions:

@@ -3,6 +3,7 @@
 Defaults are Kubernetes' own: pkg/apis/autoscaling/v2/defaults.go; they differ from no `behavior` at all.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,8 @@ _OPERATORS = {
     "Exists": "{key}",
     "DoesNotExist": "!{key}",
 }
+_PLAIN = re.compile(r"[A-Za-z0-9./_-]*")
+"""What keys and values are made of."""
 
 
 def read(hpa: Json) -> Autoscaler:
@@ -59,13 +62,28 @@ def read(hpa: Json) -> Autoscaler:
 
 
 def selector_text(selector: Json | None) -> str:
-    """A LabelSelector as a `labelSelector` (apimachinery's LabelSelectorAsSelector): by key, values sorted."""
-    parts = [(key, f"{key}={value}") for key, value in ((selector or {}).get("matchLabels") or {}).items()]
-    for expression in (selector or {}).get("matchExpressions") or ():
-        values = ",".join(sorted(expression.get("values") or ()))
-        text = _OPERATORS[expression["operator"]].format(key=expression["key"], values=values)
-        parts.append((expression["key"], text))
+    """A LabelSelector as a `labelSelector` (apimachinery's LabelSelectorAsSelector): by key, values sorted.
+
+    kube-apiserver takes any text for a key, operator or value there; what makes no sense is none when it is parsed.
+    """
+    labels = ((selector or {}).get("matchLabels") or {}).items()
+    conditions = (selector or {}).get("matchExpressions") or ()
+    parts = [(key, f"{_word(key)}={_word(value)}") for key, value in labels]
+    parts += [(condition["key"], _condition_text(condition)) for condition in conditions]
     return ",".join(text for _, text in sorted(parts))
+
+
+def _condition_text(expression: Json) -> str:
+    key, operator = _word(expression["key"]), expression["operator"]
+    values = ",".join(map(_word, sorted(expression.get("values") or ())))
+    if operator not in _OPERATORS:
+        return f"{key} '{operator}' ({values})"
+    return _OPERATORS[operator].format(key=key, values=values)
+
+
+def _word(text: str) -> str:
+    """In quotes, which no selector has, where it could be read as more than one word."""
+    return text if _PLAIN.fullmatch(text) else f"'{text}'"
 
 
 def _metrics(wanted: Sequence[Json], seen: Sequence[Json]) -> tuple[Metric, ...]:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,16 +17,6 @@ _log = structlog.get_logger()
 
 Others = frozenset[x509.Certificate]
 _COLLECTION = "/apis/apiregistration.k8s.io/v1/apiservices"
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """What kube-apiserver says of its way to us: the `Available` condition."""
-
-    available: bool
-    reason: str
-    """`Passed`, or `FailedDiscoveryCheck`, `MissingEndpoints`…; empty before the first check."""
-    message: str
 
 
 def publish(
@@ -59,20 +48,6 @@ def publish(
     kubernetes.request("PATCH", _path(name), body=patch, content_type="application/json-patch+json")
     _log.info("CA published", api_service=name, certificates=len(wanted))
     return True
-
-
-def read_availability(kubernetes: Kubernetes, name: str) -> Availability:
-    """The present condition. Raises KubernetesError."""
-    for condition in (_get(kubernetes, name).get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Available":
-            available = condition.get("status") == "True"
-            return Availability(available, str(condition.get("reason", "")), str(condition.get("message", "")))
-    return Availability(available=False, reason="", message="kube-apiserver hasn't looked yet")
-
-
-def read_service(kubernetes: Kubernetes, name: str) -> ObjectName | None:
-    """The Service that it forwards to, None if kube-apiserver answers itself. Raises KubernetesError."""
-    return _service(_get(kubernetes, name)["spec"])
 
 
 def _get(kubernetes: Kubernetes, name: str) -> dict[str, Any]:

@@ -43,12 +43,20 @@ def find_credentials(
     kubeconfig: Path | None, context: str | None, service_account: Path = SERVICE_ACCOUNT
 ) -> Credentials:
     """The kubeconfig named; else the pod's own account; else $KUBECONFIG or ~/.kube/config. Raises KubeconfigError."""
-    if kubeconfig is None and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-        return _from_pod(os.environ["KUBERNETES_SERVICE_HOST"], port, service_account)
+    files = kubeconfig_files(kubeconfig, context)
+    if files is not None:
+        return _from_kubeconfig(files, context)
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return _from_pod(os.environ["KUBERNETES_SERVICE_HOST"], port, service_account)
+
+
+def kubeconfig_files(kubeconfig: Path | None, context: str | None) -> str | None:
+    """As $KUBECONFIG has them; None where the pod's own account counts."""
     if kubeconfig is not None:
-        return _from_kubeconfig(str(kubeconfig), context)
-    return _from_kubeconfig(os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser()), context)
+        return str(kubeconfig)
+    if context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return None
+    return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
 
 
 def _from_pod(host: str, port: str, service_account: Path) -> Credentials:

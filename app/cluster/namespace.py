@@ -1,23 +1,17 @@
 """Which namespace is meant where none is named: as kubectl has it, and in a pod the pod's own."""
 
-import os
 from pathlib import Path
 
-from app.cluster.credentials import SERVICE_ACCOUNT
+from app.cluster.credentials import SERVICE_ACCOUNT, kubeconfig_files
 from app.cluster.errors import KubeconfigError
 
 _DEFAULT = "default"
 
 
 def own_namespace(kubeconfig: Path | None, context: str | None, service_account: Path = SERVICE_ACCOUNT) -> str:
-    """That of the pod we run in, or of the kubeconfig's context; `default` where it says none. Raises KubeconfigError.
-
-    Which of the two holds is decided as for credentials.
-    """
-    if kubeconfig is None and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return _of_pod(service_account / "namespace")
-    files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser())
-    return _of_context(files, context)
+    """That of the pod we run in, or of the kubeconfig's context, or `default`. Raises KubeconfigError."""
+    files = kubeconfig_files(kubeconfig, context)
+    return _of_pod(service_account / "namespace") if files is None else _of_context(files, context)
 
 
 def _of_pod(file: Path) -> str:

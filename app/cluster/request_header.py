@@ -55,12 +55,6 @@ def parse(configuration: Mapping[str, str]) -> ClientTrust:
     )
 
 
-def read(kubernetes: Kubernetes) -> ClientTrust:
-    """What counts at this moment. Raises KubernetesError."""
-    trust, _ = _list(kubernetes)
-    return trust
-
-
 def follow(
     kubernetes: Kubernetes,
     on_change: Callable[[ClientTrust], None],
@@ -108,7 +102,7 @@ class _Follower:
         query = {**_ONLY_OURS, "resourceVersion": version}
         for event in self._kubernetes.watch(_PATH, query=query, timeout_s=_WATCH_S):
             if event.get("type") in {"ADDED", "MODIFIED"}:
-                self._tell(parse(_data(event["object"])))
+                self._tell(parse(_data(event.get("object"))))
 
     def _tell(self, trust: ClientTrust) -> None:
         if trust != self._last:
@@ -119,18 +113,27 @@ class _Follower:
 def _list(kubernetes: Kubernetes) -> tuple[ClientTrust, str]:
     """The value, and the resourceVersion to watch from: of the list, a single object's may be too old to start at."""
     listed = kubernetes.request("GET", _PATH, query=_ONLY_OURS)
-    items = listed.get("items") or []
+    items, metadata = listed.get("items") or [], listed.get("metadata") or {}
     if not items:
         raise KubernetesError(
             f"{kubernetes.server} has no ConfigMap kube-system/{_NAME}, so nobody can be authenticated;"
             " kube-apiserver makes it within a minute of its start",
             reason="NotFound",
         )
-    return parse(_data(items[0])), str((listed.get("metadata") or {}).get("resourceVersion", ""))
+    if not isinstance(items, list) or not isinstance(metadata, dict):
+        raise _nonsense("listed ConfigMaps by something that is no list")
+    return parse(_data(items[0])), str(metadata.get("resourceVersion", ""))
 
 
-def _data(config_map: dict[str, Any]) -> Mapping[str, str]:
-    return config_map.get("data") or {}
+def _data(config_map: Any) -> Mapping[str, str]:
+    data = (config_map.get("data") or {}) if isinstance(config_map, dict) else None
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise _nonsense(f"gave something else for ConfigMap kube-system/{_NAME}")
+    return data
+
+
+def _nonsense(what: str) -> KubernetesError:
+    return KubernetesError(f"kube-apiserver {what}; is it a kube-apiserver?", reason="NotKubernetes")
 
 
 def _bundle(configuration: Mapping[str, str], key: str) -> str:

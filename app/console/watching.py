@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ LOOK_EVERY_S = 5.0
 FACTS_AGE_S = 2.0
 """For so long what was gathered of one autoscaler serves every page that shows it."""
 MOST_FACTS = 50
-_MOST_LISTED = 1000
+_MOST_AT_ONCE = 500
 
 type Json = dict[str, Any]
 
@@ -96,8 +96,7 @@ class Watcher:
 
 def _look(kubernetes: Kubernetes, namespaces: Sequence[str], given: Evaluation) -> Look:
     """Blocking. Raises KubernetesError."""
-    listed = [each for path in _paths(namespaces) for each in _list(kubernetes, path)]
-    return look_at(listed, given)
+    return look_at((each for path in _paths(namespaces) for each in _list(kubernetes, path)), given)
 
 
 def _paths(namespaces: Sequence[str]) -> list[str]:
@@ -107,9 +106,13 @@ def _paths(namespaces: Sequence[str]) -> list[str]:
     return [f"{group}/namespaces/{quote(namespace, safe='')}/{plural}" for namespace in namespaces]
 
 
-def _list(kubernetes: Kubernetes, path: str) -> list[Autoscaler]:
-    items = kubernetes.request("GET", path, query={"limit": _MOST_LISTED}).get("items") or []
-    try:
-        return [read(item) for item in items]
-    except (KeyError, TypeError, ValueError, QuantityError) as error:
-        raise KubernetesError(f"{kubernetes.server} lists an autoscaler that makes no sense: {error!r}") from error
+def _list(kubernetes: Kubernetes, path: str) -> Iterator[Autoscaler]:
+    """All of them, so many at a time. Raises KubernetesError."""
+    more: str | None = ""
+    while more is not None:
+        listed = kubernetes.request("GET", path, query={"limit": _MOST_AT_ONCE, **({"continue": more} if more else {})})
+        try:
+            yield from map(read, listed.get("items") or ())
+        except (KeyError, TypeError, ValueError, QuantityError) as error:
+            raise KubernetesError(f"{kubernetes.server} lists an autoscaler that makes no sense: {error!r}") from error
+        more = (listed.get("metadata") or {}).get("continue") or None

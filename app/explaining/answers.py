@@ -11,7 +11,7 @@ from app.chain.link import BrokenLink
 from app.chain.questions import ask
 from app.cluster.client import Kubernetes, KubernetesError
 from app.explaining.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
-from app.metrics.selector import parse_selector
+from app.metrics.selector import SelectorError, parse_selector
 from app.settings import ObjectName
 
 RUNS = "does kube-apiserver run, and is this the right cluster? kubectl get --raw /readyz?verbose"
@@ -24,12 +24,20 @@ type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
 
 
 def selector_key(selector: str) -> SelectorKey:
-    """Equal for selectors that say the same in other words or another order."""
+    """Equal for selectors that say the same in other words or another order. Raises SelectorError."""
     alike = {"=": "in", "==": "in", "!=": "notin"}
     return frozenset(
         (part.key, alike.get(part.operator, part.operator), part.values)
         for part in parse_selector(selector).requirements
     )
+
+
+def mean_the_same(selector: str, other: str) -> bool:
+    """Whether two selectors do; one that makes no sense means what no other does."""
+    try:
+        return selector_key(selector) == selector_key(other)
+    except SelectorError:
+        return False
 
 
 class Answers:
@@ -41,7 +49,7 @@ class Answers:
         self._known: dict[tuple[str, SelectorKey], Explanation | BrokenLink | Total] = {}
 
     def explanation(self, metric: str, selector: str) -> Explanation:
-        """Raises BrokenLink, also where it isn't beanscale that answers."""
+        """Raises BrokenLink, also where it isn't beanscale that answers, and SelectorError."""
         answer = self._answer(metric, selector)
         if isinstance(answer, BrokenLink):
             raise answer
@@ -51,7 +59,11 @@ class Answers:
 
     def seen(self, metric: Metric) -> Seen:
         """What an autoscaler gets."""
-        match self._answer(metric.name, metric.selector):
+        try:
+            answer = self._answer(metric.name, metric.selector)
+        except SelectorError as error:  # kube-apiserver lets an autoscaler have any
+            return Missing(f"its selector makes no sense: {error}")
+        match answer:
             case Total() as total:
                 return total
             case BrokenLink() as refused:

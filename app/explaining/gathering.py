@@ -11,7 +11,7 @@ from app.autoscaling.wish import Elsewhere, Seen
 from app.chain.link import BrokenLink
 from app.chain.questions import ask
 from app.cluster.client import Kubernetes
-from app.explaining.answers import LOG_IN, RUNS, Answers, selector_key
+from app.explaining.answers import LOG_IN, RUNS, Answers, mean_the_same
 from app.explaining.explanation import Explanation
 
 _WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "ReplicaSet": "replicasets"}
@@ -88,7 +88,7 @@ def _ours(autoscaler: Autoscaler, question: Question) -> Iterator[Metric]:
     """Its metrics that the question is about."""
     for metric in autoscaler.metrics:
         same = metric.source == EXTERNAL and metric.name.lower() == question.metric.lower()
-        if same and (not question.selector or selector_key(metric.selector) == selector_key(question.selector)):
+        if same and (not question.selector or mean_the_same(metric.selector, question.selector)):
             yield metric
 
 
@@ -103,7 +103,8 @@ def _scale(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Scale | None:
     workload = autoscaler.workload
     if workload.api_version != "apps/v1" or workload.kind not in _WORKLOADS:
         return None
-    path = f"/apis/apps/v1/namespaces/{autoscaler.namespace}/{_WORKLOADS[workload.kind]}/{workload.name}"
+    namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
+    path = f"/apis/apps/v1/namespaces/{namespace}/{_WORKLOADS[workload.kind]}/{name}"
     found = _read(kubernetes, path)
     if found is not None:
         return _scale_of(found, (found.get("status") or {}).get("readyReplicas", 0))

@@ -8,7 +8,7 @@ request would cost more than all the rest of its bookkeeping.
 import asyncio
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -33,6 +33,8 @@ MOST_PIPELINED = 16
 """Requests that wait for the answer to the one before. No client of Kubernetes sends even two at once."""
 _HEADER_WEIGHT = 200
 """Bytes that Python takes for a header, however short it is."""
+_TARGET_COPIES = 4
+"""How often what a request asks for is kept besides: as text too, whole and by its parts."""
 _MOST_UNSENT = 1 << 16
 """Bytes of an answer that may wait for its reader before we wait too."""
 
@@ -120,6 +122,9 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         self._connections.forget(self)
+        for cycle, _ in self.pipeline:  # nobody answers them any more
+            self._connections.under_way -= cast("Exchange", cycle).weight
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -176,11 +181,13 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Remember the request; it is answered once the parser has done with all that came."""
+        weight = self.weight + _TARGET_COPIES * len(self.url)
+        too_large = TOO_LARGE if weight > LIGHT_HEAD and self._connections.too_heavy else None
         self._in_head, self._held, self._weigh_at = False, 0, LIGHT_HEAD
         version, (path, query) = self.parser.get_http_version(), path_and_query(self.url)
         too_long = TOO_LONG if len(self.url) > MOST_TARGET else None
         special = about_the_exchange(self.headers)
-        if found := too_long or objection(version, path, special):
+        if found := too_long or too_large or objection(version, path, special):
             self._objection = found
             raise httptools.HttpParserError(found.rpartition(b"\r\n")[2].decode() or "an unknown expectation")
         self.scope = self.facts | {  # type: ignore[assignment]
@@ -194,10 +201,10 @@ class HttpConnection(HttpToolsProtocol):
         self._method = ""
         # Who waits for a word of ours to send the body gets none, and who knows then whether it comes: Go closes too.
         ends = self._connections.leaving or expects_a_word(special)
-        self._begin_exchange(keep_alive=not ends and version != "1.0" and self.parser.should_keep_alive())
+        self._begin_exchange(weight, keep_alive=not ends and version != "1.0" and self.parser.should_keep_alive())
 
-    def _begin_exchange(self, *, keep_alive: bool) -> None:
-        self.cycle = Exchange(
+    def _begin_exchange(self, weight: int, *, keep_alive: bool) -> None:
+        self.cycle = exchange = Exchange(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -210,6 +217,8 @@ class HttpConnection(HttpToolsProtocol):
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
+        exchange.weight = weight
+        self._connections.under_way += weight
         self.pipeline.appendleft((self.cycle, self.app))
         if self.phase is Phase.ANSWER:
             self.flow.pause_reading()
@@ -224,9 +233,16 @@ class HttpConnection(HttpToolsProtocol):
         cycle, app = self.pipeline.pop()
         # Begun at once: most answers need nobody else's word, and are there before the event loop comes to a new task.
         task = asyncio.Task(cycle.run_asgi(app), loop=self.loop, eager_start=True)
-        if not task.done():
+        if task.done():
+            self._done_with(cycle)
+        else:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(lambda _: self._done_with(cycle))
+
+    def _done_with(self, cycle: Any) -> None:
+        # Not when the client leaves: what was asked is still held by whoever looks for the answer.
+        self._connections.under_way -= cycle.weight
 
     def on_body(self, body: bytes) -> None:
         """Drop it, and its sender too if it doesn't end."""
@@ -252,10 +268,19 @@ class HttpConnection(HttpToolsProtocol):
         if self.pipeline:
             self._begin(Phase.ANSWER)
             self._answer_next()
-        elif self._whole:
+            return
+        self._forget_the_question()
+        if self._whole:
             self._begin(Phase.IDLE)
         else:
             self._begin(Phase.HEAD if self._in_head else Phase.BODY)
+
+    def _forget_the_question(self) -> None:
+        """A connection may be idle for minutes, and there are many: what was asked on it is held no longer."""
+        self.cycle.scope = self.scope = self.facts  # type: ignore[assignment]
+        self.cycle.body = bytearray()
+        if not self._in_head:  # else they are the next question's already
+            self.url, self.headers = b"", []
 
     def _refuse(self, reason: str, answer: bytes, why: str) -> None:
         self._connections.refused(reason, self.client[0] if self.client else None, why)
@@ -265,7 +290,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         """Hear no more, and close: after the answers that are owed."""
-        self._deaf = True
+        self._deaf, self._held = True, 0
+        self.url, self.headers = b"", []
         if self.is_answering:
             self.cycle.keep_alive = False
         else:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS: Final = 1000
 """Each takes about 60 kB over TLS. kube-apiserver keeps at most 25 idle ones."""
-MOST_HEADS: Final = 1 << 26
-"""Bytes of all unfinished heads together, beyond a little for each."""
+MOST_HEADS: Final = 1 << 25
+"""Bytes of all heads together that aren't whole or answered yet, beyond a little for each."""
 
 
 class Connections:
@@ -29,6 +29,8 @@ class Connections:
         """Whether each answer says that it is its connection's last."""
         self.ended: Counter[str] = Counter()
         """How many we ended, by reason."""
+        self.under_way = 0
+        """Bytes of the heads whose requests are, about."""
         self._most = most
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
         self._all: set[HttpConnection] = set()
@@ -59,8 +61,8 @@ class Connections:
 
     @property
     def too_heavy(self) -> bool:
-        """Whether unfinished heads take more memory than they may."""
-        return sum(connection.weight for connection in self._all) > MOST_HEADS
+        """Whether heads take more memory than they may."""
+        return self.under_way + sum(connection.weight for connection in self._all) > MOST_HEADS
 
     def take_leave(self) -> None:
         """From now on every answer is its connection's last, also where the question is under way already."""

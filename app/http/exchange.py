@@ -13,6 +13,8 @@ class Exchange(RequestResponseCycle):
 
     _start: Any = None
     """The answer's head, which waits for the first of its body."""
+    weight = 0
+    """Bytes that the question's head takes, about."""
 
     async def send(self, message: Any) -> None:
         """Take a part of the answer, as uvicorn does: what isn't the usual is left to it."""

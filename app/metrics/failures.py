@@ -21,7 +21,8 @@ def under_policy(rule: Rule, question: Question, given: Evaluation, compute: _Co
         return compute(rule, question, judged)
     except NoValueError as error:
         if isinstance(rule.on_failure, Instead):
-            return (_instead(rule.on_failure, rule, question, given),)
+            # Without labels: it never stands beside `per`, see rules_file.py.
+            return (MetricValue(question.metric, {}, format_quantity(rule.on_failure.value), given.now),)
         raise type(error)(f"{error}; {_in_force(rule, error, judged)}", error.age_s) from error
 
 
@@ -48,15 +49,6 @@ def duration_text(seconds: float) -> str:
     hours, minutes = divmod(int(minutes), 60)
     parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes) + [f"{rest:g}s"] * bool(rest)
     return "".join(parts) or "0s"
-
-
-def _instead(policy: Instead, rule: Rule, question: Question, given: Evaluation) -> MetricValue:
-    labels = {}
-    for key in sorted(rule.per):
-        pinned = question.selector.pinned(key)
-        if pinned and len(pinned) == 1:
-            labels[str(key)] = next(iter(pinned))
-    return MetricValue(question.metric, labels, format_quantity(policy.value), given.now)
 
 
 def _in_force(rule: Rule, error: NoValueError, judged: Evaluation) -> str:

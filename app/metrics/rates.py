@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from math import lcm
+from math import ceil, lcm
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -17,6 +17,12 @@ COUNTERS: Mapping[str, Callable[[TubeStats | Counts], int]] = {
     "deleted_per_second": attrgetter("cmd_delete"),
 }
 """Name of the rate → its counter."""
+
+_MOST_EXACT_MS = 1 << 128
+"""Of the windows' common multiple. Thousands of tubes are read in hundreds of portions, and with as many windows the
+exact sum has more digits than any formula can go on with."""
+_FINEST = 10**9
+"""A Kubernetes quantity has nothing below a billionth."""
 
 
 class Growth(NamedTuple):
@@ -48,13 +54,14 @@ def growth(rate: str, source: Source, tube: str, given: Evaluation) -> Growth:
 
 
 def per_second(growths: Iterable[Growth]) -> Fraction:
-    """The sum of all rates."""
+    """The sum of all rates; of very many different windows it is rounded up to a billionth."""
     counts: dict[int, int] = {}
     for gained, window_ms in growths:
         if gained:
             counts[window_ms] = counts.get(window_ms, 0) + gained
     common_ms = lcm(*counts)  # one division at the end: adding thousands of fractions one by one takes seconds
-    return Fraction(1000 * sum(gained * (common_ms // window_ms) for window_ms, gained in counts.items()), common_ms)
+    total = Fraction(1000 * sum(gained * (common_ms // window_ms) for window_ms, gained in counts.items()), common_ms)
+    return total if common_ms <= _MOST_EXACT_MS else Fraction(ceil(total * _FINEST), _FINEST)
 
 
 def whole_seconds(window_ms: int) -> int:

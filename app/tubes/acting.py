@@ -5,7 +5,8 @@ restarts without a binlog, so a job must still be in the tube that it was shown 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -97,12 +98,22 @@ def job_now(client: Client, job_id: int, tube: str) -> JobNow:
         stats = client.stats_job(job_id)
     except greenstalk.NotFoundError:
         raise GoneError(f"job {job_id} isn't there any more: a worker finished it, or somebody deleted it") from None
-    if not _is_named(tube, stats["tube"]):
-        raise RefusedError(
-            f"job {job_id} isn't one of tube {tube}, but of {stats['tube']}: ids begin anew when beanstalkd restarts"
-            " without a binlog; look again"
-        )
-    return JobNow(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
+    with _all_told():
+        if not _is_named(tube, stats["tube"]):
+            raise RefusedError(
+                f"job {job_id} isn't one of tube {tube}, but of {stats['tube']}: ids begin anew when beanstalkd"
+                " restarts without a binlog; look again"
+            )
+        return JobNow(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
+
+
+@contextmanager
+def _all_told() -> Iterator[None]:
+    """An answer that lacks a field makes no sense, and that is a ValueError; see jobs.explained."""
+    try:
+        yield
+    except KeyError as missing:
+        raise ValueError(f"stats without {missing}") from missing
 
 
 def _is_named(tube: str, told: str | int) -> bool:
@@ -142,12 +153,13 @@ def tube_counts(client: Client, tube: str) -> dict[State, int]:
         stats = client.stats_tube(tube)
     except greenstalk.NotFoundError:
         raise no_such_tube(tube) from None
-    return {
-        State.READY: stats["current-jobs-ready"],
-        State.DELAYED: stats["current-jobs-delayed"],
-        State.BURIED: stats["current-jobs-buried"],
-        State.RESERVED: stats["current-jobs-reserved"],
-    }
+    with _all_told():
+        return {
+            State.READY: stats["current-jobs-ready"],
+            State.DELAYED: stats["current-jobs-delayed"],
+            State.BURIED: stats["current-jobs-buried"],
+            State.RESERVED: stats["current-jobs-reserved"],
+        }
 
 
 def no_such_tube(tube: str) -> RefusedError:

@@ -8,7 +8,7 @@ import structlog
 from app.clock import Instant
 from app.settings import Server
 from app.tubes.demand import Demand
-from app.tubes.next_job import ask_ages
+from app.tubes.next_job import Whom, ask_ages
 from app.tubes.outage import because, retry_delays
 from app.tubes.protocol import ProtocolError
 from app.tubes.snapshot import NextJob, Reading
@@ -39,13 +39,13 @@ class Ages:
         known = dict(_known(reading, wanted))
         ready = sorted((tube for tube in wanted if _is_ready(reading, tube)), key=_last_asked_s(known))
         if ready and now.monotonic_s >= self._again_at_s:
-            await self._ask(ready, known)
+            await self._ask(Whom(self._host, self._server.port, reading.server_id), ready, known)
         return known
 
-    async def _ask(self, tubes: list[str], found: dict[str, NextJob]) -> None:
+    async def _ask(self, whom: Whom, tubes: list[str], found: dict[str, NextJob]) -> None:
         began = self._clock()
         try:
-            await ask_ages(self._host, self._server.port, tubes, self._clock, found)
+            await ask_ages(whom, tubes, self._clock, found)
         except (OSError, ProtocolError) as error:
             self.lost_s += began.age_s(self._clock())
             self._fail(because(error) if isinstance(error, OSError) else str(error))

@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
+from typing import NamedTuple
 
 from app.clock import Instant
-from app.tubes.protocol import MAX_STATS, ProtocolError
+from app.tubes.protocol import MAX_STATS, STATS, ProtocolError, parse_server_id
 from app.tubes.snapshot import NextJob
 
 MOST_BODY = 1 << 16
@@ -29,15 +30,23 @@ _ID = re.compile(rb"^id: (\d{1,20})$", re.MULTILINE)
 _NOT_FOUND = b"NOT_FOUND\r\n"
 
 
-async def ask_ages(
-    host: str, port: int, tubes: Iterable[str], clock: Callable[[], Instant], found: dict[str, NextJob]
-) -> None:
+class Whom(NamedTuple):
+    """Which beanstalkd is asked."""
+
+    host: str
+    """An IP address."""
+    port: int
+    server_id: str
+    """Behind one address there may be several, as behind a Service: only of this one an age is believed."""
+
+
+async def ask_ages(whom: Whom, tubes: Iterable[str], clock: Callable[[], Instant], found: dict[str, NextJob]) -> None:
     """Fill `found` as answers come, so that those before a failure count; a job that is gone before its age is told is
     left out. Raises ProtocolError, TimeoutError, OSError."""
     asking = _Asking(tubes, clock, found)
     async with asyncio.timeout(TIMEOUT_S):
         while asking:
-            async with _connect(host, port) as talk:
+            async with _connect(whom) as talk:
                 await asking.on(talk)
 
 
@@ -58,6 +67,16 @@ class _Talk:
     async def body(self, size: int) -> bytes:
         return await self._reader.readexactly(size + 2)
 
+    async def stats(self, command: str) -> bytes | None:
+        """The body of the answer to a command that asks for some; None: NOT_FOUND."""
+        line = await self.line()
+        if line == _NOT_FOUND:
+            return None
+        size = _OK.fullmatch(line)
+        if size is None or int(size[1]) > MAX_STATS:
+            raise _unexpected(line, command)
+        return await self.body(int(size[1]))
+
     async def leave(self) -> None:
         """Come back once beanstalkd has let go too: from then on no tube has this connection."""
         self.say(b"quit\r\n")
@@ -66,10 +85,13 @@ class _Talk:
 
 
 @asynccontextmanager
-async def _connect(host: str, port: int) -> AsyncIterator[_Talk]:
-    reader, writer = await asyncio.open_connection(host, port, limit=MOST_BODY)
+async def _connect(whom: Whom) -> AsyncIterator[_Talk]:
+    reader, writer = await asyncio.open_connection(whom.host, whom.port, limit=MOST_BODY)
     try:
         talk = _Talk(reader, writer)
+        talk.say(STATS)
+        if parse_server_id(await talk.stats("stats") or b"") != whom.server_id:
+            raise ProtocolError("another connection to the same address leads to another beanstalkd")
         yield talk
         if talk.usable:
             await talk.leave()
@@ -138,13 +160,9 @@ class _Asking:
 
 async def _age_s(talk: _Talk, job: bytes) -> int | None:
     """None where the job is gone."""
-    line = await talk.line()
-    if line == _NOT_FOUND:
+    body = await talk.stats("stats-job")
+    if body is None:
         return None
-    size = _OK.fullmatch(line)
-    if size is None or int(size[1]) > MAX_STATS:
-        raise _unexpected(line, "stats-job")
-    body = await talk.body(int(size[1]))
     answered, age = _ID.search(body), _AGE.search(body)
     if answered is None or answered[1] != job or age is None:
         raise ProtocolError(f"the answer about job {job.decode()} names another one, or has no age")

@@ -4,9 +4,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import greenstalk
 import pytest
 
 from app.settings import Server
+from app.tubes.acting import job_now, tube_counts
 from app.tubes.jobs import BeanstalkdError, JobLostError, connect, in_hand, peek, peek_ready, reserve
 from app.tubes.names import TubeNameError
 from tests.beanstalkd.conftest import Beanstalkd
@@ -126,6 +128,15 @@ def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, ans
         client.stats()
     assert str(failure.value).startswith(f"beanstalkd {server.address}: ")
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("ask", [lambda client: job_now(client, 1, "a"), lambda client: tube_counts(client, "a")])
+def test_an_answer_that_lacks_a_field_is_one_sentence_too(
+    pretend: Pretend, ask: Callable[[greenstalk.Client[bytes]], object]
+) -> None:
+    server = pretend(b"OK 10\r\n---\nid: 1\n\r\n")
+    with pytest.raises(BeanstalkdError, match="makes no sense; is it a beanstalkd"), connect(server, 1) as client:
+        ask(client)
 
 
 def test_a_draining_beanstalkd_says_so(pretend: Pretend) -> None:

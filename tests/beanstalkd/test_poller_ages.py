@@ -5,18 +5,24 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import pytest
 
 from app import clock
+from app.tubes.connection import connect
 from app.tubes.demand import Demand
-from app.tubes.next_job import MOST_BODY, ask_ages
+from app.tubes.next_job import MOST_BODY, Whom, ask_ages
+from app.tubes.polling import server_of
 from app.tubes.protocol import ProtocolError
 from app.tubes.snapshot import NextJob
 from tests.beanstalkd.conftest import Beanstalkd
-from tests.beanstalkd.reading import address, client, fill, first, polling, pretender, reading, until
+from tests.beanstalkd.reading import address, beanstalkds, client, fill, first, polling, pretender, reading, until
 
 pytestmark = pytest.mark.anyio
+
+STATS = b"OK 15\r\n---\nid: 00ffff\n\r\n"
+"""A pretender's answer to `stats`."""
 
 
 @pytest.fixture
@@ -32,7 +38,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ages(server: Beanstalkd, *tubes: str) -> dict[str, int | None]:
     found: dict[str, NextJob] = {}
-    await ask_ages(server.host, server.port, tubes, clock.now, found)
+    async with connect(server.host, server.port) as connection:
+        server_id = await server_of(connection)
+    await ask_ages(Whom(server.host, server.port, server_id), tubes, clock.now, found)
     return {tube: job.age_s for tube, job in found.items()}
 
 
@@ -114,6 +122,32 @@ async def test_in_the_middle_of_a_long_sweep_too(beanstalkd: Beanstalkd) -> None
     assert (default.current_using, default.current_watching) == (0, 0)
 
 
+async def test_that_of_another_beanstalkd_behind_the_same_address_is_none() -> None:
+    """As behind a Service while its pod is replaced: the connection to the old one still holds, a new one goes to the
+    new one."""
+    with beanstalkds("127.0.0.1", "127.0.0.2") as (old, new), client(old, "checkout") as jobs:
+        jobs.put(b"job")
+        await asyncio.sleep(1.1)
+        backends = chain([old], repeat(new))
+
+        async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            backend = next(backends)
+            behind_reader, behind_writer = await asyncio.open_connection(backend.host, backend.port)
+            await asyncio.gather(pump(reader, behind_writer), pump(behind_reader, writer))
+
+        async with pretender(hand_on) as service, polling(service, demand=Demand(ages=["checkout"])) as poller:
+            await until(lambda: first(poller).reading is not None)
+            await asyncio.sleep(0.5)
+            assert reading(poller).tubes["checkout"].current_jobs_ready == 1
+            assert "checkout" not in reading(poller).next_jobs
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while some := await reader.read(1 << 16):
+        writer.write(some)
+    writer.close()
+
+
 async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judged() -> None:
     """A beanstalkd without a file descriptor left accepts connections, in the kernel, and never answers."""
     connections = 0
@@ -126,7 +160,7 @@ async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judg
         return b"OK %d\r\n%b\r\n" % (len(body), body)
 
     answers = {
-        b"stats": b"OK 15\r\n---\nid: 00ffff\n\r\n",
+        b"stats": STATS,
         b"list-tubes": b"OK 13\r\n---\n- waiting\r\n",
         b"use": b"USING waiting\r\n",
         b"peek-ready": b"FOUND 1 1\r\nx\r\n",
@@ -168,7 +202,7 @@ async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judg
 )
 async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[bytes], complaint: str) -> None:
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
+        for answer in (STATS, *answers):
             await reader.readline()
             writer.write(answer)
             await writer.drain()
@@ -176,7 +210,7 @@ async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[by
     found: dict[str, NextJob] = {}
     async with pretender(converse) as server:
         with pytest.raises(ProtocolError, match=complaint):
-            await ask_ages(server.host, server.port, ["checkout"], clock.now, found)
+            await ask_ages(Whom(server.host, server.port, "00ffff"), ["checkout"], clock.now, found)
     assert not found
 
 

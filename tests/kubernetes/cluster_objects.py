@@ -6,6 +6,7 @@ import uuid
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,12 +69,18 @@ def ca_bundle(registration: Registration) -> bytes:
     return b64decode(spec.get("caBundle", ""))
 
 
-def api_service(registration: Registration) -> dict[str, dict[str, str]]:
+def api_service(registration: Registration) -> dict[str, Any]:
     return registration.kubernetes.request("GET", api_service_path(registration))
 
 
 def api_service_path(registration: Registration) -> str:
     return f"/apis/apiregistration.k8s.io/v1/apiservices/{registration.api_service}"
+
+
+def available(registration: Registration) -> dict[str, str]:
+    """What kube-apiserver says of its way to the Service: the condition, empty before it has looked."""
+    conditions = api_service(registration).get("status", {}).get("conditions", [])
+    return next((condition for condition in conditions if condition["type"] == "Available"), {})
 
 
 def patch_api_service(registration: Registration, **spec: object) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from app.cluster.api_service import read_availability
 from app.cluster.identity import Registration
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.behind_service import service_in_front
-from tests.kubernetes.cluster_objects import eventually, kubernetes, namespace, path, registration, secret
+from tests.kubernetes.cluster_objects import available, eventually, kubernetes, namespace, path, registration, secret
 from tests.kubernetes.conftest import Beanscale, serving
 
 __all__ = ["kubernetes", "namespace", "registration", "secret"]
@@ -51,5 +50,5 @@ def test_what_it_makes_is_valid_now_and_what_is_wrong_is_told(
 
 def is_verified(registration: Registration) -> bool:
     """kube-apiserver got an answer: the server doesn't know this test's group, which it says over verified TLS."""
-    message = read_availability(registration.kubernetes, registration.api_service).message
+    message = available(registration).get("message", "")
     return "bad status from" in message and "404" in message

@@ -11,7 +11,6 @@ from functools import partial
 import pytest
 
 from app.clock import Instant, now
-from app.cluster.api_service import read_availability, read_service
 from app.cluster.certificates import ServingCertificate, make_authority, make_serving
 from app.cluster.client import Kubernetes, KubernetesError
 from app.cluster.identity import Identity, Registration, load_into
@@ -24,6 +23,7 @@ from tests.kubernetes.cluster_objects import (
     answered,
     api_service,
     api_service_path,
+    available,
     ca_bundle,
     eventually,
     kubernetes,
@@ -137,8 +137,8 @@ async def test_anothers_is_left_alone(registration: Registration) -> None:
     assert identity.trouble.reason == "NotOurs"
     assert "belongs to Service keda/keda-metrics, not to" in str(identity.trouble)
     assert ca_bundle(registration) == b""
-    owner = read_service(registration.kubernetes, registration.api_service)
-    assert owner == ObjectName("keda", "keda-metrics")
+    owner = api_service(registration)["spec"]["service"]
+    assert (owner["namespace"], owner["name"]) == ("keda", "keda-metrics")
 
 
 async def test_one_that_comes_later_gets_its_bundle_then(registration: Registration) -> None:
@@ -177,7 +177,7 @@ async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(regis
         await identity.check(partial(load_into, tls), later)
         assert identity.certificate != old.serving
         assert answered(registration)
-        eventually(lambda: read_availability(registration.kubernetes, registration.api_service).available)
+        eventually(lambda: available(registration).get("status") == "True")
 
 
 async def test_kube_apiserver_refuses_anybody_else(registration: Registration) -> None:
@@ -201,4 +201,4 @@ def aged(names_: list[str] | tuple[str, ...], age: timedelta) -> KeyRing:
 
 
 def refusal(registration: Registration) -> str:
-    return read_availability(registration.kubernetes, registration.api_service).message
+    return available(registration).get("message", "")

@@ -62,7 +62,10 @@ def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
 
 
 def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
-    trust = request_header.read(kubernetes)
+    seen: list[ClientTrust] = []
+    request_header.follow(kubernetes, seen.append, lambda _: None)
+    eventually(lambda: len(seen) == 1)
+    (trust,) = seen
     assert "BEGIN CERTIFICATE" in trust.client_ca_pem
     assert "BEGIN CERTIFICATE" in trust.requestheader_ca_pem
     assert b"x-remote-user" in trust.username_headers

@@ -205,6 +205,8 @@ def test_what_cannot_be_asked_for_is_told_on_standard_error(
     ("arguments", "complaint"),
     [
         (["a/b"], "can't be a metric's name"),
+        (["tube-mail/eu"], "reached by a rule of its own"),
+        (["beanstalkd_tube_jobs", "-l", "tube=mail/eu"], "isn't a label selector"),
         ([".."], "can't be a metric's name"),
         (["a%2f"], "can't be a metric's name"),
         (["a", "-l", "=="], "isn't a label selector"),

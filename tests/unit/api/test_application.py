@@ -1,11 +1,14 @@
 """Whatever strangers send is answered: well-formed, in little time, and never by an internal error."""
 
+import asyncio
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import process_time
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +27,7 @@ from app.api.probes import Probe
 from app.api.telemetry import Telemetry
 from app.api.values import Values
 from app.api.version import version_info
+from app.cluster.client import KubernetesError
 from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
 from app.http.connection import MOST_HEAD
@@ -252,3 +256,36 @@ async def test_the_largest_request_that_is_taken_costs_little_time(giant: dict[s
     got = await answer(giant.get("to", ALLOWING), "GET", giant.get("path", b"/"), giant.get("query", b""), headers)
     assert process_time() - begun < MOST_S
     assert got.code < 500
+
+
+class Head(list[tuple[bytes, bytes]]):
+    """Headers of which can be told whether anybody still holds them."""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"authorization", b"Bearer nobodys")],
+        [(b"authorization", b"Bearer somebodys")],
+        [(b"authorization", b"Bearer somebodys"), (b"impersonate-user", b"else")],
+        [(b"accept", b"application/vnd.kubernetes.protobuf")],
+    ],
+)
+async def test_of_a_request_that_was_refused_nothing_stays(headers: Headers) -> None:
+    def hangs(*_: object) -> NoReturn:
+        raise KubernetesError("https://k can't be asked", reason="Unreachable")
+
+    bewildered = replace(DENYING, authorizer=Authorizer(hangs))
+    gc.collect()
+    gc.disable()  # a circle of references would wait for it
+    try:
+        for to in (DENYING, bewildered):
+            head = Head(headers)
+            assert (await answer(to, "GET", b"/metrics", b"", head)).code in {401, 403, 500}
+            held = weakref.ref(head)
+            del head
+            await asyncio.sleep(0)  # the task that asked ends
+            assert held() is None
+    finally:
+        gc.enable()

@@ -1,6 +1,8 @@
 """What a request for a metric is answered, on the wire."""
 
+import asyncio
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -133,3 +135,25 @@ async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
             except StatusError as refused:
                 answers.append(refused.content)
         assert answers[0] == answers[1]
+
+
+async def test_many_long_answers_at_once_take_no_more_memory_than_one() -> None:
+    many = known(server("eu", *(tube(f"tube-{number}", ready=1) for number in range(5000))))
+    values = Values(ignored)
+
+    async def explained(namespace: int) -> None:
+        info = request_info("GET", f"{PATH}beanstalkd_tube_jobs".replace("shop", f"shop-{namespace}"), b"")
+        await values.answer(info, Wishes.of(b"explain=true", []), many)
+
+    async def peak(at_once: int) -> int:
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        await asyncio.gather(*map(explained, range(at_once)))
+        return tracemalloc.get_traced_memory()[1] - before
+
+    await explained(0)  # what is made once for all
+    tracemalloc.start()
+    try:
+        assert await peak(5) < 1.5 * await peak(1)
+    finally:
+        tracemalloc.stop()

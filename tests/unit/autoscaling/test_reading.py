@@ -4,6 +4,7 @@ import pytest
 
 from app.autoscaling.autoscaler import Metric, Policy, Scale, Target, TargetKind, Workload
 from app.autoscaling.reading import read, selector_text
+from app.metrics.selector import SelectorError, parse_selector
 from tests.unit.autoscaling.hpas import Json, condition, external, hpa
 
 
@@ -80,3 +81,21 @@ def test_a_metric_that_failed_has_an_empty_entry() -> None:
 )
 def test_a_label_selector_is_written_as_in_a_request(selector: Json | None, text: str) -> None:
     assert selector_text(selector) == text
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": {"tube": "mail/eu"}},
+        {"matchLabels": {"tube": "a,state=ready"}},
+        {"matchLabels": {"!tube": "a"}},
+        {"matchExpressions": [{"key": "tube", "operator": "Matches", "values": ["a"]}]},
+        {"matchExpressions": [{"key": "tube", "operator": "in", "values": ["a"]}]},
+        {"matchExpressions": [{"key": "tube", "operator": "{key}"}]},
+        {"matchExpressions": [{"key": "tube", "operator": "In", "values": ["a),(b"]}]},
+        {"matchExpressions": [{"key": "tube,server", "operator": "Exists"}]},
+    ],
+)
+def test_a_label_selector_that_kubernetes_refuses_is_none_when_it_is_parsed_either(selector: Json) -> None:
+    with pytest.raises(SelectorError):
+        parse_selector(selector_text(selector))

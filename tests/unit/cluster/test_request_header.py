@@ -1,13 +1,19 @@
 """Whom kube-apiserver tells us to trust: read exactly, and what can't be read trusts nobody new."""
 
+import json
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
+from queue import Queue
 
 import pytest
 
-from app.cluster.client import KubernetesError
-from app.cluster.renewal import step
+from app.cluster import request_header
+from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.credentials import find_credentials
+from app.cluster.renewal import KeyRing, step
 from app.cluster.request_header import ClientTrust, parse
+from tests.unit.cluster.apiserver import Answer, serving
 
 CA = step(None, ["localhost"], datetime.now(UTC)).bundle.decode()
 USUAL = {
@@ -60,3 +66,33 @@ def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
 def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
     with pytest.raises(KubernetesError, match=f"{key}.*{why}"):
         parse(USUAL | {key: garbage})
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"items": {"a": "b"}},
+        {"items": ["a"]},
+        {"items": [{"data": ["a"]}]},
+        {"items": [{"data": {"client-ca-file": 7}}]},
+        {"items": [{"data": USUAL}], "metadata": "a"},
+    ],
+)
+def test_after_an_answer_that_makes_no_sense_it_is_asked_again(
+    nonsense: dict[str, object], cluster: KeyRing, service_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between us and kube-apiserver may answer in its place for a while."""
+    monkeypatch.setattr(request_header, "_SHORTEST_PAUSE_S", 0.01)
+    told: Queue[ClientTrust | KubernetesError] = Queue()
+    with serving(cluster.serving) as apiserver:  # of its own: whoever follows does so as long as the process lives
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))
+        apiserver.answer = Answer(body=json.dumps(nonsense).encode())
+        request_header.follow(Kubernetes(find_credentials(None, None, service_account)), told.put, told.put)
+        complaint = told.get(timeout=5)
+        assert isinstance(complaint, KubernetesError)
+        assert "is it a kube-apiserver?" in str(complaint)
+        apiserver.answer = Answer(body=json.dumps({"items": [{"data": USUAL}]}).encode())
+        while isinstance(last := told.get(timeout=5), KubernetesError):
+            pass
+    assert last == parse(USUAL)

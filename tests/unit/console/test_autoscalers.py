@@ -234,6 +234,14 @@ async def test_a_look_lists_all_and_tells_of_what_changed() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_list_in_several_parts_is_read_to_its_end() -> None:
+    first = {**listed(hpa(name="first")), "metadata": {"continue": "there"}}
+    watch = Watch(Cluster({(ALL, ""): first, (ALL, "there"): listed(hpa(name="second"))}))
+    await watch.look()
+    assert [each.name.name for each in watch.known.look.judged] == ["first", "second"]
+
+
+@pytest.mark.anyio
 async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
     watch = Watch(cluster(hpa()))
     await watch.look()

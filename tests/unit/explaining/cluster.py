@@ -19,14 +19,15 @@ class Cluster:
     """Asked as app.cluster.client.Kubernetes is."""
 
     answers: Mapping[tuple[str, str], Json | int]
-    """(path, labelSelector) → the object, or the status of a refusal."""
+    """(path, labelSelector or where a list goes on) → the object, or the status of a refusal."""
     clock_ahead_s: float = 0.0
     server: str = "https://k"
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
         assert method == "GET"
-        key = path, str((query or {}).get("labelSelector", ""))
+        asked = query or {}
+        key = path, str(asked.get("labelSelector") or asked.get("continue", ""))
         self.asked.append(key)
         answer = self.answers.get(key, 404)
         if isinstance(answer, int):

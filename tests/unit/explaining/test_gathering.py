@@ -65,6 +65,20 @@ def test_a_selector_leaves_the_autoscalers_that_mean_the_same() -> None:
     assert [one.autoscaler.name for one in facts.autoscalers] == ["eu"]
 
 
+def test_an_autoscaler_with_a_selector_that_makes_no_sense_has_no_value_and_the_others_have() -> None:
+    slash = external("tube-orders", {"matchLabels": {"tube": "mail/eu"}}, value="2")
+    unknown = external("tube-orders", {"matchExpressions": [{"key": "tube", "operator": "Is"}]}, value="2")
+    autoscalers = listed(hpa(), hpa(slash, name="slash"), hpa(unknown, name="unknown"))
+    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): autoscalers}))
+    seen = {one.autoscaler.name: one.seen[0] for one in facts.autoscalers}
+    assert seen["orders"] == Total(4000)
+    for name in ("slash", "unknown"):
+        assert isinstance(seen[name], Missing)
+        assert seen[name].why.startswith("its selector makes no sense: ")
+    only = Cluster({(ORDERS, "tube=orders"): explanation(selector="tube=orders"), (HPAS, ""): autoscalers})
+    assert gathered(only, selector="tube=orders").autoscalers == ()
+
+
 @pytest.mark.parametrize(
     ("one", "other", "alike"),
     [
@@ -99,6 +113,14 @@ def test_a_workload_that_may_not_be_read_is_as_its_autoscaler_saw_it() -> None:
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), (DEPLOYMENT, ""): 403})
     (ours,) = gathered(cluster).autoscalers
     assert (ours.scale, ours.scale_is_live) == (Scale(5, 5), False)
+
+
+def test_a_workloads_name_asks_for_that_workload_and_for_nothing_else() -> None:
+    odd = hpa()
+    odd["spec"]["scaleTargetRef"]["name"] = "orders?watch=true#x"
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(odd)})
+    gathered(cluster)
+    assert (f"{DEPLOYMENT}%3Fwatch%3Dtrue%23x", "") in cluster.asked
 
 
 def test_where_the_workload_may_not_be_read_its_scale_does() -> None:

@@ -1,6 +1,8 @@
 """What a stranger can send before anybody knows who they are: it gives no rights, and costs little time and memory."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +14,7 @@ from uvicorn.server import ServerState
 
 from app.api.limits import Requests
 from app.http.connection import MOST_BODY, MOST_HEAD, MOST_TARGET, PATIENCE_S, HttpConnection, Phase
-from app.http.connections import Connections
+from app.http.connections import MOST_HEADS, Connections
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +82,10 @@ class Client:
 
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nx-next: 1\r\n\r\n"
+LARGE = b"".join(
+    [b"host: x\r\n", *(b"x-%d: %b\r\n" % (each, bytes(8000).replace(b"\0", b"y")) for each in range(120)), b"\r\n"]
+)
+"""Headers of nearly as many bytes as may be."""
 
 
 @pytest.fixture
@@ -137,6 +143,47 @@ async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> No
     """Each takes Python fifty times its bytes."""
     client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * 10_000)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
+
+
+async def test_an_idle_connection_holds_nothing_of_what_was_asked_on_it(connect: Callable) -> None:
+    clients = [await connect() for _ in range(4)]
+    question = b"GET / HTTP/1.1\r\n" + LARGE
+    tracemalloc.start()
+    try:
+        for client in clients:
+            await client.ask(question)
+        await settled()
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < len(question) / 2
+
+
+async def test_large_heads_under_way_have_a_bound_and_small_ones_are_answered_meanwhile(
+    place: Place, connect: Callable
+) -> None:
+    crowd: list[Client] = []
+    weight = 0
+    while place.connections.under_way + weight <= MOST_HEADS:
+        crowd.append(await connect())
+        before = place.connections.under_way
+        crowd[-1].writer.write(b"GET /held HTTP/1.1\r\n" + LARGE)
+        async with asyncio.timeout(5):
+            while (weight := place.connections.under_way - before) == 0:
+                await settled()
+    crowd[0].writer.transport.abort()  # whoever looks for its answer holds its head all the same
+    await settled()
+    one_more = await connect()
+    assert "431 Request Header Fields Too Large" in await one_more.ask(b"GET / HTTP/1.1\r\n" + LARGE, b"Large")
+    small = await connect()
+    assert (await small.ask(GET)).endswith("<x-next>")
+    place.hold.set()
+    for each in crowd[1:]:
+        await each.ask(b"")
+    await settled()
+    assert place.connections.under_way == 0
+    assert (await small.ask(b"GET / HTTP/1.1\r\n" + LARGE)).endswith("x-119>")
 
 
 async def test_trailers_without_end_are_refused(client: Client) -> None:

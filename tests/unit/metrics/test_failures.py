@@ -18,7 +18,6 @@ from app.tubes.snapshot import ServerState
 from tests.unit.metrics.given import (
     NOW,
     SERVER,
-    TUBE,
     ago,
     asked,
     counts,
@@ -108,12 +107,6 @@ def test_a_value_instead_stands_for_every_failure(state: ServerState, value: str
     given = known(server("us", tube("a")), state, rules=[rule(tubes="a", value=value, on_failure=TEN)])
     (instead,) = asked("backlog", "", given)
     assert (instead.quantity, dict(instead.labels), instead.answered_at) == ("10", {}, NOW)
-
-
-def test_a_value_instead_has_the_labels_that_were_demanded() -> None:
-    given = known(unread("eu"), rules=[rule(on_failure=TEN, per=TUBE | SERVER)])
-    (value,) = asked("backlog", "tube=a,server=eu", given)
-    assert dict(value.labels) == {"server": "eu", "tube": "a"}
 
 
 @pytest.mark.parametrize("policy", [HOLD, TEN])

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.metrics.fields import NAMES
+from app.metrics.formula import parse_formula
 from app.metrics.outcome import TooFewReadingsError
 from app.metrics.rates import Growth, per_second
+from app.metrics.rule import Rule
 from app.tubes.snapshot import ServerState
-from tests.unit.metrics.given import ago, asked, by_label, counts, known, quantities, server, tube
+from tests.unit.metrics.given import ago, asked, by_label, counts, glob, known, quantities, server, tube
 from tests.unit.metrics.test_quantity import value_of
 
 PUT, DELETED = "beanstalkd_tube_jobs_put_per_second", "beanstalkd_tube_jobs_deleted_per_second"
@@ -66,12 +69,28 @@ def test_lists_tell_the_rate_of_every_tube() -> None:
     assert by_label(asked(PUT, "", known(state)), "tube") == {"a": "2", "b": "2"}
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**6)), max_size=60))
+def added_up(growths: list[tuple[int, int]]) -> Fraction:
+    return sum((Fraction(gained, window_ms) * 1000 for gained, window_ms in growths), Fraction(0))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**6)), max_size=6))
 def test_the_sum_of_rates_is_exact(growths: list[tuple[int, int]]) -> None:
-    reference = Fraction(0)
-    for gained, window_ms in growths:
-        reference += Fraction(gained, window_ms) * 1000
-    assert per_second(Growth(*each) for each in growths) == reference
+    assert per_second(Growth(*each) for each in growths) == added_up(growths)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**6)), max_size=60))
+def test_the_sum_of_very_many_rates_is_exact_to_the_billionth(growths: list[tuple[int, int]]) -> None:
+    reference = added_up(growths)
+    assert reference <= per_second(Growth(*each) for each in growths) < reference + Fraction(1, 10**9)
+
+
+def test_a_formula_goes_on_with_the_rates_of_thousands_of_tubes() -> None:
+    tubes = [tube(f"t{number}", cmd_delete=3) for number in range(1000)]  # each over a window of its own
+    earlier = {f"t{number}": counts(31 + number / 1000, 0, 0) for number in range(1000)}
+    minutely = Rule("minutely", glob("t*"), parse_formula("60 * deleted_per_second", NAMES))
+    (value,) = asked("minutely", "", known(server("eu", *tubes, earlier=earlier), rules=[minutely]))
+    exact = added_up([(60 * 3, 30_000 + number) for number in range(1000)])
+    assert exact <= value_of(value.quantity) < exact + Fraction(61, 10**9)
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10**15), st.floats(0.5, 10), st.floats(0.002, 120, allow_subnormal=False))
