@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -34,9 +35,14 @@ class Prometheus:
         with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{urlencode(parameters)}", timeout=5) as answer:
             return json.load(answer)["data"]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
+        """It listens before it has read what it stored, and answers 503 until then."""
         try:
             return bool(self.ask("status/runtimeinfo"))
+        except HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return False
+            raise
         except URLError as error:
             if isinstance(error.reason, ConnectionRefusedError):
                 return False
@@ -69,7 +75,7 @@ def prometheus(program: str, folder: Path, scrapes: Sequence[Manifest], rules: M
     ]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            until(lambda: process.poll() is not None or running.answers())
+            until(lambda: process.poll() is not None or running.is_ready())
             assert process.poll() is None, (folder / "log").read_text()
             yield running
         finally:
@@ -132,7 +138,7 @@ def targets_of(endpoints: Manifest, port_name: str) -> Iterator[Manifest]:
 
 
 def until(holds: Callable[[], Any], why_not: Callable[[], object] = lambda: "it never came to be") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, why_not()
         time.sleep(0.1)
