@@ -27,7 +27,7 @@ class Beanstalkd:
         """Start it and wait until it answers."""
         command = [self._binary, "-l", self.host, "-p", str(self.port), *self._options]
         self._process = subprocess.Popen(command)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, "beanstalkd ended at once"
             assert time.monotonic() < deadline, "beanstalkd doesn't answer"
@@ -52,7 +52,7 @@ class Beanstalkd:
             time.sleep(0.01)
 
     def _stats(self) -> bytes:
-        with socket.create_connection((self.host, self.port), timeout=1) as connection:
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
             connection.sendall(b"stats\r\nquit\r\n")
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 

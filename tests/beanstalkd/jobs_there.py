@@ -45,7 +45,7 @@ class Tubes:
         """The id of the next job, which it keeps."""
         worker: greenstalk.Client[bytes] = greenstalk.Client(self._address, encoding=None, watch=tube)
         self._workers.append(worker)
-        future = self._pool.submit(lambda: int(worker.reserve(timeout=10).id))
+        future = self._pool.submit(lambda: int(worker.reserve(timeout=60).id))
         with greenstalk.Client(self._address) as looking:
             while not looking.stats_tube(tube)["current-waiting"]:
                 time.sleep(0.01)
@@ -62,7 +62,7 @@ class Tubes:
 
     def settled(self, tube: str) -> Mapping[str, int]:
         """The counts once beanstalkd has seen that all others' connections ended: then nothing is reserved."""
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 60
         while "reserved" in self.counts(tube) and time.monotonic() < deadline_s:
             time.sleep(0.01)
         return self.counts(tube)

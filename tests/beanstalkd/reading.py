@@ -28,7 +28,7 @@ async def polling(*servers: Server, demand: Demand | None = None, look_up: LookU
             await task
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.01)

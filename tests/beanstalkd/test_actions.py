@@ -107,27 +107,27 @@ def test_any_legal_name_is_a_tubes(server: Server, tubes: Tubes, tube: str) -> N
 def test_a_kick_where_nothing_is_buried_any_more_leaves_delayed_jobs_alone(place: Place, tubes: Tubes) -> None:
     tubes.put("a", state="delayed")
     with pytest.raises(RefusedError, match=r"nothing is buried in tube a .* 1 delayed job would be made ready"):
-        kick_some(place, State.BURIED, 10, within(10))
+        kick_some(place, State.BURIED, 10, within(60))
     assert tubes.counts("a") == {"delayed": 1}
 
 
 def test_a_kick_never_reaches_further_than_what_is_buried(place: Place, tubes: Tubes) -> None:
     for state in ("buried", "buried", "delayed"):
         tubes.put("a", state=state)
-    assert kick_some(place, State.BURIED, 10, within(10)).message == "kicked 2 buried jobs of tube a"
+    assert kick_some(place, State.BURIED, 10, within(60)).message == "kicked 2 buried jobs of tube a"
     assert tubes.counts("a") == {"ready": 2, "delayed": 1}
 
 
 def test_delayed_jobs_are_kicked_when_they_are_meant_though_others_are_buried(place: Place, tubes: Tubes) -> None:
     for state in ("buried", "delayed", "delayed"):
         tubes.put("a", state=state)
-    assert kick_some(place, State.DELAYED, 1, within(10)).message == "kicked 1 delayed job of tube a"
+    assert kick_some(place, State.DELAYED, 1, within(60)).message == "kicked 1 delayed job of tube a"
     assert tubes.counts("a") == {"ready": 1, "delayed": 1, "buried": 1}
 
 
 def test_the_next_ones_are_deleted_and_counted(place: Place, tubes: Tubes) -> None:
     ids = [tubes.put("a") for _ in range(5)]
-    done = delete_some(place, State.READY, 3, within(10))
+    done = delete_some(place, State.READY, 3, within(60))
     assert (done.message, done.count, done.more) == ("deleted 3 ready jobs of tube a", 3, False)
     assert [tubes.job(job_id) is None for job_id in ids] == [True, True, True, False, False]
 
@@ -137,7 +137,7 @@ def test_a_tube_is_emptied_of_what_was_named_though_it_is_paused(place: Place, t
         tubes.put("a", state=state)
     tubes.pause("a")
     assert (
-        empty(place, ALL, within(10)).message == "deleted 4 jobs of tube a; workers keep 1 job that they have in hand"
+        empty(place, ALL, within(60)).message == "deleted 4 jobs of tube a; workers keep 1 job that they have in hand"
     )
     assert tubes.counts("a") == {"reserved": 1}
 
@@ -145,14 +145,14 @@ def test_a_tube_is_emptied_of_what_was_named_though_it_is_paused(place: Place, t
 def test_what_wasnt_named_stays(place: Place, tubes: Tubes) -> None:
     for state in STATES:
         tubes.put("a", state=state)
-    assert empty(place, [State.BURIED], within(10)).count == 1
+    assert empty(place, [State.BURIED], within(60)).count == 1
     assert tubes.counts("a") == {"ready": 1, "delayed": 1}
 
 
 def test_emptying_isnt_taken_for_a_worker(place: Place, tubes: Tubes) -> None:
     tubes.put("a")
     before = tubes.stats()
-    empty(place, ALL, within(10))
+    empty(place, ALL, within(60))
     after = tubes.stats()
     assert after["current-workers"] == before["current-workers"]
     assert after["cmd-reserve-with-timeout"] == before["cmd-reserve-with-timeout"]
@@ -165,7 +165,7 @@ def test_emptying_ends_in_time_and_goes_on_when_asked_again(place: Place, tubes:
     first = empty(place, ALL, lambda: next(turns))
     assert (first.count, first.more) == (4, True)
     assert first.message == "deleted 4 of about 10 jobs of tube a; do it again to go on"
-    assert empty(place, ALL, within(10)).message == "deleted 6 jobs of tube a"
+    assert empty(place, ALL, within(60)).message == "deleted 6 jobs of tube a"
 
 
 def test_emptying_ends_while_others_go_on_putting(place: Place, tubes: Tubes) -> None:
@@ -187,16 +187,16 @@ def test_a_connection_that_breaks_tells_how_many_were_deleted(server: Server, tu
         cutting(server, Cut(after_two, heard=True)) as behind,
         pytest.raises(BeanstalkdError, match="closed the connection; before that it had deleted 2 jobs"),
     ):
-        empty(Place(behind, "a"), ALL, within(10))
+        empty(Place(behind, "a"), ALL, within(60))
     assert tubes.counts("a") == {"ready": 3}
 
 
 @pytest.mark.parametrize(
     "action",
     [
-        pytest.param(lambda place: kick_some(place, State.BURIED, 1, within(1)), id="kick"),
-        pytest.param(lambda place: delete_some(place, State.READY, 1, within(1)), id="delete"),
-        pytest.param(lambda place: empty(place, ALL, within(1)), id="empty"),
+        pytest.param(lambda place: kick_some(place, State.BURIED, 1, within(60)), id="kick"),
+        pytest.param(lambda place: delete_some(place, State.READY, 1, within(60)), id="delete"),
+        pytest.param(lambda place: empty(place, ALL, within(60)), id="empty"),
         pytest.param(lambda place: pause(place, 10), id="pause"),
         pytest.param(resume, id="resume"),
     ],
@@ -211,8 +211,8 @@ def test_a_vanished_tube_is_told_and_not_made_anew(place: Place, tubes: Tubes, a
     "action",
     [
         pytest.param(lambda place: put(place, b"", priority=1, delay_s=0, ttr_s=1), id="put"),
-        pytest.param(lambda place: kick_some(place, State.BURIED, 1, within(1)), id="kick"),
-        pytest.param(lambda place: empty(place, ALL, within(1)), id="empty"),
+        pytest.param(lambda place: kick_some(place, State.BURIED, 1, within(60)), id="kick"),
+        pytest.param(lambda place: empty(place, ALL, within(60)), id="empty"),
         pytest.param(lambda place: pause(place, 10), id="pause"),
         pytest.param(resume, id="resume"),
         pytest.param(peeking.next_jobs, id="peek"),
@@ -229,7 +229,7 @@ def test_a_name_that_hides_a_command_never_reaches_beanstalkd(
 def test_a_tube_is_paused_and_resumed(place: Place, tubes: Tubes) -> None:
     tubes.put("a")
     pause(place, 1000)
-    assert tubes.tube("a")["pause-time-left"] in {999, 1000}
+    assert 900 < tubes.tube("a")["pause-time-left"] <= 1000
     resume(place)
     assert tubes.tube("a")["pause-time-left"] == 0
 

@@ -215,13 +215,13 @@ async def test_the_loop_turns_while_beanstalkd_hangs_and_the_third_action_is_tol
     with socket.create_server(("127.0.0.1", 0)) as silent:
         console = Console((ServerState(Server("main", *silent.getsockname())),))
         hanging = [asyncio.create_task(console.act("resume")) for _ in range(2)]
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(1):
-            status, answer = await console.act("resume")
+        connections = [await asyncio.to_thread(silent.accept) for _ in hanging]
+        status, answer = await console.act("resume")
         assert (status, answer["ok"]) == (503, False)
         assert not any(task.done() for task in hanging)
-        for task in hanging:
-            task.cancel()
+        for connection, _ in connections:
+            connection.close()
+        assert {status for status, _ in await asyncio.gather(*hanging)} == {502}
 
 
 async def test_of_several_members_the_one_that_is_meant_is_reached(server: Server, tubes: Tubes) -> None:
@@ -322,7 +322,9 @@ async def test_jobs_of_a_beanstalkd_that_is_down_are_unknown(console: Console, b
 async def test_a_lab_is_started_and_stopped(console: Console, tubes: Tubes) -> None:
     status, answer = await console.act("lab-start", jobs=1000, perSecond=100, bodyBytes=3)
     assert (status, answer["message"]) == (200, "1,000 jobs are being put into tube a, 100 a second.")
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while not tubes.counts("a"):
+            await asyncio.sleep(0.02)
     status, answer = await console.act("lab-stop")
     assert answer["message"] == f"Stopped after {answer['count']} of 1,000 jobs."
     assert tubes.counts("a") == {"ready": answer["count"]}

@@ -124,7 +124,7 @@ def test_one_that_dies_between_two_commands_is_one_sentence(server: Server, bean
 )
 def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, answer: bytes, said: str) -> None:
     server = pretend(answer)
-    with pytest.raises(BeanstalkdError, match=said) as failure, connect(server, 1) as client:
+    with pytest.raises(BeanstalkdError, match=said) as failure, connect(server, 60) as client:
         client.stats()
     assert str(failure.value).startswith(f"beanstalkd {server.address}: ")
     assert "\n" not in str(failure.value)
@@ -140,5 +140,5 @@ def test_an_answer_that_lacks_a_field_is_one_sentence_too(
 
 
 def test_a_draining_beanstalkd_says_so(pretend: Pretend) -> None:
-    with pytest.raises(BeanstalkdError, match="draining"), connect(pretend(b"DRAINING\r\n"), 1) as client:
+    with pytest.raises(BeanstalkdError, match="draining"), connect(pretend(b"DRAINING\r\n"), 60) as client:
         client.put(b"")

@@ -39,8 +39,14 @@ def plan(place: Place, jobs: int, per_second: int) -> Plan:
     return Plan(place, Load(jobs, per_second), b"xx", 5, 30, NAME)
 
 
+async def until_it_puts(lab: Lab) -> None:
+    async with asyncio.timeout(60):
+        while not ((told := lab.told(NAME)) and told["put"]):
+            await asyncio.sleep(0.02)
+
+
 async def until_it_ends(lab: Lab) -> dict[str, object]:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while (told := lab.told(NAME)) and told["running"]:
         assert time.monotonic() < deadline_s
         await asyncio.sleep(0.02)
@@ -63,7 +69,7 @@ async def test_all_jobs_come_at_their_rate_and_then_it_ends(place: Place, tubes:
 async def test_it_stops_when_told_to_and_tells_how_far_it_came(place: Place, tubes: Tubes) -> None:
     lab = Lab(clock.now)
     lab.start(plan(place, 10_000, 100), NOTHING)
-    await asyncio.sleep(0.2)
+    await until_it_puts(lab)
     done = await lab.stop()
     assert done.count
     assert done.message == f"stopped after {done.count} of 10,000 jobs"
@@ -92,7 +98,7 @@ async def test_it_ends_as_soon_as_the_process_leaves(place: Place) -> None:
 async def test_a_beanstalkd_that_dies_ends_it_with_a_sentence(place: Place, beanstalkd: Beanstalkd) -> None:
     lab = Lab(clock.now)
     lab.start(plan(place, 10_000, 100), NOTHING)
-    await asyncio.sleep(0.1)
+    await until_it_puts(lab)
     beanstalkd.stop()
     trouble = (await until_it_ends(lab))["trouble"]
     assert str(trouble).startswith(f"beanstalkd {place.server.address}: ")

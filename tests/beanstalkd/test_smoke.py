@@ -222,7 +222,7 @@ def test_a_draining_beanstalkd_takes_no_jobs(smoke: Smoke, beanstalkd: Beanstalk
     assert "is draining" in broken(smoke())["beanstalkd"]
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -250,7 +250,7 @@ def command(beanstalkd: Beanstalkd, tmp_path: Path) -> list[str]:
 
 
 def test_the_command_prints_a_line_for_each_link_and_ends_with_1(command: list[str]) -> None:
-    done = subprocess.run([*command, "--timeout=100ms"], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([*command, "--timeout=100ms"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == ""
     lines = done.stdout.splitlines()
@@ -267,7 +267,7 @@ def test_sigterm_ends_a_waiting_smoke_test_at_once(command: list[str]) -> None:
         assert "beanstalkd" in process.stdout.readline()
         process.terminate()
         rest = process.stdout.read()
-        assert process.wait(5) == 1
+        assert process.wait(60) == 1
     assert "stopped" in rest
 
 
@@ -278,4 +278,4 @@ def test_a_reader_that_leaves_early_is_no_traceback(command: list[str]) -> None:
         assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1

@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     assert chromium, "Chromium isn't installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=120_000)
         yield running
         running.close()
 
@@ -48,7 +48,7 @@ def console(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def signed_in(browser: Browser, console: ConsoleProcess) -> StorageState:
     """The cookie of somebody who signed in."""
     person = Person(browser, console)
-    person.signs_in().wait_for_url(f"{console.url}/")
+    person.comes_in()
     state = person.context.storage_state()
     person.leaves()
     return state

@@ -10,7 +10,7 @@ from playwright.sync_api import Route, expect
 
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.browser.conftest import NewPerson, StartConsole
-from tests.browser.console import Person, Tube, until
+from tests.browser.console import Person, Tube
 
 
 def jobs(client: greenstalk.Client, tube: str, state: str) -> int:
@@ -154,7 +154,7 @@ def test_a_job_goes_to_another_server(
     job = tube("far-away").put(b"x", priority=7)
     told = (f"--beanstalkd={name}={each.host}:{each.port}" for name, each in (("eu", queue), ("us", beanstalkd)))
     person = somebody(start_console(*told))
-    person.signs_in()
+    person.comes_in()
     page = person.opens_tube("far-away")
     page.locator(".job.ready").get_by_role("button", name="Move…").click()
     page.get_by_label("To tube").fill("far-away")
@@ -292,5 +292,5 @@ def test_some_jobs_are_moved(person: Person, tube: Tube) -> None:
     person.opens_tube("some-from")
     person.chooses("Move…", How_many=3, To_tube="some-to")
     person.is_told("some-to")
-    until(lambda: jobs(there, "some-to", "ready") == 3)
+    assert jobs(there, "some-to", "ready") == 3
     assert jobs(here, "some-from", "ready") == 1

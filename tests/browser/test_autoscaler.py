@@ -1,5 +1,7 @@
 """Why an autoscaler does or doesn't scale; the cluster is one in words, everything else is real."""
 
+import re
+
 from playwright.sync_api import Page, StorageState, expect
 
 from tests.browser.cluster import Cluster
@@ -13,6 +15,12 @@ def of_orders(guest: Person) -> Page:
     page.get_by_role("link", name="shop/orders").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("shop/orders")
     return page
+
+
+def waits_until_judged(guest: Person) -> None:
+    """The console's first look at the cluster may be before its first reading of the tube; the next is 5 s later."""
+    card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card).to_contain_text(re.compile(r"\d, one pod for 2"))
 
 
 def test_the_list_says_of_each_why_it_has_the_pods_it_has(guest: Person, tube: Tube) -> None:
@@ -40,7 +48,7 @@ def test_the_page_follows_what_the_cluster_says(guest: Person, cluster: Cluster)
     page = of_orders(guest)
     expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
     cluster.has_pods(7, 14)
-    expect(page.locator("#sentence")).to_contain_text("7 pods, and it stays so", timeout=10000)
+    expect(page.locator("#sentence")).to_contain_text("7 pods, and it stays so")
 
 
 def test_the_slider_tells_how_many_pods_another_target_would_make(guest: Person, cluster: Cluster) -> None:
@@ -69,6 +77,7 @@ def test_a_load_is_put_and_its_prediction_drawn(guest: Person, tube: Tube, clust
     client = tube("orders")
     before = int(client.stats_tube("orders")["total-jobs"])
     cluster.has_pods(2, 14)
+    waits_until_judged(guest)
     page = of_orders(guest)
     guest.chooses("Put a load…", Into_tube="orders", Jobs=40, A_second=20)
     expect(page.locator("#lab progress")).to_be_visible()

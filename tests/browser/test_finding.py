@@ -43,7 +43,7 @@ def test_the_newest_jobs_come_fifty_at_a_time_on_a_phone_and_read_only_too(
     put = [client.put(b"x" * 65000 if number == 59 else b"\x00%d" % number) for number in range(60)]
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--read-only")
     one = somebody(console, viewport={"width": 360, "height": 740})
-    one.signs_in()
+    one.comes_in()
     page = one.opens_tube("find-newest")
     page.get_by_role("button", name="Newest jobs").click()
     expect(hits(page)).to_have_count(50)

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.browser.conftest import NewPerson, StartConsole
-from tests.browser.console import Person, Tube, until
+from tests.browser.console import Person, Tube
 
 BODIES = [
     pytest.param(b"</script><script>window.__pwned = 1</script>", "<script>window.__pwned", id="closes the script"),
@@ -81,5 +81,7 @@ def test_no_page_can_frame_the_console(somebody: NewPerson, start_console: Start
     one = somebody(console)
     one.page.goto("about:blank")
     one.page.set_content(f'<iframe src="{console.url}/"></iframe>')
-    until(lambda: any(frame.url.startswith("chrome-error:") for frame in one.page.frames[1:]))
-    one.troubles.clear()  # the browser says that it refused
+    while not any(frame.url.startswith("chrome-error:") for frame in one.page.frames[1:]):
+        one.page.wait_for_timeout(50)
+    one.page.wait_for_timeout(500)
+    one.troubles.clear()  # the browser may say that it refused

@@ -1,28 +1,28 @@
 """Ten thousand tubes: the page stays as quick as with ten."""
 
 import socket
-import time
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.browser.conftest import NewPerson, StartConsole
 
 TUBES = 10_000
+FRAME_S = 1 / 60
 FRAMES = """() => new Promise((resolve) => {
-  const gaps = [];
-  let before = performance.now();
-  const end = before + 3000;
+  let frames = 0;
+  const end = performance.now() + 3000;
   const frame = (now) => {
-    gaps.push(now - before);
-    before = now;
-    scrollBy(0, gaps.length % 40 < 20 ? 25 : -25);
+    frames += 1;
+    scrollBy(0, frames % 40 < 20 ? 25 : -25);
     if (now < end) requestAnimationFrame(frame);
-    else resolve(gaps.sort((a, b) => a - b));
+    else resolve(frames);
   };
   requestAnimationFrame(frame);
 })"""
+"""Scrolls up and down for three seconds; in how many frames."""
 
 
 def fill(server: Beanstalkd) -> None:
@@ -35,21 +35,33 @@ def fill(server: Beanstalkd) -> None:
                 answers.readline()
 
 
-@pytest.mark.timeout(90)
+def main_thread_s(page: Page) -> Callable[[], float]:
+    """How many seconds of a processor the page has had for all that it does itself, however busy the machine is."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def used_s() -> float:
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return next(float(each["value"]) for each in metrics if each["name"] == "TaskDuration")
+
+    return used_s
+
+
+@pytest.mark.timeout(240)
 def test_ten_thousand_tubes_stay_smooth(
     somebody: NewPerson, start_console: StartConsole, beanstalkd: Beanstalkd
 ) -> None:
     fill(beanstalkd)
     person = somebody(start_console(f"--beanstalkd={beanstalkd.host}:{beanstalkd.port}", "--auth=none"))
     page = person.goes_to("/", sort="tube", size=200)
-    expect(page.locator("#total")).to_have_text("10,001 tubes", timeout=30000)
+    expect(page.locator("#total")).to_have_text("10,001 tubes", timeout=60_000)
     person.waits_until_live()
-    gaps = page.evaluate(FRAMES)
-    usual, slow = gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.97)]
-    assert usual < 34, gaps
-    assert slow < 120, gaps
-    began = time.monotonic()
+    used_s = main_thread_s(page)
+    before_s = used_s()
+    frames = page.evaluate(FRAMES)
+    assert (used_s() - before_s) / frames < FRAME_S / 2
+    before_s = used_s()
     page.get_by_label("Search tubes").fill("tube-09999")
     expect(page.locator("#total")).to_have_text("1 tube")
-    assert time.monotonic() - began < 3
+    assert used_s() - before_s < 0.5
     assert page.locator("#tubes tbody tr").count() == 1

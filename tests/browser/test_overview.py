@@ -15,10 +15,6 @@ def cell(page: Page, tube: str, column: str) -> Locator:
     return page.locator("#tubes tbody tr", has=link).locator(f"td.{column}")
 
 
-def names(page: Page) -> list[str]:
-    return page.locator("#tubes tbody .name a").all_inner_texts()
-
-
 def test_a_new_job_is_seen_without_loading_anew(person: Person, tube: Tube) -> None:
     client = tube("overview-live")
     page = person.goes_to("/", q="overview-live")
@@ -43,7 +39,7 @@ def test_rates_workers_and_what_to_know_are_told(person: Person, tube: Tube) -> 
     expect(cell(page, "overview-told", "watching")).to_have_text("1")
     expect(cell(page, "overview-told", "putPerSecond")).to_have_text(re.compile(r"[\d.]+"))
     expect(cell(page, "overview-told", "notes")).to_contain_text("buried jobs")
-    expect(page.locator("#tubes tbody .sparkline").first).to_be_visible(timeout=15000)
+    expect(page.locator("#tubes tbody .sparkline").first).to_be_visible()
 
 
 def test_searching_sorting_and_paging_are_in_the_address_and_can_be_gone_back_to(person: Person, tube: Tube) -> None:
@@ -56,17 +52,18 @@ def test_searching_sorting_and_paging_are_in_the_address_and_can_be_gone_back_to
     page.get_by_label("Search tubes").fill("paged")
     expect(page.locator("#total")).to_have_text("12 tubes")
     expect(page).to_have_url(re.compile("q=paged"))
-    assert names(page) == ["paged-11", "paged-10", "paged-09", "paged-08", "paged-07"]
+    shown = page.locator("#tubes tbody .name a")
+    expect(shown).to_have_text(["paged-11", "paged-10", "paged-09", "paged-08", "paged-07"])
     page.get_by_role("link", name="Next").click()
     expect(page.locator("#where")).to_have_text("page 2 of 3")
-    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    expect(shown.first).to_have_text("paged-06")
     page.get_by_role("link", name="Tube", exact=True).click()
-    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-00")
+    expect(shown.first).to_have_text("paged-00")
     expect(page.locator("th[aria-sort=ascending]")).to_have_text("Tube")
     page.go_back()
-    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    expect(shown.first).to_have_text("paged-06")
     page.reload()
-    expect(page.locator("#tubes tbody .name a").first).to_have_text("paged-06")
+    expect(shown.first).to_have_text("paged-06")
     page.get_by_label("Search tubes").fill("nothing-like-it")
     expect(page.locator("#nothing")).to_have_text("No tube has “nothing-like-it” in its name.")
 
@@ -83,7 +80,7 @@ def test_a_vanished_tube_stays_with_zeros_unless_somebody_hides_it(person: Perso
     expect(page.locator("#nothing")).to_be_visible()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
     somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd
 ) -> None:
@@ -93,7 +90,7 @@ def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
         "--max-age=2s",
     )
     one = somebody(console)
-    one.signs_in()
+    one.comes_in()
     one.goes_to("/", q="us default")
     page = one.waits_until_live()
     expect(cell(page, "default", "ready")).to_have_text("0")
@@ -103,11 +100,11 @@ def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
     expect(page.locator(".server[data-up=no]")).to_contain_text("can't be read")
     expect(page.locator(".server[data-up=yes]")).to_contain_text("eu")
     beanstalkd.start()
-    expect(cell(page, "default", "ready")).to_have_text("0", timeout=20000)
+    expect(cell(page, "default", "ready")).to_have_text("0", timeout=60_000)
     expect(page.locator(".server", has_text="us")).to_contain_text("restarted")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_a_console_that_is_gone_is_told_and_found_again(
     somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
 ) -> None:
@@ -120,7 +117,7 @@ def test_a_console_that_is_gone_is_told_and_found_again(
     expect(page.locator("#connection")).to_have_text("connection to the console lost, trying again")
     client.put(b"x")
     start_console(*options, port=console.port)
-    expect(page.locator("#connection")).to_have_text("live", timeout=20000)
+    expect(page.locator("#connection")).to_have_text("live", timeout=60_000)
     expect(cell(page, "lost-and-found", "ready")).to_have_text("1")
 
 

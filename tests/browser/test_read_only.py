@@ -14,7 +14,7 @@ def test_read_only_has_no_buttons_and_refuses_in_the_server_too(
     client.put(b"x")
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--read-only")
     one = somebody(console)
-    one.signs_in()
+    one.comes_in()
     page = one.opens_tube("only-read")
     expect(page.locator("#actions")).to_contain_text("Read-only")
     expect(page.locator(".job.ready pre")).to_have_text("x")

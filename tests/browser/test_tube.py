@@ -21,7 +21,7 @@ def test_a_job_that_is_put_shows_at_once_in_numbers_chart_and_card(person: Perso
     expect(page.locator(".count.ready dd")).to_have_text("1")
     expect(card(page, "ready")).to_contain_text(f"job {job}")
     expect(card(page, "ready").locator("pre")).to_have_text("hello")
-    expect(page.locator(".legend li", has_text="ready")).to_contain_text("1", timeout=10000)
+    expect(page.locator(".legend li", has_text="ready")).to_contain_text("1")
     assert page.locator("path.area.ready").get_attribute("d")
 
 

@@ -64,7 +64,7 @@ def schemas(cluster: str, others_kinds: None, tmp_path_factory: pytest.TempPathF
 
 def published(cluster: str, path: str) -> Any:
     """A document of the API server; that of new kinds comes a moment after them."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         done = subprocess.run([cluster, "get", "--raw", path], capture_output=True, text=True, check=False)
         if done.returncode == 0 and "schemas" in done.stdout:

@@ -33,13 +33,14 @@ def place(pki: Path) -> Iterator[Release]:  # noqa: ARG001 - pki says how to run
     """A namespace that admits restricted pods only, without what an earlier run may have left; gone in the end."""
     release = Release(NAMESPACE)
     release.uninstall()
-    ran("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=100s", within_s=110)
+    ran("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s", within_s=270)
     ran("kubectl", "create", "namespace", NAMESPACE)
     ran("kubectl", "label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-    eventually(lambda: release.read("serviceaccount/default"), "what every namespace gets")
+    for each in ("serviceaccount/default", "configmap/kube-root-ca.crt"):
+        eventually(lambda: release.read(each), "what every namespace gets")  # noqa: B023 - awaited before it changes
     yield release
     release.uninstall()
-    ran("kubectl", "delete", "namespace", NAMESPACE, "--timeout=100s", within_s=110)
+    ran("kubectl", "delete", "namespace", NAMESPACE, "--timeout=240s", within_s=270)
 
 
 @pytest.fixture(scope="session")

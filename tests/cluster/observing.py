@@ -30,13 +30,17 @@ class Timeline:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        eventually(lambda: self.seen, f"a first line of {' '.join(self._command)}")
+        try:
+            eventually(lambda: self.seen, f"a first line of {' '.join(self._command)}")
+        except AssertionError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_reason: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(60)
+        self._reader.join(60)
 
     def _read(self) -> None:
         assert self._process.stdout
@@ -47,6 +51,11 @@ class Timeline:
 
     def said(self) -> list[str]:
         return [text for _, text in self.seen]
+
+    def wait_for(self, text: str) -> None:
+        """Until the last change is this one: others may know of a change before it has come here."""
+        what = f"{text!r} as the last line of {' '.join(self._command)}"
+        eventually(lambda: self.said()[-1] == text, what, within_s=120)
 
 
 @dataclass
@@ -76,13 +85,13 @@ def constant_requests(pki: Path, path: str) -> Iterator[Answers]:
     finally:
         over.set()
         for asker in askers:
-            asker.join(30)
+            asker.join(60)
 
 
 def _ask(pki: Path, path: str, answers: Answers, over: threading.Event) -> None:
     tls = ssl.create_default_context(cafile=pki / "ca.crt")
     tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    with httpx.Client(base_url="https://127.0.0.1:6443", verify=tls, timeout=15, trust_env=False) as client:
+    with httpx.Client(base_url="https://127.0.0.1:6443", verify=tls, timeout=30, trust_env=False) as client:
         while not over.wait(0.1):
             try:
                 answers.note(client.get(path))
@@ -91,7 +100,10 @@ def _ask(pki: Path, path: str, answers: Answers, over: threading.Event) -> None:
 
 
 def handed_out(client: greenstalk.Client[bytes], jobs: list[int], within_s: float) -> dict[int, int]:
-    """How often each job was reserved, looked at until the last one is done: once, unless a worker lost it."""
+    """How often each job was reserved, looked at until the last one is done: once, unless a worker lost it.
+
+    One that was taken and done between two looks was taken once: nobody but workers deletes it.
+    """
     reserves = dict.fromkeys(jobs, 0)
     waiting = set(jobs)
 
@@ -101,6 +113,7 @@ def handed_out(client: greenstalk.Client[bytes], jobs: list[int], within_s: floa
                 reserves[job] = int(client.stats_job(job)["reserves"])
             except greenstalk.NotFoundError:
                 waiting.remove(job)
+                reserves[job] = max(reserves[job], 1)
         return not waiting
 
     eventually(all_done, "all jobs done", within_s)

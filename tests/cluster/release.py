@@ -18,6 +18,8 @@ from tests.cluster.commands import eventually, ran, raw, run
 
 CHART = str(Path(__file__).parents[2] / "chart")
 API_SERVICE = "apiservice/v1beta1.external.metrics.k8s.io"
+PATIENCE = "300s"
+"""For Helm: pods start slowly on a busy machine."""
 GROUP_VERSION = "/apis/external.metrics.k8s.io/v1beta1"
 TUBE = "hello-world"
 
@@ -38,10 +40,10 @@ class Release:
     servers = "deployment/beanscale-server"
     beanstalkds = "statefulset/beanscale-beanstalkd"
 
-    def kubectl(self, *arguments: str, within_s: float = 60) -> str:
+    def kubectl(self, *arguments: str, within_s: float = 120) -> str:
         return ran("kubectl", "--namespace", self.namespace, *arguments, within_s=within_s)
 
-    def helm(self, action: str, *arguments: str, within_s: float = 120) -> str:
+    def helm(self, action: str, *arguments: str, within_s: float = 330) -> str:
         return ran(*self.helm_command(action, *arguments), within_s=within_s)
 
     def helm_command(self, action: str, *arguments: str) -> tuple[str, ...]:
@@ -54,14 +56,20 @@ class Release:
     def install(self, values: Values) -> None:
         """Install and wait until all pods are ready."""
         given = yaml.safe_dump(dict(values))
-        command = self.helm_command("install", CHART, "--values", "-", "--wait", "--timeout", "90s")
-        ran(*command, given=given, within_s=120)
+        command = self.helm_command("install", CHART, "--values", "-", "--wait", "--timeout", PATIENCE)
+        ran(*command, given=given, within_s=330)
 
     def upgrade(self, values: Values) -> None:
         """Change these values and wait until all pods are ready."""
-        command = self.helm_command("upgrade", CHART, "--reuse-values", "--values", "-", "--wait", "--timeout", "90s")
-        ran(*command, given=yaml.safe_dump(dict(values)), within_s=120)
-        self.kubectl("rollout", "status", self.servers, "--timeout=60s", within_s=70)
+        command = self.helm_command(
+            "upgrade", CHART, "--reuse-values", "--values", "-", "--wait", "--timeout", PATIENCE
+        )
+        ran(*command, given=yaml.safe_dump(dict(values)), within_s=330)
+        self.wait_for_rollout()
+
+    def wait_for_rollout(self, deployment: str = servers) -> None:
+        """Until all its pods are of its last version, and ready."""
+        self.kubectl("rollout", "status", deployment, "--timeout=180s", within_s=210)
 
     def uninstall(self) -> None:
         self.helm("uninstall", "--ignore-not-found", "--wait")
@@ -70,15 +78,15 @@ class Release:
         """An object, or with a selection a list, as a mapping."""
         return json.loads(self.kubectl("get", what, *selection, "--output", "json"))
 
-    def wait(self, what: str, condition: str, within_s: float = 60) -> None:
+    def wait(self, what: str, condition: str, within_s: float = 120) -> None:
         """As `kubectl wait --for=CONDITION` does."""
-        self.kubectl("wait", what, f"--for={condition}", f"--timeout={within_s:g}s", within_s=within_s + 10)
+        self.kubectl("wait", what, f"--for={condition}", f"--timeout={within_s:g}s", within_s=within_s + 60)
 
-    def wait_for_pods_wanted(self, replicas: int, within_s: float = 30) -> None:
+    def wait_for_pods_wanted(self, replicas: int, within_s: float = 90) -> None:
         """Until the autoscaler wants that many."""
         self.wait(self.autoscaler, f"jsonpath={{.status.desiredReplicas}}={replicas}", within_s)
 
-    def wait_for_pods_ready(self, replicas: int, within_s: float = 90) -> None:
+    def wait_for_pods_ready(self, replicas: int, within_s: float = 180) -> None:
         """Until exactly that many workers are there, all of them ready."""
         self.wait(self.workers, f"jsonpath={{.status.replicas}}={replicas}", within_s)
         self.wait(self.workers, f"jsonpath={{.status.readyReplicas}}={replicas}", within_s)
@@ -105,8 +113,15 @@ class Release:
 
     def value(self, metric: str) -> str:
         """The only value of a metric, as kube-apiserver passes it on."""
-        (item,) = raw(self.metric_path(metric))["items"]
-        return str(item["value"])
+        items = raw(self.metric_path(metric))["items"]
+        assert len(items) == 1, items
+        return str(items[0]["value"])
+
+    @property
+    def is_available(self) -> bool:
+        """What kube-apiserver thinks of the API."""
+        conditions = self.read(API_SERVICE)["status"]["conditions"]
+        return any((each["type"], each["status"]) == ("Available", "True") for each in conditions)
 
     def address(self, service: str) -> str:
         """The virtual address of one of our Services."""
@@ -123,7 +138,7 @@ class Release:
     def served_certificates(self) -> list[str]:
         """What each server pod shows, as PEM."""
         addresses = [pod["status"]["podIP"] for pod in self.pods("server")]
-        return [ssl.get_server_certificate((address, 10250), timeout=10) for address in addresses]
+        return [ssl.get_server_certificate((address, 10250), timeout=60) for address in addresses]
 
     def asked_of_pod(self, pod: Any, path: str) -> str:
         """What a server's pod answers to somebody who may see everything."""
@@ -132,8 +147,12 @@ class Release:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE  # of one pod only its Service's name is certified
         tls.load_cert_chain(f"{keys}/admin.crt", f"{keys}/admin.key")
-        with httpx.Client(verify=tls, trust_env=False) as client:
+        with httpx.Client(verify=tls, timeout=60, trust_env=False) as client:
             return client.get(f"https://{pod['status']['podIP']}:10250{path}").text
+
+    def asked_of_each(self, path: str) -> list[str]:
+        """The same of each server's pod."""
+        return [self.asked_of_pod(pod, path) for pod in self.pods("server")]
 
     @contextmanager
     def beanstalkd(self) -> Iterator[greenstalk.Client[bytes]]:
@@ -150,7 +169,8 @@ class Release:
         """That many jobs that nobody takes, because the workers' tube is paused; none is left at the end."""
         with self.beanstalkd() as client:
             client.pause_tube(TUBE, 600)
-            jobs = [client.put(b"waits", ttr=60) for _ in range(number)]
+            jobs = [client.put(b"waits", ttr=60, delay=3600) for _ in range(number)]
+            client.kick(number)  # all at once, so that nobody counts a part of them
             try:
                 yield client, jobs
             finally:

@@ -9,13 +9,14 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.console import Person
+from tests.cluster.commands import eventually
 from tests.cluster.observing import handed_out
-from tests.cluster.release import TUBE, Release
+from tests.cluster.release import PATIENCE, TUBE, Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 WORKERS = "beanscale-hello-world"
-LONG_MS = 60_000
+LONG_MS = 120_000
 DESKTOP = {"width": 1360, "height": 850}
 
 
@@ -30,9 +31,9 @@ class Deployed:
 def writable(release: Release) -> Iterator[Release]:
     """With a console that may act."""
     release.upgrade({"console": {"readOnly": False}})
-    release.kubectl("rollout", "status", "deployment/beanscale-console", "--timeout=60s", within_s=70)
+    release.wait_for_rollout("deployment/beanscale-console")
     yield release
-    release.helm("rollback", "1", "--wait", "--timeout", "90s")
+    release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,6 @@ def person(browser: Browser, writable: Release) -> Iterator[Person]:
     """Somebody who signed in with what the NOTES told them to read."""
     password = b64decode(writable.read("secret/beanscale-console")["data"]["password"]).decode()
     somebody = Person(browser, Deployed(f"http://{writable.address('console')}"), viewport=DESKTOP)  # type: ignore[arg-type]
-    somebody.context.set_default_timeout(20_000)
     somebody.signs_in(password).wait_for_url("**/")
     yield somebody
     somebody.leaves()
@@ -56,16 +56,17 @@ def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
     expect(page.locator("#sentence")).to_contain_text("1 pod")
     with writable.beanstalkd() as client:  # what a pod gets done is known by what it did
         jobs = [client.put(b"first", ttr=60) for _ in range(2)]
-        handed_out(client, jobs, within_s=30)
-    person.chooses("Put a load…", Into_tube=TUBE, Jobs=60, A_second=30)
+        handed_out(client, jobs, within_s=60)
+    person.chooses("Put a load…", Into_tube=TUBE, Jobs=100, A_second=50)
     expect(page.locator(".plot .line.predicted")).to_have_count(1, timeout=LONG_MS)
-    expect(page.locator("#lab")).to_contain_text("60 of 60 jobs put", timeout=LONG_MS)
+    expect(page.locator("#lab")).to_contain_text("100 of 100 jobs put", timeout=LONG_MS)
     expect(page.locator("#sentence")).to_contain_text("10 pods", timeout=LONG_MS)
     page.screenshot(path=pictures / "cluster-autoscaler.png", full_page=True)
     person.opens_tube(TUBE, server="beanstalkd").screenshot(path=pictures / "cluster-tube.png", full_page=True)
     person.goes_to("/")
     person.waits_until_live().screenshot(path=pictures / "cluster-overview.png", full_page=True)
-    writable.wait_for_pods_wanted(1, within_s=120)
+    eventually(lambda: writable.value(f"tube-{TUBE}") == "0", "all jobs done", within_s=240)
+    writable.wait_for_pods_wanted(1)
 
 
 def test_what_it_may_not_read_it_says(person: Person, writable: Release) -> None:

@@ -11,6 +11,8 @@ import yaml
 from tests.cluster.commands import eventually, raw, run
 from tests.cluster.release import API_SERVICE, GROUP_VERSION, TUBE, Release
 
+pytestmark = pytest.mark.timeout(600)
+
 GROUP = "external.metrics.k8s.io"
 API_RESOURCES = ("api-resources", "--api-group", GROUP)
 ABOUT_US = re.compile(r"external.metrics|openapi|discovery", re.IGNORECASE)
@@ -37,7 +39,7 @@ def resources() -> set[str]:
 def discovered(release: Release) -> None:
     """kube-apiserver asks again each minute, and learns of a tube then."""
     release.wait(API_SERVICE, "condition=Available")
-    eventually(lambda: f"tube-{TUBE}.{GROUP}" in resources(), "the tube among the resources", within_s=90)
+    eventually(lambda: f"tube-{TUBE}.{GROUP}" in resources(), "the tube among the resources", within_s=180)
 
 
 def test_the_metrics_are_resources() -> None:
@@ -57,14 +59,15 @@ def test_all_resources_are_listed_without_a_warning() -> None:
 
 def test_a_metric_is_printed_as_a_table(release: Release) -> None:
     with release.waiting_jobs(3):
-        path = release.metric_path(f"tube-{TUBE}")
-        eventually(lambda: raw(path)["items"][0]["value"] == "3", "3 jobs counted")
-        time.sleep(2)  # the other replica has counted them too
-        heading, row = said("get", f"tube-{TUBE}", f"--namespace={release.namespace}").splitlines()
-    assert heading.split() == ["TUBE", "VALUE", "AGE", "SERVER"]
-    tube, value, age, server = row.split()
-    assert (tube, value, server) == (TUBE, "3", "beanstalkd")
-    assert re.fullmatch(r"\d\.\ds", age)
+
+        def is_printed() -> bool:
+            """By whichever replica: the other may have counted the jobs a moment later."""
+            heading, row = said("get", f"tube-{TUBE}", f"--namespace={release.namespace}").splitlines()
+            assert heading.split() == ["TUBE", "VALUE", "AGE", "SERVER"]
+            assert re.fullmatch(rf"{TUBE} +3 +\d\.\ds +beanstalkd", row.strip()), row
+            return True
+
+        eventually(is_printed, "3 jobs counted")
 
 
 def test_more_columns_tell_where_the_number_comes_from(release: Release) -> None:

@@ -9,12 +9,15 @@ import pytest
 from tests.cluster.commands import eventually, ran, refused
 from tests.cluster.conftest import Measure
 from tests.cluster.observing import Timeline
-from tests.cluster.release import API_SERVICE, TUBE, Release
+from tests.cluster.release import PATIENCE, TUBE, Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 THREE_SYNCS_S = 15
 """The cluster's autoscaling looks every 5 s, and a wrong 0 would show at the first look: here it scales in at once."""
+
+
+REFUSED = "can't be read: connection refused; its last good reading is"
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,12 @@ class Outage:
     """How many pods the autoscaler wanted, since before."""
 
     def explanation(self) -> str:
-        """What the autoscaler says about a metric that it doesn't get; fails as long as it gets one."""
+        """What the autoscaler says about a metric that it doesn't get; fails as long as it gets one, or says no more
+        than that the connection broke."""
         conditions = self.release.read(self.release.autoscaler)["status"]["conditions"]
         (active,) = (each for each in conditions if each["type"] == "ScalingActive")
         assert (active["status"], active["reason"]) == ("False", "FailedGetExternalMetric"), active
+        assert REFUSED in active["message"]
         return str(active["message"])
 
     def end(self) -> None:
@@ -54,7 +59,7 @@ def outage(release: Release) -> Iterator[Outage]:
 
 
 def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
-    said = refused(*outage.release.helm_command("test", "--timeout", "90s"), within_s=100)
+    said = refused(*outage.release.helm_command("test", "--timeout", PATIENCE), within_s=330)
     assert (
         f"✗ beanstalkd       beanstalkd beanscale-beanstalkd.{outage.release.namespace}.svc:11300: connection" in said
     )
@@ -64,16 +69,19 @@ def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
 
 def test_the_metric_is_an_error_that_says_why(outage: Outage) -> None:
     path = outage.release.metric_path(f"tube-{TUBE}")
-    said = eventually(lambda: refused("kubectl", "get", "--raw", path), "an error instead of an old number")
-    assert "(ServiceUnavailable): beanstalkd 'beanstalkd' (beanscale-beanstalkd" in said
-    assert "can't be read: connection refused; its last good reading is" in said
+
+    def is_told() -> bool:
+        said = refused("kubectl", "get", "--raw", path)
+        assert "(ServiceUnavailable): beanstalkd 'beanstalkd' (beanscale-beanstalkd" in said
+        return REFUSED in said
+
+    eventually(is_told, "an error instead of an old number")
 
 
 def test_the_autoscaler_keeps_its_pods_and_says_why(outage: Outage) -> None:
     explanation = eventually(outage.explanation, "the autoscaler notices")
     said_first = time.monotonic()
     assert "external metrics API: beanstalkd 'beanstalkd' (beanscale-beanstalkd" in explanation
-    assert "can't be read: connection refused; its last good reading is" in explanation
     eventually(lambda: time.monotonic() > said_first + THREE_SYNCS_S, "three more syncs")
     assert outage.explanation() != explanation, "the autoscaler hasn't looked again"
     assert outage.wanted.said() == ["3"]
@@ -81,9 +89,9 @@ def test_the_autoscaler_keeps_its_pods_and_says_why(outage: Outage) -> None:
 
 
 def test_the_server_stays_available_so_that_namespaces_still_delete(outage: Outage) -> None:
-    outage.release.wait(API_SERVICE, "condition=Available", within_s=1)
+    assert outage.release.is_available
     ran("kubectl", "create", "namespace", "beanscale-test-passing")
-    ran("kubectl", "delete", "namespace", "beanscale-test-passing", "--timeout=30s")
+    ran("kubectl", "delete", "namespace", "beanscale-test-passing", "--timeout=100s")
 
 
 def test_all_comes_back_by_itself(outage: Outage, measure: Measure) -> None:
@@ -91,5 +99,5 @@ def test_all_comes_back_by_itself(outage: Outage, measure: Measure) -> None:
     ended = time.monotonic()
     outage.release.wait(outage.release.autoscaler, "condition=ScalingActive=True")
     measure("beanstalkd is back → the autoscaler works again", time.monotonic() - ended)
-    outage.release.wait_for_pods_wanted(1)
+    outage.wanted.wait_for("1")
     assert outage.wanted.said() == ["3", "1"]

@@ -6,16 +6,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.cluster.commands import eventually, run
 from tests.cluster.observing import Timeline
-from tests.cluster.release import Release
+from tests.cluster.release import PATIENCE, Release
 from tests.cluster.workloads import autoscaler, sleeper, wait_for_wanted
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 TUBE = "policies"
 MAX_AGE_S, HOLD_S = 3, 25
@@ -35,12 +36,16 @@ def policies(release: Release) -> Iterator[Release]:
     release.upgrade({"metrics": rules, "autoscalers": scalers, "extraObjects": [sleeper(name) for name in SCALED]})
     wait_for_rest(release)
     yield release
-    release.helm("rollback", "1", "--wait", "--timeout", "90s")
+    release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
 
 
-def wait_for_rest(release: Release) -> None:
+def wait_for_rest(release: Release, wanted: Mapping[str, Timeline] | None = None) -> None:
+    asked = release.metric_path("fails")
+    eventually(lambda: all('"items"' in told for told in release.asked_of_each(asked)), "both servers read beanstalkd")
     for least in (0, 1):
         wait_for_wanted(release, [name for name in SCALED if name.endswith(str(least))], least)
+    for name, timeline in (wanted or {}).items():
+        timeline.wait_for(name[-1])
 
 
 @dataclass
@@ -48,6 +53,8 @@ class Answers:
     """What a rule was answered with, change by change: the value, or what the error says."""
 
     seen: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: {rule: [] for rule in RULES})
+    oldest_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(RULES, 0.0))
+    """How old readings were when they were asked for and given: at least, because their times are whole seconds."""
 
     def said(self, rule: str) -> list[str]:
         return [text for _, text in self.seen[rule]]
@@ -64,8 +71,13 @@ def asking(release: Release) -> Iterator[Answers]:
     def ask() -> None:
         while not over.wait(0.2):
             for rule in RULES:
+                asked_at = datetime.now(UTC)
                 done = run("kubectl", "get", "--raw", release.metric_path(rule))
-                text = json.loads(done.stdout)["items"][0]["value"] if done.returncode == 0 else kind_of(done.stderr)
+                item = json.loads(done.stdout)["items"][0] if done.returncode == 0 else {}
+                text = item["value"] if item else kind_of(done.stderr)
+                if text == "12":
+                    age = asked_at - datetime.fromisoformat(item["timestamp"])
+                    answers.oldest_s[rule] = max(answers.oldest_s[rule], age.total_seconds() - 1)
                 if answers.said(rule)[-1:] != [text]:
                     answers.seen[rule].append((time.monotonic(), text))
 
@@ -76,7 +88,7 @@ def asking(release: Release) -> Iterator[Answers]:
         yield answers
     finally:
         over.set()
-        asker.join(60)
+        asker.join(120)
 
 
 def kind_of(said: str) -> str:
@@ -87,16 +99,13 @@ def kind_of(said: str) -> str:
 
 
 @contextmanager
-def outage(release: Release) -> Iterator[tuple[float, float]]:
-    """beanstalkd is gone; not before the first of these (monotonic seconds), and at the latest since the second.
-
-    Between them are its process's end and, seconds later on a busy node, the pod's: only the second is seen from here.
-    """
+def outage(release: Release) -> Iterator[float]:
+    """beanstalkd is gone; not before this moment (monotonic seconds). Since when exactly nobody sees from here."""
     told_s = time.monotonic()
     release.kubectl("scale", release.beanstalkds, "--replicas=0")
     release.wait("pod/beanscale-beanstalkd-0", "delete")
     try:
-        yield told_s, time.monotonic()
+        yield told_s
     finally:
         release.kubectl("scale", release.beanstalkds, "--replicas=1")
         release.wait(release.beanstalkds, "jsonpath={.status.readyReplicas}=1")
@@ -147,9 +156,9 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
     put(policies, 12)
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, asking(policies) as answers:
-        with outage(policies) as (told_s, gone_s):
+        with outage(policies) as told_s:
             wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
-            eventually(lambda: answers.said("holds")[-1] == "the hold has ended", "the hold ends", within_s=HOLD_S + 20)
+            eventually(lambda: answers.said("holds")[-1] == "the hold has ended", "the hold ends", within_s=HOLD_S + 60)
             eventually(
                 lambda: "which ended" in scaling_active(policies, "holds-from-1")[1],
                 "the autoscaler says that it ended",
@@ -157,12 +166,14 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
             status, message = scaling_active(policies, "fails-from-0")
             assert status == "False"
             assert "can't be read: connection refused; its last good reading is" in message
-        wait_for_rest(policies)
+            assert said(wanted) == {name: ["6", "3"] if name.startswith("is-six") else ["6"] for name in SCALED}
+        wait_for_rest(policies, wanted)
     assert answers.said("fails")[:2] == ["12", "can't be read"]
     assert answers.said("holds")[:2] == ["12", "the hold has ended"]
     assert answers.said("is-six")[:2] == ["12", "6"]
     for rule, after_s in (("fails", MAX_AGE_S), ("is-six", MAX_AGE_S), ("holds", MAX_AGE_S + HOLD_S)):
-        assert told_s + after_s - 2 < answers.at_s(rule, 1) < gone_s + after_s + 3, rule
+        assert answers.at_s(rule, 1) > told_s + after_s - 2, rule
+        assert answers.oldest_s[rule] <= after_s, rule
     assert {text for rule in RULES for text in answers.said(rule)} <= {
         "12",
         "6",
@@ -171,7 +182,7 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
         "the hold has ended",
     }
     for name, counts in said(wanted).items():
-        assert counts == (["6", "3", name[-1]] if name.startswith("is-six") else ["6", name[-1]]), name
+        assert set(counts) == ({"6", "3", name[-1]} if name.startswith("is-six") else {"6", name[-1]}), name
 
 
 def test_a_restart_in_an_outage_invents_nothing(policies: Release) -> None:
@@ -179,18 +190,17 @@ def test_a_restart_in_an_outage_invents_nothing(policies: Release) -> None:
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, outage(policies):
         policies.kubectl("rollout", "restart", policies.servers)
-        policies.kubectl("rollout", "status", policies.servers, "--timeout=60s", within_s=70)
-        done = run("kubectl", "get", "--raw", policies.metric_path("holds"))
-        assert "it was never read" in done.stderr
+        policies.wait_for_rollout()
+        holds = ("kubectl", "get", "--raw", policies.metric_path("holds"))
+        eventually(lambda: "it was never read" in run(*holds).stderr, "those that knew it have left")
         wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
         time.sleep(2 * SYNC_S)
-        status, message = scaling_active(policies, "holds-from-0")
-        assert (status, "it was never read" in message) == ("False", True), message
+        eventually(lambda: "it was never read" in scaling_active(policies, "holds-from-0")[1], "the autoscaler's word")
+        assert scaling_active(policies, "holds-from-0")[0] == "False"
+        for name, counts in said(wanted).items():
+            assert counts[0] == "6", name
+            assert not {"0", "1"} & set(counts), name
     wait_for_rest(policies)
-    for name, counts in said(wanted).items():
-        assert counts[0] == "6", name
-        assert "0" not in counts[:-1], name
-        assert "1" not in counts[:-1], name
 
 
 def said(wanted: Mapping[str, Timeline]) -> Mapping[str, Sequence[str]]:

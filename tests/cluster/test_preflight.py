@@ -1,7 +1,11 @@
 """One server for external metrics in a cluster: a second release is told whose it is."""
 
+import pytest
+
 from tests.cluster.commands import refused, run
 from tests.cluster.release import CHART, Release
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_second_release_is_refused_by_the_owners_name_and_with_the_choices(release: Release) -> None:

@@ -11,9 +11,9 @@ import pytest
 from app.cluster.certificates import Authority, make_authority, make_serving
 from tests.cluster.commands import eventually, ran, run
 from tests.cluster.observing import constant_requests
-from tests.cluster.release import CHART, TUBE, Release
+from tests.cluster.release import CHART, PATIENCE, TUBE, Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 DAY = timedelta(days=1)
 
@@ -57,11 +57,11 @@ def given(release: Release, pki: Path, authority: Authority) -> Iterator[str]:
     certificate = keep(release, authority)
     with no_request_fails(release, pki):
         mode = "tls.mode=existingSecret,tls.existingSecret.name=given"
-        release.helm("upgrade", CHART, "--reuse-values", "--set", mode, "--wait", "--timeout", "90s")
+        release.helm("upgrade", CHART, "--reuse-values", "--set", mode, "--wait", "--timeout", PATIENCE)
         eventually(lambda: all_serve(release, certificate), "the given certificate is served")
     yield certificate
     with no_request_fails(release, pki):
-        release.helm("rollback", "--wait", "--timeout", "90s")
+        release.helm("rollback", "--wait", "--timeout", PATIENCE)
         eventually(lambda: certificate.strip() not in {each.strip() for each in release.served_certificates()}, "ours")
     release.kubectl("delete", "secret", "given")
     release.uninstall()  # the next release begins without a foreign CA, which would stay for an hour
@@ -87,4 +87,4 @@ def test_one_of_another_ca_takes_its_place_without_a_failed_request(release: Rel
     assert given
     with no_request_fails(release, pki):
         certificate = keep(release, new_authority())
-        eventually(lambda: all_serve(release, certificate), "the new certificate is served", within_s=40)
+        eventually(lambda: all_serve(release, certificate), "the new certificate is served", within_s=120)

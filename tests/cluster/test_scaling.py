@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+import greenstalk
 import pytest
 
 from tests.cluster.commands import eventually
@@ -10,9 +11,9 @@ from tests.cluster.conftest import Measure
 from tests.cluster.observing import Timeline, handed_out
 from tests.cluster.release import TUBE, Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
-JOBS = 20
+JOBS, MOST_WORKERS = 20, 10
 WORKERS = "--selector=app.kubernetes.io/component=hello-world"
 EXIT_STATUS = "{.metadata.name} {.status.containerStatuses[0].state.terminated.exitCode}"
 
@@ -44,11 +45,13 @@ def burst(release: Release, measure: Measure) -> Burst:
             release.wait_for_pods_ready(10)
             measure("20 jobs put → ten workers ready", time.monotonic() - put_at)
             client.pause_tube(TUBE, 0)
-            reserves = handed_out(client, jobs, within_s=90)
+            reserves = handed_out(client, jobs, within_s=180)
         done_at = time.monotonic()
         release.wait_for_pods_wanted(1)
         release.wait_for_pods_ready(1)
-        eventually(lambda: len(release.read("pods", WORKERS)["items"]) == 1, "nine workers gone", within_s=90)
+        eventually(lambda: len(release.read("pods", WORKERS)["items"]) == 1, "nine workers gone", within_s=180)
+        eventually(lambda: len(exit_statuses(exits)) >= MOST_WORKERS - 1, "their ends told")
+        wanted.wait_for("1")
         measure("last job done → one worker left", time.monotonic() - done_at)
     reaction_s = wanted.seen[1][0] - put_at
     measure("20 jobs put → the autoscaler wants ten pods", reaction_s)
@@ -57,7 +60,7 @@ def burst(release: Release, measure: Measure) -> Burst:
 
 def test_the_autoscaler_wants_all_ten_pods_in_one_step_within_one_sync(burst: Burst) -> None:
     assert burst.wanted[:2] == ["1", "10"]
-    assert burst.reaction_s < 20  # one sync is 5 s here; the strict figure is scripts/bench's
+    assert burst.reaction_s < 30  # one sync is 5 s here; the strict figure is scripts/bench's
 
 
 def test_it_goes_back_to_one(burst: Burst) -> None:
@@ -76,12 +79,24 @@ def test_a_worker_that_is_sent_away_finishes_its_job(release: Release) -> None:
     (pod,) = release.pods("hello-world")
     name = pod["metadata"]["name"]
     with release.beanstalkd() as client, Timeline(release, "pods", WORKERS, path=EXIT_STATUS) as exits:
-        job = client.put(b"in hand", ttr=60)
-        eventually(lambda: client.stats_job(job)["state"] == "reserved", "the job in hand")
+        job = eventually(lambda: job_in_hand(client), "a job in hand")
         release.kubectl("delete", "pod", name, "--wait=false")
-        assert handed_out(client, [job], within_s=30) == {job: 1}
+        assert handed_out(client, [job], within_s=60) == {job: 1}
         release.wait(f"pod/{name}", "delete")
+        eventually(lambda: exit_statuses(exits), "its end told")
     assert exit_statuses(exits) == {name: "0"}
+
+
+def job_in_hand(client: greenstalk.Client[bytes]) -> int:
+    """One that a worker has taken; 0 where it was done before anybody saw that."""
+    job = client.put(b"in hand", ttr=60)
+    while True:
+        try:
+            if client.stats_job(job)["state"] == "reserved":
+                return job
+        except greenstalk.NotFoundError:
+            return 0
+        time.sleep(0.1)
 
 
 def exit_statuses(timeline: Timeline) -> dict[str, str]:

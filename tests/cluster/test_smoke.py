@@ -1,15 +1,19 @@
 """`helm test` where all is well; test_outage.py has it where nothing is."""
 
-from tests.cluster.commands import ran
-from tests.cluster.release import Release
+import pytest
+
+from tests.cluster.commands import eventually, ran
+from tests.cluster.release import PATIENCE, Release
+
+pytestmark = pytest.mark.timeout(600)
 
 LINKS = "beanstalkd, APIService, discovery, empty tube, jobs counted, autoscaler, jobs taken away, empty again"
 
 
 def test_helm_test_proves_every_link_and_leaves_nothing(release: Release) -> None:
-    said = release.helm("test", "--logs", "--timeout", "90s")
+    said = release.helm("test", "--logs", "--timeout", PATIENCE)
     proven = [line.removeprefix("✓ ")[:16].strip() for line in said.splitlines() if line.startswith("✓")]
     assert (", ".join(proven), "Every link holds." in said) == (LINKS, True), said
     kinds = "pods,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings"
-    left = ran("kubectl", "get", kinds, "--all-namespaces", "--selector=app.kubernetes.io/component=smoke")
-    assert left == ""
+    of_the_test = ("--all-namespaces", "--selector=app.kubernetes.io/component=smoke")
+    eventually(lambda: ran("kubectl", "get", kinds, *of_the_test) == "", "nothing left of it")

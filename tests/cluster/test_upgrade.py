@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.observing import Answers, constant_requests
-from tests.cluster.release import CHART, TUBE, Release
+from tests.cluster.release import CHART, PATIENCE, TUBE, Release
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def upgrade(release: Release, pki: Path) -> Iterator[Upgrade]:
     assert before.password
     with constant_requests(pki, release.metric_path(f"tube-{TUBE}")) as answers:
         changes = "helloWorld.autoscaling.jobsPerPod=5,server.podAnnotations.changed=yes"
-        release.helm("upgrade", CHART, "--reuse-values", "--set", changes, "--wait", "--timeout", "90s")
-        release.kubectl("rollout", "status", release.servers, "--timeout=60s", within_s=70)
+        release.helm("upgrade", CHART, "--reuse-values", "--set", changes, "--wait", "--timeout", PATIENCE)
+        release.wait_for_rollout()
     yield Upgrade(before, Trust.of(release), server_pods(release).isdisjoint(pods), answers)
     if release.is_installed:
-        release.helm("rollback", "1", "--wait", "--timeout", "90s")
+        release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
 
 
 def test_the_certificate_and_the_trust_in_it_stay(upgrade: Upgrade) -> None:
@@ -71,7 +71,7 @@ def test_a_changed_ratio_takes_effect(release: Release) -> None:
 
 
 def test_a_rollback_keeps_them_too(upgrade: Upgrade, release: Release) -> None:
-    release.helm("rollback", "--wait", "--timeout", "90s")
+    release.helm("rollback", "--wait", "--timeout", PATIENCE)
     assert release.read(release.autoscaler)["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "2"
     assert Trust.of(release) == upgrade.trusted_before
 

@@ -42,7 +42,7 @@ def autoscaler(name: str, **chosen: Any) -> Mapping[str, Any]:
     return {"name": name, "target": {"name": name}, "jobsPerPod": 2, "maxReplicas": 10, "behavior": AT_ONCE} | chosen
 
 
-def wait_for_wanted(release: Release, names: Sequence[str], replicas: int, within_s: float = 40) -> None:
+def wait_for_wanted(release: Release, names: Sequence[str], replicas: int, within_s: float = 120) -> None:
     """Until each of these autoscalers wants that many."""
     for name in names:
         release.wait(f"hpa/{name}", f"jsonpath={{.status.desiredReplicas}}={replicas}", within_s)

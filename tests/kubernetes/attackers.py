@@ -97,7 +97,7 @@ class Line:
     """A TLS connection that tidies nothing up."""
 
     def __init__(self, port: int, certificate: Pair | None = None, tls: ssl.SSLContext | None = None) -> None:
-        raw = socket.create_connection(("127.0.0.1", port), timeout=20)
+        raw = socket.create_connection(("127.0.0.1", port), timeout=60)
         try:
             self.socket = (tls or client_tls(certificate)).wrap_socket(raw)
         except OSError:
@@ -120,7 +120,7 @@ class Line:
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         return self.ask(f"GET {path} HTTP/1.1\r\nhost: beanscale\r\n{lines}\r\n".encode())
 
-    def all(self, request: bytes, silence_s: float = 1.0) -> list[Answer]:
+    def all(self, request: bytes, silence_s: float = 60) -> list[Answer]:
         """All answers until the server closes, or says nothing more."""
         self.socket.settimeout(silence_s)
         try:

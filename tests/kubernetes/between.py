@@ -95,7 +95,7 @@ def between(folder: Path) -> Iterator[tuple[Between, Path]]:
     thread = threading.Thread(target=wire.run, args=(started,))
     thread.start()
     try:
-        assert started.wait(5)
+        assert started.wait(60)
         cluster["cluster"] |= {"server": f"https://127.0.0.1:{wire.port}", "tls-server-name": address.hostname}
         path = folder / "through-the-wire.kubeconfig"
         path.write_text(json.dumps(config), encoding="utf-8")

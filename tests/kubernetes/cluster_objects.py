@@ -10,16 +10,24 @@ from typing import Any
 
 import pytest
 
-from app.cluster.client import Kubernetes, KubernetesError, connect
+from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.credentials import find_credentials
 from app.cluster.identity import Registration, service_names
 from app.settings import ObjectName
 
 MERGE = "application/merge-patch+json"
 
 
+class Patient(Kubernetes):
+    """It gives kube-apiserver more time than a server may: the machine of both may stand still for seconds."""
+
+    def request(self, *asked: Any, timeout_s: float = 60, **more: Any) -> dict[str, Any]:
+        return super().request(*asked, timeout_s=timeout_s, **more)
+
+
 @pytest.fixture(scope="module")
 def kubernetes() -> Kubernetes:
-    return connect(Path(os.environ["KUBECONFIG"]), None)
+    return Patient(find_credentials(Path(os.environ["KUBECONFIG"]), None))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,7 @@ def answered(registration: Registration) -> bool:
         return False
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "it never came to be"

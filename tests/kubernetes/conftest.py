@@ -40,11 +40,11 @@ class Beanscale:
     def client(self, certificate: Pair | None = None, **headers: str) -> httpx.Client:
         """An HTTPS client that shows a client certificate, or none."""
         url = f"https://127.0.0.1:{self.port}"
-        return httpx.Client(base_url=url, verify=client_tls(certificate), headers=headers, timeout=10, trust_env=False)
+        return httpx.Client(base_url=url, verify=client_tls(certificate), headers=headers, timeout=60, trust_env=False)
 
     def raw_get(self, path: str, certificate: Pair) -> tuple[int, Any]:
         """Status and JSON for a path that no client library has tidied up."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=client_tls(certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=client_tls(certificate))
         with closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -77,12 +77,12 @@ def serving(*options: str, before: Sequence[str] = ()) -> Iterator[Beanscale]:
             yield server
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
         assert not re.search('Traceback|"exception"', server.log.read_text())
 
 
 def wait_until_ready(server: Beanscale) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     with server.client() as client:
         while True:
             assert server.process.poll() is None, server.log.read_text()

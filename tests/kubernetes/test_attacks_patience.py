@@ -1,6 +1,7 @@
 """What takes too long ends, and while nobody can be asked nobody gets in. All that waits here waits at once."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ __all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "shopper"]
 
 METRICS = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}"
 HEAD = b"GET /livez HTTP/1.1\r\nhost: beanscale\r\n"
+NOBODY_CAN_BE_ASKED = r"can't be asked POST|was answered within"
+"""At once, or by the deadline where the machine stood still meanwhile."""
 SLOW_S = 4.0
 """How long kube-apiserver takes for each answer: not too long for one."""
 SLOWLY: Mapping[str, tuple[Phase, bytes, bytes]] = {
@@ -61,8 +64,8 @@ def cut_off(source: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ends(at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between]) -> Mapping[str, Future[float]]:
-    """After how many seconds the server hung up on each who is slow."""
+def ends(at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between]) -> Mapping[str, Future[tuple[float, float]]]:
+    """After how many seconds the server hung up on each who is slow: at most these, and at least those."""
     gone = Line(cut_off[0].port)
     gone.socket.sendall(HEAD)
     time.sleep(0.3)  # until the server's system has acknowledged that, and has nothing more to say to nobody
@@ -70,13 +73,13 @@ def ends(at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between]) -> Map
     return {name: at_once.submit(hung_up_after, cut_off[0], *slowly) for name, slowly in SLOWLY.items()}
 
 
-def hung_up_after(server: Beanscale, phase: Phase, first: bytes, then: bytes) -> float:
-    plain = phase is Phase.HANDSHAKE
+def hung_up_after(server: Beanscale, phase: Phase, first: bytes, then: bytes) -> tuple[float, float]:
+    plain, came = phase is Phase.HANDSHAKE, time.monotonic()
     slow = socket.create_connection(("127.0.0.1", server.port)) if plain else Line(server.port).socket
     with closing(slow):
-        began = time.monotonic()
         slow.settimeout(0.2)
         slow.sendall(first)
+        began = time.monotonic()
         following = iter(then)
         while time.monotonic() < began + 3 * PATIENCE_S[phase]:
             try:
@@ -86,7 +89,7 @@ def hung_up_after(server: Beanscale, phase: Phase, first: bytes, then: bytes) ->
                 slow.sendall(bytes(islice(following, 1)))
             except OSError:
                 break
-        return time.monotonic() - began
+        return time.monotonic() - came, time.monotonic() - began
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,34 +148,36 @@ def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
     assert ask(aggregator, other, **MASTER) == (200, "")
     for answer, code in ((stranger, 500), (token, 503), (user, 500)):
         assert answer.result()[0] == code
-        assert "can't be asked POST" in answer.result()[1]
+        assert re.search(NOBODY_CAN_BE_ASKED, answer.result()[1])
     wire.hold()
     time.sleep(max(0, allowed_at + CACHED_S + 0.2 - time.monotonic()))
     code, message = ask(shopper, known)
     assert code == 500
-    assert "no answer in time" in message
+    assert re.search(r"no answer in time|was answered within", message)
     wire.mend()
     eventually(lambda: ask(shopper, known) == (200, ""))
 
 
 @pytest.mark.parametrize("name", SLOWLY)
-def test_a_byte_now_and_then_wins_no_time(ends: Mapping[str, Future[float]], name: str) -> None:
+def test_a_byte_now_and_then_wins_no_time(ends: Mapping[str, Future[tuple[float, float]]], name: str) -> None:
     patience_s = PATIENCE_S[SLOWLY[name][0]]
-    assert patience_s - LOOK_S - 0.5 < ends[name].result() < patience_s + LOOK_S + 3
+    at_most_s, at_least_s = ends[name].result()
+    assert at_most_s > patience_s - LOOK_S - 0.5
+    assert at_least_s < 2 * patience_s, "it ends by itself after three times as long"
 
 
 def test_who_vanished_in_the_middle_of_a_head_is_let_go(
-    ends: Mapping[str, Future[float]], cut_off: tuple[Beanscale, Between], aggregator: Pair
+    ends: Mapping[str, Future[tuple[float, float]]], cut_off: tuple[Beanscale, Between], aggregator: Pair
 ) -> None:
     for end in ends.values():
         end.result()
     with line(cut_off[0], aggregator) as shared:
         assert figure(shared, 'beanscale_connections_ended_total{reason="head"}') == 2
-        assert figure(shared, "beanscale_connections") == 1
+        eventually(lambda: figure(shared, "beanscale_connections") == 1)
 
 
 def test_an_answer_is_there_by_the_deadline_or_says_why_not(too_slow: Future[tuple[Answer, float]]) -> None:
     answer, took_s = too_slow.result()
     assert answer.code == 504
     assert json.loads(answer.body)["message"] == "Timeout: request did not complete within the allotted timeout"
-    assert DEADLINE_S <= took_s < DEADLINE_S + 3
+    assert DEADLINE_S <= took_s < 2 * DEADLINE_S, "all that it waits for takes 40 s and more"

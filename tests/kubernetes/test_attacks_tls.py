@@ -45,7 +45,7 @@ def speaking(version: str) -> ssl.SSLContext:
 
 def test_nobody_makes_us_shake_hands_again_on_the_same_line(attacked: Beanscale) -> None:
     """It would cost us much, and them little."""
-    client = ["timeout", "5", "openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{attacked.port}"]
+    client = ["timeout", "60", "openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{attacked.port}"]
     with subprocess.Popen(
         client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -86,12 +86,12 @@ def test_a_front_proxy_counts_while_kubernetes_trusts_it(
         renamed = lines.enter_context(line(attacked, proxy_ca.issue("second-aggregator")))
         assert code(renamed) == 401
         with also_trusted(kubernetes, stranger_ca, "second-aggregator"):
-            eventually(lambda: code(renamed) == 200, within_s=3)
+            eventually(lambda: code(renamed) == 200, within_s=20)
             rotated = lines.enter_context(line(attacked, second))
             first = lines.enter_context(line(attacked, proxy_ca.issue("front-proxy-client")))
             assert (code(rotated), code(first)) == (200, 200)
             assert rotated.get("/metrics", x_remote_user="nobody").code == 403
-        eventually(lambda: code(renamed) == 401, within_s=3)
+        eventually(lambda: code(renamed) == 401, within_s=20)
         late = lines.enter_context(line(attacked, second))
         assert (code(rotated), code(late), code(first)) == (401, 401, 200)
 

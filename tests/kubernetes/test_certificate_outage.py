@@ -27,7 +27,7 @@ def far(source: Beanstalkd, registration: Registration, tmp_path: Path) -> Itera
             f"--tls-secret={registration.secret.name}",
             f"--apiservice={registration.api_service}",
             "--tls-duration=60s",  # looked after every five seconds
-            "--tls-ca-duration=180s",
+            "--tls-ca-duration=1h",  # the bundle stays as it is meanwhile
             "--log-format=json",
         ]
         with serving(*options) as server:

@@ -28,7 +28,7 @@ def jobs(source: Beanstalkd) -> Iterator[greenstalk.Client]:
 
 
 def eventually(ask: Callable[[], Any], expected: object) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (answer := ask()) != expected:
         assert time.monotonic() < deadline, f"got {answer!r} instead of {expected!r}"
         time.sleep(0.05)
@@ -64,7 +64,7 @@ def test_the_answer_has_the_form_that_clients_of_the_api_expect(admin: httpx.Cli
         "metadata": {},
     }
     age = datetime.now(UTC) - datetime.fromisoformat(item.pop("timestamp"))
-    assert -1 < age.total_seconds() < 3
+    assert -1 < age.total_seconds() < 20
     assert item == {"metricName": "tube-default", "metricLabels": {"tube": "default"}, "value": "0"}
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-cache, private"
@@ -128,9 +128,9 @@ def test_an_outage_is_told_and_never_a_number(beanstalkd: Beanstalkd, pki: Path)
         eventually(lambda: client.get(f"{VALUES}/tube-x").status_code, 200)
         beanstalkd.stop()
         eventually(lambda: client.get(f"{VALUES}/tube-x").status_code, 503)
-        status = client.get(f"{VALUES}/tube-x").json()
-        assert status["reason"] == "ServiceUnavailable"
-        assert f"beanstalkd 'eu' ({address}) can't be read: connection refused" in status["message"]
+        why = f"beanstalkd 'eu' ({address}) can't be read: connection refused"
+        eventually(lambda: why in client.get(f"{VALUES}/tube-x").json()["message"], True)
+        assert client.get(f"{VALUES}/tube-x").json()["reason"] == "ServiceUnavailable"
         assert client.get("/readyz").status_code == 200, "a source that is down never makes the server unready"
         beanstalkd.start()
         eventually(lambda: client.get(f"{VALUES}/tube-x").status_code, 200)

@@ -32,7 +32,7 @@ def asked(port: int, pki: Path, case: Case) -> Answer:
     key = case.certificate and KEYS[case.certificate]
     tls = client_tls((pki / f"{key}.crt", pki / f"{key}.key") if key else None)
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
         tls.wrap_socket(connection, server_hostname="localhost") as secured,
     ):
         secured.sendall(_request(case))

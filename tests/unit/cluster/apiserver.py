@@ -27,6 +27,8 @@ class Answer:
     """Pause after each byte of the body."""
     cut: bool = False
     """It hangs up after half of the body."""
+    held: threading.Event | None = None
+    """It waits for this first."""
 
 
 @dataclass
@@ -78,6 +80,8 @@ def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
                 self.close_connection = True
                 return
             answer = server.answers.get(self.path, server.answer)
+            if answer.held:
+                answer.held.wait()
             time.sleep(answer.delay_s)
             self.send_response(answer.status)
             for name, value in answer.headers.items():

@@ -92,7 +92,7 @@ def test_an_answer_that_is_no_json_object_is_no_apiservers(kubernetes: Kubernete
 
 
 def test_a_server_that_says_nothing_is_given_up(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
-    apiserver.answer = Answer(delay_s=0.3)
+    apiserver.answer = Answer(delay_s=60)
     with pytest.raises(KubernetesError, match="GET /version: no answer in time") as silent:
         kubernetes.request("GET", "/version", timeout_s=0.05)
     assert (silent.value.status, silent.value.reason) == (None, "Unreachable")

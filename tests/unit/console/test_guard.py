@@ -165,15 +165,16 @@ async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
 
 
 async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.signing_in.WRONG_S", 0.3)
+    monkeypatch.setattr("app.console.signing_in.WRONG_S", 3600)
     place = Place()
     async with place.browser() as guesser, place.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(guesser.sign_in("wrong")) for _ in range(5)]
-        async with asyncio.timeout(0.25):
-            assert (await other.sign_in()).status_code == 303
-            await asyncio.sleep(0.1)
+        assert (await other.sign_in()).status_code == 303
+        await asyncio.sleep(0.1)
         assert not any(each.done() for each in waiting)
-        await asyncio.gather(*waiting)
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser]) -> None:
@@ -421,7 +422,7 @@ async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypat
         await never.wait()
 
     async with Place().browser() as browser:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             answer = await browser.client.post("/login", content=slowly())
         assert answer.status_code == 408
 
@@ -435,7 +436,8 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
 
     async with place.browser() as slow, place.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(slow.client.post("/login", content=slowly())) for _ in range(30)]
-        await asyncio.sleep(0.05)
+        while sum(each.done() for each in waiting) < 20:  # ten of them are awaited
+            await asyncio.sleep(0.01)
         assert (await slow.sign_in()).status_code == 503
         assert (await other.sign_in()).status_code == 303
         go_on.set()
@@ -446,14 +448,17 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
 async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Place, Browser]) -> None:
     _, browser = signed_in
     token, go_on = await browser.token(), asyncio.Event()
+    under_way: list[str] = []
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"{"
+        under_way.append("one more")
         await go_on.wait()
         yield b"}"
 
     acting = [asyncio.create_task(browser.act(token, slowly())) for _ in range(16)]  # type: ignore[arg-type]
-    await asyncio.sleep(0.05)
+    while len(under_way) < 16:
+        await asyncio.sleep(0.01)
     refused = await browser.act(token)
     assert (refused.status_code, "too many send something at once" in refused.json()["message"]) == (503, True)
     go_on.set()

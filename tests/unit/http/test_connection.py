@@ -65,12 +65,12 @@ class Client:
 
     async def ask(self, request: bytes, end: bytes = b">") -> str:
         self.writer.write(request)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return (await self.reader.readuntil(end)).decode()
 
     async def rest(self) -> bytes:
         """All that comes until the server closes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             try:
                 return await self.reader.read()
             except ConnectionResetError:

@@ -19,6 +19,8 @@ from app.settings import SettingError
 pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+LONG_S = 60
+"""Longer than any machine stands still: what takes less hasn't waited for it."""
 
 
 @pytest.fixture
@@ -32,6 +34,8 @@ class Running:
     address: tuple[str, int]
     go_on: asyncio.Event
     """Answers wait for it."""
+    heard: asyncio.Event
+    """A request is under way."""
     serving: asyncio.Task[Farewell] = field(init=False)
 
     async def ask(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -41,27 +45,28 @@ class Running:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Running]:
-    go_on = asyncio.Event()
+def drain_s() -> float:
+    """How long what is under way may take in the end."""
+    return LONG_S
+
+
+@pytest.fixture
+async def running(drain_s: float) -> AsyncIterator[Running]:
+    go_on, heard = asyncio.Event(), asyncio.Event()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.set()
         await go_on.wait()
         await PlainTextResponse("hello")(scope, receive, send)
 
     config = uvicorn.Config(answer, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None)
-    with listen("127.0.0.1", free_port()) as listener:
-        running = Running(HttpServer(config, Connections()), listener.getsockname(), go_on)
-        running.serving = asyncio.create_task(running.http.serve(listener, drain_s=1))
+    with listen("127.0.0.1", 0) as listener:
+        running = Running(HttpServer(config, Connections()), listener.getsockname(), go_on, heard)
+        running.serving = asyncio.create_task(running.http.serve(listener, drain_s))
         await asyncio.sleep(0)
         yield running
         running.http.leave()
         await running.serving
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def left(running: Running, delay_s: float = 0.0) -> tuple[Farewell, float]:
@@ -74,28 +79,32 @@ async def left(running: Running, delay_s: float = 0.0) -> tuple[Farewell, float]
 async def test_an_idle_server_leaves_at_once(running: Running) -> None:
     farewell, took_s = await left(running)
     assert farewell == Farewell(finished=0, cut=0)
-    assert took_s < 0.5
+    assert took_s < LONG_S / 2
 
 
 async def test_what_is_under_way_is_finished(running: Running) -> None:
     reader, writer = await running.ask()
-    await asyncio.sleep(0.05)
-    asyncio.get_running_loop().call_later(0.2, running.go_on.set)
-    farewell, took_s = await left(running)
+    await running.heard.wait()
+    leaving = asyncio.create_task(left(running))
+    await asyncio.sleep(0.1)
+    assert not leaving.done()
+    running.go_on.set()
+    farewell, took_s = await leaving
     assert farewell == Farewell(finished=1, cut=0)
-    assert 0.2 <= took_s < 0.9
+    assert took_s < LONG_S / 2
     answer = await reader.read()
     assert answer.endswith(b"hello")
     assert b"connection: close" in answer
     writer.close()
 
 
-async def test_what_takes_too_long_is_cut(running: Running) -> None:
+@pytest.mark.parametrize("drain_s", [1])
+async def test_what_takes_too_long_is_cut(running: Running, drain_s: float) -> None:
     _, writer = await running.ask()
-    await asyncio.sleep(0.05)
+    await running.heard.wait()
     farewell, took_s = await left(running)
     assert farewell == Farewell(finished=0, cut=1)
-    assert 1 <= took_s < 2
+    assert took_s >= drain_s
     writer.close()
     running.go_on.set()
     await asyncio.sleep(0.05)
@@ -104,14 +113,14 @@ async def test_what_takes_too_long_is_cut(running: Running) -> None:
 async def test_who_comes_within_the_delay_is_served(running: Running) -> None:
     running.go_on.set()
     leaving = asyncio.create_task(left(running, delay_s=0.3))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)  # it has begun to leave, and no time has passed
     reader, writer = await running.ask()
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"connection: close" in answer
     writer.close()
     _, took_s = await leaving
-    assert 0.3 <= took_s < 0.9
+    assert 0.3 <= took_s < LONG_S / 2
 
 
 async def test_who_was_connected_by_the_system_but_not_yet_by_us_is_served(running: Running) -> None:
@@ -129,7 +138,7 @@ async def test_a_silent_line_is_not_waited_for(running: Running) -> None:
     reader, writer = await running.ask()
     assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK")
     _, took_s = await left(running)
-    assert took_s < 0.9
+    assert took_s < LONG_S / 2
     writer.close()
 
 
@@ -147,7 +156,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 
 def test_the_system_keeps_little_of_what_a_client_doesnt_take() -> None:
-    with listen("127.0.0.1", free_port()) as listener, socket.socket() as client:
+    with listen("127.0.0.1", 0) as listener, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(listener.getsockname())
         accepted, _ = listener.accept()
