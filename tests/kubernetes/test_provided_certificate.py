@@ -1,5 +1,6 @@
 """A certificate that somebody else keeps in a Secret, and what replicas that know different ones do to the bundle."""
 
+import asyncio
 import ssl
 import uuid
 from base64 import b64encode
@@ -29,6 +30,8 @@ from tests.kubernetes.cluster_objects import (
 __all__ = ["kubernetes", "namespace", "registration", "secret"]
 
 DAY = timedelta(days=1)
+WATCHED_WITHIN_S = 2
+"""kube-apiserver hears of a changed bundle by its watch, in a moment; between two looks of ours are ten seconds."""
 
 
 def keep(registration: Registration, authority: Authority) -> ServingCertificate:
@@ -63,6 +66,7 @@ async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(regi
         assert identity.certificate == first, "the new CA has to be known before it is needed"
         assert ca_bundle(registration) == new.pem + old.pem
         assert answered(registration)
+        await asyncio.sleep(WATCHED_WITHIN_S)
         await identity.check(partial(load_into, tls), now())
         assert identity.certificate == second
         assert answered(registration)
