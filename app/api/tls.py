@@ -1,7 +1,7 @@
 """TLS: how we speak it, and the certificate that a client showed.
 
-That certificate belongs to the connection, is read once, and is judged at every request. uvicorn's ASGI scope doesn't
-carry it, hence the small subclass of our connection.
+That certificate belongs to the connection, is read once, and is judged at every request. ASGI's scope has no place
+for it, hence the small subclass of our connection.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Server-sent events: one stream a page, which says something new at most once a second.
 
 Nothing is queued: what is sent is made when the page's socket takes it, so a page that sleeps costs nothing but its
-socket, and after a minute not even that (http/connection.py).
+socket, and after a minute not even that (http/patience.py).
 """
 
 import asyncio

@@ -11,11 +11,12 @@ class BodyConnection(HttpConnection):
 
     def on_body(self, body: bytes) -> None:
         """Keep it for the answer under way; what comes behind the answer is dropped."""
-        if self.cycle.response_complete:
+        exchange = self.turns.last
+        if exchange.response_complete:
             super().on_body(body)
             return
-        self._held = 0
-        self.cycle.body += body
-        if len(self.cycle.body) > MOST_WAITING:
+        self.head.held = 0
+        exchange.body += body
+        if len(exchange.body) > MOST_WAITING:
             self.flow.pause_reading()
-        self.cycle.message_event.set()
+        exchange.message_event.set()

@@ -5,17 +5,42 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
+from app.http.head import Head
+from app.http.patience import Patience
 from app.logs import Seldom
-
-if TYPE_CHECKING:
-    from app.http.connection import HttpConnection
 
 MOST_CONNECTIONS: Final = 1000
 """Each takes about 60 kB over TLS. kube-apiserver keeps at most 25 idle ones."""
 MOST_HEADS: Final = 1 << 25
 """Bytes of all heads together that aren't whole or answered yet, beyond a little for each."""
+
+
+class Connection(Protocol):
+    """What has to be known of each, and what each can be told."""
+
+    head: Head
+    patience: Patience
+    proven: bool
+    """Whether its client has shown a certificate: if somebody has to go, others go first."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is under way."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its client came just now, or is just asking."""
+
+    def expire(self) -> None:
+        """End what has taken too long."""
+
+    def shutdown(self) -> None:
+        """Close, but not before the answer, nor in the midst of a question."""
+
+    def abort(self) -> None:
+        """Let go at once, whatever is under way."""
 
 
 class Connections:
@@ -33,19 +58,19 @@ class Connections:
         """Bytes of the heads whose requests are, about."""
         self._most = most
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
-        self._all: set[HttpConnection] = set()
+        self._all: set[Connection] = set()
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def __iter__(self) -> Iterator["HttpConnection"]:
+    def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._all))
 
-    def remember(self, connection: "HttpConnection") -> None:
+    def remember(self, connection: Connection) -> None:
         """A new one."""
         self._all.add(connection)
 
-    def forget(self, connection: "HttpConnection") -> None:
+    def forget(self, connection: Connection) -> None:
         """It is gone."""
         self._all.discard(connection)
 
@@ -62,7 +87,7 @@ class Connections:
     @property
     def too_heavy(self) -> bool:
         """Whether heads take more memory than they may."""
-        return self.under_way + sum(connection.weight for connection in self._all) > MOST_HEADS
+        return self.under_way + sum(connection.head.weight for connection in self._all) > MOST_HEADS
 
     def take_leave(self) -> None:
         """From now on every answer is its connection's last, also where the question is under way already."""
@@ -79,7 +104,7 @@ class Connections:
         if not free:
             self.count("full")
             return False
-        last = min(free, key=lambda one: (one.proven, one.since))
+        last = min(free, key=lambda one: (one.proven, one.patience.since))
         self.forget(last)
         self.count("room")
         last.abort()

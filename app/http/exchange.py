@@ -16,6 +16,10 @@ class Exchange(RequestResponseCycle):
     weight = 0
     """Bytes that the question's head takes, about."""
 
+    def forget_question(self, facts: Any) -> None:
+        """Hold nothing of it any more: in place of its scope what all scopes of the connection have in common."""
+        self.scope, self.body = facts, bytearray()
+
     async def send(self, message: Any) -> None:
         """Take a part of the answer, as uvicorn does: what isn't the usual is left to it."""
         if self.response_started or self.flow.write_paused or self.disconnected:

@@ -30,6 +30,15 @@ _UNKNOWN_VERSION = _plain("505 HTTP Version Not Supported: unsupported protocol 
 _UNKNOWN_EXPECTATION = b"HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+class HeadError(Exception):
+    """A head that isn't served; `str()` says why."""
+
+    def __init__(self, answer: bytes, why: str = "") -> None:
+        super().__init__(why or answer.rpartition(b"\r\n")[2].decode() or "an unknown expectation")
+        self.answer = answer
+        """What its client gets."""
+
+
 def about_the_exchange(headers: Headers) -> Headers:
     """Those that say how to talk, not what about. Names are in lower case."""
     return [each for each in headers if each[0] in _ABOUT_THE_EXCHANGE]
@@ -49,10 +58,14 @@ def objection(version: str, path: bytes, special: Headers) -> bytes | None:
         return BAD_REQUEST if hosts else None if version == "1.0" else _NO_HOST
     if not _HOST.fullmatch(hosts[0]):
         return _BAD_HOST
-    expected = next((value for name, value in special if name == b"expect"), b"")
-    return _UNKNOWN_EXPECTATION if expected.lower() not in {b"", _WORD} else None
+    expected = _expectations(special)
+    return _UNKNOWN_EXPECTATION if expected and expected[0] not in {b"", _WORD} else None
 
 
 def expects_a_word(special: Headers) -> bool:
     """Whether the client wants to be told to go on before it sends a body."""
-    return any(name == b"expect" and value.lower() == _WORD for name, value in special)
+    return _WORD in _expectations(special)
+
+
+def _expectations(special: Headers) -> list[bytes]:
+    return [value.lower() for name, value in special if name == b"expect"]

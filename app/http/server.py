@@ -16,8 +16,9 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.http.connection import PATIENCE_S, HttpConnection, Phase
+from app.http.connection import HttpConnection
 from app.http.connections import MOST_CONNECTIONS, Connections
+from app.http.patience import PATIENCE_S, Phase
 from app.logs import Seldom
 from app.settings import SettingError
 
@@ -181,7 +182,7 @@ class HttpServer:
         except OSError as error:
             self.connections.refused("handshake", peer, _in_words(error))
         finally:
-            if connection.transport is None:
+            if connection.patience.phase is Phase.HANDSHAKE:
                 self.connections.forget(connection)
 
     async def _look_after_connections(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from app.api.limits import DEADLINE_S
 from app.api.reviewing import CACHED_S
 from app.cluster.client import Kubernetes
-from app.http.connection import PATIENCE_S, Phase
+from app.http.patience import PATIENCE_S, Phase
 from app.http.server import LOOK_S
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import MASTER, Answer, Line, figure, line, vanish

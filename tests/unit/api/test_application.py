@@ -30,8 +30,8 @@ from app.api.version import version_info
 from app.cluster.client import KubernetesError
 from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
-from app.http.connection import MOST_HEAD
 from app.http.connections import Connections
+from app.http.head import MOST_HEAD
 from tests.unit.api.test_authentication import AGGREGATOR, TRUST
 from tests.unit.metrics.test_evaluation import known, tube
 

@@ -16,11 +16,6 @@ GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 HEADERS = [(b"content-length", b"4"), (b"x-a", b"b")]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Wire(asyncio.Transport):
     """Notes what is written."""
 

@@ -23,11 +23,6 @@ LONG_S = 60
 """Longer than any machine stands still: what takes less hasn't waited for it."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Running:
     http: HttpServer
