@@ -9,11 +9,12 @@ answers; and before an address is connected again, DNS must have listed it again
 | yes | no | | connected anew, again and again; fails what spans it once its reading is too old, or where it has none |
 | no | yes | | read on |
 | no | no | none; or hidden; or it surely holds no job | let go at once |
-| no | no | it may hold jobs | lingers: fails like the second, is let go when it is read elsewhere or in the end |
-| one in place of one | no | | the new address takes the old one's place, and its last reading with it |
+| no | no | it may hold jobs | lingers: fails like the second, until it is listed or read elsewhere, or in the end |
+| only another | no | of a name with one address | the new one takes its place, and its last reading with it |
 | too many | | | all are let go, and the name's own failure stands for them |
 
-While no look-up succeeds, the last one holds. lingering.py says what "surely", "elsewhere" and "in the end" mean.
+While no look-up succeeds, the last one holds, and nothing that lingers is given up. lingering.py says what "surely",
+"elsewhere" and "in the end" mean.
 """
 
 import asyncio
@@ -101,7 +102,8 @@ class Source:
     async def ended(self, member: Member) -> None:
         """Its connection has ended: if DNS lists it no more, now is the time to judge."""
         if member.host not in self._listed:
-            self._settle(self._listed)
+            self._judge([member])
+            self.tell()
             await asyncio.sleep(0)  # where this let the member go, it ends here
 
     async def why_not(self, member: Member) -> str | None:
@@ -180,8 +182,7 @@ class Source:
         for member in self._members:
             if member.lingering and member.host in self._listed:
                 member.linger(None)
-        for member in gone:
-            self._judge(member, at_once=at_once)
+        self._judge(gone, at_once=at_once)
         for address in new:
             self._take_in(address)
         self._members.sort(key=lambda member: in_order(member.host))
@@ -192,24 +193,28 @@ class Source:
         self._members.append(member)
         self._tasks[member] = self._group.create_task(member.follow())
 
-    def _judge(self, member: Member, *, at_once: bool) -> None:
-        last, now = member.state.reading, self.clock()
-        if at_once or last is None or self._is_hidden(member):
-            self._let_go(member)
-        elif member.lingering:
-            if member.lingering.is_over(now):
-                self._give_up(member, member.lingering)
-        elif may_hold_jobs(last, now):
-            member.linger(Lingering.begin(last, now))
-            self._bound()
-        else:
-            self._let_go(member)
+    def _judge(self, members: Iterable[Member], *, at_once: bool = False) -> None:
+        """Of these, which are neither listed nor connected, let go what may go, and let the others linger."""
+        now = self.clock()
+        for member in members:
+            last = member.state.reading
+            if at_once or last is None or self._is_hidden(member):
+                self._let_go(member)
+            elif member.lingering:
+                if member.lingering.is_over(now):
+                    self._give_up(member, member.lingering)
+            elif may_hold_jobs(last, now):
+                member.linger(Lingering.begin(last, now))
+            else:
+                self._let_go(member)
+        self._bound()
 
     def _bound(self) -> None:
         """Without the oldest no sum is taken too early: the others go on failing what spans the server."""
         lingering = [(member, member.lingering) for member in self._members if member.lingering]
-        if len(lingering) > MOST_ADDRESSES:
-            self._give_up(*min(lingering, key=lambda each: each[1].since.monotonic_s))
+        lingering.sort(key=lambda each: each[1].since.monotonic_s)
+        for member, oldest in lingering[:-MOST_ADDRESSES]:
+            self._give_up(member, oldest)
 
     def _let_go(self, member: Member) -> None:
         self._members.remove(member)
