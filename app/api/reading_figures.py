@@ -48,7 +48,7 @@ def _jobs(servers: Iterable[ServerState], now: Instant, max_age_s: float) -> Met
         "beanscale_jobs", "Jobs in all tubes of a beanstalkd, by state.", labels=["server", "address", "state"]
     )
     for state in servers:
-        totals = state.reading.jobs if state.reading else None
+        totals = state.reading.jobs if state.reading and not state.doubted else None
         if totals is not None and totals.answered_at.age_s(now) <= max_age_s:
             for job_state in _STATES:
                 jobs.add_metric([*_name(state), job_state], getattr(totals, job_state))

@@ -97,7 +97,7 @@ def of_servers(before: Snapshot, after: Snapshot, now_s: float) -> Iterator[Even
 def _of_server(before: ServerState, after: ServerState, now_s: float) -> Iterator[Event]:
     place, name = Place(after.server.name, after.member), _called(after)
     if after.failure and not before.failure and before.attempted:
-        yield Event(now_s, "down", f"{name} can't be read: {after.failure.message}", place)
+        yield Event(now_s, "down", f"{name} can't be read: {after.failure.whole}", place)
     if before.failure and not after.failure and before.reading:
         yield Event(now_s, "up", f"{name} can be read again", place)
     if before.reading is None or after.reading is None:

@@ -145,7 +145,7 @@ def server_json(view: View, state: ServerState) -> Json:
         "address": state.server.address,
         "up": fresh is not None,
         "ageSeconds": rounded(reading.listed_at.age_s(view.now)) if reading else None,
-        "failure": state.failure.message if state.failure else None,
+        "failure": state.failure.whole if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
         "restartedAt": view.events.restarted_at(place_of(state)),

@@ -24,7 +24,7 @@ def of_server(state: ServerState, named: Sequence[str] | None, given: Evaluation
         "name": state.server.name,
         "address": state.server.address,
         "member": state.member,
-        "fresh": age_s is not None and age_s <= given.max_age_s,
+        "fresh": age_s is not None and age_s <= given.max_age_s and not state.doubted,
         "ageSeconds": rounded(age_s),
         "failure": reason(state, given),
         "failingForSeconds": rounded(state.failure.since.age_s(given.now)) if state.failure else None,

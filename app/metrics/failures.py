@@ -56,5 +56,5 @@ def _in_force(rule: Rule, error: NoValueError, judged: Evaluation) -> str:
     if not (isinstance(rule.on_failure, Hold) and isinstance(error, StaleReadingError)):
         return said
     if error.age_s is None:
-        return f"{said}, and since beanscale started there was no reading that it could hold"
+        return f"{said}, and since beanscale started there was no reading that it may hold"
     return f"{said}, which ended {error.age_s - judged.limit_s:.0f} s ago"

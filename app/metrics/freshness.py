@@ -29,6 +29,8 @@ def fresh_sources(states: Iterable[ServerState], tubes: Sequence[str] | None, gi
         reading = state.reading
         if reading is None:
             raise _never_read(state, given)
+        if state.doubted:
+            raise _doubted(state, reading, given)
         if tubes is None:
             if reading.listed_at.monotonic_s < oldest_s:
                 raise stale(state, reading, None, given)
@@ -76,7 +78,9 @@ def reason(state: ServerState, given: Evaluation) -> str | None:
     """Why it can't be read just now, as far as it may be told."""
     if state.failure is None:
         return None
-    names_a_tube = given.rules.tenancy and " tube " in state.failure.message
+    if not given.rules.tenancy:
+        return state.failure.whole
+    names_a_tube = " tube " in state.failure.message
     return "it answered what can't be right: see beanscale's log" if names_a_tube else state.failure.message
 
 
@@ -93,6 +97,15 @@ def outages(given: Evaluation) -> str | None:
 def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:
     why = reason(state, given) or "the first answer is awaited"
     return StaleReadingError(f"{called(state)} can't be read: {why}; it was never read")
+
+
+def _doubted(state: ServerState, reading: Reading, given: Evaluation) -> StaleReadingError:
+    """What is said of one whose jobs may be counted elsewhere; without an age, since no rule may hold it either."""
+    age_s = reading.listed_at.age_s(given.now)
+    return StaleReadingError(
+        f"{called(state)} can't be read: {reason(state, given)}; its last good reading, {age_s:.0f} s old,"
+        " isn't served beside an address that came since and may be the same beanstalkd's"
+    )
 
 
 def _each_once(sources: Iterable[Source]) -> Sequence[Source]:

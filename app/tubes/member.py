@@ -1,9 +1,10 @@
 """One address of a configured server: connected and read, and connected anew after every failure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import structlog
 
@@ -12,6 +13,7 @@ from app.settings import Server
 from app.tubes.ages import Ages
 from app.tubes.connection import Connection, connect
 from app.tubes.demand import Demand
+from app.tubes.lingering import Known, Lingering
 from app.tubes.outage import because, retry_delays
 from app.tubes.polling import PERIOD_S, Polling, server_of
 from app.tubes.presence import Presence
@@ -20,6 +22,19 @@ from app.tubes.readings import Readings
 from app.tubes.snapshot import Reading, ServerState
 
 _log = structlog.get_logger()
+
+
+class Keeper(Protocol):
+    """Who knows which addresses the server's name has, and decides which of them are followed."""
+
+    def tell(self) -> None:
+        """A member's `state` has changed."""
+
+    async def ended(self, member: "Member") -> None:
+        """Its connection has ended, or couldn't be made. Where it isn't to be followed any more, this cancels it."""
+
+    async def why_not(self, member: "Member") -> str | None:
+        """Why it may not be connected now, or None."""
 
 
 @dataclass(eq=False)
@@ -33,8 +48,7 @@ class Member:
     demand: Demand
     presence: Presence
     clock: Callable[[], Instant]
-    changed: Callable[[], None]
-    """Called after each change of `state`."""
+    keeper: Keeper
     busy: bool = field(default=False, init=False)
     """Whether it is connected, or about to be."""
     twin_in: str | None = field(default=None, init=False)
@@ -44,30 +58,42 @@ class Member:
 
     def __post_init__(self) -> None:
         self.state = ServerState(self.server)
+        self.complaint = ""
+        """What went wrong last."""
+        self.lingering: Lingering | None = None
+        """Where DNS lists it no more, and its connection has ended."""
         self.turned_at = self.clock()
+        self._listed_since = self._read_at = self.turned_at
         self._readings = Readings()
         self._got_on = False
 
     @property
-    def reads(self) -> bool:
-        """Whether its last attempt to read all tubes succeeded."""
-        return self.twin_in is None and self.state.reading is not None and self.state.failure is None
+    def known(self) -> Known:
+        """What it tells about others."""
+        state = self.state
+        is_read = self.twin_in is None and state.reading is not None and state.failure is None
+        return Known(self._listed_since, state.reading, self._read_at, is_read, self.lives)
 
-    async def follow(self, ended: Callable[[], Awaitable[None]], look_up: Callable[[], Awaitable[str | None]]) -> None:
-        """Until cancelled. `ended` is called after each conversation, `look_up` before each but the first: it says why
-        the address isn't known any more, or None."""
+    async def follow(self) -> None:
+        """Until cancelled."""
         delays = retry_delays()
         while True:
             self._got_on = False
             complaint: str | None = await self._converse()
             if self._got_on:
                 delays = retry_delays()
-            await ended()
+            await self.keeper.ended(self)
             while complaint is not None:
                 self._fail(complaint)
                 await asyncio.sleep(next(delays))
                 self._turn()
-                complaint = await look_up()
+                complaint = await self.keeper.why_not(self)
+
+    def linger(self, lingering: Lingering | None) -> None:
+        """From now on, or (None) no more."""
+        self.lingering = lingering
+        if self.state.failure is not None:
+            self._take_down(self.complaint)
 
     async def _converse(self) -> str:
         """Read it until something goes wrong: what."""
@@ -98,17 +124,17 @@ class Member:
     async def _wait_to_lead(self, connection: Connection, server_id: str) -> None:
         while not self.presence.leads(server_id, self.server, self):
             if self.twin_in != server_id:
-                _log.info("another address is the same beanstalkd", server=self.server.name, address=self._address)
+                _log.info("another address is the same beanstalkd", server=self.server.name, address=self.address)
                 self.twin_in, self._got_on = server_id, True
                 self.state = ServerState(self.server, attempted=True)
-                self.changed()
+                self.keeper.tell()
             await asyncio.sleep(PERIOD_S)
             self._turn()
             if await server_of(connection) != server_id:
                 raise ProtocolError("has become another beanstalkd in the middle of a connection")
         if self.twin_in not in {None, server_id}:  # if it's the same, the other's last reading stands for it
             self.twin_in = None
-            self.changed()
+            self.keeper.tell()
 
     def _polling(self, connection: Connection, server_id: str) -> Polling:
         return Polling(
@@ -131,20 +157,30 @@ class Member:
         self.state = ServerState(
             before.server, reading, attempted=True, sweep_s=before.sweep_s if sweep_s is None else sweep_s
         )
-        self.twin_in, self._got_on = None, True
-        self.changed()
+        self.twin_in, self._got_on, self._read_at = None, True, self._turn()
+        self.keeper.tell()
         if before.reading is None or before.failure is not None:
-            _log.info("reading beanstalkd", server=self.server.name, address=self._address, tubes=len(reading.tubes))
+            _log.info("reading beanstalkd", server=self.server.name, address=self.address, tubes=len(reading.tubes))
         elif before.reading.server_id != reading.server_id:
-            _log.warning("beanstalkd was restarted", server=self.server.name, address=self._address)
+            _log.warning("beanstalkd was restarted", server=self.server.name, address=self.address)
 
     def _fail(self, complaint: str) -> None:
-        before = self.state.failure
-        self.state = self.state.failed(complaint, self._turn())
-        self.changed()
-        if before is None or before.message != complaint:
-            _log.warning("can't read beanstalkd", server=self.server.name, address=self._address, reason=complaint)
+        self._turn()
+        self._take_down(complaint)
+        self.keeper.tell()
+
+    def _take_down(self, complaint: str) -> None:
+        before, self.complaint = self.state.failure, complaint
+        if self.lingering is None:
+            self.state = self.state.failed(complaint, self.turned_at)
+        else:
+            told = self.lingering.told(complaint)
+            self.state = self.state.failed(told, self.turned_at, self.lingering.jobs)
+        now = self.state.failure
+        if now is not None and (before is None or before.message != now.message):
+            _log.warning("can't read beanstalkd", server=self.server.name, address=self.address, reason=now.whole)
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
+        """As the log names it."""
         return replace(self.server, host=self.host).address

@@ -19,8 +19,6 @@ from app.tubes.protocol import (
     LIST_TUBES,
     STATS,
     ProtocolError,
-    parse_draining,
-    parse_job_totals,
     parse_server_id,
     parse_tube_names,
     stats_tube,
@@ -60,11 +58,11 @@ class Polling:
         """Raises ProtocolError, TimeoutError, OSError."""
         self.readings.resume(self.clock())
         while True:
+            await self._check_server()
             busy_s = self._stopwatch()
             await self.sweep()
             await self._ask_ages()
             await self._pause(busy_s())
-            await self._check_server()
 
     async def sweep(self) -> None:
         """Read all tubes, and where it takes long those that are wanted every second. Raises like `forever`."""
@@ -123,8 +121,7 @@ class Polling:
         stats = await self.connection.ask(STATS)
         if parse_server_id(stats) != self.server_id:
             raise ProtocolError("has become another beanstalkd in the middle of a connection")
-        self.readings.draining = parse_draining(stats)
-        self.readings.jobs = parse_job_totals(stats, self.clock())
+        self.readings.hear(self.server_id, stats, self.clock())
 
     async def _pause(self, swept_s: float) -> None:
         """Until the next sweep is due, with rounds of the wanted tubes."""

@@ -5,7 +5,7 @@ ProtocolError, after which the connection must be dropped, because replies are t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ _INTEGERS = re.compile(rb"^([a-z-]{1,40}): (0|-?[1-9]\d{0,18})$", re.MULTILINE)
 _ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
 _DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
 _JOBS = re.compile(rb"^current-jobs-([a-z]{1,40}): (0|[1-9]\d{0,18})$", re.MULTILINE)
+_TOTAL_JOBS = re.compile(rb"^total-jobs: (0|[1-9]\d{0,18})$", re.MULTILINE)
+_HOSTNAME = re.compile(rb'^hostname: ("?)([A-Za-z0-9][A-Za-z0-9._-]{0,252})\1$', re.MULTILINE)
 
 NOT_FOUND = None
 """The reply to a question about a tube that doesn't exist (any more)."""
@@ -72,8 +74,16 @@ class JobTotals(NamedTuple):
     reserved: int
     delayed: int
     buried: int
+    total_jobs: int | None = None
+    """Counter of all that were ever put; None: not known."""
+
+    @property
+    def by_state(self) -> tuple[int, int, int, int]:
+        """Jobs, in the order above."""
+        return self.ready, self.reserved, self.delayed, self.buried
 
 
+_JOB_STATES = JobTotals._fields[1:5]
 _COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:])
 _OTHER_LINES = 2  # the first, and the name
 _PAUSE_TIMES = 2  # the last two may be negative: beanstalkd prints them signed
@@ -147,9 +157,21 @@ def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals | None:
     """How many jobs a server has, in all tubes together; None where a `stats` answer doesn't say it in one way."""
     told = _JOBS.findall(body[:MAX_STATS])
     counts = {state.decode(): int(count) for state, count in told}
-    if len(counts) != len(told) or not counts.keys() >= {*JobTotals._fields[1:]}:
+    if len(counts) != len(told) or not counts.keys() >= {*_JOB_STATES}:
         return None
-    return JobTotals(answered_at, *(counts[state] for state in JobTotals._fields[1:]))
+    total = _only(_TOTAL_JOBS.findall(body[:MAX_STATS]))
+    total_jobs = None if total is None else int(total)
+    return JobTotals._make((answered_at, *(counts[state] for state in _JOB_STATES), total_jobs))
+
+
+def parse_hostname(body: bytes) -> str | None:
+    """The name of the host, in Kubernetes the pod's, that a `stats` answer tells; None where it isn't one, or none."""
+    told = _only(_HOSTNAME.findall(body[:MAX_STATS]))
+    return None if told is None else str(told[1], "ascii")
+
+
+def _only[T](found: Sequence[T]) -> T | None:
+    return found[0] if len(found) == 1 else None
 
 
 class Replies:

@@ -3,10 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from app.clock import Instant
 from app.tubes.counters import RATE_WINDOW_S, Counters
-from app.tubes.protocol import NOT_FOUND, JobTotals, TubeStats, parse_tube
+from app.tubes.protocol import (
+    NOT_FOUND,
+    JobTotals,
+    TubeStats,
+    parse_draining,
+    parse_hostname,
+    parse_job_totals,
+    parse_tube,
+)
 from app.tubes.snapshot import NextJob, Reading
 
 _DEFAULT = "default"
@@ -49,31 +58,47 @@ def _without(ours: int, tube: TubeStats) -> TubeStats:
     )
 
 
+class _Said(NamedTuple):
+    """What a life's `stats` last said."""
+
+    server_id: str | None = None
+    draining: bool | None = None
+    jobs: JobTotals | None = None
+    idle_since: Instant | None = None
+    hostname: str | None = None
+
+
 class Readings:
     """Of one server, over restarts and outages."""
 
     def __init__(self) -> None:
         self.latest: Reading | None = None
         """None too where it says nothing about what comes next."""
-        self.draining: bool | None = None
-        """What `stats` last said, for each reading from now on."""
-        self.jobs: JobTotals | None = None
-        """So too, with the moment at which it was so: hence they outlast a short outage."""
+        self._said = _Said()
         self._counters = Counters()
         self._read_at: Instant | None = None
 
     def resume(self, now: Instant) -> None:
         """Reading starts, or starts again: what was known before a long outage makes no rates."""
-        self.draining = None
         if self._read_at is None or self._read_at.age_s(now) > RATE_WINDOW_S:
             self.latest = None
+
+    def hear(self, server_id: str, stats: bytes, now: Instant) -> None:
+        """`stats` has answered: that holds for each reading of this life from now on."""
+        jobs = parse_job_totals(stats, now)
+        idle_since = self._said.idle_since if self._said.server_id == server_id else None
+        if jobs is None or jobs.total_jobs is None or any(jobs.by_state):
+            idle_since = None
+        elif idle_since is None or self._said.jobs is None or self._said.jobs.total_jobs != jobs.total_jobs:
+            idle_since = now
+        self._said = _Said(server_id, parse_draining(stats), jobs, idle_since, parse_hostname(stats))
 
     def sweep(self, server_id: str, listed_at: Instant, answers: Answers, now: Instant) -> Reading:
         """All tubes of a listing have answered, or weren't there any more. Keeps `answers`."""
         before = self._of_the_same_life(server_id)
         swept = Reading.of(server_id, listed_at, answers.tubes, before)
         if before is None:
-            self._counters, self.jobs = Counters(), None
+            self._counters = Counters()
         else:
             self._counters.follow(before, answers.tubes)
             swept = replace(swept, next_jobs=before.next_jobs)
@@ -108,12 +133,15 @@ class Readings:
         return self.latest
 
     def _take(self, reading: Reading, wanted: Iterable[str] | None, now: Instant) -> Reading:
+        said = self._said if self._said.server_id == reading.server_id else _Said()
         self.latest = replace(
             reading,
             earlier=self._counters.earlier(reading.tubes),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
-            draining=self.draining,
-            jobs=self.jobs,
+            draining=said.draining,
+            jobs=said.jobs,
+            idle_since=said.idle_since,
+            hostname=said.hostname,
         )
         self._counters.keep(self.latest, wanted, now)
         self._read_at = now

@@ -55,6 +55,10 @@ class Reading:
     """Whether it takes no job any more until it is restarted; None: not known (yet)."""
     jobs: JobTotals | None = None
     """All its jobs; None: not known."""
+    idle_since: Instant | None = None
+    """Since when, by every `stats`, it has had no job and been given none; None: it isn't so, or not known."""
+    hostname: str | None = None
+    """Of its host, in Kubernetes of its pod; None: not known."""
 
     @classmethod
     def of(
@@ -95,6 +99,18 @@ class Failure:
     """A clause after the server's name: "connection refused"."""
     since: Instant
     """The first failure since the last good reading."""
+    jobs: int | None = None
+    """So many it had when it was last read, where its address is gone; None: it isn't, or not yet."""
+
+    @property
+    def whole(self) -> str:
+        """The message, and with it what only those may know who may see every tube."""
+        if self.jobs is None:
+            return self.message
+        had = f"{self.jobs:,} job{'s' * (self.jobs != 1)}" if self.jobs else "no job"
+        return (
+            f"{self.message}; it had {had} when it was last read{'' if self.jobs else ', and may have got some since'}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +127,17 @@ class ServerState:
     """The one of several addresses that this is, as a label value: `10.0.0.3`, `fd00--3`. None for a name with one."""
     sweep_s: float | None = None
     """What the last good sweep over all tubes took, in seconds."""
+    doubted: bool = False
+    """Whether its reading counts no more, however young: an address came since which may be the same beanstalkd's."""
 
-    def failed(self, message: str, now: Instant) -> "ServerState":
+    def failed(self, message: str, now: Instant, jobs: int | None = None) -> "ServerState":
         """The same after one more failure to read it."""
         since = self.failure.since if self.failure else now
-        return replace(self, failure=Failure(message, since), attempted=True)
+        return replace(self, failure=Failure(message, since, jobs), attempted=True)
 
     def fresh(self, now: Instant, max_age_s: float) -> Reading | None:
-        """The last reading, or None where it is older than `max_age_s` seconds or there is none."""
-        if self.reading is None or self.reading.listed_at.age_s(now) > max_age_s:
+        """The last reading, or None where it is older than `max_age_s` seconds, doubted, or there is none."""
+        if self.reading is None or self.doubted or self.reading.listed_at.age_s(now) > max_age_s:
             return None
         return self.reading
 

@@ -1,13 +1,24 @@
 """One configured server: the addresses that its name has now, each read on its own.
 
-A headless Service's name has an address for each of its pods. An address that DNS lists is read; one that it lists no
-more is let go once its connection has ended too, so that DNS alone, wrong or down, never hides a beanstalkd that
-answers. Before an address is connected again, DNS must have listed it again: by then it may be somebody else's.
+A headless Service's name has an address for each of its pods. DNS alone, wrong or down, never hides a beanstalkd that
+answers; and before an address is connected again, DNS must have listed it again: by then it may be somebody else's.
+
+| DNS lists it | connected | last reading | what happens |
+|---|---|---|---|
+| yes | yes | | it is read; of two addresses of one beanstalkd one is, and the other is hidden |
+| yes | no | | connected anew, again and again; fails what spans it once its reading is too old, or where it has none |
+| no | yes | | read on |
+| no | no | none; or hidden; or it surely holds no job | let go at once |
+| no | no | it may hold jobs | lingers: fails like the second, until it is listed or read elsewhere, or in the end |
+| only another | no | of a name with one address | the new one takes its place, and its last reading with it |
+| too many | | | all are let go, and the name's own failure stands for them |
+
+While no look-up succeeds, the last one holds, and nothing that lingers is given up. lingering.py says what "surely",
+"elsewhere" and "in the end" mean.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -16,15 +27,15 @@ from app.clock import Instant
 from app.settings import Server, is_ip
 from app.tubes.addresses import LookUp, addresses_of, any_connects, as_label, by_family, in_order
 from app.tubes.demand import Demand
+from app.tubes.lingering import Known, Lingering, is_doubted, is_read_elsewhere, is_succeeded, may_hold_jobs
+from app.tubes.look_ups import LookUps
 from app.tubes.member import Member
-from app.tubes.outage import FIRST_RETRY_S, because_unresolved, retry_delays
+from app.tubes.outage import because_unresolved
 from app.tubes.presence import Presence
 from app.tubes.snapshot import ServerState
 
-RESOLVE_S = 5.0
-"""Seconds between two look-ups while nothing asks for one."""
 MOST_ADDRESSES = 32
-"""Of one name: each is a connection that reads all tubes every second."""
+"""Of one name: each is a connection that reads all tubes every second. So many may linger beside them."""
 
 _log = structlog.get_logger()
 
@@ -48,24 +59,22 @@ class Source:
         self._members: list[Member] = []
         self._tasks: dict[Member, asyncio.Task[None]] = {}
         self._listed: Sequence[str] = ()
-        self._trouble: str | None = None
-        self._asked = asyncio.Event()
-        self._answer = asyncio.Event()
-        self._turned_at = self.clock()
+        self._look_ups = LookUps(self.clock)
+        self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Look up and read until cancelled; an address that hangs delays no other."""
-        async with asyncio.TaskGroup() as group:
+        async with self._group:
             if is_ip(self.server.host):
-                self._settle([self.server.host], group)
+                self._settle([self.server.host])
             else:
-                await self._keep_looking(group)
+                await self._keep_looking()
 
     def stuck(self, now: Instant, overdue_s: float) -> bool:
         """Whether one of our loops doesn't turn any more."""
         turned_at = [member.turned_at for member in self._members]
         if not is_ip(self.server.host):
-            turned_at.append(self._turned_at)
+            turned_at.append(self._look_ups.turned_at)
         return any(turn.age_s(now) > overdue_s for turn in turned_at)
 
     def states(self) -> tuple[ServerState, ...]:
@@ -73,34 +82,54 @@ class Source:
         seen = [member for member in self._members if not self._is_hidden(member)]
         if not seen:
             return (self._nobody,)
-        return tuple(replace(member.state, member=as_label(member.host) if len(seen) > 1 else None) for member in seen)
+        return tuple(
+            replace(
+                member.state,
+                member=as_label(member.host) if len(seen) > 1 else None,
+                doubted=member.lingering is not None and is_doubted(member.known, self._others(member)),
+            )
+            for member in seen
+        )
+
+    def tell(self) -> None:
+        """A member's state has changed: with it others may have become those that were lost."""
+        for member in [member for member in self._members if member.lingering]:
+            if self._is_hidden(member) or is_succeeded(member.known, self._others(member)):
+                self._let_go(member)
+        self.attempted = self.attempted or all(state.attempted for state in self.states())
+        self.changed()
+
+    async def ended(self, member: Member) -> None:
+        """Its connection has ended: if DNS lists it no more, now is the time to judge."""
+        if member.host not in self._listed:
+            self._judge([member])
+            self.tell()
+            await asyncio.sleep(0)  # where this let the member go, it ends here
+
+    async def why_not(self, member: Member) -> str | None:
+        """Why it may not be connected now, or None; asks DNS anew."""
+        if is_ip(self.server.host):
+            return None
+        trouble = await self._look_ups.ask()
+        return member.complaint if member.lingering else trouble
 
     def _is_hidden(self, member: Member) -> bool:
         """Of two addresses of one beanstalkd one counts; and what is left of the other's readings counts no more once
         that one is read, be it after a restart."""
         if member.twin_in is not None:
             return True
-        state = member.state
-        if state.reading is None or state.failure is None:
-            return False
-        return any(other.reads and state.reading.server_id in other.lives for other in self._members)
+        return member.state.failure is not None and is_read_elsewhere(member.known, self._others(member))
 
-    async def _keep_looking(self, group: asyncio.TaskGroup) -> None:
-        delays = retry_delays()
+    def _others(self, member: Member) -> Sequence[Known]:
+        return [other.known for other in self._members if other is not member]
+
+    async def _keep_looking(self) -> None:
         while True:
-            self._asked.clear()
-            self._turned_at = self.clock()
-            self._trouble = await self._look_up(group)
-            answer, self._answer = self._answer, asyncio.Event()
-            answer.set()
-            if self._trouble is None:
-                delays = retry_delays()
-            await asyncio.sleep(FIRST_RETRY_S)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RESOLVE_S if self._members else next(delays)):
-                    await self._asked.wait()
+            self._look_ups.begin()
+            trouble = await self._look_up()
+            await self._look_ups.end(trouble, in_vain=not self._members)
 
-    async def _look_up(self, group: asyncio.TaskGroup) -> str | None:
+    async def _look_up(self) -> str | None:
         """Why there is no address that can be read, or None. While some are connected, a failure changes nothing."""
         try:
             found = await addresses_of(self.server.host, self.server.port, self.asking)
@@ -108,7 +137,7 @@ class Source:
             return self._nobody_there(because_unresolved(error))
         addresses = await self._of_one_family(found)
         if len(addresses) > MOST_ADDRESSES:
-            self._settle((), group, at_once=True)
+            self._settle((), at_once=True)
             return self._nobody_there(
                 f"its name has {len(addresses)} addresses, and at most {MOST_ADDRESSES} are read; give beanscale names"
                 " with fewer"
@@ -116,13 +145,13 @@ class Source:
         if not addresses:
             return self._nobody_there("its name has no address")
         self._nobody = ServerState(self.server)
-        self._settle(addresses, group)
+        self._settle(addresses)
         return None
 
     def _nobody_there(self, reason: str) -> str:
         if not self._members:
             before, self._nobody = self._nobody, self._nobody.failed(reason, self.clock())
-            self._tell()
+            self.tell()
             if before.failure is None or before.failure.message != reason:
                 _log.warning(
                     "can't read beanstalkd", server=self.server.name, address=self.server.address, reason=reason
@@ -142,44 +171,61 @@ class Source:
         last = [family for family in families if not set(self._listed).isdisjoint(family)]
         return next(iter((*last, *families)), ())
 
-    def _settle(self, addresses: Iterable[str], group: asyncio.TaskGroup, *, at_once: bool = False) -> None:
-        """Read these, and let go what isn't among them and isn't connected; or all that isn't, at once."""
+    def _settle(self, addresses: Iterable[str], *, at_once: bool = False) -> None:
+        """Follow these; judge those that aren't among them and aren't connected, or (`at_once`) let all others go."""
         self._listed = sorted(set(addresses), key=in_order)
         known = {member.host for member in self._members}
         new = [address for address in self._listed if address not in known]
         gone = [member for member in self._members if member.host not in self._listed and (at_once or not member.busy)]
         if len(self._members) == len(gone) == len(new) == len(self._listed) == 1:
             gone.pop().host = new.pop()  # it has moved, and what is known of it still holds
-        for member in gone:
-            self._let_go(member)
+        for member in self._members:
+            if member.lingering and member.host in self._listed:
+                member.linger(None)
+        self._judge(gone, at_once=at_once)
         for address in new:
-            self._take_in(address, group)
+            self._take_in(address)
         self._members.sort(key=lambda member: in_order(member.host))
-        self._tell()
+        self.tell()
 
-    def _take_in(self, address: str, group: asyncio.TaskGroup) -> None:
-        member = Member(self.server, address, self.demand, self.presence, self.clock, self._tell)
+    def _take_in(self, address: str) -> None:
+        member = Member(self.server, address, self.demand, self.presence, self.clock, self)
         self._members.append(member)
-        self._tasks[member] = group.create_task(member.follow(lambda: self._ended(member, group), self._look_again))
+        self._tasks[member] = self._group.create_task(member.follow())
+
+    def _judge(self, members: Iterable[Member], *, at_once: bool = False) -> None:
+        """Of these, which are neither listed nor connected, let go what may go, and let the others linger."""
+        now = self.clock()
+        for member in members:
+            last = member.state.reading
+            if at_once or last is None or self._is_hidden(member):
+                self._let_go(member)
+            elif member.lingering:
+                if member.lingering.is_over(now):
+                    self._give_up(member, member.lingering)
+            elif may_hold_jobs(last, now):
+                member.linger(Lingering.begin(last, now))
+            else:
+                self._let_go(member)
+        self._bound()
+
+    def _bound(self) -> None:
+        """Without the oldest no sum is taken too early: the others go on failing what spans the server."""
+        lingering = [(member, member.lingering) for member in self._members if member.lingering]
+        lingering.sort(key=lambda each: each[1].since.monotonic_s)
+        for member, oldest in lingering[:-MOST_ADDRESSES]:
+            self._give_up(member, oldest)
 
     def _let_go(self, member: Member) -> None:
         self._members.remove(member)
         self._tasks.pop(member).cancel()
         _log.info("an address is gone", server=self.server.name, address=member.host)
 
-    async def _ended(self, member: Member, group: asyncio.TaskGroup) -> None:
-        if member.host not in self._listed:
-            self._settle(self._listed, group)
-            await asyncio.sleep(0)  # where this let the member go, it ends here
-
-    async def _look_again(self) -> str | None:
-        """Why the name has no address now, or None; asks anew."""
-        if is_ip(self.server.host):
-            return None
-        self._asked.set()
-        await self._answer.wait()
-        return self._trouble
-
-    def _tell(self) -> None:
-        self.attempted = self.attempted or all(state.attempted for state in self.states())
-        self.changed()
+    def _give_up(self, member: Member, lingering: Lingering) -> None:
+        _log.warning(
+            "a beanstalkd hasn't come back, and its jobs count no more",
+            server=self.server.name,
+            address=member.address,
+            jobs=lingering.jobs,
+        )
+        self._let_go(member)

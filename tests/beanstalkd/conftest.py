@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,18 +21,25 @@ class Beanstalkd:
     def __init__(self, binary: str, *options: str) -> None:
         self.host = "127.0.0.1"
         self.port = _free_port()
+        self.hostname: str | None = None
+        """What it calls its host from its next start on; None: as this machine is called."""
         self._binary, self._options = binary, options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [self._binary, "-l", self.host, "-p", str(self.port), *self._options]
-        self._process = subprocess.Popen(command)
+        own_host = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.hostname]
+        self._process = subprocess.Popen([*own_host, *command] if self.hostname else command)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, "beanstalkd ended at once"
             assert time.monotonic() < deadline, "beanstalkd doesn't answer"
             time.sleep(0.01)
+
+    def keep_jobs(self, folder: Path) -> None:
+        """From its next start on, in a binlog there."""
+        self._options = ("-b", str(folder), "-f0")
 
     def stop(self) -> None:
         """End it and wait until it is gone."""

@@ -42,8 +42,8 @@ def client(beanstalkd: Beanstalkd, tube: str) -> greenstalk.Client[bytes]:
     return greenstalk.Client((beanstalkd.host, beanstalkd.port), use=tube, watch=tube, encoding=None)
 
 
-def first(poller: Poller) -> ServerState:
-    return poller.snapshot.servers[0]
+def first(poller: Poller, number: int = 0) -> ServerState:
+    return poller.snapshot.servers[number]
 
 
 def reading(poller: Poller) -> Reading:

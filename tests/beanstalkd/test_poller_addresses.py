@@ -1,4 +1,5 @@
-"""A name with several addresses is several servers, each on its own.
+"""A name with several addresses is several servers, each on its own. (What becomes of one that is lost with jobs:
+test_poller_lingering.py.)
 
 Which addresses a name has is said by a function in place of DNS: what a resolver answers must change while the test
 runs. All else is real: beanstalkds at several loopback addresses, on one port.
@@ -14,7 +15,7 @@ import pytest
 from app.settings import Server
 from app.tubes.poller import Poller
 from app.tubes.source import MOST_ADDRESSES
-from tests.beanstalkd.conftest import Beanstalkd
+from tests.beanstalkd.names import DOWN, Names, all_read, hasten, is_idle, members, named
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, reading, until
 
 pytestmark = pytest.mark.anyio
@@ -28,46 +29,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look-ups and readings ten times as often."""
-    monkeypatch.setattr("app.tubes.source.RESOLVE_S", 0.1)
-    monkeypatch.setattr("app.tubes.source.FIRST_RETRY_S", 0.05)
-    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.tubes.member.PERIOD_S", 0.1)
-
-
-class Names:
-    """What DNS says now."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses: Sequence[str] | OSError = addresses
-        self.asked = 0
-
-    def __call__(self, _host: str, _port: int) -> Sequence[str]:
-        self.asked += 1
-        if isinstance(self.addresses, OSError):
-            raise self.addresses
-        return self.addresses
-
-    async def have_been_asked(self) -> None:
-        """Twice: the first look-up may have been under way already."""
-        asked = self.asked
-        await until(lambda: self.asked >= asked + 2)
-
-
-DOWN = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-
-def named(servers: Sequence[Beanstalkd], name: str = "eu") -> Server:
-    return Server(name, "queues.example", servers[0].port)
-
-
-def members(poller: Poller) -> list[str | None]:
-    return [state.member for state in poller.snapshot.servers]
-
-
-def all_read(poller: Poller, number: int) -> bool:
-    states = poller.snapshot.servers
-    return len(states) == number and all(state.reading and not state.failure for state in states)
+    hasten(monkeypatch)
 
 
 def ready(poller: Poller, tube: str) -> list[int]:
@@ -113,6 +75,7 @@ async def test_one_that_is_down_or_hangs_delays_no_other(monkeypatch: pytest.Mon
 
 
 async def test_a_new_address_is_read_and_an_old_one_stays_while_it_is_connected() -> None:
+    """And goes with its connection, since it has had no job for a while."""
     names = Names(A)
     with beanstalkds(A, B) as (old, new):
         async with polling(named([old]), look_up=names) as poller:
@@ -121,6 +84,7 @@ async def test_a_new_address_is_read_and_an_old_one_stays_while_it_is_connected(
             await until(lambda: all_read(poller, 2))
             await names.have_been_asked()
             assert members(poller) == [A, B]
+            await until(lambda: is_idle(poller))
             old.stop()
             await until(lambda: members(poller) == [None])
             assert all_read(poller, 1)

@@ -123,6 +123,7 @@ async def test_a_connection_that_leads_to_another_beanstalkd_all_at_once_is_drop
 
     def answers() -> Iterator[bytes]:
         yield stats(0)
+        yield stats(0)
         yield b"OK 14\r\n---\n- default\n\r\n"
         yield b"NOT_FOUND\r\n"
         yield stats(1)

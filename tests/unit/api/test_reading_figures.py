@@ -1,5 +1,7 @@
 """What Prometheus is told of the beanstalkds: a number that holds at this moment, or none."""
 
+from dataclasses import replace
+
 from app.api.reading_figures import ReadingFigures
 from app.tubes.protocol import JobTotals
 from app.tubes.snapshot import ServerState, Snapshot
@@ -43,6 +45,12 @@ def test_a_short_outage_keeps_the_numbers_as_long_as_they_count_for_autoscalers(
 def test_what_is_too_old_is_no_number() -> None:
     assert told("beanscale_jobs", holding("eu", age_s=15.1, failure="connection refused")) == {}
     assert told("beanscale_jobs", holding("eu", age_s=15.1)) == {}
+
+
+def test_what_may_be_counted_at_another_address_is_no_number() -> None:
+    state = replace(holding("eu", failure="connection refused"), doubted=True)
+    assert told("beanscale_jobs", state) == {}
+    assert told("beanscale_beanstalkd_up", state) == {("eu", "eu.example"): 0}
 
 
 def test_what_was_never_read_or_never_said_is_no_number() -> None:

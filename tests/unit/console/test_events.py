@@ -1,12 +1,14 @@
 """What happened is seen by comparing two moments."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.autoscaling.reading import read
 from app.console.events import Event, EventLog, of_autoscalers, of_servers
 from app.console.history import Place
 from app.settings import ObjectName
-from app.tubes.snapshot import ServerState, Snapshot
+from app.tubes.snapshot import Failure, ServerState, Snapshot
 from tests.unit.autoscaling.hpas import hpa
 from tests.unit.console.moments import at, server, tube, unread
 
@@ -25,6 +27,12 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
             server(failure="connection refused"),
             [("down", "beanstalkd eu can't be read: connection refused", None)],
             id="down",
+        ),
+        pytest.param(
+            server(),
+            replace(server(), failure=Failure("gone", at(0), 3)),
+            [("down", "beanstalkd eu can't be read: gone; it had 3 jobs when it was last read", None)],
+            id="gone",
         ),
         pytest.param(server(failure="x"), server(failure="y"), [], id="still down"),
         pytest.param(server(failure="x"), server(), [("up", "beanstalkd eu can be read again", None)], id="up again"),

@@ -11,7 +11,7 @@ from app.console.overview import MOST_SIZE, BadQueryError, Query, overview, pars
 from app.console.seen import SeenTubes
 from app.metrics.rule import Glob
 from app.settings import ObjectName
-from app.tubes.snapshot import Snapshot
+from app.tubes.snapshot import Failure, Snapshot
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
 
 NUMBERS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting", "pauseLeft")
@@ -47,6 +47,14 @@ def test_while_a_server_cant_be_read_its_tubes_are_unknown_and_never_zero() -> N
     )
     told = answer["servers"][0]
     assert (told["up"], told["failure"], told["ageSeconds"]) == (False, "connection refused", 16)
+
+
+def test_a_server_that_is_gone_with_jobs_says_how_many_and_counts_no_more_beside_one_that_may_be_it() -> None:
+    gone = server(tube(ready=3), failure="connection refused")
+    gone = replace(gone, failure=Failure("connection refused", at(0), 3), doubted=True)
+    told = overview(view(gone, second=1), Query())["servers"][0]
+    assert (told["up"], told["ageSeconds"]) == (False, 1)
+    assert told["failure"] == "connection refused; it had 3 jobs when it was last read"
 
 
 def test_a_server_that_was_never_read_says_why() -> None:

@@ -9,6 +9,7 @@ from app.tubes.protocol import (
     ProtocolError,
     Replies,
     parse_draining,
+    parse_hostname,
     parse_job_totals,
     parse_server_id,
     parse_tube,
@@ -170,7 +171,30 @@ JOBS = (
 
 
 def test_a_server_says_how_many_jobs_it_has() -> None:
-    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807)
+    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807, 99)
+
+
+@pytest.mark.parametrize("total", [b"", b"total-jobs: -1\n", b"total-jobs: 1\ntotal-jobs: 2\n"])
+def test_how_many_it_ever_had_may_be_unknown(total: bytes) -> None:
+    assert parse_job_totals(b"---\n" + JOBS + total, AT) == (AT, 7, 3, 2, 9223372036854775807, None)
+
+
+@pytest.mark.parametrize(
+    ("stats", "hostname"),
+    [
+        pytest.param(b"---\nid: 0f\nhostname: queue-0\nos: x\n", "queue-0", id="before 1.13"),
+        pytest.param(b'---\nid: 0f\nhostname: "queue-0"\n', "queue-0", id="since 1.13"),
+        pytest.param(b"---\nid: 0f\n", None, id="none"),
+        pytest.param(b"---\nhostname: \n", None, id="empty"),
+        pytest.param(b"---\nhostname: (none)\n", None, id="no name"),
+        pytest.param(b'---\nhostname: "queue-0\n', None, id="half quoted"),
+        pytest.param(b"---\nhostname: a\nhostname: b\n", None, id="two"),
+        pytest.param(b"---\nhostname: %b\n" % (b"a" * 254), None, id="longer than any"),
+        pytest.param(b"---\nos: hostname: a\n", None, id="a system that says so"),
+    ],
+)
+def test_a_server_says_what_its_host_is_called(stats: bytes, hostname: str | None) -> None:
+    assert parse_hostname(stats) == hostname
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Readings follow one another: what a round learned isn't lost in a sweep, and counters belong to one life."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -264,11 +264,47 @@ def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None
     assert stats.cmd_delete >= earlier.cmd_delete
 
 
-def test_all_jobs_are_in_each_reading_of_one_life_of_the_server() -> None:
+def said(jobs: int, total: int, hostname: str = "queue-0", draining: str = "false") -> bytes:
+    states = "".join(f"current-jobs-{state}: 0\n" for state in ("urgent", "reserved", "delayed", "buried"))
+    more = f"total-jobs: {total}\ndraining: {draining}\nid: 00ff\nhostname: {hostname}\n"
+    return f"---\ncurrent-jobs-ready: {jobs}\n{states}{more}".encode()
+
+
+def test_what_stats_said_is_in_each_reading_of_one_life_of_the_server() -> None:
     readings = Readings()
     assert swept(readings, 0).jobs is None
-    readings.jobs = known = JobTotals(at(1), 1, 0, 0, 0)
-    assert renewed(readings, 1, checkout=1).jobs == known
+    readings.hear("life", said(1, 1, draining="true"), at(1))
+    for reading in (renewed(readings, 1, checkout=1), swept(readings, 2, checkout=1)):
+        assert (reading.jobs, reading.hostname, reading.draining) == (JobTotals(at(1), 1, 0, 0, 0, 1), "queue-0", True)
     readings.resume(at(3))
-    assert swept(readings, 3, checkout=1).jobs == known
-    assert swept(readings, 4, server_id="another").jobs is None
+    assert swept(readings, 3, checkout=1).jobs == reading.jobs
+    other = swept(readings, 4, server_id="another")
+    assert (other.jobs, other.hostname, other.draining, other.idle_since) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("heard", "since"),
+    [
+        pytest.param([("life", 0, 0)], 0, id="it was empty from the first"),
+        pytest.param([("life", 0, 7), ("life", 0, 7), ("life", 0, 7)], 0, id="none came"),
+        pytest.param([("life", 0, 7), ("life", 0, 8), ("life", 0, 8)], 1, id="one came and went between"),
+        pytest.param([("life", 1, 7), ("life", 0, 7)], 1, id="one was there"),
+        pytest.param([("life", 0, 7), ("life", 1, 8)], None, id="one is there"),
+        pytest.param([("life", 0, 0), ("another", 0, 0)], 1, id="it was restarted"),
+    ],
+)
+def test_a_server_is_idle_while_none_of_its_answers_leaves_room_for_a_job(
+    heard: Sequence[tuple[str, int, int]], since: float | None
+) -> None:
+    readings = Readings()
+    for second, (life, jobs, total) in enumerate(heard):
+        readings.hear(life, said(jobs, total), at(second))
+        reading = swept(readings, second, server_id=life)
+    assert reading.idle_since == (None if since is None else at(since))
+
+
+def test_a_server_that_doesnt_tell_its_jobs_isnt_idle() -> None:
+    readings = Readings()
+    for stats in (b"---\nid: 00ff\n", said(0, 0).replace(b"total", b"fatal")):
+        readings.hear("life", stats, at(0))
+        assert swept(readings, 0).idle_since is None
