@@ -13,8 +13,8 @@ from app.tubes.protocol import TubeStats
 from app.tubes.snapshot import Reading
 
 LINGER_S = 180.0
-"""Seconds for a pod to come back: its image pulled, its binlog read, its readiness probed, DNS' caches aged. Longer than
-the alert about a beanstalkd that can't be read waits."""
+"""Seconds for a pod to come back: its image pulled, its binlog read, its readiness probed, DNS' caches aged. Longer
+than the alert about a beanstalkd that can't be read waits."""
 IDLE_S = 10.0
 """Seconds without a job and without a put, before its last `stats`, after which none is thought to have come since."""
 KNOWN_S = 15.0

@@ -64,7 +64,7 @@ def test_it_tells_why_since_when_how_many_and_until_what() -> None:
     assert lingering.jobs == 5
     assert lingering.told("connection refused") == (
         "connection refused, and DNS hasn't listed its address since 2027-01-15T08:16:40Z: it is waited for until DNS"
-        " does, or the host 'queue-0' is read at a new address, or DNS still doesn't at 2027-01-15T08:18:40Z"
+        " does, or the host 'queue-0' is read at a new address, or DNS still doesn't at 2027-01-15T08:19:40Z"
     )
     nameless = Lingering.begin(replace(lost, hostname=None), NOW)
     assert "until DNS does, or DNS still doesn't at" in nameless.told("connection refused")
