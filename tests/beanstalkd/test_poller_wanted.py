@@ -28,6 +28,7 @@ def anyio_backend() -> str:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the pace's length and of a sweep's share, so that a few thousand tubes are as many as 50,000."""
     monkeypatch.setattr("app.tubes.polling.PERIOD_S", PERIOD_S)
+    monkeypatch.setattr("app.tubes.connection.REPLY_TIMEOUT_S", 60)  # a pause of the machine is no outage here
 
 
 @dataclass
