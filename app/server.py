@@ -71,6 +71,7 @@ class _Server:
         yield self._parts.poller.run()
         yield self._parts.identity.keep(self._parts.tls.present)
         yield self._parts.deadline.keep()
+        yield self._parts.unnamed_tubes.keep()
         if self._parts.forwarding is not None:
             yield self._parts.forwarding.keep()
 

@@ -125,7 +125,7 @@ def row(view: View, spot: Spot) -> Json:
             for link in view.links
             if link.is_about(spot.state.server.name, spot.tube)
         ],
-        "notes": list(_notes(spot)),
+        "notes": list(_notes(view, spot)),
     }
 
 
@@ -152,7 +152,7 @@ def server_json(view: View, state: ServerState) -> Json:
     }
 
 
-def _notes(spot: Spot) -> Iterator[str]:
+def _notes(view: View, spot: Spot) -> Iterator[str]:
     if not spot.known:
         yield "not known just now"
         return
@@ -168,3 +168,5 @@ def _notes(spot: Spot) -> Iterator[str]:
         yield "only delayed jobs"
     if stats.current_jobs_buried:
         yield "buried jobs"
+    if not view.rules.can_name(spot.state.server.name, spot.tube):
+        yield "no metric without a rule"

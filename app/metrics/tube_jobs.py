@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from app.metrics.built_in import TUBE_JOBS, TUBE_PREFIX
 from app.metrics.freshness import fresh_sources
+from app.metrics.label_syntax import problems_of_value
 from app.metrics.outcome import AmbiguousMetricError, MetricValue
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question
@@ -68,8 +69,12 @@ def _exactly(asked: str, seen: Glob | None) -> str:
 def _only(tubes: set[str], metric: str) -> str:
     if len(tubes) > 1:
         names = " and ".join(repr(tube) for tube in sorted(tubes))
+        advice = (
+            "give each a rule in metrics:, because such names can't stand in a label either"
+            if any(map(problems_of_value, tubes))
+            else f"name the tube by a label instead: metric {TUBE_JOBS} with matchLabels {{tube: …}}"
+        )
         raise AmbiguousMetricError(
-            f"metric {metric} may mean the tubes {names}, because Kubernetes asks for metrics in lower case;"
-            f" name the tube by a label instead: metric {TUBE_JOBS} with matchLabels {{tube: …}}"
+            f"metric {metric} may mean the tubes {names}, because Kubernetes asks for metrics in lower case; {advice}"
         )
     return tubes.pop()
