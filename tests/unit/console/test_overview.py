@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.console.history import POINTS
-from app.console.links import Link
+from app.console.links import AutoscalerLink
 from app.console.overview import MOST_SIZE, BadQueryError, Query, overview, parse_query
 from app.console.seen import SeenTubes
 from app.metrics.built_in import JOBS_TO_DO
@@ -162,7 +162,9 @@ def test_a_query_is_told_as_it_was_asked() -> None:
 
 def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
     name = ObjectName("shop", "orders")
-    linked = replace(view(server(tube("orders"), tube("mail"))), links=[Link(name, Glob(("ord*",)), frozenset({"eu"}))])
+    linked = replace(
+        view(server(tube("orders"), tube("mail"))), links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}))]
+    )
     rows = {row["tube"]: row["autoscalers"] for row in overview(linked, Query())["tubes"]}
     assert rows == {"orders": [{"namespace": "shop", "name": "orders"}], "mail": []}
 

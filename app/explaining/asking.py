@@ -40,7 +40,7 @@ def mean_the_same(selector: str, other: str) -> bool:
         return False
 
 
-class Answers:
+class AskedMetrics:
     """Asks for each metric and selector once."""
 
     def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
