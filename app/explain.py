@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from app.chain.link import BrokenLink
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
+from app.cluster.errors import KubeconfigError
 from app.cluster.namespace import own_namespace
 from app.explaining.document import document
 from app.explaining.gathering import Inquiry, gather

@@ -15,7 +15,8 @@ import uvloop
 from app import clock
 from app.api.limits import DEADLINE_S
 from app.api.tls import TlsHttpProtocol
-from app.cluster.client import KubeconfigError, connect
+from app.cluster.client import connect
+from app.cluster.errors import KubeconfigError
 from app.cluster.identity import Identity
 from app.http.process import end_with, tell_of_defect
 from app.http.server import HttpServer, leave_at_signals, listen

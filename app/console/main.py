@@ -11,7 +11,8 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from app import clock
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
+from app.cluster.errors import KubeconfigError
 from app.console.actions import Actions
 from app.console.answers import PageAnswers
 from app.console.attempts import Attempts

@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName
 
 KEY = "password"
