@@ -8,7 +8,7 @@ from tests.unit.explaining.cluster import DEPLOYMENT, METRICS, deployment, liste
 from tests.unit.explaining.explanations import explanation, item
 from tests.unit.explaining.explanations import tube as told_tube
 
-HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=1000"
+HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=500"
 LIMITED = condition("ScalingLimited", "TooManyReplicas", "True", "the desired replica count is more than the maximum")
 CONDITIONS = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActive", "ValidMetricFound"), LIMITED]
 PROMPT = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
