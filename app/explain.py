@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from app.chain.link import BrokenLink
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
+from app.cluster.errors import KubeconfigError
 from app.cluster.namespace import own_namespace
 from app.explaining.document import document
-from app.explaining.gathering import Question, gather
+from app.explaining.gathering import Inquiry, gather
 from app.explaining.page import page
 from app.explaining.verdict import Verdict, judge
 from app.metrics.selector import SelectorError, parse_selector
@@ -48,7 +49,7 @@ def run(settings: ExplainSettings) -> int:
     except KubeconfigError as error:
         raise SettingError(str(error)) from error
     try:
-        verdict = explain(kubernetes, Question(settings.metric, namespace, settings.selector))
+        verdict = explain(kubernetes, Inquiry(settings.metric, namespace, settings.selector))
     except BrokenLink as broken:
         _complain(broken)
         return 1
@@ -69,9 +70,9 @@ def check(settings: ExplainSettings) -> None:
         raise SettingError(f"{settings.selector[:60]!r} isn't a label selector: {error}") from error
 
 
-def explain(kubernetes: Kubernetes, question: Question) -> Verdict:
+def explain(kubernetes: Kubernetes, inquiry: Inquiry) -> Verdict:
     """Gather and judge. Raises BrokenLink where the metric can't be asked for."""
-    facts = gather(kubernetes, question)
+    facts = gather(kubernetes, inquiry)
     return judge(facts, time.time() - kubernetes.clock_ahead_s)
 
 

@@ -15,7 +15,8 @@ import uvloop
 from app import clock
 from app.api.limits import DEADLINE_S
 from app.api.tls import TlsHttpProtocol
-from app.cluster.client import KubeconfigError, connect
+from app.cluster.client import connect
+from app.cluster.errors import KubeconfigError
 from app.cluster.identity import Identity
 from app.http.process import end_with, tell_of_defect
 from app.http.server import HttpServer, leave_at_signals, listen
@@ -71,6 +72,7 @@ class _Server:
         yield self._parts.poller.run()
         yield self._parts.identity.keep(self._parts.tls.present)
         yield self._parts.deadline.keep()
+        yield self._parts.unnamed_tubes.keep()
         if self._parts.forwarding is not None:
             yield self._parts.forwarding.keep()
 

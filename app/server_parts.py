@@ -20,6 +20,7 @@ from app.api.probes import Check, Probe
 from app.api.reading_figures import ReadingFigures
 from app.api.telemetry import ReviewFigures, Telemetry
 from app.api.tls import ServingTls
+from app.api.unnamed import UnnamedTubes
 from app.api.values import Values
 from app.api.version import version_info
 from app.clock import Instant
@@ -90,6 +91,7 @@ class Parts:
         self.connections = Connections(most_connections())
         self.requests = Requests()
         self.deadline = Deadline()
+        self.unnamed_tubes = UnnamedTubes(lambda: self.poller.snapshot, settings.rules)
         self.identity = Identity(names(settings), _registration(settings, kubernetes), _lives(settings))
 
     def application(self) -> Application:

@@ -16,7 +16,8 @@ from app.chain.autoscaler import scales
 from app.chain.link import BrokenLink, Link, Outcome, Patience, State, walk
 from app.chain.scratch import ScratchTube
 from app.chain.sources import beanstalkds_answer
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
+from app.cluster.errors import KubeconfigError
 from app.settings import ObjectName, Server, SettingError
 from app.tubes.jobs import BeanstalkdError
 

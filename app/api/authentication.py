@@ -16,7 +16,7 @@ from cryptography import x509
 from app.api.reviewing import Observe, Reviews
 from app.api.status import StatusError
 from app.api.tls import EXTENSION, ClientCertificate, anchor
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import TokenOwner, User
 from app.go_syntax import GoSyntaxError, unescaped

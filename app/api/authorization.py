@@ -12,7 +12,7 @@ from app.api.list_options import FieldTerm
 from app.api.request_info import RequestInfo
 from app.api.reviewing import Observe, Reviews
 from app.api.status import StatusError
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 from app.go_syntax import quote
 from app.metrics.selector import Requirement

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from app.api.authentication import Authenticator, Trust
 from app.api.tls import ServingTls
 from app.cluster import request_header
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.cluster.request_header import ClientTrust
 
 _log = structlog.get_logger()

@@ -16,7 +16,7 @@ from time import perf_counter
 
 from cachetools import TTLCache
 
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 
 CACHED_S = 10.0
 DEADLINE_S = 10.0

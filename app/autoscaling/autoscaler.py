@@ -55,7 +55,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ScalingRules:
     """How to scale in one direction."""
 
     policies: tuple[Policy, ...]
@@ -112,8 +112,8 @@ class Autoscaler:
     minimum: int
     maximum: int
     metrics: tuple[Metric, ...]
-    up: Rules
-    down: Rules
+    up: ScalingRules
+    down: ScalingRules
     has_behavior: bool
     """Without spec.behavior Kubernetes goes by older rules of its own."""
     conditions: tuple[Condition, ...] = ()

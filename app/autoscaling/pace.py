@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.autoscaling.autoscaler import Autoscaler, Policy, Rules
+from app.autoscaling.autoscaler import Autoscaler, Policy, ScalingRules
 from app.autoscaling.steps import duration, pods
 
 
@@ -27,7 +27,7 @@ def floor(autoscaler: Autoscaler, current: int) -> int:
 
 
 def _limit(
-    rules: Rules,
+    rules: ScalingRules,
     current: int,
     proposed: Callable[[Policy, int], int],
     select: dict[str, Callable[..., int]],
@@ -76,6 +76,6 @@ def earlier_changes_count(autoscaler: Autoscaler, *, upwards: bool) -> bool:
     return autoscaler.has_behavior and rules.select != "Disabled" and not to_nothing
 
 
-def longest_period_s(rules: Rules) -> int:
+def longest_period_s(rules: ScalingRules) -> int:
     """How long a change counts."""
     return max((policy.period_s for policy in rules.policies), default=0)

@@ -13,8 +13,8 @@ from app.autoscaling.autoscaler import (
     Condition,
     Metric,
     Policy,
-    Rules,
     Scale,
+    ScalingRules,
     Target,
     TargetKind,
     Workload,
@@ -27,8 +27,8 @@ TOLERANCE = 0.1
 """--horizontal-pod-autoscaler-tolerance of kube-controller-manager, unless the cluster's owner set another."""
 DOWN_WINDOW_S = 300
 """--horizontal-pod-autoscaler-downscale-stabilization, likewise."""
-_UP = Rules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), "Max", 0, TOLERANCE)
-_DOWN = Rules((Policy("Percent", 100, 15),), "Max", DOWN_WINDOW_S, TOLERANCE)
+_UP = ScalingRules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), "Max", 0, TOLERANCE)
+_DOWN = ScalingRules((Policy("Percent", 100, 15),), "Max", DOWN_WINDOW_S, TOLERANCE)
 _OPERATORS = {
     "In": "{key} in ({values})",
     "NotIn": "{key} notin ({values})",
@@ -138,12 +138,12 @@ def _amount(kind: TargetKind, values: Json) -> int | None:
     return thousandths if 0 <= thousandths < MOST else None
 
 
-def _rules(given: Json | None, default: Rules) -> Rules:
+def _rules(given: Json | None, default: ScalingRules) -> ScalingRules:
     given = given or {}
     policies = given.get("policies")
     tolerance = given.get("tolerance")
     window_s = given.get("stabilizationWindowSeconds")
-    return Rules(
+    return ScalingRules(
         policies=default.policies if policies is None else tuple(map(_policy, policies)),
         select=given.get("selectPolicy") or default.select,
         window_s=default.window_s if window_s is None else window_s,

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.chain.link import BrokenLink
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 
 
 def ask(

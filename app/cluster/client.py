@@ -21,9 +21,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from app.cluster.credentials import Credentials, find_credentials
-from app.cluster.errors import KubeconfigError, KubernetesError
-
-__all__ = ["KubeconfigError", "Kubernetes", "KubernetesError", "cause", "connect", "root_cause"]
+from app.cluster.errors import KubernetesError
 
 _CONNECTIONS = 20
 """Kept open at most: about 16 threads that ask, and the watches."""

@@ -16,7 +16,8 @@ from app.clock import Instant
 from app.cluster import api_service
 from app.cluster.api_service import Others
 from app.cluster.certificates import CertificateError, ServingCertificate
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.cluster.provided import Provided
 from app.cluster.renewal import LIVES, KeyRing, Lives, step
 from app.cluster.serving_secret import Settled, read_given, settle

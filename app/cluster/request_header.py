@@ -13,7 +13,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 
 _NAME = "extension-apiserver-authentication"
 _PATH = "/api/v1/namespaces/kube-system/configmaps"

@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 
 from app.cluster.certificates import CertificateError
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.cluster.provided import Provided, read_provided
 from app.cluster.renewal import KeyRing, read, write
 from app.settings import ObjectName

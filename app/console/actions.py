@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute, Route
 from app.clock import Instant
 from app.console.events import Event
 from app.console.fields import BadInputError, fields_of
+from app.console.history import MemberName
 from app.console.loading import Labs
 from app.console.threads import BusyError, Threads
-from app.console.view import place_of
-from app.console.wanted import NAMES, Find, Spot, Wanted, spot_of, wanted
+from app.console.wanted import NAMES, Find, NamedTube, Wanted, named_tube, wanted
 from app.settings import SettingError
 from app.tubes.acting import Done, RefusedError
 from app.tubes.jobs import BeanstalkdError
@@ -74,24 +74,24 @@ class Actions:
         if name != "lab-start" and name not in NAMES:
             raise _NoSuchActionError(f"there is no action {name[:40]!r}")
         fields = await fields_of(request)
-        spot = spot_of(fields, self._find)
-        audit |= {"server": spot.state.server.name, "tube": spot.tube}
+        named = named_tube(fields, self._find)
+        audit |= {"server": named.state.server.name, "tube": named.tube}
         if name == "lab-start":
-            done = await self._labs.start(fields, spot)
-            self._note("put", spot, done)
+            done = await self._labs.start(fields, named)
+            self._note("put", named, done)
             return done
-        what = wanted(name, fields, spot, self._find)
-        done = await self._threads.call(lambda: what.act(spot.place))
-        self._note_all(what, spot, done)
+        what = wanted(name, fields, named, self._find)
+        done = await self._threads.call(lambda: what.act(named.place))
+        self._note_all(what, named, done)
         return done
 
-    def _note_all(self, what: Wanted, spot: Spot, done: Done) -> None:
-        for each in (spot, what.to):
+    def _note_all(self, what: Wanted, named: NamedTube, done: Done) -> None:
+        for each in (named, what.to):
             if each is not None:
                 self._note(what.kind, each, done)
 
-    def _note(self, kind: str, spot: Spot, done: Done) -> None:
-        self._tell([Event(self._clock().unix_s, kind, done.message, place_of(spot.state), spot.tube)])
+    def _note(self, kind: str, named: NamedTube, done: Done) -> None:
+        self._tell([Event(self._clock().unix_s, kind, done.message, MemberName.of(named.state), named.tube)])
 
 
 def _told(done: Done, status: int) -> Response:

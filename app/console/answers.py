@@ -30,7 +30,7 @@ class NoAnswerError(Exception):
         self.status = status
 
 
-class Answers:
+class PageAnswers:
     """By page and query."""
 
     def __init__(

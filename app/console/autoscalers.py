@@ -14,7 +14,7 @@ from app.autoscaling.quantity import milli, parse_quantity, plain
 from app.autoscaling.steps import pods
 from app.autoscaling.wish import Elsewhere, Missing, Seen, Total
 from app.console.history import ReplicaTrack
-from app.console.links import Link, links_of, question_of
+from app.console.links import AutoscalerLink, links_of, question_of
 from app.explaining.gathering import Gathered
 from app.metrics.evaluation import evaluate
 from app.metrics.outcome import MetricError, UnknownMetricError
@@ -46,7 +46,7 @@ class Look:
     """What one look at the cluster found."""
 
     judged: tuple[Judged, ...]
-    links: Sequence[Link]
+    links: Sequence[AutoscalerLink]
 
 
 def look_at(autoscalers: Iterable[Autoscaler], given: Evaluation) -> Look:

@@ -65,12 +65,13 @@ def _text(fields: Fields) -> str:
 
 
 def found_json(found: Found, tube: str, text: str) -> dict[str, Any]:
-    """`before` is where the next look goes on; null where nothing is left."""
-    return {"jobs": [_hit(job) for job in found.hits], "told": told(found, tube, text), "before": found.before}
+    """`before` is where the next look goes on; null where nothing is left. Ids are texts, as in jobs.py."""
+    before = None if found.before is None else str(found.before)
+    return {"jobs": [_hit(job) for job in found.hits], "told": told(found, tube, text), "before": before}
 
 
 def _hit(job: SeenJob) -> dict[str, Any]:
-    return {"id": job.id, "state": job.state, "age": job.age_s, "size": job.size, "beginning": beginning(job)}
+    return {"id": str(job.id), "state": job.state, "age": job.age_s, "size": job.size, "beginning": beginning(job)}
 
 
 def beginning(job: SeenJob) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from app.clock import Instant
 from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Reading, Snapshot
+from app.tubes.snapshot import Reading, ServerState, Snapshot
 
 STEP_S = 5.0
 POINTS = 720
@@ -30,17 +30,24 @@ type Numbers = list[int | None]
 type Json = Mapping[str, Any]
 
 
-class Place(NamedTuple):
-    """One beanstalkd."""
+class MemberName(NamedTuple):
+    """One beanstalkd, by its names."""
 
     server: str
+    """Its name as configured."""
     member: str | None = None
+    """As in ServerState."""
+
+    @classmethod
+    def of(cls, state: ServerState) -> "MemberName":
+        """Of one that is read, or should be."""
+        return cls(state.server.name, state.member)
 
 
 class Where(NamedTuple):
     """One tube of one beanstalkd."""
 
-    place: Place
+    member: MemberName
     tube: str
 
 
@@ -73,7 +80,7 @@ class History:
         self._tracks: dict[Where, _Track] = {}
         self._untracked: set[Where] = set()
         """With jobs, and there are too many tracks."""
-        self._read: dict[Place, bytearray] = {}
+        self._read: dict[MemberName, bytearray] = {}
         """Whether each beanstalkd could be read, turn by turn."""
 
     def sample(self, snapshot: Snapshot, now: Instant, max_age_s: float) -> None:
@@ -81,13 +88,13 @@ class History:
         self.turn += 1
         self._at_s.append(now.unix_s)
         _trim(self._at_s)
-        readings = {Place(state.server.name, state.member): state.fresh(now, max_age_s) for state in snapshot.servers}
+        readings = {MemberName.of(state): state.fresh(now, max_age_s) for state in snapshot.servers}
         self._note_servers(readings)
         self._untracked.clear()
-        for place, reading in readings.items():
-            self._begin_tracks(place, reading)
+        for member, reading in readings.items():
+            self._begin_tracks(member, reading)
         for where, track in self._tracks.items():
-            track.add(self._jobs(where, track, readings.get(where.place)))
+            track.add(self._jobs(where, track, readings.get(where.member)))
         if self.turn % _TIDY_EVERY == 0:
             self._tidy()
 
@@ -107,16 +114,16 @@ class History:
         pairs = zip(self._numbers(where, 0, points), self._numbers(where, 1, points), strict=True)
         return [None if ready is None or reserved is None else ready + reserved for ready, reserved in pairs]
 
-    def _note_servers(self, readings: Mapping[Place, Reading | None]) -> None:
-        for place in readings:
-            self._read.setdefault(place, bytearray())
-        for place, read in self._read.items():
-            read.append(readings.get(place) is not None)
+    def _note_servers(self, readings: Mapping[MemberName, Reading | None]) -> None:
+        for member in readings:
+            self._read.setdefault(member, bytearray())
+        for member, read in self._read.items():
+            read.append(readings.get(member) is not None)
             _trim(read)
 
-    def _begin_tracks(self, place: Place, reading: Reading | None) -> None:
+    def _begin_tracks(self, member: MemberName, reading: Reading | None) -> None:
         for stats in reading.tubes.values() if reading else ():
-            if _jobs_of(stats) != _NO_JOBS and (where := Where(place, stats.name)) not in self._tracks:
+            if _jobs_of(stats) != _NO_JOBS and (where := Where(member, stats.name)) not in self._tracks:
                 if len(self._tracks) >= self._most:
                     self._untracked.add(where)
                 else:
@@ -139,21 +146,21 @@ class History:
             return [None] * points
         tracked: Sequence[int] = track.of(state, points) if track else ()
         return [
-            *self._empty(where.place, points)[: points - len(tracked)],
+            *self._empty(where.member, points)[: points - len(tracked)],
             *(None if number == _UNKNOWN else number for number in tracked),
         ]
 
-    def _empty(self, place: Place, points: int) -> Numbers:
+    def _empty(self, member: MemberName, points: int) -> Numbers:
         """Of a tube without jobs: 0 whenever its server could be read."""
-        read = self._read.get(place, bytearray())[-points:]
+        read = self._read.get(member, bytearray())[-points:]
         return [*[None] * (points - len(read)), *(0 if there else None for there in read)]
 
     def _tidy(self) -> None:
         quiet = [where for where, track in self._tracks.items() if self.turn - track.busy_turn > POINTS]
         for where in quiet:
             del self._tracks[where]
-        for place in [place for place, read in self._read.items() if not any(read[-POINTS:])]:
-            del self._read[place]
+        for member in [member for member, read in self._read.items() if not any(read[-POINTS:])]:
+            del self._read[member]
 
     def __len__(self) -> int:
         """How many tubes have a track."""

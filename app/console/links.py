@@ -12,7 +12,7 @@ from app.settings import ObjectName
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class AutoscalerLink:
     """An autoscaler and the tubes of one of its metrics."""
 
     autoscaler: ObjectName
@@ -35,12 +35,12 @@ def question_of(autoscaler: Autoscaler, metric: Metric) -> Question | None:
         return None
 
 
-def links_of(autoscalers: Iterable[Autoscaler], given: Evaluation) -> Sequence[Link]:
+def links_of(autoscalers: Iterable[Autoscaler], given: Evaluation) -> Sequence[AutoscalerLink]:
     """All of them. Those that go by every tube there is, are about none."""
     return [link for autoscaler in autoscalers for link in _links(autoscaler, given)]
 
 
-def _links(autoscaler: Autoscaler, given: Evaluation) -> Iterator[Link]:
+def _links(autoscaler: Autoscaler, given: Evaluation) -> Iterator[AutoscalerLink]:
     name = ObjectName(autoscaler.namespace, autoscaler.name)
     for metric in autoscaler.metrics:
         question = question_of(autoscaler, metric)
@@ -48,6 +48,6 @@ def _links(autoscaler: Autoscaler, given: Evaluation) -> Iterator[Link]:
             continue
         rule = given.rules.asked_by(question.namespace, question.metric.lower())
         if rule is not None and "*" not in rule.tubes.patterns:
-            yield Link(name, rule.tubes, rule.servers)
+            yield AutoscalerLink(name, rule.tubes, rule.servers)
         elif tubes := demanded(question, given).tubes:
-            yield Link(name, Glob(tuple(tubes)))
+            yield AutoscalerLink(name, Glob(tuple(tubes)))

@@ -8,8 +8,8 @@ from app.console.fields import BadInputError, Fields
 from app.console.lab import MOST_JOBS, MOST_PER_SECOND, MOST_S, Forecast, Lab, Plan
 from app.console.prediction import LOOK_EVERY_S, Load, Situation, predicted
 from app.console.threads import Threads
-from app.console.view import View, rate, spot
-from app.console.wanted import PRIORITY, TTR_S, Spot
+from app.console.view import View, rate, tube_now
+from app.console.wanted import PRIORITY, TTR_S, NamedTube
 from app.settings import ObjectName
 from app.tubes.acting import Done
 from app.tubes.actions import MOST_SECONDS
@@ -27,7 +27,7 @@ class Labs:
         self._known = known
         self._threads = threads
 
-    async def start(self, fields: Fields, where: Spot) -> Done:
+    async def start(self, fields: Fields, where: NamedTube) -> Done:
         """Raises BadInputError, RefusedError, BeanstalkdError, BusyError."""
         load, name = load_of(fields), autoscaler_of(fields)
         body = b"x" * fields.whole("bodyBytes", 0, _MOST_BYTES, 16)
@@ -64,7 +64,7 @@ def autoscaler_of(fields: Fields) -> ObjectName | None:
     return ObjectName(fields.text("namespace"), fields.text("name"))
 
 
-def forecast_of(view: View, known: Known, name: ObjectName, where: Spot, load: Load) -> Forecast:
+def forecast_of(view: View, known: Known, name: ObjectName, where: NamedTube, load: Load) -> Forecast:
     """What that autoscaler should make of it, and what that rests on. Pure but for what it reads of the view."""
     judged, server = known.find(name), where.state.server.name
     position = first_external(judged.autoscaler) if judged else None
@@ -79,9 +79,10 @@ def forecast_of(view: View, known: Known, name: ObjectName, where: Spot, load: L
     return Forecast(predicted(situation, load, view.now.unix_s), _assumption(pace))
 
 
-def pace_of(view: View, judged: Judged, where: Spot) -> float | None:
+def pace_of(view: View, judged: Judged, where: NamedTube) -> float | None:
     """Jobs that one pod finishes in a second, by how many are deleted now; None where that tells nothing."""
-    deleted, pods = rate(view, spot(view, where.state, where.tube), "deletedPerSecond"), judged.autoscaler.scale.present
+    deleted = rate(view, tube_now(view, where.state, where.tube), "deletedPerSecond")
+    pods = judged.autoscaler.scale.present
     return deleted / pods if deleted and pods else None
 
 

@@ -11,9 +11,10 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from app import clock
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
+from app.cluster.errors import KubeconfigError
 from app.console.actions import Actions
-from app.console.answers import Answers
+from app.console.answers import PageAnswers
 from app.console.attempts import Attempts
 from app.console.autoscalers import Known
 from app.console.feed import Feeds
@@ -24,7 +25,7 @@ from app.console.lab import Lab
 from app.console.loading import Labs
 from app.console.origins import is_loopback_address
 from app.console.pages import Pages
-from app.console.passwords import Password, Source, from_file, from_secret, make_password
+from app.console.passwords import Password, ReadPassword, from_file, from_secret, make_password
 from app.console.rendering import Rendering, static_files
 from app.console.sampling import Sampler
 from app.console.sessions import Session, Sessions
@@ -148,7 +149,7 @@ class _Console:
     def _choose_password(self, kubernetes: Kubernetes | None) -> Password | None:
         if self._settings.auth == "none":
             return None
-        return Password(_source(self._settings, kubernetes), self._sessions.end_all)
+        return Password(_reading_password(self._settings, kubernetes), self._sessions.end_all)
 
     def _http_config(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -174,7 +175,7 @@ class _Console:
             settings.path_prefix,
             clock.now,
         )
-        answers = Answers(self._view, self._poller.demand, self._watcher, clock.now, self._lab.told)
+        answers = PageAnswers(self._view, self._poller.demand, self._watcher, clock.now, self._lab.told)
         return Guard(
             Pages(answers, self._feeds, rendering, static, signing_in).application(self._more_routes()),
             self._sessions,
@@ -215,7 +216,7 @@ class _Console:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._settings.path_prefix}/"
 
 
-def _source(settings: ConsoleSettings, kubernetes: Kubernetes | None) -> Source:
+def _reading_password(settings: ConsoleSettings, kubernetes: Kubernetes | None) -> ReadPassword:
     """Where the password comes from. Without any, one is made for this run and told in the log, as Jupyter does."""
     if settings.password_file is not None:
         return from_file(settings.password_file)

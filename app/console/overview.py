@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.console.view import RATES, SHOWN, Json, Spot, View, count, pause_left, place_of, rate, row, server_json, spot
+from app.console.history import MemberName
+from app.console.view import RATES, SHOWN, Json, TubeNow, View, count, pause_left, rate, row, server_json, tube_now
 
 MOST_SIZE = 200
 MOST_SEARCH = 200
@@ -79,40 +80,40 @@ def overview(view: View, query: Query) -> Json:
     }
 
 
-def _found(view: View, query: Query) -> Iterator[Spot]:
+def _found(view: View, query: Query) -> Iterator[TubeNow]:
     words = query.q.lower().split()
     for state in view.snapshot.servers:
         names = state.reading.names if state.reading else ()
-        gone = view.seen.gone(place_of(state)) if query.gone else ()
+        gone = view.seen.gone(MemberName.of(state)) if query.gone else ()
         server = state.server.name.lower()
         for tube in (*names, *gone):
             if not words or _has(f"{server} {tube.lower()}", words):
-                yield spot(view, state, tube)
+                yield tube_now(view, state, tube)
 
 
 def _has(text: str, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _by(view: View, query: Query) -> Callable[[Spot], tuple[Any, ...]]:
+def _by(view: View, query: Query) -> Callable[[TubeNow], tuple[Any, ...]]:
     """What isn't known comes last in either direction, and what is equal by its name."""
     if query.sort in _TEXTS:
         return _by_text(query)
     sign = -1 if query.descending else 1
     number = _number(view, query.sort)
 
-    def key(each: Spot) -> tuple[Any, ...]:
+    def key(each: TubeNow) -> tuple[Any, ...]:
         known = number(each)
-        return known is None, sign * (known or 0), each.stats is None, each.tube, each.state.server.name
+        return known is None, sign * (known or 0), each.stats is None, each.name, each.state.server.name
 
     return key
 
 
-def _by_text(query: Query) -> Callable[[Spot], tuple[Any, ...]]:
+def _by_text(query: Query) -> Callable[[TubeNow], tuple[Any, ...]]:
     turned = _turned if query.descending else str
 
-    def key(each: Spot) -> tuple[Any, ...]:
-        names = each.tube, each.state.server.name
+    def key(each: TubeNow) -> tuple[Any, ...]:
+        names = each.name, each.state.server.name
         return tuple(map(turned, names if query.sort == "tube" else names[::-1]))
 
     return key
@@ -122,7 +123,7 @@ def _turned(text: str) -> tuple[int, ...]:
     return (*(-ord(character) for character in text), 1)
 
 
-def _number(view: View, field: str) -> Callable[[Spot], float | None]:
+def _number(view: View, field: str) -> Callable[[TubeNow], float | None]:
     if field in RATES:
         return lambda each: rate(view, each, field)
     if field == "pauseLeft":

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from app.console.answers import Answers, NoAnswerError
+from app.console.answers import NoAnswerError, PageAnswers
 from app.console.feed import Feeds
 from app.console.rendering import Rendering, Static
 from app.console.sessions import Session
@@ -35,7 +35,7 @@ type Endpoint = Callable[[Request], Awaitable[Response]]
 class Pages:
     """What routes lead to."""
 
-    answers: Answers
+    answers: PageAnswers
     feeds: Feeds
     rendering: Rendering
     static: Static

@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName
 
 KEY = "password"
@@ -28,7 +29,7 @@ _ATTEMPTS = 3
 
 _log = structlog.get_logger()
 
-type Source = Callable[[], bytes]
+type ReadPassword = Callable[[], bytes]
 """Blocking. Raises PasswordError, KubernetesError."""
 
 
@@ -48,10 +49,10 @@ def make_password() -> bytes:
 class Password:
     """The one that holds now. A change ends all sessions."""
 
-    def __init__(self, source: Source, changed: Callable[[], None]) -> None:
+    def __init__(self, read: ReadPassword, changed: Callable[[], None]) -> None:
         self.trouble: str | None = "the password isn't known yet"
         """Why nobody can sign in."""
-        self._source = source
+        self._read = read
         self._changed = changed
         self._key = secrets.token_bytes(32)
         self._digest: bytes | None = None
@@ -69,9 +70,9 @@ class Password:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Ask the source once; while it can't tell, the password that was known goes on to hold."""
+        """Read it once; while it can't tell, the password that was known goes on to hold."""
         try:
-            found = await asyncio.to_thread(self._source)
+            found = await asyncio.to_thread(self._read)
         except PasswordGoneError as error:
             self._forget()
             self._fail(str(error))
@@ -104,7 +105,7 @@ class Password:
         return hmac.digest(self._key, guess, hashlib.sha256)
 
 
-def from_file(file: Path) -> Source:
+def from_file(file: Path) -> ReadPassword:
     """Its only line."""
 
     def read() -> bytes:
@@ -119,7 +120,7 @@ def from_file(file: Path) -> Source:
     return read
 
 
-def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> Source:
+def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> ReadPassword:
     """Its key `password`; made where it has none. Needs get and patch on this one Secret."""
 
     def read() -> bytes:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.autoscaling.autoscaler import Autoscaler, Condition, Policy, Rules, Scale
+from app.autoscaling.autoscaler import Autoscaler, Condition, Policy, Scale, ScalingRules
 from app.autoscaling.decision import decide
 from app.autoscaling.pace import ceiling, floor
 from app.autoscaling.steps import Stage
@@ -132,7 +132,7 @@ class Controller:
 
     def _farthest(
         self,
-        rules: Rules,
+        rules: ScalingRules,
         limit: Callable[[Autoscaler, int], int],
         select: Mapping[str, Callable[..., int]],
         now_s: float,
@@ -147,7 +147,7 @@ class Controller:
         )
 
     def _by(self, policy: Policy) -> Autoscaler:
-        alone = Rules((policy,), "Max", 0, 0)
+        alone = ScalingRules((policy,), "Max", 0, 0)
         return replace(self._autoscaler, up=alone, down=alone)
 
     def _pods_before(self, policy: Policy, now_s: float) -> int:

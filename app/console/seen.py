@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.console.history import Place
+from app.console.history import MemberName
 from app.tubes.snapshot import Snapshot
 
 MOST_GONE = 10_000
@@ -16,26 +16,26 @@ class SeenTubes:
 
     def __init__(self, most: int = MOST_GONE) -> None:
         self._most = most
-        self._names: dict[Place, tuple[str, ...]] = {}
-        self._gone: dict[Place, dict[str, float]] = {}
+        self._names: dict[MemberName, tuple[str, ...]] = {}
+        self._gone: dict[MemberName, dict[str, float]] = {}
 
     def sample(self, snapshot: Snapshot) -> None:
         """Take the tubes that are there now."""
         for state in snapshot.servers:
-            place, reading = Place(state.server.name, state.member), state.reading
-            if reading is None or self._names.get(place) is reading.names:
+            member, reading = MemberName.of(state), state.reading
+            if reading is None or self._names.get(member) is reading.names:
                 continue
-            gone = self._gone.setdefault(place, {})
+            gone = self._gone.setdefault(member, {})
             there = set(reading.names)
-            for name in self._names.get(place, ()):
+            for name in self._names.get(member, ()):
                 if name not in there:
                     gone[name] = reading.listed_at.unix_s
             for name in there & gone.keys():
                 del gone[name]
             while len(gone) > self._most:
                 del gone[next(iter(gone))]
-            self._names[place] = reading.names
+            self._names[member] = reading.names
 
-    def gone(self, place: Place) -> Mapping[str, float]:
+    def gone(self, member: MemberName) -> Mapping[str, float]:
         """Tube → when it was first found gone, unix seconds."""
-        return self._gone.get(place, _NOBODY)
+        return self._gone.get(member, _NOBODY)

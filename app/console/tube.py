@@ -1,8 +1,8 @@
 """One tube as JSON: its row, its last hour, what happened, and the autoscalers that go by it. Pure."""
 
 from app.console.autoscalers import Known
-from app.console.history import STATES
-from app.console.view import Json, View, place_of, rate, row, server_json, spot
+from app.console.history import STATES, MemberName
+from app.console.view import Json, View, rate, row, server_json, tube_now
 from app.metrics.facts import rounded
 from app.metrics.fields import COUNTED, TIMES
 from app.tubes.snapshot import ServerState
@@ -13,19 +13,19 @@ _MOST_AUTOSCALERS = 10
 def tube_page(view: View, state: ServerState, tube: str, known: Known) -> Json:
     """Everything about one tube of one server, whether it is there or not."""
     names = [link.autoscaler for link in view.links if link.is_about(state.server.name, tube)][:_MOST_AUTOSCALERS]
-    here = spot(view, state, tube)
+    here = tube_now(view, state, tube)
     return {
         "now": round(view.now.unix_s, 3),
         "server": server_json(view, state),
         "tube": row(view, here) | _more(view, state, tube),
         "history": view.history.series(here.where),
         "autoscalers": [series for name in dict.fromkeys(names) if (series := known.series(name)) is not None],
-        "events": view.events.of(place_of(state), tube, names, view.now.unix_s),
+        "events": view.events.of(MemberName.of(state), tube, names, view.now.unix_s),
     }
 
 
 def _more(view: View, state: ServerState, tube: str) -> Json:
-    here = spot(view, state, tube)
+    here = tube_now(view, state, tube)
     fields = {**COUNTED, **TIMES}
     return {
         **{
@@ -41,12 +41,12 @@ def _more(view: View, state: ServerState, tube: str) -> Json:
 def _seen_at(view: View, state: ServerState, tube: str) -> float | None:
     """When it was last there, in unix seconds; None: never while this console ran."""
     stats = state.reading.tubes.get(tube) if state.reading else None
-    return stats.answered_at.unix_s if stats else view.seen.gone(place_of(state)).get(tube)
+    return stats.answered_at.unix_s if stats else view.seen.gone(MemberName.of(state)).get(tube)
 
 
 def _drain_s(view: View, state: ServerState, tube: str) -> float | int | None:
     """Until ready and reserved jobs are done at today's pace; None where nothing is being deleted."""
-    here = spot(view, state, tube)
+    here = tube_now(view, state, tube)
     pace = rate(view, here, "deletedPerSecond")
     if here.stats is None or not pace:
         return None

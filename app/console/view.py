@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from app.clock import Instant
 from app.console.events import EventLog
-from app.console.history import History, Place, Where
-from app.console.links import Link
+from app.console.history import History, MemberName, Where
+from app.console.links import AutoscalerLink
 from app.console.seen import SeenTubes
 from app.metrics.facts import rounded
 from app.metrics.fields import COUNTED
-from app.metrics.freshness import Source
+from app.metrics.freshness import ReadServer
 from app.metrics.outcome import NoValueError
 from app.metrics.question import Evaluation
 from app.metrics.rates import growth, per_second
@@ -37,7 +37,7 @@ class View:
     history: History
     events: EventLog
     seen: SeenTubes
-    links: Sequence[Link] = ()
+    links: Sequence[AutoscalerLink] = ()
     """Which tubes autoscalers go by."""
     rules: Rules = field(default_factory=Rules)
 
@@ -54,11 +54,11 @@ class View:
         return Evaluation(self.snapshot, self.now, self.max_age_s, self.rules)
 
 
-class Spot(NamedTuple):
+class TubeNow(NamedTuple):
     """One tube of one server, there or not."""
 
     state: ServerState
-    tube: str
+    name: str
     stats: TubeStats | None
     """None: it isn't there, or isn't known just now."""
     known: bool
@@ -67,73 +67,68 @@ class Spot(NamedTuple):
     @property
     def where(self) -> Where:
         """For the history."""
-        return Where(place_of(self.state), self.tube)
+        return Where(MemberName.of(self.state), self.name)
 
     @property
     def gone(self) -> bool:
         """Whether beanstalkd knows no such tube (any more)."""
         reading = self.state.reading
-        return reading is not None and self.tube not in reading.tubes
+        return reading is not None and self.name not in reading.tubes
 
 
-def place_of(state: ServerState) -> Place:
-    """Where a server's tubes are, for the history."""
-    return Place(state.server.name, state.member)
-
-
-def spot(view: View, state: ServerState, tube: str) -> Spot:
+def tube_now(view: View, state: ServerState, tube: str) -> TubeNow:
     """What is known of one tube."""
     reading = state.reading
     if reading is None or reading.answered_at(tube).age_s(view.now) > view.max_age_s:
-        return Spot(state, tube, None, known=False)
-    return Spot(state, tube, reading.tubes.get(tube), known=True)
+        return TubeNow(state, tube, None, known=False)
+    return TubeNow(state, tube, reading.tubes.get(tube), known=True)
 
 
-def count(spot: Spot, field: str) -> int | None:
+def count(tube: TubeNow, field: str) -> int | None:
     """Of a short name; 0 of a tube that isn't there, None where it isn't known."""
-    if not spot.known:
+    if not tube.known:
         return None
-    return COUNTED[field](spot.stats) if spot.stats else 0
+    return COUNTED[field](tube.stats) if tube.stats else 0
 
 
-def rate(view: View, spot: Spot, name: str) -> float | int | None:
+def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
     """Of a row's name; None where it isn't known (yet)."""
-    reading = spot.state.reading
-    if not spot.known or reading is None:
+    reading = tube.state.reading
+    if not tube.known or reading is None:
         return None
     with suppress(NoValueError):
-        return rounded(per_second([growth(RATES[name], Source(spot.state, reading), spot.tube, view.evaluation)]))
+        return rounded(per_second([growth(RATES[name], ReadServer(tube.state, reading), tube.name, view.evaluation)]))
     return None
 
 
-def row(view: View, spot: Spot) -> Json:
+def row(view: View, tube: TubeNow) -> Json:
     """A tube's row; numbers that aren't known are None."""
-    reading = spot.state.reading
+    reading = tube.state.reading
     return {
-        "server": spot.state.server.name,
-        "member": spot.state.member,
-        "tube": spot.tube,
-        **{field: count(spot, field) for field in SHOWN},
-        **{name: rate(view, spot, name) for name in RATES},
-        "pauseLeft": pause_left(spot),
-        "ageSeconds": rounded(reading.answered_at(spot.tube).age_s(view.now)) if reading else None,
-        "gone": spot.gone,
-        "fresh": spot.known,
-        "spark": view.history.spark(spot.where),
+        "server": tube.state.server.name,
+        "member": tube.state.member,
+        "tube": tube.name,
+        **{field: count(tube, field) for field in SHOWN},
+        **{name: rate(view, tube, name) for name in RATES},
+        "pauseLeft": pause_left(tube),
+        "ageSeconds": rounded(reading.answered_at(tube.name).age_s(view.now)) if reading else None,
+        "gone": tube.gone,
+        "fresh": tube.known,
+        "spark": view.history.spark(tube.where),
         "autoscalers": [
             {"namespace": link.autoscaler.namespace, "name": link.autoscaler.name}
             for link in view.links
-            if link.is_about(spot.state.server.name, spot.tube)
+            if link.is_about(tube.state.server.name, tube.name)
         ],
-        "notes": list(_notes(spot)),
+        "notes": list(_notes(view, tube)),
     }
 
 
-def pause_left(spot: Spot) -> int | None:
+def pause_left(tube: TubeNow) -> int | None:
     """Whole seconds."""
-    if not spot.known:
+    if not tube.known:
         return None
-    return max(0, spot.stats.pause_time_left) if spot.stats else 0
+    return max(0, tube.stats.pause_time_left) if tube.stats else 0
 
 
 def server_json(view: View, state: ServerState) -> Json:
@@ -148,15 +143,15 @@ def server_json(view: View, state: ServerState) -> Json:
         "failure": state.failure.whole if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
-        "restartedAt": view.events.restarted_at(place_of(state)),
+        "restartedAt": view.events.restarted_at(MemberName.of(state)),
     }
 
 
-def _notes(spot: Spot) -> Iterator[str]:
-    if not spot.known:
+def _notes(view: View, tube: TubeNow) -> Iterator[str]:
+    if not tube.known:
         yield "not known just now"
         return
-    stats = spot.stats
+    stats = tube.stats
     if stats is None:
         yield "not there"
         return
@@ -168,3 +163,5 @@ def _notes(spot: Spot) -> Iterator[str]:
         yield "only delayed jobs"
     if stats.current_jobs_buried:
         yield "buried jobs"
+    if not view.rules.can_name(tube.state.server.name, tube.name):
+        yield "no metric without a rule"

@@ -31,7 +31,7 @@ _PEEKED = (State.READY.value, State.DELAYED.value, State.BURIED.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class NamedTube:
     """A tube as a page names it."""
 
     state: ServerState
@@ -50,21 +50,21 @@ class Wanted:
     kind: str
     """Of the event that it is."""
     act: Act
-    to: Spot | None = None
+    to: NamedTube | None = None
     """Another tube that it happens to."""
 
 
-def spot_of(fields: Fields, find: Find) -> Spot:
+def named_tube(fields: Fields, find: Find) -> NamedTube:
     """Raises BadInputError, TubeNameError."""
-    return Spot(server_of(fields, find), check_tube_name(fields.text("tube")))
+    return NamedTube(server_of(fields, find), check_tube_name(fields.text("tube")))
 
 
-def wanted(name: str, fields: Fields, spot: Spot, find: Find) -> Wanted:
+def wanted(name: str, fields: Fields, named: NamedTube, find: Find) -> Wanted:
     """`name`: one of NAMES. Raises BadInputError, TubeNameError."""
     if name in _TO_ANOTHER:
-        to = _destination(fields, spot, find)
+        to = _destination(fields, named, find)
         return Wanted(*_TO_ANOTHER[name](fields, to), to)
-    return Wanted(*_HERE[name](fields, spot))
+    return Wanted(*_HERE[name](fields, named))
 
 
 def server_of(fields: Fields, find: Find, server: str = "server", member: str = "member") -> ServerState:
@@ -76,13 +76,13 @@ def server_of(fields: Fields, find: Find, server: str = "server", member: str = 
     return state
 
 
-def _destination(fields: Fields, spot: Spot, find: Find) -> Spot:
-    told = "toMember" in fields or ("toServer" in fields and fields.text("toServer") != spot.state.server.name)
-    state = server_of(fields, find, "toServer", "toMember") if told else spot.state
-    return Spot(state, check_tube_name(fields.text("to")))
+def _destination(fields: Fields, named: NamedTube, find: Find) -> NamedTube:
+    told = "toMember" in fields or ("toServer" in fields and fields.text("toServer") != named.state.server.name)
+    state = server_of(fields, find, "toServer", "toMember") if told else named.state
+    return NamedTube(state, check_tube_name(fields.text("to")))
 
 
-def _put(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+def _put(fields: Fields, _named: NamedTube) -> tuple[str, Act]:
     return "put", partial(
         actions.put,
         body=body_of(fields),
@@ -108,29 +108,29 @@ def body_of(fields: Fields) -> bytes:
         raise BadInputError("the bodyHex must be pairs of hex digits") from None
 
 
-def _kick(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+def _kick(fields: Fields, _named: NamedTube) -> tuple[str, Act]:
     state, count = State.DELAYED if fields.flag("delayed") else State.BURIED, _count(fields)
     return "kick", lambda place: kick_some(place, state, count, within(BATCH_S))
 
 
-def _delete_some(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+def _delete_some(fields: Fields, _named: NamedTube) -> tuple[str, Act]:
     state, count = _state(fields), _count(fields)
     return "delete", lambda place: delete_some(place, state, count, within(BATCH_S))
 
 
-def _empty(fields: Fields, spot: Spot) -> tuple[str, Act]:
-    if fields.text("confirm") != spot.tube:
-        raise BadInputError(f"to confirm, type the tube's name: {spot.tube}")
+def _empty(fields: Fields, named: NamedTube) -> tuple[str, Act]:
+    if fields.text("confirm") != named.tube:
+        raise BadInputError(f"to confirm, type the tube's name: {named.tube}")
     states = [State(each) for each in fields.choices("states", _PEEKED)]
     return "delete", lambda place: empty(place, states, within(BATCH_S))
 
 
-def _pause(fields: Fields, _spot: Spot) -> tuple[str, Act]:
+def _pause(fields: Fields, _named: NamedTube) -> tuple[str, Act]:
     return "pause", partial(actions.pause, seconds=fields.whole("seconds", 1, MOST_SECONDS))
 
 
-def _on_one(kind: str, act: Callable[[Place, int], Done]) -> Callable[[Fields, Spot], tuple[str, Act]]:
-    return lambda fields, _spot: (kind, _as_shown(fields, act))
+def _on_one(kind: str, act: Callable[[Place, int], Done]) -> Callable[[Fields, NamedTube], tuple[str, Act]]:
+    return lambda fields, _named: (kind, _as_shown(fields, act))
 
 
 def _as_shown(fields: Fields, act: Callable[[Place, int], Done]) -> Act:
@@ -151,16 +151,16 @@ def _shown(fields: Fields) -> Shown:
     )
 
 
-def _move(fields: Fields, to: Spot) -> tuple[str, Act]:
+def _move(fields: Fields, to: NamedTube) -> tuple[str, Act]:
     return "move", _as_shown(fields, lambda place, job_id: move(place, job_id, to.place))
 
 
-def _move_some(fields: Fields, to: Spot) -> tuple[str, Act]:
+def _move_some(fields: Fields, to: NamedTube) -> tuple[str, Act]:
     state, count = _state(fields), _count(fields)
     return "move", lambda place: move_some(place, state, count, to.place, within(BATCH_S))
 
 
-def _copy(fields: Fields, to: Spot) -> tuple[str, Act]:
+def _copy(fields: Fields, to: NamedTube) -> tuple[str, Act]:
     return "put", _as_shown(fields, lambda place, job_id: copy(place, job_id, to.place))
 
 
@@ -172,7 +172,7 @@ def _state(fields: Fields) -> State:
     return State(fields.choice("state", _PEEKED))
 
 
-_HERE: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
+_HERE: Mapping[str, Callable[[Fields, NamedTube], tuple[str, Act]]] = {
     "put": _put,
     "kick": _kick,
     "kick-job": _on_one("kick", actions.kick_job),
@@ -181,9 +181,9 @@ _HERE: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
     "delete-some": _delete_some,
     "empty": _empty,
     "pause": _pause,
-    "resume": lambda _fields, _spot: ("resume", actions.resume),
+    "resume": lambda _fields, _named: ("resume", actions.resume),
 }
-_TO_ANOTHER: Mapping[str, Callable[[Fields, Spot], tuple[str, Act]]] = {
+_TO_ANOTHER: Mapping[str, Callable[[Fields, NamedTube], tuple[str, Act]]] = {
     "move": _move,
     "move-some": _move_some,
     "copy": _copy,

@@ -11,7 +11,8 @@ from app.autoscaling.autoscaler import Autoscaler
 from app.autoscaling.quantity import QuantityError
 from app.autoscaling.reading import read
 from app.clock import Instant
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.console.autoscalers import Judged, Known, Look, look_at
 from app.console.events import Event, of_autoscalers
 from app.explaining.gathering import Facts, Gathered, gather_autoscaler

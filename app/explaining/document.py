@@ -13,11 +13,11 @@ type Json = dict[str, Any]
 
 def document(verdict: Verdict) -> Json:
     """Numbers of metrics are plain decimal text, numbers of pods are integers."""
-    question, unlisted = verdict.facts.question, verdict.facts.unlisted
+    inquiry, unlisted = verdict.facts.inquiry, verdict.facts.unlisted
     return {
-        "metric": question.metric,
-        "namespace": question.namespace,
-        "selector": question.selector,
+        "metric": inquiry.metric,
+        "namespace": inquiry.namespace,
+        "selector": inquiry.selector,
         "metrics": [_metric(metric) for metric in verdict.metrics],
         "autoscalers": [autoscaler_document(autoscaler) for autoscaler in verdict.autoscalers],
         "autoscalersError": None if unlisted is None else {"message": str(unlisted), "fix": unlisted.fix},

@@ -13,7 +13,7 @@ VALUES = "ExternalMetricValueList"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RuleTold:
     """What the metric counts."""
 
     name: str
@@ -27,7 +27,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerTold:
     """One beanstalkd that the metric spans."""
 
     name: str
@@ -45,7 +45,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Tube:
+class TubeTold:
     """One tube on one server."""
 
     server: str
@@ -91,9 +91,9 @@ class Explanation:
     metric: str
     namespace: str
     selector: str
-    rule: Rule | None
-    servers: tuple[Server, ...]
-    tubes: tuple[Tube, ...]
+    rule: RuleTold | None
+    servers: tuple[ServerTold, ...]
+    tubes: tuple[TubeTold, ...]
     tubes_omitted: int
     items: tuple[Item, ...]
     error: Trouble | None
@@ -135,10 +135,10 @@ def total_of_values(document: Json) -> int | None:
     return min(sum(values), MOST) if values else None
 
 
-def _rule(rule: Json | None) -> Rule | None:
+def _rule(rule: Json | None) -> RuleTold | None:
     if rule is None:
         return None
-    return Rule(
+    return RuleTold(
         name=rule["name"],
         built_in=bool(rule.get("builtIn")),
         meaning=rule.get("meaning") or "",
@@ -149,8 +149,8 @@ def _rule(rule: Json | None) -> Rule | None:
     )
 
 
-def _server(server: Json) -> Server:
-    return Server(
+def _server(server: Json) -> ServerTold:
+    return ServerTold(
         name=server["name"],
         address=server.get("address") or "",
         member=server.get("member"),
@@ -161,8 +161,8 @@ def _server(server: Json) -> Server:
     )
 
 
-def _tube(tube: Json) -> Tube:
-    return Tube(
+def _tube(tube: Json) -> TubeTold:
+    return TubeTold(
         server=tube["server"],
         name=tube["tube"],
         exists=bool(tube.get("exists")),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.autoscaling.steps import duration
-from app.explaining.explanation import Explanation, Server, Tube
+from app.explaining.explanation import Explanation, ServerTold, TubeTold
 
 _SHOWN = 3
 """Tubes of one kind of finding that are named."""
@@ -36,7 +36,7 @@ def _errors(explanation: Explanation) -> Iterator[Finding]:
     yield Finding(f"there is no value: {explanation.error.message}", fix)
 
 
-def _unread(server: Server) -> Finding:
+def _unread(server: ServerTold) -> Finding:
     why = server.failure or "its last reading is too old"
     since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
     last = "it was never read" if server.age_s is None else f"it was last read {duration(server.age_s)} ago"
@@ -58,8 +58,8 @@ def _held(explanation: Explanation) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    applies: Callable[[Explanation, Tube], bool]
-    says: Callable[[Tube], str]
+    applies: Callable[[Explanation, TubeTold], bool]
+    says: Callable[[TubeTold], str]
     fix: str
 
 
@@ -71,16 +71,16 @@ def _of_tubes(kind: _Kind, explanation: Explanation) -> Iterable[Finding]:
         yield Finding(f"the same goes for {len(found) - _SHOWN} tubes more", "")
 
 
-def _paused(tube: Tube) -> str:
+def _paused(tube: TubeTold) -> str:
     left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
     return f"is paused{left}: nobody gets a job of it until then"
 
 
-def _unwatched(_: Explanation, tube: Tube) -> bool:
+def _unwatched(_: Explanation, tube: TubeTold) -> bool:
     return bool(tube.count("ready")) and tube.count("watching") == 0
 
 
-def _all_delayed(explanation: Explanation, tube: Tube) -> bool:
+def _all_delayed(explanation: Explanation, tube: TubeTold) -> bool:
     formula = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
     return (
         bool(tube.count("delayed")) and not (tube.count("ready") or tube.count("reserved")) and "delayed" not in formula

@@ -11,14 +11,14 @@ from app.autoscaling.wish import Elsewhere, Seen
 from app.chain.link import BrokenLink
 from app.chain.questions import ask
 from app.cluster.client import Kubernetes
-from app.explaining.answers import LOG_IN, RUNS, Answers, mean_the_same
+from app.explaining.asking import LOG_IN, RUNS, AskedMetrics, mean_the_same
 from app.explaining.explanation import Explanation
 
 _WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "ReplicaSet": "replicasets"}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Inquiry:
     """What somebody wants explained."""
 
     metric: str
@@ -42,7 +42,7 @@ class Gathered:
 class Facts:
     """All that was gathered."""
 
-    question: Question
+    inquiry: Inquiry
     explanations: tuple[Explanation, ...]
     """The one asked for first, then those for other selectors that autoscalers have."""
     autoscalers: tuple[Gathered, ...]
@@ -50,50 +50,50 @@ class Facts:
     """Why the autoscalers couldn't be listed."""
 
 
-def gather(kubernetes: Kubernetes, question: Question) -> Facts:
+def gather(kubernetes: Kubernetes, inquiry: Inquiry) -> Facts:
     """Ask for all of it. Raises BrokenLink where the metric itself can't be asked for; `selector` must be one."""
-    answers = Answers(kubernetes, question.namespace)
-    asked = answers.explanation(question.metric, question.selector)
+    metrics = AskedMetrics(kubernetes, inquiry.namespace)
+    asked = metrics.explanation(inquiry.metric, inquiry.selector)
     try:
-        autoscalers = _autoscalers(kubernetes, question)
+        autoscalers = _autoscalers(kubernetes, inquiry)
     except BrokenLink as refused:
-        return Facts(question, (asked,), (), refused)
-    gathered = tuple(_gathered(kubernetes, autoscaler, answers) for autoscaler in autoscalers)
-    return Facts(question, answers.of(question.metric), gathered, None)
+        return Facts(inquiry, (asked,), (), refused)
+    gathered = tuple(_gathered(kubernetes, autoscaler, metrics) for autoscaler in autoscalers)
+    return Facts(inquiry, metrics.of(inquiry.metric), gathered, None)
 
 
 def gather_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Facts:
     """The same about one autoscaler: each of its external metrics, as far as beanscale answers, and its workload."""
-    answers = Answers(kubernetes, autoscaler.namespace)
-    gathered = _gathered(kubernetes, autoscaler, answers)
+    metrics = AskedMetrics(kubernetes, autoscaler.namespace)
+    gathered = _gathered(kubernetes, autoscaler, metrics)
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
-    known = tuple(answer for name in dict.fromkeys(metric.name for metric in external) for answer in answers.of(name))
+    known = tuple(answer for name in dict.fromkeys(metric.name for metric in external) for answer in metrics.of(name))
     first = external[0] if external else autoscaler.metrics[0]
-    return Facts(Question(first.name, autoscaler.namespace, first.selector), known, (gathered,), None)
+    return Facts(Inquiry(first.name, autoscaler.namespace, first.selector), known, (gathered,), None)
 
 
-def _autoscalers(kubernetes: Kubernetes, question: Question) -> list[Autoscaler]:
-    path = f"/apis/autoscaling/v2/namespaces/{quote(question.namespace, safe='')}/horizontalpodautoscalers"
+def _autoscalers(kubernetes: Kubernetes, inquiry: Inquiry) -> list[Autoscaler]:
+    path = f"/apis/autoscaling/v2/namespaces/{quote(inquiry.namespace, safe='')}/horizontalpodautoscalers"
     fixes = {
         401: LOG_IN,
         403: "this account must be allowed to list horizontalpodautoscalers.autoscaling in namespace"
-        f" {question.namespace}, as the ClusterRole view allows",
+        f" {inquiry.namespace}, as the ClusterRole view allows",
         None: RUNS,
     }
     listed = ask(kubernetes, path, fixes).get("items") or []
-    return [autoscaler for autoscaler in map(read, listed) if any(_ours(autoscaler, question))]
+    return [autoscaler for autoscaler in map(read, listed) if any(_ours(autoscaler, inquiry))]
 
 
-def _ours(autoscaler: Autoscaler, question: Question) -> Iterator[Metric]:
-    """Its metrics that the question is about."""
+def _ours(autoscaler: Autoscaler, inquiry: Inquiry) -> Iterator[Metric]:
+    """Its metrics that the inquiry is about."""
     for metric in autoscaler.metrics:
-        same = metric.source == EXTERNAL and metric.name.lower() == question.metric.lower()
-        if same and (not question.selector or mean_the_same(metric.selector, question.selector)):
+        same = metric.source == EXTERNAL and metric.name.lower() == inquiry.metric.lower()
+        if same and (not inquiry.selector or mean_the_same(metric.selector, inquiry.selector)):
             yield metric
 
 
-def _gathered(kubernetes: Kubernetes, autoscaler: Autoscaler, answers: Answers) -> Gathered:
-    seen = tuple(answers.seen(metric) if metric.source == EXTERNAL else Elsewhere() for metric in autoscaler.metrics)
+def _gathered(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: AskedMetrics) -> Gathered:
+    seen = tuple(metrics.seen(metric) if metric.source == EXTERNAL else Elsewhere() for metric in autoscaler.metrics)
     scale = _scale(kubernetes, autoscaler)
     return Gathered(autoscaler, scale or autoscaler.scale, scale is not None, seen)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from app.autoscaling.quantity import plain
 from app.autoscaling.steps import duration, pods
-from app.explaining.explanation import Explanation, Server, Tube
+from app.explaining.explanation import Explanation, ServerTold, TubeTold
 from app.explaining.findings import Finding
 from app.explaining.layout import table, wrapped
 from app.explaining.verdict import JudgedAutoscaler, JudgedMetric, Verdict
@@ -31,9 +31,9 @@ def page(verdict: Verdict) -> Iterator[str]:
 
 
 def _nobody(verdict: Verdict) -> str:
-    question = verdict.facts.question
-    which = f" with the selector {question.selector}" if question.selector else ""
-    return f"No HorizontalPodAutoscaler of namespace {question.namespace} goes by this metric{which}."
+    inquiry = verdict.facts.inquiry
+    which = f" with the selector {inquiry.selector}" if inquiry.selector else ""
+    return f"No HorizontalPodAutoscaler of namespace {inquiry.namespace} goes by this metric{which}."
 
 
 def _metric(judged: JudgedMetric) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _findings(findings: Iterable[Finding]) -> Iterator[str]:
         yield ""
 
 
-def _server(explanation: Explanation, server: Server) -> tuple[str, ...]:
+def _server(explanation: Explanation, server: ServerTold) -> tuple[str, ...]:
     if not server.fresh:
         return str(server), server.address, "FAILS, see above"
     limit = explanation.rule.max_age_s if explanation.rule else None
@@ -119,7 +119,7 @@ def _tubes(explanation: Explanation) -> Iterator[str]:
     yield ""
 
 
-def _tube(tube: Tube, fields: Iterable[str]) -> tuple[str, ...]:
+def _tube(tube: TubeTold, fields: Iterable[str]) -> tuple[str, ...]:
     state = _ago(tube.age_s) if tube.exists else "isn't there: 0 jobs"
     return tube.server, tube.name, state, *(str(tube.fields.get(field, "")) for field in fields)
 

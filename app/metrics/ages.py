@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from app.clock import Instant
-from app.metrics.freshness import Source, called
+from app.metrics.freshness import ReadServer, called
 from app.metrics.outcome import StaleReadingError, TooFewReadingsError, TooManyTubesError
 from app.metrics.question import Evaluation
 
@@ -28,21 +28,21 @@ def check_number_of_ages(metric: str, tubes: int) -> None:
         )
 
 
-def next_job_age(source: Source, tube: str, given: Evaluation) -> Age:
+def next_job_age(server: ReadServer, tube: str, given: Evaluation) -> Age:
     """Raises StaleReadingError and, where it hasn't been read yet, TooFewReadingsError."""
-    stats = source.reading.tubes.get(tube)
+    stats = server.reading.tubes.get(tube)
     if stats is None or not stats.current_jobs_ready:
-        return Age(0, source.reading.answered_at(tube))
-    read = source.reading.next_jobs.get(tube)
+        return Age(0, server.reading.answered_at(tube))
+    read = server.reading.next_jobs.get(tube)
     if read is None:
         raise TooFewReadingsError(
-            f"the age of the next job in {given.told(tube)} of {called(source.state)} is only read for who asks for it;"
+            f"the age of the next job in {given.told(tube)} of {called(server.state)} is only read for who asks for it;"
             " it is being read now: ask again in a second"
         )
     age_s = read.answered_at.age_s(given.now)
     if age_s > given.limit_s:
         raise StaleReadingError(
-            f"the age of the next job in {given.told(tube)} of {called(source.state)} was last read {age_s:.0f} s ago,"
+            f"the age of the next job in {given.told(tube)} of {called(server.state)} was last read {age_s:.0f} s ago,"
             f" older than {given.max_age_s:g} s isn't served; it is being read now: ask again in a second",
             age_s,
         )

@@ -7,7 +7,7 @@ from itertools import chain
 from app.metrics.ages import MOST_AGES
 from app.metrics.built_in import RULES, SIGNALS
 from app.metrics.fields import NEXT_JOB_AGE
-from app.metrics.freshness import Source
+from app.metrics.freshness import ReadServer
 from app.metrics.narrowing import tubes_named
 from app.metrics.outcome import MetricError
 from app.metrics.question import Evaluation, Question
@@ -71,8 +71,8 @@ def _by_rule(rule: Rule, question: Question, given: Evaluation) -> Demanded:
 
 def _few(spanned: Span) -> Sequence[str]:
     """All that it spans, unless they are too many to be answered."""
-    sources = [Source(state, state.reading) for state in spanned.states if state.reading]
-    each = [spanned.tubes_of(source) for source in sources] if spanned.named is None else [spanned.named]
+    servers = [ReadServer(state, state.reading) for state in spanned.states if state.reading]
+    each = [spanned.tubes_of(server) for server in servers] if spanned.named is None else [spanned.named]
     if any(len(tubes) > MOST_AGES for tubes in each):
         return ()
     tubes = sorted(set(chain.from_iterable(each)))

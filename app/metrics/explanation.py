@@ -12,7 +12,7 @@ from app.metrics.catalogue import unknown
 from app.metrics.evaluation import evaluate, rule_asked, servers_spanned
 from app.metrics.failures import judged_by, policy_text
 from app.metrics.fields import RATES
-from app.metrics.freshness import Source
+from app.metrics.freshness import ReadServer
 from app.metrics.narrowing import labels_of
 from app.metrics.outcome import MetricError, MetricValue, NoValueError, UnknownMetricError
 from app.metrics.quantity import show_number
@@ -145,12 +145,12 @@ def _tell_readings(
 
 
 def _readings(spanned: Span, seen: Glob | None, judged: Evaluation) -> Json:
-    sources = [Source(state, state.reading) for state in spanned.states if state.reading]
-    tubes = [(tube, source) for source in sources for tube in spanned.tubes_of(source)]
+    servers = [ReadServer(state, state.reading) for state in spanned.states if state.reading]
+    tubes = [(tube, server) for server in servers for tube in spanned.tubes_of(server)]
     told = sorted((pair for pair in tubes if seen is None or seen.matches(pair[0])), key=lambda pair: pair[0])
     return {
         "servers": [facts.of_server(state, spanned.named, judged) for state in spanned.states],
-        "tubes": [facts.of_tube(source, tube, judged) for tube, source in told[:MOST_SHOWN]],
+        "tubes": [facts.of_tube(server, tube, judged) for tube, server in told[:MOST_SHOWN]],
         "tubesOmitted": max(0, len(told) - MOST_SHOWN),
     }
 
@@ -201,12 +201,12 @@ def _arithmetic(
 def _of_signal(signal: Signal, values: Sequence[MetricValue], given: Evaluation) -> Sequence[str]:
     if signal.fields[0] not in RATES:
         return [value.quantity for value in values]
-    sources = [Source(state, state.reading) for state in given.snapshot.servers if state.reading]
-    by_labels = {tuple(labels_of(source.state).values()): source for source in sources}
+    servers = [ReadServer(state, state.reading) for state in given.snapshot.servers if state.reading]
+    by_labels = {tuple(labels_of(server.state).values()): server for server in servers}
     return [_pace(signal.fields[0], value, by_labels, given) for value in values]
 
 
-def _pace(rate: str, value: MetricValue, sources: Mapping[tuple[str, ...], Source], given: Evaluation) -> str:
+def _pace(rate: str, value: MetricValue, servers: Mapping[tuple[str, ...], ReadServer], given: Evaluation) -> str:
     of_server = tuple(value.labels[label] for label in value.labels if label != "tube")
-    gained, window_ms = growth(rate, sources[of_server], value.labels.get("tube", NO_TUBE), given)
+    gained, window_ms = growth(rate, servers[of_server], value.labels.get("tube", NO_TUBE), given)
     return f"{gained} / {show_number(Fraction(window_ms, 1000))}"

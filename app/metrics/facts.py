@@ -8,7 +8,7 @@ from typing import Any
 from app.clock import Instant
 from app.metrics.ages import next_job_age
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES, TIMES
-from app.metrics.freshness import Source, reason
+from app.metrics.freshness import ReadServer, reason
 from app.metrics.outcome import NoValueError
 from app.metrics.question import Evaluation
 from app.metrics.rates import growth, per_second
@@ -31,17 +31,17 @@ def of_server(state: ServerState, named: Sequence[str] | None, given: Evaluation
     }
 
 
-def of_tube(source: Source, tube: str, given: Evaluation) -> Json:
+def of_tube(server: ReadServer, tube: str, given: Evaluation) -> Json:
     """One tube of one server, whether it exists or not."""
-    stats = source.reading.tubes.get(tube)
+    stats = server.reading.tubes.get(tube)
     left_s = stats.pause_time_left if stats else 0
     return {
-        "server": source.state.server.name,
-        "member": source.state.member,
+        "server": server.state.server.name,
+        "member": server.state.member,
         "tube": tube,
         "exists": stats is not None,
-        "ageSeconds": rounded(source.reading.answered_at(tube).age_s(given.now)),
-        "fields": dict(_fields(source, tube, given)),
+        "ageSeconds": rounded(server.reading.answered_at(tube).age_s(given.now)),
+        "fields": dict(_fields(server, tube, given)),
         "paused": left_s > 0,
         "pauseSecondsLeft": left_s,
     }
@@ -63,13 +63,13 @@ def _age_s(state: ServerState, named: Sequence[str] | None, given: Evaluation) -
     return max(answered_at.age_s(given.now) for answered_at in answers or [reading.listed_at])
 
 
-def _fields(source: Source, tube: str, given: Evaluation) -> Iterator[tuple[str, float | int | None]]:
+def _fields(server: ReadServer, tube: str, given: Evaluation) -> Iterator[tuple[str, float | int | None]]:
     """By short name; rates and age where they are known."""
-    stats = source.reading.tubes.get(tube)
+    stats = server.reading.tubes.get(tube)
     for field, number in (*COUNTED.items(), *TIMES.items()):
         yield field, number(stats) if stats else 0
     for rate in sorted(RATES):
         with suppress(NoValueError):
-            yield rate, rounded(per_second([growth(rate, source, tube, given)]))
+            yield rate, rounded(per_second([growth(rate, server, tube, given)]))
     with suppress(NoValueError):
-        yield NEXT_JOB_AGE, next_job_age(source, tube, given).age_s
+        yield NEXT_JOB_AGE, next_job_age(server, tube, given).age_s

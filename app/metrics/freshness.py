@@ -11,20 +11,22 @@ _SHORT_SWEEP = 0.2
 """Of the age that a reading may have, what a look at all tubes may take: the next comes after five times as long."""
 
 
-class Source(NamedTuple):
-    """A server and its reading, which is fresh."""
+class ReadServer(NamedTuple):
+    """A server with its reading, which is fresh where a value comes from it."""
 
     state: ServerState
     reading: Reading
 
 
-def fresh_sources(states: Iterable[ServerState], tubes: Sequence[str] | None, given: Evaluation) -> Sequence[Source]:
+def fresh_servers(
+    states: Iterable[ServerState], tubes: Sequence[str] | None, given: Evaluation
+) -> Sequence[ReadServer]:
     """All of them, each another beanstalkd's, and fresh for the tubes that are named, or (None) for whatever it lists.
 
     Where several addresses of a name lead to one beanstalkd, it counts once. Raises StaleReadingError, SameServerError.
     """
     oldest_s = given.now.monotonic_s - given.limit_s
-    sources = []
+    servers = []
     for state in states:
         reading = state.reading
         if reading is None:
@@ -38,9 +40,9 @@ def fresh_sources(states: Iterable[ServerState], tubes: Sequence[str] | None, gi
             for tube in tubes:
                 if reading.answered_at(tube).monotonic_s < oldest_s:
                     raise stale(state, reading, tube, given)
-        sources.append(Source(state, reading))
-    alone = len({source.reading.server_id for source in sources}) == len(sources)
-    return sources if alone else _each_once(sources)
+        servers.append(ReadServer(state, reading))
+    alone = len({server.reading.server_id for server in servers}) == len(servers)
+    return servers if alone else _each_once(servers)
 
 
 def called(state: ServerState) -> str:
@@ -108,13 +110,13 @@ def _doubted(state: ServerState, reading: Reading, given: Evaluation) -> StaleRe
     )
 
 
-def _each_once(sources: Iterable[Source]) -> Sequence[Source]:
-    seen: dict[str, Source] = {}
-    for source in sources:
-        twin = seen.setdefault(source.reading.server_id, source)
-        if twin.state.server.name != source.state.server.name:
+def _each_once(servers: Iterable[ReadServer]) -> Sequence[ReadServer]:
+    seen: dict[str, ReadServer] = {}
+    for server in servers:
+        twin = seen.setdefault(server.reading.server_id, server)
+        if twin.state.server.name != server.state.server.name:
             raise SameServerError(
-                f"beanstalkd {twin.state.server.name!r} and {source.state.server.name!r} are one and the same"
-                f" (id {source.reading.server_id}), so its jobs would count twice; give it to beanscale once"
+                f"beanstalkd {twin.state.server.name!r} and {server.state.server.name!r} are one and the same"
+                f" (id {server.reading.server_id}), so its jobs would count twice; give it to beanscale once"
             )
     return list(seen.values())

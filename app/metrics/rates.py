@@ -6,7 +6,7 @@ from math import ceil, lcm
 from operator import attrgetter
 from typing import NamedTuple
 
-from app.metrics.freshness import Source, called
+from app.metrics.freshness import ReadServer, called
 from app.metrics.outcome import TooFewReadingsError
 from app.metrics.question import Evaluation
 from app.tubes.protocol import TubeStats
@@ -32,9 +32,9 @@ class Growth(NamedTuple):
     window_ms: int
 
 
-def growth(rate: str, source: Source, tube: str, given: Evaluation) -> Growth:
+def growth(rate: str, server: ReadServer, tube: str, given: Evaluation) -> Growth:
     """What the tube's counter gained within the window. Raises TooFewReadingsError."""
-    reading = source.reading
+    reading = server.reading
     stats, before = reading.tubes.get(tube), reading.earlier.get(tube)
     if stats is None:
         gained, window_ms = 0, _window_of_listings_ms(reading)
@@ -47,7 +47,7 @@ def growth(rate: str, source: Source, tube: str, given: Evaluation) -> Growth:
     if window_ms <= 0:
         first_s = reading.answered_at(tube).age_s(given.now)
         raise TooFewReadingsError(
-            f"{rate} of {given.told(tube)} needs two readings of {called(source.state)};"
+            f"{rate} of {given.told(tube)} needs two readings of {called(server.state)};"
             f" the first came {max(first_s, 0):.1f} s ago: ask again in a second"
         )
     return Growth(gained, window_ms)

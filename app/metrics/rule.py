@@ -142,6 +142,10 @@ class Rule:
     namespaces: Glob | None = None
     """Whose autoscalers may ask; None: all."""
 
+    def spans(self, server: str, tube: str) -> bool:
+        """Whether it counts this server's tube of this name."""
+        return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
+
     def is_for(self, namespace: str) -> bool:
         """Whether this namespace's autoscalers may ask."""
         return self.namespaces is None or self.namespaces.matches(namespace)
@@ -177,6 +181,14 @@ class Rules:
     def _sight_of(self, namespace: str) -> Glob:
         granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
         return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
+
+    def can_name(self, server: str, tube: str) -> bool:
+        """Whether there is a metric of this tube: `tube-<tube>`, or a rule that spans it.
+
+        Of the characters that tubes' names have, the `/` alone can't stand in a metric's name
+        (path.ValidatePathSegmentName in k8s.io/apimachinery), and it can't in a label's value either.
+        """
+        return "/" not in tube or any(rule.spans(server, tube) for rule in self.metrics.values())
 
     def asked_by(self, namespace: str, name: str) -> Rule | None:
         """The rule of this lower-case name, where this namespace's autoscalers may ask for it."""

@@ -9,7 +9,7 @@ from operator import attrgetter
 from app.clock import Instant
 from app.metrics.ages import check_number_of_ages, next_job_age
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES, TIMES
-from app.metrics.freshness import Source, stale
+from app.metrics.freshness import ReadServer, stale
 from app.metrics.narrowing import leaves_tubes
 from app.metrics.outcome import MetricValue, NoResultError
 from app.metrics.quantity import format_quantity
@@ -80,11 +80,11 @@ def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) 
     wanted, answers = rule.formula.fields, list(_answers(group, given, by_listing=by_listing))
     fields, growths = _counted(wanted, group), []
     for rate in RATES & wanted:
-        grown = [growth(rate, source, tube, given) for source, tube in _each(group)]
+        grown = [growth(rate, server, tube, given) for server, tube in _each(group)]
         fields[rate] = per_second(grown)
         growths += grown
     if NEXT_JOB_AGE in wanted:
-        ages = [next_job_age(source, tube, given) for source, tube in _each(group)]
+        ages = [next_job_age(server, tube, given) for server, tube in _each(group)]
         fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
         answers += [age.answered_at for age in ages]
     window_s = whole_seconds(max(grown.window_ms for grown in growths)) if growths else None
@@ -92,7 +92,7 @@ def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) 
 
 
 def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
-    each = chain.from_iterable(map(source.reading.tubes.get, tubes) for source, tubes in group.parts)
+    each = chain.from_iterable(map(server.reading.tubes.get, tubes) for server, tubes in group.parts)
     stats = [found for found in each if found]
     sums = {field: sum(map(COUNTED[field], stats)) for field in wanted & COUNTED.keys()}
     longest = {field: max(map(TIMES[field], stats), default=0) for field in wanted & TIMES.keys()}
@@ -102,16 +102,16 @@ def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
 def _answers(group: Group, given: Evaluation, *, by_listing: bool) -> Iterator[Instant]:
     """Of each server its oldest; where the tubes are those of a listing, that too. Raises StaleReadingError."""
     oldest_s = given.now.monotonic_s - given.limit_s
-    for source, tubes in group.parts:
-        answers = list(map(source.reading.answered_at, tubes))
+    for server, tubes in group.parts:
+        answers = list(map(server.reading.answered_at, tubes))
         if answers:
             oldest = min(answers, key=_monotonic)
             if oldest.monotonic_s < oldest_s:
-                raise stale(source.state, source.reading, tubes[answers.index(oldest)], given)
+                raise stale(server.state, server.reading, tubes[answers.index(oldest)], given)
             yield oldest
         if by_listing and "tube" not in group.labels:
-            yield source.reading.listed_at
+            yield server.reading.listed_at
 
 
-def _each(group: Group) -> Iterator[tuple[Source, str]]:
-    return ((source, tube) for source, tubes in group.parts for tube in tubes)
+def _each(group: Group) -> Iterator[tuple[ReadServer, str]]:
+    return ((server, tube) for server, tubes in group.parts for tube in tubes)

@@ -8,7 +8,7 @@ from app.clock import Instant
 from app.metrics.ages import check_number_of_ages, next_job_age
 from app.metrics.built_in import Signal
 from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES
-from app.metrics.freshness import Source, fresh_sources, stale
+from app.metrics.freshness import ReadServer, fresh_servers, stale
 from app.metrics.matches import matches
 from app.metrics.narrowing import (
     check_labels,
@@ -45,17 +45,17 @@ def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> t
         check_seen(named, seen, question)
         if NEXT_JOB_AGE in signal.fields:
             check_number_of_ages(signal.name, len(named))
-        return tuple(value for source in fresh_sources(states, named, given) for value in items.of(source, named))
+        return tuple(value for server in fresh_servers(states, named, given) for value in items.of(server, named))
     check_sees_any(seen, question)
     if NEXT_JOB_AGE in signal.fields:
         raise TooManyTubesError(
             f"{signal.name} is read only for tubes that are named; name them, as with matchLabels {{tube: …}}"
         )
-    sources = fresh_sources(states, None, given)
-    values = tuple(value for source in sources for value in items.of(source, _listed(source, seen)))
+    servers = fresh_servers(states, None, given)
+    values = tuple(value for server in servers for value in items.of(server, _listed(server, seen)))
     if values or not leaves_tubes(selector):
         return values
-    return tuple(value for source in sources for value in items.of(source, [NO_TUBE]))
+    return tuple(value for server in servers for value in items.of(server, [NO_TUBE]))
 
 
 def _left_in(signal: Signal, question: Question) -> Sequence[str]:
@@ -67,8 +67,8 @@ def _left_in(signal: Signal, question: Question) -> Sequence[str]:
     return [field for field in signal.fields if may_be(question.selector, label, {label: field})]
 
 
-def _listed(source: Source, seen: Glob | None) -> Sequence[str]:
-    return source.reading.names if seen is None else matches.of(seen, *source)
+def _listed(server: ReadServer, seen: Glob | None) -> Sequence[str]:
+    return server.reading.names if seen is None else matches.of(seen, *server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +78,19 @@ class _Items:
     selector: Selector
     given: Evaluation
 
-    def of(self, source: Source, tubes: Sequence[str]) -> Iterator[MetricValue]:
+    def of(self, server: ReadServer, tubes: Sequence[str]) -> Iterator[MetricValue]:
         """One server's. Raises NoValueError."""
         oldest_s = self.given.now.monotonic_s - self.given.limit_s
-        of_server = labels_of(source.state)
+        of_server = labels_of(server.state)
         label, kinds = self.signal.label, [(field, _AMOUNTS[field]) for field in self.fields]
         for tube in tubes:
             for field, amount in kinds:
                 of_tube = {"tube": tube} if tube else {}
                 labels = {**of_server, label: field, **of_tube} if label else {**of_server, **of_tube}
                 if self.selector.matches(labels):
-                    number, answered_at, window_s = amount(field, source, tube, self.given)
+                    number, answered_at, window_s = amount(field, server, tube, self.given)
                     if answered_at.monotonic_s < oldest_s:
-                        raise stale(source.state, source.reading, tube, self.given)
+                        raise stale(server.state, server.reading, tube, self.given)
                     yield MetricValue(self.signal.name, labels, format_quantity(number), answered_at, window_s)
 
 
@@ -98,22 +98,22 @@ _Amount = tuple[int | Fraction, Instant, int | None]
 """Number, when beanstalkd said so, and a rate's window in whole seconds."""
 
 
-def _counted(field: str, source: Source, tube: str, _: Evaluation) -> _Amount:
-    stats = source.reading.tubes.get(tube)
-    return COUNTED[field](stats) if stats else 0, source.reading.answered_at(tube), None
+def _counted(field: str, server: ReadServer, tube: str, _: Evaluation) -> _Amount:
+    stats = server.reading.tubes.get(tube)
+    return COUNTED[field](stats) if stats else 0, server.reading.answered_at(tube), None
 
 
-def _rate(field: str, source: Source, tube: str, given: Evaluation) -> _Amount:
-    gained = growth(field, source, tube, given)
-    return per_second([gained]), source.reading.answered_at(tube), whole_seconds(gained.window_ms)
+def _rate(field: str, server: ReadServer, tube: str, given: Evaluation) -> _Amount:
+    gained = growth(field, server, tube, given)
+    return per_second([gained]), server.reading.answered_at(tube), whole_seconds(gained.window_ms)
 
 
-def _age(_: str, source: Source, tube: str, given: Evaluation) -> _Amount:
-    age = next_job_age(source, tube, given)
+def _age(_: str, server: ReadServer, tube: str, given: Evaluation) -> _Amount:
+    age = next_job_age(server, tube, given)
     return age.age_s, age.answered_at, None
 
 
-_AMOUNTS: Mapping[str, Callable[[str, Source, str, Evaluation], _Amount]] = {
+_AMOUNTS: Mapping[str, Callable[[str, ReadServer, str, Evaluation], _Amount]] = {
     **dict.fromkeys(COUNTED, _counted),
     **dict.fromkeys(RATES, _rate),
     NEXT_JOB_AGE: _age,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
-from app.metrics.freshness import Source, fresh_sources
+from app.metrics.freshness import ReadServer, fresh_servers
 from app.metrics.matches import matches
 from app.metrics.narrowing import check_labels, labels_of, left_in, server_labels, tubes_named
 from app.metrics.outcome import StaleReadingError, UnknownMetricError
@@ -18,7 +18,7 @@ from app.tubes.snapshot import ServerState
 class Part(NamedTuple):
     """Tubes of one server."""
 
-    source: Source
+    server: ReadServer
     tubes: Sequence[str]
 
 
@@ -40,21 +40,21 @@ class Span:
     seen: Glob | None
     """The only tubes that may be told apart; None: all."""
 
-    def tubes_of(self, source: Source) -> Sequence[str]:
+    def tubes_of(self, server: ReadServer) -> Sequence[str]:
         """Those that exist, and those that are named."""
         if self.named is not None:
             return self.named
-        found = matches.of(self.rule.tubes, *source)
-        missing = [tube for tube in self.rule.tubes.exact if tube not in source.reading.tubes]
+        found = matches.of(self.rule.tubes, *server)
+        missing = [tube for tube in self.rule.tubes.exact if tube not in server.reading.tubes]
         tubes = [*found, *missing] if missing else found
         return tubes if self.seen is None else self.seen.of(tubes)
 
     def groups(self, given: Evaluation) -> Iterator[Group]:
         """Of fresh readings, sorted. Raises StaleReadingError, SameServerError."""
-        parts = [Part(source, self.tubes_of(source)) for source in fresh_sources(self.states, self.named, given)]
+        parts = [Part(server, self.tubes_of(server)) for server in fresh_servers(self.states, self.named, given)]
         if Label.SERVER not in self.rule.per:
             return self._by_tube({}, parts)
-        return chain.from_iterable(self._by_tube(labels_of(part.source.state), [part]) for part in parts)
+        return chain.from_iterable(self._by_tube(labels_of(part.server.state), [part]) for part in parts)
 
     def groups_of_none(self, given: Evaluation) -> Iterator[Group]:
         """What is said where no tube is there that fits: without a tube's label, since autoscalers scale in by a 0."""
@@ -66,7 +66,7 @@ class Span:
             yield Group(labels, parts)
             return
         for tube in sorted(set(chain.from_iterable(part.tubes for part in parts))):
-            yield Group({**labels, "tube": tube}, [Part(part.source, (tube,)) for part in parts])
+            yield Group({**labels, "tube": tube}, [Part(part.server, (tube,)) for part in parts])
 
 
 def span(rule: Rule, question: Question, given: Evaluation) -> Span:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from app.metrics.built_in import TUBE_JOBS, TUBE_PREFIX
-from app.metrics.freshness import fresh_sources
+from app.metrics.freshness import fresh_servers
+from app.metrics.label_syntax import problems_of_value
 from app.metrics.outcome import AmbiguousMetricError, MetricValue
 from app.metrics.quantity import format_quantity
 from app.metrics.question import Evaluation, Question
@@ -28,8 +29,8 @@ def jobs_of_tube(question: Question, given: Evaluation) -> tuple[MetricValue, ..
     if not question.selector.matches(labels):
         return ()
     counts = seen is None or seen.matches(tube)  # else it is another one's name in lower case, of which nothing is told
-    sources = fresh_sources(given.snapshot.servers, (tube,) if counts else None, given)
-    readings = [source.reading for source in sources]
+    servers = fresh_servers(given.snapshot.servers, (tube,) if counts else None, given)
+    readings = [server.reading for server in servers]
     found = [reading.tubes[tube] for reading in readings if tube in reading.tubes] if counts else []
     jobs = sum(stats.current_jobs_ready + stats.current_jobs_reserved for stats in found)
     answers = [reading.answered_at(tube) if counts else reading.listed_at for reading in readings]
@@ -68,8 +69,12 @@ def _exactly(asked: str, seen: Glob | None) -> str:
 def _only(tubes: set[str], metric: str) -> str:
     if len(tubes) > 1:
         names = " and ".join(repr(tube) for tube in sorted(tubes))
+        advice = (
+            "give each a rule in metrics:, because such names can't stand in a label either"
+            if any(map(problems_of_value, tubes))
+            else f"name the tube by a label instead: metric {TUBE_JOBS} with matchLabels {{tube: …}}"
+        )
         raise AmbiguousMetricError(
-            f"metric {metric} may mean the tubes {names}, because Kubernetes asks for metrics in lower case;"
-            f" name the tube by a label instead: metric {TUBE_JOBS} with matchLabels {{tube: …}}"
+            f"metric {metric} may mean the tubes {names}, because Kubernetes asks for metrics in lower case; {advice}"
         )
     return tubes.pop()

@@ -12,7 +12,8 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
-from app.cluster.client import KubernetesError, connect
+from app.cluster.client import connect
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName
 from app.tubes.jobs import BeanstalkdError
 from scripts.lib.demo_capture import svg

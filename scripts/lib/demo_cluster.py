@@ -9,7 +9,8 @@ from typing import Any
 
 import greenstalk
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName, Server
 from app.tubes.jobs import BeanstalkdError, connect
 from scripts.lib.demo_story import Observation, Scaling, conditions_of, seen_by

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from app.chain.aggregation import Aggregation
 from app.chain.link import BrokenLink
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName
 from scripts.lib.demo_pods import Json, all_ready, helm_reason, pods_in_words, unpullable
 

@@ -17,7 +17,7 @@ from app.clock import Instant
 from app.console.actions import Actions
 from app.console.autoscalers import Known
 from app.console.events import Event, EventLog
-from app.console.history import History, Place
+from app.console.history import History, MemberName
 from app.console.jobs import Looks, job_json
 from app.console.lab import Lab
 from app.console.loading import Labs
@@ -91,7 +91,7 @@ async def test_an_action_answers_with_a_sentence_and_is_noted(console: Console, 
     )
     assert tubes.body(1) == "héllo".encode()
     (event,) = console.events
-    assert (event.kind, event.text, event.place, event.tube) == ("put", "job 1 is in tube a", Place("main"), "a")
+    assert (event.kind, event.text, event.member, event.tube) == ("put", "job 1 is in tube a", MemberName("main"), "a")
     assert console.audits == [{"server": "main", "tube": "a", "told": "job 1 is in tube a"}]
 
 

@@ -166,7 +166,7 @@ async def test_the_console_answers_with_jobs_and_a_sentence(asking: httpx.AsyncC
     assert answer.status_code == 200
     told: dict[str, Any] = answer.json()
     assert [(job["id"], job["state"], job["size"], job["beginning"]) for job in told["jobs"]] == [
-        (1, "ready", 7, "Grüße")
+        ("1", "ready", 7, "Grüße")
     ]
     assert told["told"].startswith("1 job with this text among 2 of this tube. Looked at 2 ids of the server, from 2")
     assert told["before"] is None

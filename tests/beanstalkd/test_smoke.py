@@ -14,7 +14,7 @@ import pytest
 
 from app.chain.link import Outcome, Patience, State, walk
 from app.chain.scratch import ScratchTube
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.settings import ObjectName, Server
 from app.smoke import SmokeSettings, chain
 from tests.beanstalkd.conftest import Beanstalkd

@@ -103,3 +103,10 @@ def test_any_job_is_found_by_its_id(person: Person, tube: Tube) -> None:
     page.get_by_label("Job", exact=True).fill("99999999")
     page.keyboard.press("Enter")
     expect(page.locator("#found")).to_contain_text("there is no job 99999999")
+
+
+def test_a_tube_that_only_a_rule_can_name_says_so(person: Person, tube: Tube) -> None:
+    tube("mail/eu").put(b"job")
+    expect(person.opens_tube("mail/eu").locator("#notes")).to_contain_text("name this tube in metrics: to scale by it")
+    page = person.goes_to("/", q="mail/eu")
+    expect(page.get_by_text("no metric without a rule", exact=True)).to_be_visible()

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
 from app.cluster.credentials import find_credentials
+from app.cluster.errors import KubernetesError
 from app.cluster.identity import Registration, service_names
 from app.settings import ObjectName
 

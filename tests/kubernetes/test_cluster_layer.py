@@ -12,7 +12,8 @@ import pytest
 
 from app.clock import Instant, now
 from app.cluster.certificates import ServingCertificate, make_authority, make_serving
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.cluster.identity import Identity, Registration, load_into
 from app.cluster.renewal import LIVES, KeyRing
 from app.cluster.serving_secret import settle

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from app.cluster import request_header
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.cluster.request_header import ClientTrust
 from app.cluster.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes, namespace

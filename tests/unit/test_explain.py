@@ -10,7 +10,7 @@ from app.cluster.namespace import own_namespace
 from app.cluster.renewal import KeyRing
 from app.explain import explain
 from app.explaining.document import document
-from app.explaining.gathering import Question
+from app.explaining.gathering import Inquiry
 from app.explaining.page import page
 from tests.unit.autoscaling.hpas import Json, condition, external, hpa
 from tests.unit.cluster.apiserver import Answer, Apiserver, kubeconfig
@@ -36,7 +36,7 @@ def written(
         (HPAS, ""): listed(*hpas) if autoscalers is None else autoscalers,
         (DEPLOYMENT, ""): workload,
     }
-    lines = list(page(explain(Cluster(answers), Question("tube-orders", "shop", selector))))
+    lines = list(page(explain(Cluster(answers), Inquiry("tube-orders", "shop", selector))))
     assert max(map(len, lines)) <= 100
     return "\n".join(lines) + "\n"
 
@@ -90,7 +90,7 @@ def test_the_number_that_zero_pods_leave_in_a_status_is_not_repeated() -> None:
         conditions=[*ACTIVE, condition("ScaledToZero", "ScaledToZero")],
     )
     answers = {(ORDERS, ""): explanation(items=[item("0", "0 + 0")]), (HPAS, ""): listed(resting)}
-    verdict = explain(Cluster(answers), Question("tube-orders", "shop"))
+    verdict = explain(Cluster(answers), Inquiry("tube-orders", "shop"))
     shown = "\n".join(page(verdict)) + json.dumps(document(verdict))
     assert "9223372036854775808" not in shown
     assert "0 pods, and it stays so" in shown
@@ -149,7 +149,7 @@ def test_nothing_that_commands_a_terminal_is_passed_on() -> None:
 
 def test_the_document_has_the_facts_and_the_steps() -> None:
     answers = {(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(conditions=ACTIVE))}
-    told = json.loads(json.dumps(document(explain(Cluster(answers), Question("tube-orders", "shop")))))
+    told = json.loads(json.dumps(document(explain(Cluster(answers), Inquiry("tube-orders", "shop")))))
     assert told["metrics"][0]["total"] == "4"
     assert told["metrics"][0]["explanation"] == explanation()
     (autoscaler,) = told["autoscalers"]

@@ -27,7 +27,7 @@ from app.api.probes import Probe
 from app.api.telemetry import Telemetry
 from app.api.values import Values
 from app.api.version import version_info
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.cluster.identity import Identity
 from app.cluster.reviews import Decision, TokenOwner, User
 from app.http.connections import Connections

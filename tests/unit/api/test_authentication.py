@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.api.authentication import ANONYMOUS, MOST_TOKEN, Authenticator, Caller, Trust
 from app.api.status import StatusError
 from app.api.tls import ClientCertificate
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.cluster.request_header import parse
 from app.cluster.reviews import TokenOwner, User
 

@@ -6,7 +6,7 @@ from app.api.authentication import ANONYMOUS
 from app.api.authorization import STRANGERS_THREADS, THREADS, Attributes, Authorizer
 from app.api.request_info import request_info
 from app.api.status import StatusError
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 
 pytestmark = pytest.mark.anyio

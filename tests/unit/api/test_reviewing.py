@@ -8,7 +8,7 @@ import pytest
 
 from app.api import reviewing
 from app.api.reviewing import MOST_REMEMBERED, MOST_UNDER_WAY, Reviews
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 
 pytestmark = pytest.mark.anyio
 

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from app.cluster.certificates import ServingCertificate, make_authority
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
 from app.cluster.credentials import find_credentials
+from app.cluster.errors import KubernetesError
 from app.cluster.renewal import step
 from tests.unit.cluster.apiserver import Answer, Apiserver, serving
 

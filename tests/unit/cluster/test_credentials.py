@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cluster.client import KubeconfigError, Kubernetes, connect
+from app.cluster.client import Kubernetes, connect
 from app.cluster.credentials import find_credentials
+from app.cluster.errors import KubeconfigError
 from app.cluster.renewal import KeyRing
 from tests.unit.cluster.apiserver import Apiserver, kubeconfig
 

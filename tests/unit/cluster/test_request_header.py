@@ -9,8 +9,9 @@ from queue import Queue
 import pytest
 
 from app.cluster import request_header
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
 from app.cluster.credentials import find_credentials
+from app.cluster.errors import KubernetesError
 from app.cluster.renewal import KeyRing, step
 from app.cluster.request_header import ClientTrust, parse
 from tests.unit.cluster.apiserver import Answer, serving

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
 from app.cluster.credentials import find_credentials
+from app.cluster.errors import KubernetesError
 from app.cluster.reviews import (
     Condition,
     Decision,

@@ -6,7 +6,7 @@ import pytest
 
 from app.autoscaling.reading import read
 from app.console.events import Event, EventLog, of_autoscalers, of_servers
-from app.console.history import Place
+from app.console.history import MemberName
 from app.settings import ObjectName
 from app.tubes.snapshot import Failure, ServerState, Snapshot
 from tests.unit.autoscaling.hpas import hpa
@@ -87,7 +87,7 @@ def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
 
 
 def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
-    log, eu = EventLog(), Place("eu")
+    log, eu = EventLog(), MemberName("eu")
     log.add([Event(10.0, "pause", "you paused it", eu, "orders")])
     log.notice([Event(11.0, "pause", "paused for 1 min", eu, "orders"), Event(11.0, "pause", "another", eu, "mail")])
     log.notice([Event(40.0, "pause", "paused once more", eu, "orders")])
@@ -97,7 +97,7 @@ def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
 
 def test_the_log_is_bounded_and_knows_the_last_restart() -> None:
     log = EventLog()
-    log.add(Event(float(second), "restart", "again", Place("eu")) for second in range(6000))
-    assert log.restarted_at(Place("eu")) == 5999
-    assert log.restarted_at(Place("us")) is None
-    assert len(log.of(Place("eu"), "orders", (), 6000.0)) == 200
+    log.add(Event(float(second), "restart", "again", MemberName("eu")) for second in range(6000))
+    assert log.restarted_at(MemberName("eu")) == 5999
+    assert log.restarted_at(MemberName("us")) is None
+    assert len(log.of(MemberName("eu"), "orders", (), 6000.0)) == 200

@@ -83,5 +83,11 @@ def test_two_lines_of_a_dump_are_enough() -> None:
 
 def test_a_job_is_told_with_id_state_age_and_size_and_where_to_go_on() -> None:
     answer = found_json(FOUND, "a", "hi")
-    assert answer["jobs"] == [{"id": 7, "state": "ready", "age": 30, "size": 2, "beginning": "hi"}]
-    assert answer["before"] == 11
+    assert answer["jobs"] == [{"id": "7", "state": "ready", "age": 30, "size": 2, "beginning": "hi"}]
+    assert answer["before"] == "11"
+
+
+def test_ids_are_texts_because_a_browser_rounds_large_numbers() -> None:
+    newest = 2**64 - 1
+    answer = found_json(replace(FOUND, hits=(replace(JOB, id=newest),), top=newest, looked=2), "a", "hi")
+    assert (answer["jobs"][0]["id"], answer["before"]) == (str(newest), str(newest - 1))

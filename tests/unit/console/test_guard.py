@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from app.console.guard import HEADERS
 from app.console.requests import MOST_BODY, MOST_FORM
 from app.console.sessions import LIFE_S
+from tests.unit.console.console import PASSWORD, Browser, Console
 from tests.unit.console.moments import at
-from tests.unit.console.place import PASSWORD, Browser, Place
 
 pytestmark = pytest.mark.anyio
 
@@ -26,16 +26,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def signed_in() -> AsyncIterator[tuple[Place, Browser]]:
-    place = Place()
-    async with place.browser() as browser:
+async def signed_in() -> AsyncIterator[tuple[Console, Browser]]:
+    console = Console()
+    async with console.browser() as browser:
         await browser.sign_in()
-        yield place, browser
+        yield console, browser
 
 
 @pytest.mark.parametrize("path", ["/", "/tube?server=eu&name=orders", "/autoscalers", "/autoscaler?name=x", "/nothing"])
 async def test_a_stranger_is_sent_to_sign_in(path: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         answer = await browser.get(path)
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/login")
@@ -44,13 +44,13 @@ async def test_a_stranger_is_sent_to_sign_in(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/api/overview", "/api/tube?server=eu&name=orders", "/events?page_name=overview"])
 async def test_a_strangers_program_is_refused(path: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         assert (await browser.get(path)).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/login", "/healthz"])
 async def test_some_pages_are_for_all(path: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         assert (await browser.get(path)).status_code == 200
 
 
@@ -59,21 +59,21 @@ async def test_some_pages_are_for_all(path: str) -> None:
     ["/login/../", "/login/..%2f", "//", "/healthz/", "/LOGIN", "/static/../api/overview", "/static/x/..%2f..%2f"],
 )
 async def test_no_spelling_of_a_path_gets_a_stranger_in(path: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         answer = await browser.get(path)
         assert answer.status_code in {303, 404, 401}
         assert "orders" not in answer.text
 
 
 async def test_who_knows_the_password_is_in() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         answer = await browser.sign_in()
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "orders" in (await browser.get("/")).text
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         cookie = (await browser.sign_in()).headers["set-cookie"]
         name, *attributes = cookie.split("; ")
         assert set(attributes) == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"}
@@ -81,7 +81,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
 
 
 async def test_over_https_the_cookie_stays_there() -> None:
-    async with Place(prefix="/beans").browser() as browser:
+    async with Console(prefix="/beans").browser() as browser:
         for told in ({"x_forwarded_proto": "https"}, {"origin": "https://console"}):
             cookie = (await browser.sign_in(**told)).headers["set-cookie"]
             assert cookie.endswith("; Secure")
@@ -90,7 +90,7 @@ async def test_over_https_the_cookie_stays_there() -> None:
 
 
 async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -> None:
-    one, two = Place(), Place()
+    one, two = Console(), Console()
     async with one.browser(base="http://localhost:8081") as first, two.browser(base="http://localhost:8082") as second:
         await first.sign_in()
         second.client.cookies = first.client.cookies  # as a browser does: it takes no notice of ports
@@ -101,7 +101,7 @@ async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -
 
 
 async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         browser.client.cookies.set("beanscale", "chosen-by-an-attacker", domain="console")
         answer = await browser.sign_in()
         assert "chosen-by-an-attacker" not in answer.headers["set-cookie"]
@@ -109,7 +109,7 @@ async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
         assert (await browser.client.get("/api/overview", headers=strangers)).status_code == 401
 
 
-async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Place, Browser]) -> None:
+async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     before = browser.client.cookies["beanscale"]
     await browser.sign_in()
@@ -119,7 +119,7 @@ async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Place, B
     assert (await browser.get("/api/overview", cookie=f"beanscale={before}")).status_code == 401
 
 
-async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in: tuple[Place, Browser]) -> None:
+async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     cookie, token = browser.client.cookies["beanscale"], await browser.token()
     answer = await browser.client.post("/logout", data={"csrf": token})
@@ -128,17 +128,17 @@ async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in:
     assert (await browser.get("/api/overview", cookie=f"beanscale={cookie}")).status_code == 401
 
 
-async def test_a_session_ends_by_itself(signed_in: tuple[Place, Browser]) -> None:
-    place, browser = signed_in
+async def test_a_session_ends_by_itself(signed_in: tuple[Console, Browser]) -> None:
+    console, browser = signed_in
     assert (await browser.get("/api/overview")).status_code == 200
-    place.now = at(LIFE_S + 1)
+    console.now = at(LIFE_S + 1)
     assert (await browser.get("/api/overview")).status_code == 401
 
 
-async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Place, Browser]) -> None:
-    place, browser = signed_in
-    place.secret[0] = b"another"
-    await place.password.look()
+async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Console, Browser]) -> None:
+    console, browser = signed_in
+    console.secret[0] = b"another"
+    await console.password.look()
     assert (await browser.get("/api/overview")).status_code == 401
     assert (await browser.sign_in()).status_code == 401
     assert (await browser.sign_in("another")).status_code == 303
@@ -146,7 +146,7 @@ async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Place, Br
 
 @pytest.mark.parametrize("guess", ["", "sword fis", "sword fish ", "SWORD FISH", "ü", "x" * 5000])
 async def test_a_wrong_password_is_refused(guess: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         answer = await browser.sign_in(guess)
         assert answer.status_code == 401
         assert "isn&#39;t the password" in answer.text
@@ -154,8 +154,8 @@ async def test_a_wrong_password_is_refused(guess: str) -> None:
 
 
 async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
-    place = Place()
-    async with place.browser() as guesser, place.browser("10.0.0.2") as other:
+    console = Console()
+    async with console.browser() as guesser, console.browser("10.0.0.2") as other:
         answers = await asyncio.gather(*(guesser.sign_in(str(number)) for number in range(30)))
         assert sorted({answer.status_code for answer in answers}) == [401, 429]
         assert sum(answer.status_code == 401 for answer in answers) == 10
@@ -166,8 +166,8 @@ async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
 
 async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.console.signing_in.WRONG_S", 3600)
-    place = Place()
-    async with place.browser() as guesser, place.browser("10.0.0.2") as other:
+    console = Console()
+    async with console.browser() as guesser, console.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(guesser.sign_in("wrong")) for _ in range(5)]
         assert (await other.sign_in()).status_code == 303
         await asyncio.sleep(0.1)
@@ -177,12 +177,12 @@ async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser]) -> None:
-    place, browser = signed_in
+async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Console, Browser]) -> None:
+    console, browser = signed_in
     answer = await browser.act(
         await browser.token(), b'{"x": 1}', origin="http://console", sec_fetch_site="same-origin"
     )
-    assert (answer.status_code, place.acted) == (200, [b'{"x": 1}'])
+    assert (answer.status_code, console.acted) == (200, [b'{"x": 1}'])
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,14 @@ async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Place, Browser
     ],
 )
 async def test_an_action_that_another_site_asks_for_is_refused(
-    signed_in: tuple[Place, Browser], headers: dict[str, str]
+    signed_in: tuple[Console, Browser], headers: dict[str, str]
 ) -> None:
-    place, browser = signed_in
+    console, browser = signed_in
     answer = await browser.act(await browser.token(), **headers)
-    assert (answer.status_code, place.acted) == (403, [])
+    assert (answer.status_code, console.acted) == (403, [])
 
 
-async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Place, Browser]) -> None:
+async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     assert (await browser.sign_in(origin="http://evil.example")).status_code == 403
     foreign = {"origin": "http://evil.example"}
@@ -218,50 +218,50 @@ async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Place, 
 
 @pytest.mark.parametrize("token", [None, "", "wrong"])
 async def test_an_action_without_the_pages_token_is_refused(
-    signed_in: tuple[Place, Browser], token: str | None
+    signed_in: tuple[Console, Browser], token: str | None
 ) -> None:
-    place, browser = signed_in
+    console, browser = signed_in
     answer = await browser.act(token, origin="http://console")
-    assert (answer.status_code, place.acted) == (403, [])
+    assert (answer.status_code, console.acted) == (403, [])
     assert answer.json()["message"].startswith("the page's token is missing or too old")
 
 
-async def test_another_sessions_token_is_refused(signed_in: tuple[Place, Browser]) -> None:
-    place, browser = signed_in
-    async with place.browser() as other:
+async def test_another_sessions_token_is_refused(signed_in: tuple[Console, Browser]) -> None:
+    console, browser = signed_in
+    async with console.browser() as other:
         await other.sign_in()
         assert (await browser.act(await other.token())).status_code == 403
-    assert place.acted == []
+    assert console.acted == []
 
 
 async def test_an_action_without_a_session_is_refused() -> None:
-    place = Place()
-    async with place.browser() as browser:
+    console = Console()
+    async with console.browser() as browser:
         assert (await browser.act("token")).status_code == 401
-    assert place.acted == []
+    assert console.acted == []
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_nothing_but_a_post_acts(signed_in: tuple[Place, Browser], method: str) -> None:
-    place, browser = signed_in
+async def test_nothing_but_a_post_acts(signed_in: tuple[Console, Browser], method: str) -> None:
+    console, browser = signed_in
     answer = await browser.client.request(method, "/actions/test", headers={"X-CSRF-Token": await browser.token()})
-    assert (answer.status_code, place.acted) == (405, [])
+    assert (answer.status_code, console.acted) == (405, [])
 
 
 async def test_read_only_is_refused_by_the_server() -> None:
-    place = Place(read_only=True)
-    async with place.browser() as browser:
+    console = Console(read_only=True)
+    async with console.browser() as browser:
         await browser.sign_in()
         token = await browser.token()
         answer = await browser.act(token)
-        assert (answer.status_code, place.acted) == (403, [])
+        assert (answer.status_code, console.acted) == (403, [])
         assert "read-only" in answer.json()["message"]
         unknown = await browser.client.post("/actions/anything/else", headers={"X-CSRF-Token": token})
         assert unknown.status_code == 403
 
 
-async def test_a_body_has_a_bound(signed_in: tuple[Place, Browser]) -> None:
-    place, browser = signed_in
+async def test_a_body_has_a_bound(signed_in: tuple[Console, Browser]) -> None:
+    console, browser = signed_in
     token = await browser.token()
     assert (await browser.act(token, b"x" * MOST_BODY)).status_code == 200
     assert (await browser.act(token, b"x" * (MOST_BODY + 1))).status_code == 413
@@ -272,11 +272,11 @@ async def test_a_body_has_a_bound(signed_in: tuple[Place, Browser]) -> None:
 
     answer = await browser.client.post("/actions/test", content=without_length(), headers={"X-CSRF-Token": token})
     assert answer.status_code == 413
-    assert [len(body) for body in place.acted] == [MOST_BODY]
+    assert [len(body) for body in console.acted] == [MOST_BODY]
 
 
 async def test_a_strangers_body_has_a_small_one() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         assert (await browser.sign_in("x" * MOST_FORM)).status_code == 413
 
 
@@ -284,7 +284,7 @@ async def test_a_strangers_body_has_a_small_one() -> None:
     "path", ["/", "/login", "/api/overview", "/nothing", "/healthz", "/tube?server=no&name=orders", "/api/tube?name=-"]
 )
 async def test_every_answer_forbids_framing_sniffing_and_scripts_of_others(
-    signed_in: tuple[Place, Browser], path: str
+    signed_in: tuple[Console, Browser], path: str
 ) -> None:
     answer = await signed_in[1].get(path)
     assert {name: answer.headers[name] for name in HEADERS} == dict(HEADERS)
@@ -295,7 +295,7 @@ async def test_every_answer_forbids_framing_sniffing_and_scripts_of_others(
 
 
 async def test_static_files_are_kept_for_good_and_change_their_address_with_their_content() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         page = (await browser.get("/login")).text
         address = page.partition('rel="stylesheet" href="')[2].split('"')[0]
         answer = await browser.get(address)
@@ -307,15 +307,15 @@ async def test_static_files_are_kept_for_good_and_change_their_address_with_thei
 
 @pytest.mark.parametrize("name", ["../main.py", "..%2fmain.py", "%2e%2e/main.py", "/etc/passwd", "nothing.css"])
 async def test_no_other_file_is_served(name: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         page = (await browser.get("/login")).text
         version = page.partition("/static/")[2].split("/")[0]
         assert (await browser.client.get(f"http://console/static/{version}/{name}")).status_code != 200
 
 
 async def test_below_a_path_prefix_all_stays_below_it() -> None:
-    place = Place(prefix="/tools/beans")
-    async with place.browser() as browser:
+    console = Console(prefix="/tools/beans")
+    async with console.browser() as browser:
         assert (await browser.client.get("/")).status_code == 404
         assert (await browser.client.get("/tools/beansprout")).status_code == 404
         bare = await browser.client.get("/tools/beans")
@@ -344,15 +344,15 @@ async def test_below_a_path_prefix_all_stays_below_it() -> None:
     ],
 )
 async def test_signing_in_leads_nowhere_else(wanted: str, there: str) -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         answer = await browser.client.post("/login", data={"password": PASSWORD, "next": wanted})
         assert answer.headers["location"] == there
         assert len(answer.headers.get_list("set-cookie")) == 1
 
 
 async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -> None:
-    place = Place(open_to_all=True)
-    async with place.browser() as browser:
+    console = Console(open_to_all=True)
+    async with console.browser() as browser:
         token = await browser.token()
         assert (await browser.act(None)).status_code == 403
         assert (await browser.act("wrong")).status_code == 403
@@ -376,11 +376,11 @@ async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -
     ],
 )
 async def test_without_a_password_no_other_sites_name_leads_here(host: str, status: int) -> None:
-    async with Place(open_to_all=True, only_loopback=True).browser() as browser:
+    async with Console(open_to_all=True, only_loopback=True).browser() as browser:
         assert (await browser.get("/", host=host)).status_code == status
 
 
-async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Place, Browser]) -> None:
+async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     token = await browser.token()
     with capture_logs() as lines:
@@ -400,7 +400,7 @@ async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Place,
 
 
 async def test_what_strangers_can_have_for_the_asking_doesnt_fill_the_log() -> None:
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         with capture_logs() as lines:
             await ask_in_vain(browser)
     assert 1 <= len(lines) < 5
@@ -421,20 +421,20 @@ async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypat
         yield b"password="
         await never.wait()
 
-    async with Place().browser() as browser:
+    async with Console().browser() as browser:
         async with asyncio.timeout(60):
             answer = await browser.client.post("/login", content=slowly())
         assert answer.status_code == 408
 
 
 async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() -> None:
-    place, go_on = Place(), asyncio.Event()
+    console, go_on = Console(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
         yield b"password=x"
         await go_on.wait()
 
-    async with place.browser() as slow, place.browser("10.0.0.2") as other:
+    async with console.browser() as slow, console.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(slow.client.post("/login", content=slowly())) for _ in range(30)]
         while sum(each.done() for each in waiting) < 20:  # ten of them are awaited
             await asyncio.sleep(0.01)
@@ -445,7 +445,7 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
         assert statuses <= {401, 429, 503}
 
 
-async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Place, Browser]) -> None:
+async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     token, go_on = await browser.token(), asyncio.Event()
     under_way: list[str] = []
@@ -467,7 +467,7 @@ async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Pla
 
 
 async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:
-    async with Place(open_to_all=True).browser() as browser, Place().browser() as other:
+    async with Console(open_to_all=True).browser() as browser, Console().browser() as other:
         assert "Sign out" not in (await browser.get("/")).text
         await other.sign_in()
         assert "Sign out" in (await other.get("/")).text

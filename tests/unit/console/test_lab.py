@@ -13,7 +13,7 @@ from app.console.lab import Forecast
 from app.console.loading import autoscaler_of, forecast_of, load_of
 from app.console.prediction import Load
 from app.console.view import View
-from app.console.wanted import Spot
+from app.console.wanted import NamedTube
 from app.settings import ObjectName
 from app.tubes.protocol import TubeStats
 from app.tubes.snapshot import Counts, ServerState
@@ -37,7 +37,7 @@ def forecast(state: ServerState, autoscaler: Json | None = None, *, into: str = 
     now: View = view(state)
     known = Known("not yet")
     known.take(look_at([read(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
-    return forecast_of(now, known, ORDERS, Spot(state, into), LOAD)
+    return forecast_of(now, known, ORDERS, NamedTube(state, into), LOAD)
 
 
 def test_pods_are_predicted_by_the_pace_at_which_jobs_are_finished_now() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from app.console.history import POINTS
-from app.console.links import Link
+from app.console.links import AutoscalerLink
 from app.console.overview import MOST_SIZE, BadQueryError, Query, overview, parse_query
 from app.console.seen import SeenTubes
-from app.metrics.rule import Glob
+from app.metrics.built_in import JOBS_TO_DO
+from app.metrics.rule import Glob, Rule, Rules
 from app.settings import ObjectName
 from app.tubes.snapshot import Failure, Snapshot
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
@@ -169,7 +170,9 @@ def test_a_query_is_told_as_it_was_asked() -> None:
 
 def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
     name = ObjectName("shop", "orders")
-    linked = replace(view(server(tube("orders"), tube("mail"))), links=[Link(name, Glob(("ord*",)), frozenset({"eu"}))])
+    linked = replace(
+        view(server(tube("orders"), tube("mail"))), links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}))]
+    )
     rows = {row["tube"]: row["autoscalers"] for row in overview(linked, Query())["tubes"]}
     assert rows == {"orders": [{"namespace": "shop", "name": "orders"}], "mail": []}
 
@@ -188,6 +191,13 @@ def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
 )
 def test_a_row_notes_what_is_noteworthy(stats: Any, notes: list[str]) -> None:
     assert overview(view(server(stats)), Query())["tubes"][0]["notes"] == notes
+
+
+def test_a_row_notes_a_tube_that_only_a_rule_can_name_until_one_does() -> None:
+    unnamed = view(server(tube("mail/eu", buried=1)))
+    assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried jobs", "no metric without a rule"]
+    named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), JOBS_TO_DO)}))
+    assert overview(named, Query())["tubes"][0]["notes"] == ["buried jobs"]
 
 
 def test_a_row_has_a_spark() -> None:

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from app.console.events import Event
-from app.console.history import Place as Server
+from app.console.history import MemberName
 from app.console.rendering import known
+from tests.unit.console.console import Browser, Console
 from tests.unit.console.moments import at, server, tube, unread
-from tests.unit.console.place import Browser, Place
 
 pytestmark = pytest.mark.anyio
 MARKUP = "<script>alert(1)</script>"
@@ -22,13 +22,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def place(**more: object) -> Place:
-    return Place(open_to_all=True, **more)  # type: ignore[arg-type]
+def console(**more: object) -> Console:
+    return Console(open_to_all=True, **more)  # type: ignore[arg-type]
 
 
 async def test_a_failure_and_an_event_with_markup_in_it_are_text() -> None:
-    here = place(states=(server(tube(), failure=f"answered {MARKUP}"), unread("us", f"answered '\"{MARKUP}")))
-    here.events.add([Event(at(0).unix_s, "down", f"</script>{MARKUP}", Server("eu"))])
+    here = console(states=(server(tube(), failure=f"answered {MARKUP}"), unread("us", f"answered '\"{MARKUP}")))
+    here.events.add([Event(at(0).unix_s, "down", f"</script>{MARKUP}", MemberName("eu"))])
     async with here.browser() as browser:
         for path in ("/", "/tube?server=eu&name=orders"):
             page = (await browser.get(path)).text
@@ -50,7 +50,7 @@ async def test_a_failure_and_an_event_with_markup_in_it_are_text() -> None:
     ],
 )
 async def test_no_query_becomes_markup(path: str) -> None:
-    async with place().browser() as browser, Place().browser() as stranger:
+    async with console().browser() as browser, Console().browser() as stranger:
         assert "<script>alert" not in (await browser.get(path)).text
         assert "<script>alert" not in (await stranger.get(path)).text
 
@@ -59,7 +59,7 @@ async def test_of_several_members_each_ones_tube_leads_to_its_own_page() -> None
     members = [
         replace(server(tube(ready=ready)), member=member) for member, ready in (("10.0.0.1", 3), ("10.0.0.2", 7))
     ]
-    async with place(states=tuple(members)).browser() as browser:
+    async with console(states=tuple(members)).browser() as browser:
         page = (await browser.get("/")).text
         links = re.findall(r'href="(/tube\?[^"]*)"', page)
         pages = [(await browser.get(link.replace("&amp;", "&"))).text for link in links]
@@ -71,7 +71,7 @@ async def test_of_several_members_each_ones_tube_leads_to_its_own_page() -> None
 
 @pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
 async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
-    async with place(states=(server(tube(name, ready=7)),)).browser() as browser:
+    async with console(states=(server(tube(name, ready=7)),)).browser() as browser:
         answer = await browser.client.get("/api/tube", params={"server": "eu", "name": name})
         assert (answer.json()["tube"]["tube"], answer.json()["tube"]["ready"]) == (name, 7)
         page = await browser.client.get("/tube", params={"server": "eu", "name": name})
@@ -98,7 +98,7 @@ async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
     ],
 )
 async def test_a_wrong_question_is_one_sentence(query: dict[str, str], status: int, why: str) -> None:
-    async with place().browser() as browser:
+    async with console().browser() as browser:
         for path in ("/api/tube", "/tube"):
             answer = await browser.client.get(path, params=query)
             assert answer.status_code == status
@@ -108,14 +108,14 @@ async def test_a_wrong_question_is_one_sentence(query: dict[str, str], status: i
 
 
 async def test_a_feed_of_nothing_is_refused_before_it_begins() -> None:
-    async with place().browser() as browser:
+    async with console().browser() as browser:
         assert (await browser.get("/events?page_name=nothing")).status_code == 400
         assert (await browser.get("/events?page_name=tube&server=eu&name=-")).status_code == 400
         assert (await browser.get("/events")).status_code == 400
 
 
 async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
-    async with place().browser() as browser:
+    async with console().browser() as browser:
         answer = (await browser.get("/api/autoscalers")).json()
         assert (answer["available"], answer["why"], answer["autoscalers"]) == (False, "there is no cluster", [])
         one = await browser.get("/api/autoscaler?namespace=shop&name=orders")
@@ -124,7 +124,7 @@ async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
 
 
 async def test_what_somebody_looks_at_is_read_every_second() -> None:
-    here = place()
+    here = console()
     async with here.browser() as browser:
         await browser.get("/tube?server=eu&name=looked-at")
         await browser.get("/")
@@ -132,21 +132,21 @@ async def test_what_somebody_looks_at_is_read_every_second() -> None:
 
 
 async def test_a_page_has_its_json_in_it_as_data() -> None:
-    async with place(states=(server(tube(), failure="</script>"),)).browser() as browser:
+    async with console(states=(server(tube(), failure="</script>"),)).browser() as browser:
         page = (await browser.get("/")).text
         data = page.partition('id="initial">')[2].partition("</script>")[0]
         assert '"failure": "\\u003c/script\\u003e"' in data
 
 
 async def test_head_asks_for_no_feed_without_end() -> None:
-    async with place().browser() as browser:
+    async with console().browser() as browser:
         answer = await browser.client.head("/events?page_name=overview")
         assert (answer.status_code, answer.content) == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/overview", "/events?page_name=overview"])
 async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path: str) -> None:
-    here = place(states=None)
+    here = console(states=None)
     transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
         answer = await client.get(path)
@@ -159,7 +159,7 @@ async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path:
 
 
 async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
-    here = place(acted=None)
+    here = console(acted=None)
     transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
         token = await Browser(client).token()

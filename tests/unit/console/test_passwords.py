@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 from app.console.passwords import KEY, Password, PasswordError, from_file, from_secret
 from app.settings import ObjectName
 

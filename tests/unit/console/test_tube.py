@@ -2,7 +2,7 @@
 
 from app.console.autoscalers import Known
 from app.console.events import Event
-from app.console.history import Place
+from app.console.history import MemberName
 from app.console.seen import SeenTubes
 from app.console.tube import tube_page
 from app.console.view import View
@@ -53,7 +53,7 @@ def test_a_tubes_page_has_its_hour() -> None:
 
 def test_a_tubes_events_are_its_own_and_its_servers() -> None:
     state, given = server(tube(), second=0), view(server(tube()), second=10)
-    eu, us = Place("eu"), Place("us")
+    eu, us = MemberName("eu"), MemberName("us")
     given.events.add(
         [
             Event(at(-3600).unix_s, "kick", "more than an hour ago", eu, "orders"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.cluster.client import KubernetesError
+from app.cluster.errors import KubernetesError
 
 Json = dict[str, Any]
 

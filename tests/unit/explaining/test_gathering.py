@@ -7,8 +7,8 @@ import pytest
 from app.autoscaling.autoscaler import Scale
 from app.autoscaling.wish import Missing, Total
 from app.chain.link import BrokenLink
-from app.explaining.answers import selector_key
-from app.explaining.gathering import Facts, Question, gather
+from app.explaining.asking import selector_key
+from app.explaining.gathering import Facts, Inquiry, gather
 from tests.unit.autoscaling.hpas import external, hpa
 from tests.unit.explaining.cluster import APISERVICE, DEPLOYMENT, HPAS, METRICS, Cluster, apiservice, deployment, listed
 from tests.unit.explaining.explanations import explanation, item
@@ -18,7 +18,7 @@ JOBS = f"{METRICS}/beanstalkd_tube_jobs"
 
 
 def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Facts:
-    return gather(cluster, Question(metric, "shop", selector))
+    return gather(cluster, Inquiry(metric, "shop", selector))
 
 
 def test_the_metric_its_autoscalers_and_their_workloads_are_asked_for() -> None:

@@ -191,6 +191,12 @@ def test_two_tubes_of_the_same_name_but_for_case_are_never_mixed_up() -> None:
     assert values(asked("beanstalkd_tube_jobs", parse_selector("tube=checkout,server=us,state=ready"), given)) == ["4"]
 
 
+def test_names_that_differ_by_case_only_and_no_label_can_have_need_a_rule() -> None:
+    given = known(eu=[tube("Check;out"), tube("check;out")])
+    with pytest.raises(AmbiguousMetricError, match="give each a rule in metrics:"):
+        asked("tube-check;out", EVERYTHING, given)
+
+
 def test_a_selector_that_doesnt_match_gets_no_items() -> None:
     given = known(eu=[tube("checkout", ready=3)])
     assert asked("tube-checkout", parse_selector("tube=other"), given) == ()

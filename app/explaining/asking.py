@@ -9,7 +9,8 @@ from app.autoscaling.wish import Missing, Seen, Total
 from app.chain.aggregation import check_available
 from app.chain.link import BrokenLink
 from app.chain.questions import ask
-from app.cluster.client import Kubernetes, KubernetesError
+from app.cluster.client import Kubernetes
+from app.cluster.errors import KubernetesError
 from app.explaining.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
 from app.metrics.selector import SelectorError, parse_selector
 from app.settings import ObjectName
@@ -40,7 +41,7 @@ def mean_the_same(selector: str, other: str) -> bool:
         return False
 
 
-class Answers:
+class AskedMetrics:
     """Asks for each metric and selector once."""
 
     def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:

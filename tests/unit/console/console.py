@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.clock import Instant
-from app.console.answers import Answers
+from app.console.answers import PageAnswers
 from app.console.attempts import Attempts
 from app.console.autoscalers import Known
 from app.console.events import EventLog
@@ -35,7 +35,7 @@ PASSWORD = "sword fish"  # noqa: S105 - of no console but this one
 
 
 @dataclass
-class Place:
+class Console:
     """What it shows and who may see it; `now` is set by the test."""
 
     states: tuple[ServerState, ...] = (server(tube(ready=3)),)
@@ -55,7 +55,7 @@ class Place:
         self.password = Password(lambda: self.secret[0], self.sessions.end_all)
         self.feeds = Feeds(lambda: self.now)
         watcher = Watcher(None, (), self.known, self._given, self.events.add, lambda: self.now)
-        self.answers = Answers(self._view, self.demand, watcher, lambda: self.now)
+        self.answers = PageAnswers(self._view, self.demand, watcher, lambda: self.now)
         self.guard = self._guard()
 
     def _guard(self) -> Guard:
