@@ -9,6 +9,8 @@ from app.tubes.snapshot import Reading, ServerState
 
 _SHORT_SWEEP = 0.2
 """Of the age that a reading may have, what a look at all tubes may take: the next comes after five times as long."""
+_WITH_WHAT_IT_ANSWERED = (" tube ", " instead of OK")
+"""In what is said of an answer that can't be right: beside these words is a tube's name, or may be."""
 
 
 class ReadServer(NamedTuple):
@@ -82,8 +84,8 @@ def reason(state: ServerState, given: Evaluation) -> str | None:
         return None
     if not given.rules.tenancy:
         return state.failure.whole
-    names_a_tube = " tube " in state.failure.message
-    return "it answered what can't be right: see beanscale's log" if names_a_tube else state.failure.message
+    may_name_a_tube = any(words in state.failure.message for words in _WITH_WHAT_IT_ANSWERED)
+    return "it answered what can't be right: see beanscale's log" if may_name_a_tube else state.failure.message
 
 
 def outages(given: Evaluation) -> str | None:

@@ -11,6 +11,7 @@ from app.metrics.outcome import MetricError, NoValueError, StaleReadingError, Un
 from app.metrics.question import Evaluation, Question
 from app.metrics.rule import Rule
 from app.metrics.selector import parse_selector
+from app.tubes.protocol import ProtocolError, Replies
 from tests.unit.metrics.given import TUBE, ago, asked, by_label, counts, glob, known, quantities, rule, server, tube
 
 SHOP = {"shop": "shop-* Checkout", "mail": "mail", "ops": "*"}
@@ -176,11 +177,21 @@ def test_no_error_of_a_rule_names_what_may_not_be_seen(value: str) -> None:
         asked("backlog", "", of, "ops")
 
 
-def test_no_error_of_a_server_quotes_what_it_said_of_a_tube() -> None:
-    failed = server("eu", age_s=60, failure="asked for tube 'secret' but the answer names 'x'")
+def said_of_a_body() -> str:
+    """By what reads answers, of a stream that is out of step."""
+    replies = Replies()
+    replies.feed(b"name: secret\r\n")
+    with pytest.raises(ProtocolError) as failed:
+        replies.next()
+    return str(failed.value)
+
+
+@pytest.mark.parametrize("failure", ["asked for tube 'secret' but the answer names 'x'", said_of_a_body()])
+def test_no_error_of_a_server_quotes_what_it_said_of_a_tube(failure: str) -> None:
+    failed = server("eu", age_s=60, failure=failure)
     with pytest.raises(StaleReadingError, match=r"it answered what can't be right: see beanscale's log; its last"):
         asked("tube-shop-a", "", known(failed, tenancy=SHOP))
-    with pytest.raises(StaleReadingError, match="tube 'secret'"):
+    with pytest.raises(StaleReadingError, match="secret"):
         asked("tube-shop-a", "", known(failed))
 
 
