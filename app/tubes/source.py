@@ -59,6 +59,7 @@ class Source:
         self._members: list[Member] = []
         self._tasks: dict[Member, asyncio.Task[None]] = {}
         self._listed: Sequence[str] = ()
+        self._moving: Member | None = None  # the only one, while DNS has just another address for it
         self._look_ups = LookUps(self.clock)
         self._group = asyncio.TaskGroup()
 
@@ -86,7 +87,7 @@ class Source:
             replace(
                 member.state,
                 member=as_label(member.host) if len(seen) > 1 else None,
-                doubted=member.lingering is not None and is_doubted(member.known, self._others(member)),
+                doubted=member.host not in self._listed and is_doubted(member.known, self._others(member)),
             )
             for member in seen
         )
@@ -102,7 +103,10 @@ class Source:
     async def ended(self, member: Member) -> None:
         """Its connection has ended: if DNS lists it no more, now is the time to judge."""
         if member.host not in self._listed:
-            self._judge([member])
+            if member is self._moving and is_doubted(member.known, self._others(member)):
+                self._move(member)
+            else:
+                self._judge([member])
             self.tell()
             await asyncio.sleep(0)  # where this let the member go, it ends here
 
@@ -173,12 +177,17 @@ class Source:
 
     def _settle(self, addresses: Iterable[str], *, at_once: bool = False) -> None:
         """Follow these; judge those that aren't among them and aren't connected, or (`at_once`) let all others go."""
-        self._listed = sorted(set(addresses), key=in_order)
+        before, self._listed = self._listed, sorted(set(addresses), key=in_order)
+        if self._listed != before:
+            self._moving = None
         known = {member.host for member in self._members}
         new = [address for address in self._listed if address not in known]
         gone = [member for member in self._members if member.host not in self._listed and (at_once or not member.busy)]
-        if len(self._members) == len(gone) == len(new) == len(self._listed) == 1:
-            gone.pop().host = new.pop()  # it has moved, and what is known of it still holds
+        if len(self._members) == len(new) == len(self._listed) == 1:
+            if gone:
+                gone.pop().host = new.pop()  # it has moved, and what is known of it still holds
+            else:
+                (self._moving,) = self._members
         for member in self._members:
             if member.lingering and member.host in self._listed:
                 member.linger(None)
@@ -192,6 +201,15 @@ class Source:
         member = Member(self.server, address, self.demand, self.presence, self.clock, self)
         self._members.append(member)
         self._tasks[member] = self._group.create_task(member.follow())
+
+    def _move(self, member: Member) -> None:
+        """It was about to be connected, or didn't answer, when DNS began to list another address in its place."""
+        (new,) = (other for other in self._members if other is not member)
+        if new.state.reading is None:
+            member.host = new.host
+            self._let_go(new)
+        else:
+            self._let_go(member)
 
     def _judge(self, members: Iterable[Member], *, at_once: bool = False) -> None:
         """Of these, which are neither listed nor connected, let go what may go, and let the others linger."""
@@ -219,6 +237,7 @@ class Source:
     def _let_go(self, member: Member) -> None:
         self._members.remove(member)
         self._tasks.pop(member).cancel()
+        self._moving = None
         _log.info("an address is gone", server=self.server.name, address=member.host)
 
     def _give_up(self, member: Member, lingering: Lingering) -> None:
