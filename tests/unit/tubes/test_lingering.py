@@ -70,7 +70,7 @@ def test_it_tells_why_since_when_how_many_and_until_what() -> None:
     assert "until DNS does, or DNS still doesn't at" in nameless.told("connection refused")
 
 
-def test_it_is_waited_for_two_minutes() -> None:
+def test_it_is_waited_for_three_minutes() -> None:
     lingering = Lingering.begin(last(), NOW)
     assert not lingering.is_over(at(1000 + LINGER_S - 1))
     assert lingering.is_over(at(1000 + LINGER_S))
