@@ -26,7 +26,7 @@ from tests.beanstalkd.names import DOWN, Names, all_read, hasten, is_idle, membe
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, until
 
 pytestmark = pytest.mark.anyio
-A, B, C = "127.0.0.2", "127.0.0.3", "127.0.0.10"
+A, B, C, D = "127.0.0.2", "127.0.0.3", "127.0.0.10", "127.0.0.11"
 OTHER, LOST = 10, 5
 ALL = str(OTHER + LOST)
 
@@ -150,6 +150,25 @@ async def test_one_that_is_back_isnt_counted_twice_while_its_old_address_is_trie
             names.addresses = [A, C]
             await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
             assert await watching <= {ALL, "none"}
+
+
+async def test_one_that_is_lost_again_at_its_new_address_is_back_at_the_next(tmp_path: Path) -> None:
+    names = Names(A, B)
+    with pair(tmp_path) as servers, ExitStack() as hanging:
+        async with both_read(names, servers) as poller:
+            servers[1].stop()
+            hanging.enter_context(socket.create_server((B, servers[1].port)))
+            await until(lambda: first(poller, 1).failure is not None)
+            await asyncio.sleep(0.5)
+            for host in (C, D):
+                servers[1].host = host
+                servers[1].start()
+                names.addresses = [A, host]
+                await until(lambda host=host: members(poller)[-1] == host and first(poller, -1).reading is not None)
+                if host == C:
+                    await crash(servers[1], names)
+            await until(lambda: members(poller) == [A, D])
+            assert value(poller) == ALL
 
 
 async def test_another_host_at_a_new_address_isnt_the_one_that_is_lost(tmp_path: Path) -> None:
