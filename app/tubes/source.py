@@ -6,7 +6,7 @@ answers; and before an address is connected again, DNS must have listed it again
 | DNS lists it | connected | last reading | what happens |
 |---|---|---|---|
 | yes | yes | | it is read; of two addresses of one beanstalkd one is, and the other is hidden |
-| yes | no | | connected anew, again and again; fails what spans it once its reading is too old, or where it has none |
+| yes | no | | connected anew, again and again; fails what spans it once its reading is too old, doubted, or missing |
 | no | yes | | read on |
 | no | no | none; or hidden; or it surely holds no job | let go at once |
 | no | no | it may hold jobs | lingers: fails like the second, until it is listed or read elsewhere, or in the end |
@@ -87,7 +87,7 @@ class Source:
             replace(
                 member.state,
                 member=as_label(member.host) if len(seen) > 1 else None,
-                doubted=member.host not in self._listed and is_doubted(member.known, self._others(member)),
+                doubted=self._is_lost(member) and is_doubted(member.known, self._others(member)),
             )
             for member in seen
         )
@@ -103,10 +103,8 @@ class Source:
     async def ended(self, member: Member) -> None:
         """Its connection has ended: if DNS lists it no more, now is the time to judge."""
         if member.host not in self._listed:
-            if member is self._moving and is_doubted(member.known, self._others(member)):
-                self._move(member)
-            else:
-                self._judge([member])
+            moves = member is self._moving and is_doubted(member.known, self._others(member))
+            self._move(member) if moves else self._judge([member])
             self.tell()
             await asyncio.sleep(0)  # where this let the member go, it ends here
 
@@ -123,6 +121,9 @@ class Source:
         if member.twin_in is not None:
             return True
         return member.state.failure is not None and is_read_elsewhere(member.known, self._others(member))
+
+    def _is_lost(self, member: Member) -> bool:
+        return member.host not in self._listed or member.state.failure is not None
 
     def _others(self, member: Member) -> Sequence[Known]:
         return [other.known for other in self._members if other is not member]
@@ -205,11 +206,10 @@ class Source:
     def _move(self, member: Member) -> None:
         """It was about to be connected, or didn't answer, when DNS began to list another address in its place."""
         (new,) = (other for other in self._members if other is not member)
+        gone = member
         if new.state.reading is None:
-            member.host = new.host
-            self._let_go(new)
-        else:
-            self._let_go(member)
+            member.host, gone = new.host, new
+        self._let_go(gone)
 
     def _judge(self, members: Iterable[Member], *, at_once: bool = False) -> None:
         """Of these, which are neither listed nor connected, let go what may go, and let the others linger."""

@@ -152,6 +152,21 @@ async def test_one_that_is_back_isnt_counted_twice_while_its_old_address_is_trie
             assert await watching <= {ALL, "none"}
 
 
+async def test_one_that_is_back_isnt_counted_twice_though_dns_still_lists_its_old_address(tmp_path: Path) -> None:
+    """As one of several caches of DNS does for a while."""
+    names = Names(A, B)
+    with pair(tmp_path) as servers:
+        async with both_read(names, servers) as poller:
+            watching = asyncio.create_task(values_while(poller, 3))
+            servers[1].stop()
+            await until(lambda: first(poller, 1).failure is not None)
+            servers[1].host = C
+            servers[1].start()
+            names.addresses = [A, B, C]
+            await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
+            assert await watching <= {ALL, "none"}
+
+
 async def test_one_that_is_lost_again_at_its_new_address_is_back_at_the_next(tmp_path: Path) -> None:
     names = Names(A, B)
     with pair(tmp_path) as servers, ExitStack() as hanging:
