@@ -51,8 +51,7 @@ class HttpConnection(asyncio.Protocol):
         # Whatever comes behind a request that is its client's last, that one is answered.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._comes = Phase.IDLE  # what the client sends, also while we answer: a HEAD, a BODY, or nothing
-        self._unread = 0  # bytes of the body
-        self._deaf = False
+        self._unread, self._deaf = 0, False  # bytes of the body; whether nothing is heard any more
 
     @property
     def is_answering(self) -> bool:
@@ -125,6 +124,7 @@ class HttpConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Called by the parser."""
         self._comes, self._unread = Phase.HEAD, 0
+        self.head.begin()
         if self.patience.phase is Phase.IDLE:  # what came before was the end of a body
             self.patience.begin(Phase.HEAD, self._connections.now)
 

@@ -24,7 +24,7 @@ _TARGET_COPIES = 4
 class Head:
     """Of the request that comes on a connection, and then of the next. A body's trailers are weighed here too."""
 
-    __slots__ = ("_in_line", "_weigh_at", "headers", "held", "method", "target")
+    __slots__ = ("_came", "_in_line", "_weigh_at", "headers", "held", "method", "target")
 
     def __init__(self) -> None:
         self.target = b""
@@ -35,6 +35,7 @@ class Head:
         """One that the parser doesn't know, and got another for."""
         self.held = 0
         """Bytes that came since the parser last finished with something: at most so many it keeps."""
+        self._came = 0
         self._weigh_at = LIGHT_HEAD
         self._in_line = True
 
@@ -45,8 +46,13 @@ class Head:
             self._in_line = True
         if self._in_line:
             data, self._in_line = with_line_in_ascii(data)
-        self.held += len(data)
+        self._came = len(data)
+        self.held += self._came
         return data
+
+    def begin(self) -> None:
+        """A request begins: perhaps behind another one, and then nobody knows how much of what came last is its."""
+        self.held = max(self.held, self._came)
 
     @property
     def weight(self) -> int:

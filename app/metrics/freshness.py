@@ -106,8 +106,9 @@ def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:
 def _doubted(state: ServerState, reading: Reading, given: Evaluation) -> StaleReadingError:
     """What is said of one whose jobs may be counted elsewhere; without an age, since no rule may hold it either."""
     age_s = reading.listed_at.age_s(given.now)
+    why = reason(state, given) or "the next answer is awaited"
     return StaleReadingError(
-        f"{called(state)} can't be read: {reason(state, given)}; its last good reading, {age_s:.0f} s old,"
+        f"{called(state)} can't be read: {why}; its last good reading, {age_s:.0f} s old,"
         " isn't served beside an address that came since and may be the same beanstalkd's"
     )
 

@@ -6,6 +6,7 @@ of any other the jobs would be missing in every sum, with nobody told: it linger
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from app.clock import Instant, rfc3339
@@ -85,13 +86,15 @@ def is_read_elsewhere(lost: Known, others: Iterable[Known]) -> bool:
 
 
 def is_succeeded(lost: Known, others: Iterable[Known]) -> bool:
-    """Whether its pod is read at an address that came after it. A pod's host name is the pod's; elsewhere several may
-    share one, and then it says nothing."""
+    """Whether its pod is read at an address that came after it, perhaps not the first one since. A pod's host name is
+    the pod's; elsewhere several may have it at the same time, and then it says nothing."""
     last = lost.reading
     if last is None or last.hostname is None:
         return False
     namesakes = [other for other in others if other.reading and other.reading.hostname == last.hostname]
-    return len(namesakes) == 1 and namesakes[0].is_read and _is_newer(namesakes[0], lost)
+    line = sorted([lost, *namesakes], key=lambda each: each.listed_since.monotonic_s)
+    in_turn = all(_is_newer(after, before) for before, after in pairwise(line))
+    return in_turn and line[-1] is not lost and line[-1].is_read
 
 
 def is_doubted(lost: Known, others: Iterable[Known]) -> bool:

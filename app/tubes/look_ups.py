@@ -19,20 +19,20 @@ class LookUps:
         self._clock = clock
         self._delays = retry_delays()
         self._asked = asyncio.Event()
-        self._answer = asyncio.Event()
+        self._answer = self._next_answer = asyncio.Event()
         self._trouble: str | None = None
 
     def begin(self) -> None:
         """A look-up starts: who asks from now on waits for the one after it."""
         self._asked.clear()
+        self._answer, self._next_answer = self._next_answer, asyncio.Event()
         self.turned_at = self._clock()
 
     async def end(self, trouble: str | None, *, in_vain: bool) -> None:
         """It has ended, with `trouble` or well: tell those who asked, and wait until the next is due. `in_vain`: there
         is nothing to read meanwhile."""
         self._trouble = trouble
-        answer, self._answer = self._answer, asyncio.Event()
-        answer.set()
+        self._answer.set()
         if trouble is None:
             self._delays = retry_delays()
         await asyncio.sleep(FIRST_RETRY_S)
@@ -43,5 +43,5 @@ class LookUps:
     async def ask(self) -> str | None:
         """The trouble with the name now, or None."""
         self._asked.set()
-        await self._answer.wait()
+        await self._next_answer.wait()
         return self._trouble

@@ -6,7 +6,7 @@ answers; and before an address is connected again, DNS must have listed it again
 | DNS lists it | connected | last reading | what happens |
 |---|---|---|---|
 | yes | yes | | it is read; of two addresses of one beanstalkd one is, and the other is hidden |
-| yes | no | | connected anew, again and again; fails what spans it once its reading is too old, or where it has none |
+| yes | no | | connected anew, again and again; fails what spans it once its reading is too old, doubted, or missing |
 | no | yes | | read on |
 | no | no | none; or hidden; or it surely holds no job | let go at once |
 | no | no | it may hold jobs | lingers: fails like the second, until it is listed or read elsewhere, or in the end |
@@ -59,6 +59,7 @@ class Source:
         self._members: list[Member] = []
         self._tasks: dict[Member, asyncio.Task[None]] = {}
         self._listed: Sequence[str] = ()
+        self._moving: Member | None = None  # the only one, while DNS has just another address for it
         self._look_ups = LookUps(self.clock)
         self._group = asyncio.TaskGroup()
 
@@ -86,7 +87,7 @@ class Source:
             replace(
                 member.state,
                 member=as_label(member.host) if len(seen) > 1 else None,
-                doubted=member.lingering is not None and is_doubted(member.known, self._others(member)),
+                doubted=self._is_lost(member) and is_doubted(member.known, self._others(member)),
             )
             for member in seen
         )
@@ -102,7 +103,8 @@ class Source:
     async def ended(self, member: Member) -> None:
         """Its connection has ended: if DNS lists it no more, now is the time to judge."""
         if member.host not in self._listed:
-            self._judge([member])
+            moves = member is self._moving and is_doubted(member.known, self._others(member))
+            self._move(member) if moves else self._judge([member])
             self.tell()
             await asyncio.sleep(0)  # where this let the member go, it ends here
 
@@ -119,6 +121,9 @@ class Source:
         if member.twin_in is not None:
             return True
         return member.state.failure is not None and is_read_elsewhere(member.known, self._others(member))
+
+    def _is_lost(self, member: Member) -> bool:
+        return member.host not in self._listed or member.state.failure is not None
 
     def _others(self, member: Member) -> Sequence[Known]:
         return [other.known for other in self._members if other is not member]
@@ -173,12 +178,17 @@ class Source:
 
     def _settle(self, addresses: Iterable[str], *, at_once: bool = False) -> None:
         """Follow these; judge those that aren't among them and aren't connected, or (`at_once`) let all others go."""
-        self._listed = sorted(set(addresses), key=in_order)
+        before, self._listed = self._listed, sorted(set(addresses), key=in_order)
+        if self._listed != before:
+            self._moving = None
         known = {member.host for member in self._members}
         new = [address for address in self._listed if address not in known]
         gone = [member for member in self._members if member.host not in self._listed and (at_once or not member.busy)]
-        if len(self._members) == len(gone) == len(new) == len(self._listed) == 1:
-            gone.pop().host = new.pop()  # it has moved, and what is known of it still holds
+        if len(self._members) == len(new) == len(self._listed) == 1:
+            if gone:
+                gone.pop().host = new.pop()  # it has moved, and what is known of it still holds
+            else:
+                (self._moving,) = self._members
         for member in self._members:
             if member.lingering and member.host in self._listed:
                 member.linger(None)
@@ -192,6 +202,14 @@ class Source:
         member = Member(self.server, address, self.demand, self.presence, self.clock, self)
         self._members.append(member)
         self._tasks[member] = self._group.create_task(member.follow())
+
+    def _move(self, member: Member) -> None:
+        """It was about to be connected, or didn't answer, when DNS began to list another address in its place."""
+        (new,) = (other for other in self._members if other is not member)
+        gone = member
+        if new.state.reading is None:
+            member.host, gone = new.host, new
+        self._let_go(gone)
 
     def _judge(self, members: Iterable[Member], *, at_once: bool = False) -> None:
         """Of these, which are neither listed nor connected, let go what may go, and let the others linger."""
@@ -219,6 +237,7 @@ class Source:
     def _let_go(self, member: Member) -> None:
         self._members.remove(member)
         self._tasks.pop(member).cancel()
+        self._moving = None
         _log.info("an address is gone", server=self.server.name, address=member.host)
 
     def _give_up(self, member: Member, lingering: Lingering) -> None:

@@ -6,8 +6,9 @@ lost, and 10 in the other.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from tests.beanstalkd.names import DOWN, Names, all_read, hasten, is_idle, membe
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, until
 
 pytestmark = pytest.mark.anyio
-A, B, C = "127.0.0.2", "127.0.0.3", "127.0.0.10"
+A, B, C, D = "127.0.0.2", "127.0.0.3", "127.0.0.10", "127.0.0.11"
 OTHER, LOST = 10, 5
 ALL = str(OTHER + LOST)
 
@@ -134,6 +135,57 @@ async def test_one_that_is_back_at_another_address_is_neither_missed_nor_counted
             assert await watching <= {ALL, "none"}
 
 
+async def test_one_that_is_back_isnt_counted_twice_while_its_old_address_is_tried_in_vain(tmp_path: Path) -> None:
+    """There is somebody else who doesn't answer, or nobody any more and no word of it, which takes seconds to see."""
+    names = Names(A, B)
+    with pair(tmp_path) as servers, ExitStack() as hanging:
+        async with both_read(names, servers) as poller:
+            watching = asyncio.create_task(values_while(poller, 3))
+            servers[1].stop()
+            hanging.enter_context(socket.create_server((B, servers[1].port)))
+            await until(lambda: first(poller, 1).failure is not None)
+            await asyncio.sleep(0.5)
+            servers[1].host = C
+            servers[1].start()
+            names.addresses = [A, C]
+            await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
+            assert await watching <= {ALL, "none"}
+
+
+async def test_one_that_is_back_isnt_counted_twice_though_dns_still_lists_its_old_address(tmp_path: Path) -> None:
+    """As one of several caches of DNS does for a while."""
+    names = Names(A, B)
+    with pair(tmp_path) as servers:
+        async with both_read(names, servers) as poller:
+            watching = asyncio.create_task(values_while(poller, 3))
+            servers[1].stop()
+            await until(lambda: first(poller, 1).failure is not None)
+            servers[1].host = C
+            servers[1].start()
+            names.addresses = [A, B, C]
+            await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
+            assert await watching <= {ALL, "none"}
+
+
+async def test_one_that_is_lost_again_at_its_new_address_is_back_at_the_next(tmp_path: Path) -> None:
+    names = Names(A, B)
+    with pair(tmp_path) as servers, ExitStack() as hanging:
+        async with both_read(names, servers) as poller:
+            servers[1].stop()
+            hanging.enter_context(socket.create_server((B, servers[1].port)))
+            await until(lambda: first(poller, 1).failure is not None)
+            await asyncio.sleep(0.5)
+            for host in (C, D):
+                servers[1].host = host
+                servers[1].start()
+                names.addresses = [A, host]
+                await until(lambda host=host: members(poller)[-1] == host and first(poller, -1).reading is not None)
+                if host == C:
+                    await crash(servers[1], names)
+            await until(lambda: members(poller) == [A, D])
+            assert value(poller) == ALL
+
+
 async def test_another_host_at_a_new_address_isnt_the_one_that_is_lost(tmp_path: Path) -> None:
     """But it may be: then its jobs would count twice. Hence what was last read counts no more, however young."""
     names = Names(A, B)
@@ -148,6 +200,34 @@ async def test_another_host_at_a_new_address_isnt_the_one_that_is_lost(tmp_path:
             assert "isn't served beside an address that came since" in value(poller)
             assert await watching <= {ALL, "none"}
             assert members(poller) == [A, B, C]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_the_only_one_moves_with_its_reading_also_while_its_old_address_is_tried_in_vain(
+    runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the old one then, as in any other moment; whether the new one `runs` already, or not yet."""
+    monkeypatch.setattr("app.tubes.connection.REPLY_TIMEOUT_S", 1)
+    names = Names(A)
+    with beanstalkds(A, C) as (old, new), ExitStack() as hanging:
+        new.hostname = "queue-7"
+        new.restart()
+        put(old, LOST)
+        async with polling(named([old]), look_up=names) as poller:
+            await until(lambda: value(poller) == str(LOST))
+            old.stop()
+            if not runs:
+                new.stop()
+            hanging.enter_context(socket.create_server((A, old.port)))
+            await until(lambda: first(poller).failure is not None)
+            await asyncio.sleep(0.5)
+            names.addresses = [C]
+            await until(lambda: members(poller) == [A, C])
+            await until(lambda: members(poller) == [None])
+            assert value(poller) == ("0" if runs else str(LOST))
+            if not runs:
+                new.start()
+            await until(lambda: value(poller) == "0")
 
 
 async def test_one_that_doesnt_come_back_is_given_up_in_the_end_with_a_warning(

@@ -123,6 +123,10 @@ def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Cha
         "tls.certManager.renewBefore is 360h, so that a certificate of 2160h would raise its alert before it is"
         " due: set prometheusRule.certificateLifeLeftPercent to 16 or less, or renewBefore higher"
     ) in chart.refusal(ON | {"tls": late})
+    latest = late | {"certManager": {"duration": "2160h", "renewBefore": "20h"}}
+    assert "before it is due: set renewBefore higher\n" in chart.refusal(ON | {"tls": latest}) + "\n"
+    without = {"enabled": True, "disabled": {"BeanscaleCertificateNotRenewed": True}}
+    chart.render(ON | {"tls": late, "prometheusRule": without})
     chart.render({"tls": late})
     chart.render(ON | {"tls": late, "prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 16}})
 

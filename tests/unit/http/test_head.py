@@ -22,6 +22,12 @@ async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> No
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
+async def test_a_head_weighs_as_much_where_it_comes_in_one_piece_with_the_request_before(client: Client) -> None:
+    question = b"GET / HTTP/1.1\r\nhost: x\r\n"
+    client.writer.write(question + b"\r\n" + question + b"a:\r\n" * 10_000)
+    assert b"<>" in await client.rest()
+
+
 async def test_what_is_asked_for_has_an_end(client: Client) -> None:
     client.writer.write(b"GET /" + b"a" * MOST_TARGET + b" HTTP/1.1\r\nhost: x\r\n\r\n")
     assert (await client.rest()).startswith(b"HTTP/1.1 414 URI Too Long\r\n")

@@ -57,6 +57,12 @@ def test_beside_an_address_that_may_have_its_jobs_its_last_reading_is_neither_yo
     assert (told["fresh"], told["ageSeconds"], told["failure"]) == (False, age_s, WHY + HAD)
 
 
+def test_beside_such_an_address_one_that_hasnt_failed_yet_counts_no_more_until_it_answers() -> None:
+    silent = replace(server("eu", tube("a", ready=5), member="10.0.0.3"), doubted=True)
+    with pytest.raises(StaleReadingError, match="can't be read: the next answer is awaited; its last good reading, "):
+        asked("tube-a", "", known(US, silent))
+
+
 def test_of_a_server_that_a_tenant_sees_a_part_of_it_isnt_told_how_many_jobs_it_had() -> None:
     given = known(US, lost(16), tenancy={"shop": "a"})
     with pytest.raises(StaleReadingError, match="is waited for; its last good reading"):

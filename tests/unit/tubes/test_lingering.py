@@ -70,7 +70,7 @@ def test_it_tells_why_since_when_how_many_and_until_what() -> None:
     assert "until DNS does, or DNS still doesn't at" in nameless.told("connection refused")
 
 
-def test_it_is_waited_for_two_minutes() -> None:
+def test_it_is_waited_for_three_minutes() -> None:
     lingering = Lingering.begin(last(), NOW)
     assert not lingering.is_over(at(1000 + LINGER_S - 1))
     assert lingering.is_over(at(1000 + LINGER_S))
@@ -89,6 +89,15 @@ BACK = known("new", listed_s=501)
 
 def test_its_pod_is_back_where_a_new_address_has_its_host_name() -> None:
     assert is_succeeded(LOST, [BACK, known("other", "queue-1")])
+
+
+def test_a_pod_that_was_lost_at_several_addresses_one_after_the_other_is_back_for_each() -> None:
+    again = known("newer", listed_s=501, read_s=600, is_read=False)
+    back = known("newest", listed_s=601)
+    assert is_succeeded(LOST, [back, again])
+    assert is_succeeded(again, [LOST, back])
+    assert not is_succeeded(LOST, [again])
+    assert not is_succeeded(LOST, [back, again._replace(read_at=at(602))]), "two have its name at the same time"
 
 
 @pytest.mark.parametrize(
