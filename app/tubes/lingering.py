@@ -18,8 +18,9 @@ LINGER_S = 180.0
 than the alert about a beanstalkd that can't be read waits."""
 IDLE_S = 10.0
 """Seconds without a job and without a put, before its last `stats`, after which none is thought to have come since."""
-KNOWN_S = 15.0
-"""Seconds for which such an answer holds on: DNS may tell of a pod that was taken away as late as that."""
+KNOWN_S = 35.0
+"""Seconds for which such an answer holds on: DNS may tell of a pod that was taken away as late as that, where caches
+keep what it said for 30 s."""
 
 
 class Known(NamedTuple):

@@ -35,7 +35,8 @@ from app.tubes.presence import Presence
 from app.tubes.snapshot import ServerState
 
 MOST_ADDRESSES = 32
-"""Of one name: each is a connection that reads all tubes every second. So many may linger beside them."""
+"""Of one name: each is a connection that reads all tubes every second. Beside them, so many may be connected still that
+DNS lists no more, and so many linger."""
 
 _log = structlog.get_logger()
 
@@ -141,11 +142,12 @@ class Source:
         except OSError as error:
             return self._nobody_there(because_unresolved(error))
         addresses = await self._of_one_family(found)
-        if len(addresses) > MOST_ADDRESSES:
+        there = {*addresses, *(member.host for member in self._members if member.busy)}
+        if len(addresses) > MOST_ADDRESSES or len(there) > 2 * MOST_ADDRESSES:
             self._settle((), at_once=True)
             return self._nobody_there(
-                f"its name has {len(addresses)} addresses, and at most {MOST_ADDRESSES} are read; give beanscale names"
-                " with fewer"
+                f"its name has {len(there)} addresses, and at most {MOST_ADDRESSES} are read; give beanscale names with"
+                " fewer"
             )
         if not addresses:
             return self._nobody_there("its name has no address")

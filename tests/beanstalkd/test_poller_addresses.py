@@ -174,6 +174,20 @@ async def test_a_name_that_gets_too_many_addresses_is_read_no_more() -> None:
             await until(lambda: all_read(poller, 1))
 
 
+async def test_a_name_that_has_other_addresses_each_time_is_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is connected, and stays so when DNS lists it no more."""
+    monkeypatch.setattr("app.tubes.source.MOST_ADDRESSES", 1)
+    names = Names(A)
+    with beanstalkds(A, B, C) as servers:
+        async with polling(named(servers), look_up=names) as poller:
+            for number, address in enumerate((A, B), 1):
+                names.addresses = [address]
+                await until(lambda: all_read(poller, number))  # noqa: B023 - awaited before it changes
+            names.addresses = [C]
+            await until(lambda: "its name has 3 addresses, and at most 1 are read" in str(first(poller).failure))
+            assert first(poller).reading is None
+
+
 @pytest.mark.parametrize("listening", ["::1", "127.0.0.1"])
 async def test_of_two_families_the_first_that_can_be_connected_is_read(listening: str) -> None:
     with beanstalkds(listening) as servers:
