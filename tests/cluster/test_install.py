@@ -3,9 +3,10 @@
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -99,14 +100,19 @@ def test_the_console_may_read_what_it_shows_and_write_its_password(
 
 
 def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
-    """No log complains, but of a beanstalkd that starts more slowly, of whom the test before had refused, and of pauses
-    of the whole machine.
+    """No log complains, but of a beanstalkd that starts more slowly, whoever asks meanwhile, of whom the test before had
+    refused, and of pauses of the whole machine.
     """
     events = [event for pod in release.pods("server") for event in release.logs(pod["metadata"]["name"])]
-    complaints = [event for event in events if event["level"] in {"warning", "error"}]
+    complaints = [event for event in events if event["level"] in {"warning", "error"} and not asked_too_early(event)]
     known = {"can't read beanstalkd", "request refused", STOOD_STILL}
     assert {event["event"] for event in complaints} <= known, complaints
     assert [event["event"] for event in events].count("serving certificate stored") == 1
+
+
+def asked_too_early(event: Mapping[str, Any]) -> bool:
+    """By the autoscaler, which looks whenever it likes."""
+    return event["event"] == "request failed" and "it was never read" in event["reason"]
 
 
 def test_kube_apiserver_has_nothing_to_complain_about(release: Release, pki: Path) -> None:
