@@ -18,7 +18,9 @@ WORKER = f"{RELEASE}-hello-world"
 TUBE = "hello-world"
 JOBS, PODS = 20, 10
 OFFSETS_S = (0.2, 1.6, 3.0, 4.4)
-"""When the jobs are put, from a look of the autoscaler: the next one, 5 s after that, is far or near."""
+"""When the jobs are put, from a look of the autoscaler: the next one is far or near."""
+SYNC_S = 5.0
+"""From one look of the autoscaler to the next."""
 PEERS_RECORDED_S = 16.7
 _CHART = str(Path(__file__).parents[2] / "chart")
 
@@ -102,6 +104,9 @@ def _wanted(status: Mapping[str, Any]) -> int:
 def _rest(tube: greenstalk.Client[bytes]) -> None:
     """As freshly installed: a new autoscaler remembers nothing, so that nobody waits until this one has scaled in."""
     _ours("delete", "hpa", WORKER)
+    # Its controller remembers by name how many pods it has added in the last seconds, and adds the fewer, until it has
+    # looked for the autoscaler in vain.
+    forgotten_at = time.monotonic() + SYNC_S + 2
     tube.watch(TUBE)
     deadline = time.monotonic() + 60
     while jobs := _waiting(tube):  # the others are in workers' hands, who finish them
@@ -113,6 +118,7 @@ def _rest(tube: greenstalk.Client[bytes]) -> None:
             continue
     # Only now: its last look may still have been under way, and it would take the pods back.
     _ours("scale", "deployment", WORKER, "--replicas=1")
+    time.sleep(max(0.0, forgotten_at - time.monotonic()))
     _helm("upgrade")
 
 
