@@ -100,7 +100,7 @@ def test_the_console_may_read_what_it_shows_and_write_its_password(
 
 
 def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
-    """No log complains, but of a beanstalkd that starts more slowly, also to who asks meanwhile, of whom an earlier test
+    """No log complains, but of a beanstalkd that starts more slowly, also to who asks meanwhile, of whom a test before
     had refused, and of pauses of the whole machine.
     """
     events = [event for pod in release.pods("server") for event in release.logs(pod["metadata"]["name"])]
