@@ -6,9 +6,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.clock import Instant
+from app.metrics.built_in import STATES
 from app.tubes.snapshot import ServerState, Snapshot
-
-_STATES = ("ready", "reserved", "delayed", "buried")
 
 
 class ReadingFigures(Collector):
@@ -50,7 +49,7 @@ def _jobs(servers: Iterable[ServerState], now: Instant, max_age_s: float) -> Met
     for state in servers:
         totals = state.reading.jobs if state.reading and not state.doubted else None
         if totals is not None and totals.answered_at.age_s(now) <= max_age_s:
-            for job_state in _STATES:
+            for job_state in STATES:
                 jobs.add_metric([*_name(state), job_state], getattr(totals, job_state))
     return jobs
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.clock import Instant
+from app.metrics.built_in import STATES
 from app.tubes.protocol import TubeStats
 from app.tubes.snapshot import Reading, ServerState, Snapshot
 
@@ -17,7 +18,6 @@ STEP_S = 5.0
 POINTS = 720
 SPARK_POINTS = 60
 MOST_TRACKS = 10_000
-STATES = ("ready", "reserved", "delayed", "buried")
 _UNKNOWN = 0xFFFFFFFF
 _MOST = _UNKNOWN - 1
 _SLACK = 60

@@ -129,6 +129,11 @@ class Source:
     def _others(self, member: Member) -> Sequence[Known]:
         return [other.known for other in self._members if other is not member]
 
+    @property
+    def _busy(self) -> set[str]:
+        """The addresses that are connected, or about to be."""
+        return {member.host for member in self._members if member.busy}
+
     async def _keep_looking(self) -> None:
         while True:
             self._look_ups.begin()
@@ -142,7 +147,7 @@ class Source:
         except OSError as error:
             return self._nobody_there(because_unresolved(error))
         addresses = await self._of_one_family(found)
-        there = {*addresses, *(member.host for member in self._members if member.busy)}
+        there = self._busy.union(addresses)
         if len(addresses) > MOST_ADDRESSES or len(there) > 2 * MOST_ADDRESSES:
             self._settle((), at_once=True)
             return self._nobody_there(
@@ -167,8 +172,7 @@ class Source:
 
     async def _of_one_family(self, addresses: Iterable[str]) -> Sequence[str]:
         """Those of the family that is read; else of the first of which one can be connected; else of that read last."""
-        families = by_family(addresses)
-        busy = {member.host for member in self._members if member.busy}
+        families, busy = by_family(addresses), self._busy
         for family in families:
             if len(families) == 1 or not busy.isdisjoint(family):
                 return family

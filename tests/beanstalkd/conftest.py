@@ -80,6 +80,11 @@ def _free_port() -> int:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def beanstalkd() -> Iterator[Beanstalkd]:
     yield from running_beanstalkd()
 
@@ -109,3 +114,13 @@ def running_beanstalkd(*options: str) -> Iterator[Beanstalkd]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups and readings ten times as often, and what is idle so much sooner."""
+    monkeypatch.setattr("app.tubes.look_ups.RESOLVE_S", 0.1)
+    monkeypatch.setattr("app.tubes.look_ups.FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
+    monkeypatch.setattr("app.tubes.member.PERIOD_S", 0.1)
+    monkeypatch.setattr("app.tubes.lingering.IDLE_S", 0.5)

@@ -3,8 +3,6 @@
 import socket
 from collections.abc import Sequence
 
-import pytest
-
 from app.settings import Server
 from app.tubes import lingering
 from app.tubes.poller import Poller
@@ -12,15 +10,6 @@ from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import first, until
 
 DOWN = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-
-def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look-ups and readings ten times as often, and what is idle so much sooner."""
-    monkeypatch.setattr("app.tubes.look_ups.RESOLVE_S", 0.1)
-    monkeypatch.setattr("app.tubes.look_ups.FIRST_RETRY_S", 0.05)
-    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.tubes.member.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.tubes.lingering.IDLE_S", 0.5)
 
 
 class Names:

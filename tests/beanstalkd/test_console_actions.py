@@ -72,11 +72,6 @@ class Console:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def console(server: Server) -> AsyncIterator[Console]:
     console = Console((ServerState(server, Reading.of("life", READ_AT, ())),))
     yield console

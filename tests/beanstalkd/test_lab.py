@@ -19,11 +19,6 @@ NOTHING = Forecast((), "")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def place(beanstalkd: Beanstalkd) -> Place:
     return Place(Server("main", beanstalkd.host, beanstalkd.port), "orders")
 

@@ -26,11 +26,6 @@ STATS = b'OK 16\r\n---\nid: "00ff"\n\n\r\n'
 LIST = b"OK 14\r\n---\n- default\n\r\n"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def read(beanstalkd: Beanstalkd) -> Reading:
     server, demand, presence, readings = address(beanstalkd), Demand(), Presence(), Readings()
     async with connect(beanstalkd.host, beanstalkd.port) as connection:

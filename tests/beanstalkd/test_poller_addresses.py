@@ -15,21 +15,11 @@ import pytest
 from app.settings import Server
 from app.tubes.poller import Poller
 from app.tubes.source import MOST_ADDRESSES
-from tests.beanstalkd.names import DOWN, Names, all_read, hasten, is_idle, members, named
+from tests.beanstalkd.names import DOWN, Names, all_read, is_idle, members, named
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, reading, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hastened")]
 A, B, C = "127.0.0.2", "127.0.0.3", "127.0.0.10"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    hasten(monkeypatch)
 
 
 def ready(poller: Poller, tube: str) -> list[int]:

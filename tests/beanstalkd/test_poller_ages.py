@@ -28,11 +28,6 @@ STATS = b"OK 15\r\n---\nid: 00ffff\n\r\n"
 """A pretender's answer to `stats`."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readings ten times as often."""

@@ -22,23 +22,13 @@ from app.metrics.rule import Rules
 from app.metrics.selector import parse_selector
 from app.tubes.poller import Poller
 from tests.beanstalkd.conftest import Beanstalkd
-from tests.beanstalkd.names import DOWN, Names, all_read, hasten, is_idle, members, named
+from tests.beanstalkd.names import DOWN, Names, all_read, is_idle, members, named
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hastened")]
 A, B, C, D = "127.0.0.2", "127.0.0.3", "127.0.0.10", "127.0.0.11"
 OTHER, LOST = 10, 5
 ALL = str(OTHER + LOST)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    hasten(monkeypatch)
 
 
 @contextmanager
@@ -88,6 +78,20 @@ async def values_while(poller: Poller, seconds: float, max_age_s: float = 15) ->
     return seen
 
 
+@asynccontextmanager
+async def never_wrong(poller: Poller) -> AsyncIterator[None]:
+    """Whatever happens in it, for three seconds: all jobs, or none told."""
+    watching = asyncio.create_task(values_while(poller, 3))
+    yield
+    assert await watching <= {ALL, "none"}
+
+
+def back(server: Beanstalkd, host: str) -> None:
+    """With its jobs, at another address."""
+    server.host = host
+    server.start()
+
+
 async def crash(server: Beanstalkd, names: Names) -> None:
     """Kubernetes takes a pod out of DNS when it isn't ready any more."""
     server.stop()
@@ -124,47 +128,38 @@ async def test_one_that_crashed_with_jobs_fails_the_sum_until_it_is_back(tmp_pat
 async def test_one_that_is_back_at_another_address_is_neither_missed_nor_counted_twice(tmp_path: Path) -> None:
     names = Names(A, B)
     with pair(tmp_path) as servers:
-        async with both_read(names, servers) as poller:
-            watching = asyncio.create_task(values_while(poller, 3))
+        async with both_read(names, servers) as poller, never_wrong(poller):
             await crash(servers[1], names)
-            servers[1].host = C
-            servers[1].start()
+            back(servers[1], C)
             names.addresses = [A, C]
             await until(lambda: members(poller) == [A, C] and all_read(poller, 2))
             assert value(poller) == ALL
-            assert await watching <= {ALL, "none"}
 
 
 async def test_one_that_is_back_isnt_counted_twice_while_its_old_address_is_tried_in_vain(tmp_path: Path) -> None:
     """There is somebody else who doesn't answer, or nobody any more and no word of it, which takes seconds to see."""
     names = Names(A, B)
     with pair(tmp_path) as servers, ExitStack() as hanging:
-        async with both_read(names, servers) as poller:
-            watching = asyncio.create_task(values_while(poller, 3))
+        async with both_read(names, servers) as poller, never_wrong(poller):
             servers[1].stop()
             hanging.enter_context(socket.create_server((B, servers[1].port)))
             await until(lambda: first(poller, 1).failure is not None)
             await asyncio.sleep(0.5)
-            servers[1].host = C
-            servers[1].start()
+            back(servers[1], C)
             names.addresses = [A, C]
             await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
-            assert await watching <= {ALL, "none"}
 
 
 async def test_one_that_is_back_isnt_counted_twice_though_dns_still_lists_its_old_address(tmp_path: Path) -> None:
     """As one of several caches of DNS does for a while."""
     names = Names(A, B)
     with pair(tmp_path) as servers:
-        async with both_read(names, servers) as poller:
-            watching = asyncio.create_task(values_while(poller, 3))
+        async with both_read(names, servers) as poller, never_wrong(poller):
             servers[1].stop()
             await until(lambda: first(poller, 1).failure is not None)
-            servers[1].host = C
-            servers[1].start()
+            back(servers[1], C)
             names.addresses = [A, B, C]
             await until(lambda: members(poller)[-1] == C and first(poller, -1).reading is not None)
-            assert await watching <= {ALL, "none"}
 
 
 async def test_one_that_is_lost_again_at_its_new_address_is_back_at_the_next(tmp_path: Path) -> None:
@@ -176,8 +171,7 @@ async def test_one_that_is_lost_again_at_its_new_address_is_back_at_the_next(tmp
             await until(lambda: first(poller, 1).failure is not None)
             await asyncio.sleep(0.5)
             for host in (C, D):
-                servers[1].host = host
-                servers[1].start()
+                back(servers[1], host)
                 names.addresses = [A, host]
                 await until(lambda host=host: members(poller)[-1] == host and first(poller, -1).reading is not None)
                 if host == C:
@@ -191,14 +185,13 @@ async def test_another_host_at_a_new_address_isnt_the_one_that_is_lost(tmp_path:
     names = Names(A, B)
     with pair(tmp_path) as servers:
         async with both_read(names, servers) as poller:
-            watching = asyncio.create_task(values_while(poller, 3))
-            await crash(servers[1], names)
-            servers[1].host, servers[1].hostname = C, "queue-7"
-            servers[1].start()
-            names.addresses = [A, C]
-            await until(lambda: members(poller) == [A, B, C] and first(poller, 2).reading is not None)
-            assert "isn't served beside an address that came since" in value(poller)
-            assert await watching <= {ALL, "none"}
+            async with never_wrong(poller):
+                await crash(servers[1], names)
+                servers[1].hostname = "queue-7"
+                back(servers[1], C)
+                names.addresses = [A, C]
+                await until(lambda: members(poller) == [A, B, C] and first(poller, 2).reading is not None)
+                assert "isn't served beside an address that came since" in value(poller)
             assert members(poller) == [A, B, C]
 
 

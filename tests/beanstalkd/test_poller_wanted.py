@@ -19,11 +19,6 @@ pytestmark = pytest.mark.anyio
 PERIOD_S = 0.1
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the pace's length and of a sweep's share, so that a few thousand tubes are as many as 50,000."""

@@ -44,11 +44,6 @@ MOST_S = 3
 """Far more than any takes, and far less than anything that isn't linear would."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def owner(token: str) -> TokenOwner:
     return TokenOwner(None if token == "nobodys" else User(token, ("dev",)))  # noqa: S105 - a name, not a password
 

@@ -34,11 +34,6 @@ CN, O = x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME  # noqa: E741 -
 Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Authority:
     """A CA that can be renewed, with its key or with another."""
 

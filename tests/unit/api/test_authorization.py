@@ -14,11 +14,6 @@ EVE, ADAM = User("eve", ("gardeners",)), User("adam", ("gardeners",))
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Kubernetes:
     """Allows /metrics to Eve; `asked` is what it was asked so far."""
 

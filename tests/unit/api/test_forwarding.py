@@ -41,11 +41,6 @@ MOST_ASKED = MOST_CONNECTIONS + MOST_WAITING
 WHO = "keda/metrics, which has the others, "
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing hangs the other may take its time."""

@@ -17,11 +17,6 @@ ROOT = User("root", ("system:masters",))
 BOB = (b"impersonate-user", b"bob")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def impersonated(user: User, headers: Headers, authorizer: Authorizer) -> User:
     return await impersonated_for(user, headers, request_info("GET", "/metrics", b""), authorizer)
 

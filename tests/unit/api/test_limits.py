@@ -12,11 +12,6 @@ from app.api.status import StatusError
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def test_one_more_than_may_be_under_way_is_too_many() -> None:
     requests = Requests(most=1)
     with requests:

@@ -18,11 +18,6 @@ pytestmark = pytest.mark.anyio
 TABLE = b"application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Asking:
     """Asks, and notes what had to be found out for it."""
 

@@ -13,11 +13,6 @@ from app.cluster.errors import KubernetesError
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Kubernetes:
     """Answers once it may; counts who asked."""
 

@@ -22,11 +22,6 @@ PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/"
 EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def ignored(_: Demanded, __: Instant) -> None:
     pass
 

@@ -30,11 +30,6 @@ ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
 RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", NAMES), frozenset({"eu"}))})
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def known(*states: ServerState, rules: Rules = RULES) -> Evaluation:
     return Evaluation(Snapshot(states or (server(tube(ready=20)),)), at(0), MAX_AGE_S, rules)
 

@@ -15,11 +15,6 @@ from tests.unit.console.moments import at
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Telling:
     """A page whose answer a test sets; each question takes the clock a second on."""
 

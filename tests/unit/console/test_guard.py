@@ -15,11 +15,6 @@ from tests.unit.console.moments import at
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.console.signing_in.WRONG_S", 0.01)

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.anyio
 MARKUP = "<script>alert(1)</script>"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def console(**more: object) -> Console:
     return Console(open_to_all=True, **more)  # type: ignore[arg-type]
 

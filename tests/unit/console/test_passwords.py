@@ -16,11 +16,6 @@ pytestmark = pytest.mark.anyio
 SECRET = ObjectName("beanscale", "beanscale-console")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class OneSecret:
     """Asked as app.cluster.client.Kubernetes is; `races`: so many writers come before us."""

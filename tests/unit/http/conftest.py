@@ -12,11 +12,6 @@ from tests.unit.http.place import Client, Place, settled
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def place() -> Place:
     return Place()
 

@@ -45,9 +45,8 @@ async def test_a_byte_now_and_then_wins_no_time(place: Place, client: Client) ->
     assert place.connections.ended == {"head": 1}
 
 
-async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client) -> None:
-    client.writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-    client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+async def is_waited_for_and_then_let_go(place: Place) -> None:
+    """Who doesn't read on."""
     await settled()
     place.pass_s(PATIENCE_S[Phase.ANSWER] - 1)
     await settled()
@@ -55,6 +54,12 @@ async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client
     place.pass_s(2)
     await settled()
     assert place.connections.ended == {"answer": 1}
+
+
+async def test_who_doesnt_read_the_answer_is_let_go(place: Place, client: Client) -> None:
+    client.writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+    client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+    await is_waited_for_and_then_let_go(place)
     assert len(place.connections) == 0
 
 
@@ -63,13 +68,7 @@ async def test_a_stream_of_long_ago_has_a_slow_reader_now_and_then(place: Place,
     place.pass_s(10 * PATIENCE_S[Phase.ANSWER])
     client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
     place.hold.set()
-    await settled()
-    place.pass_s(PATIENCE_S[Phase.ANSWER] - 1)
-    await settled()
-    assert place.connections.answering == 1
-    place.pass_s(2)
-    await settled()
-    assert place.connections.ended == {"answer": 1}
+    await is_waited_for_and_then_let_go(place)
 
 
 async def test_a_slow_answer_is_waited_for(place: Place, client: Client) -> None:

@@ -12,11 +12,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def look_ups() -> AsyncIterator[LookUps]:
     """Each tells which one it is."""
     made = LookUps(clock.now)
