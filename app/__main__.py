@@ -5,11 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from app.commands.console import console
-from app.commands.explain import explain
-from app.commands.serve import serve
-from app.commands.smoke import smoke
-from app.commands.worker import worker
+from app.cli import console, explain, serve, smoke, worker
 from app.settings import MistakesError, SettingError
 
 EXIT_WRONG_USE = 2

@@ -14,9 +14,9 @@ import structlog
 
 from app.api.authentication import Caller
 from app.api.authorization import ALWAYS_ALLOWED
-from app.api.request_info import RequestInfo
+from app.api.request import RequestInfo
 from app.api.status import StatusError
-from app.cluster.reviews import User
+from app.kube.reviews import User
 from app.logs import AuditLog
 
 MOST_AUDIT_ID = 256

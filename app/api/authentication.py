@@ -13,13 +13,13 @@ from typing import Any
 
 from cryptography import x509
 
-from app.api.reviewing import Observe, Reviews
+from app.api.review_cache import Observe, Reviews
 from app.api.status import StatusError
 from app.api.tls import EXTENSION, ClientCertificate, anchor
-from app.cluster.errors import KubernetesError
-from app.cluster.request_header import ClientTrust
-from app.cluster.reviews import TokenOwner, User
 from app.go_syntax import GoSyntaxError, unescaped
+from app.kube.auth_config import ClientTrust
+from app.kube.errors import KubernetesError
+from app.kube.reviews import TokenOwner, User
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 TOKEN_THREADS = 4

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from app.api.authentication import ANONYMOUS
-from app.api.list_options import FieldTerm
-from app.api.request_info import RequestInfo
-from app.api.reviewing import Observe, Reviews
+from app.api.request import FieldTerm, RequestInfo
+from app.api.review_cache import Observe, Reviews
 from app.api.status import StatusError
-from app.cluster.errors import KubernetesError
-from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 from app.go_syntax import quote
+from app.kube.errors import KubernetesError
+from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 from app.metrics.selector import Requirement
 
 PRIVILEGED = "system:masters"

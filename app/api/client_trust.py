@@ -12,10 +12,10 @@ from prometheus_client.registry import Collector
 
 from app.api.authentication import Authenticator, Trust
 from app.api.tls import ServingTls
-from app.cluster import request_header
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
-from app.cluster.request_header import ClientTrust
+from app.kube import auth_config
+from app.kube.auth_config import ClientTrust
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
 
 _log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class ClientTrustKeeper(Collector):
 
             return call
 
-        request_header.follow(kubernetes, in_loop(self._trust), in_loop(self._cant_read))
+        auth_config.follow(kubernetes, in_loop(self._trust), in_loop(self._cant_read))
 
     def check(self) -> str | None:
         """For /readyz: what was read once counts until it can be read again."""

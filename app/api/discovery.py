@@ -3,18 +3,42 @@
 kube-apiserver asks for all of it in one document (`as=APIGroupDiscoveryList`, KEP-3352), each minute and with the ETag
 that it knows; the older form is for older ones and for people. Its version v2beta1 is what Kubernetes up to 1.29 asks
 for, and means the same.
+
+/version: `version.Info` of k8s.io/apimachinery, whose every field Kubernetes' clients take for granted.
 """
 
 import hashlib
+import platform
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
 
-from app.api.answers import answer, answer_in
-from app.api.encoding import encoded
 from app.api.negotiation import JSON, Kind, Offer, Wishes, negotiated
+from app.api.response import answer, answer_in, encoded
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Those that go by another name in Kubernetes."""
+
+
+def version_info(release: str) -> Mapping[str, str]:
+    """Of this program, not of Kubernetes: `release` is ours."""
+    major, minor = release.split(".")[:2]
+    machine = platform.machine()
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"v{release}",
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": f"{sys.implementation.name} {platform.python_version()}",
+        "platform": f"{sys.platform}/{_ARCHITECTURES.get(machine, machine)}",
+    }
+
 
 GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"

@@ -21,19 +21,17 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from app.api.answers import answer_in, form_for
 from app.api.discovery import GROUP, GROUP_VERSION
-from app.api.list_options import list_options
+from app.api.external_metrics import checked
 from app.api.negotiation import Wishes
-from app.api.request_info import RequestInfo
+from app.api.request import RequestInfo, list_options
+from app.api.response import answer_in, form_for
 from app.api.status import CODES, StatusError
-from app.api.values import checked
-from app.cluster.errors import IncumbentError, IncumbentRefusalError
-from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Incumbent, left_s
-from app.cluster.incumbent_answers import read_values
 from app.go_syntax import parse_query
+from app.kube.errors import IncumbentError, IncumbentRefusalError
+from app.kube.upstream import MOST_CONNECTIONS, VIA, Incumbent, left_s, read_values
 from app.metrics.built_in import TUBE_PREFIX
-from app.metrics.rule import Rules
+from app.metrics.rules import Rules
 from app.settings import is_dns_label
 
 DEADLINE_S = 5.0

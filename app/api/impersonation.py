@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from app.api.authentication import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED
 from app.api.authorization import PRIVILEGED, Authorizer, forbidden
-from app.api.request_info import RequestInfo
+from app.api.request import RequestInfo
 from app.api.status import StatusError
-from app.cluster.reviews import User
 from app.go_syntax import GoSyntaxError, quote, unescaped
+from app.kube.reviews import User
 
 PREFIX = b"impersonate-"
 _EXTRA = b"impersonate-extra-"

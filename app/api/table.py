@@ -10,12 +10,11 @@ from typing import Any
 
 from app.api.negotiation import Kind
 from app.api.status import StatusError
+from app.beanstalkd.reading import ServerState
 from app.clock import Instant
 from app.go_syntax import parse_query, quote
-from app.metrics.evaluation import servers_spanned
-from app.metrics.outcome import MetricValue
-from app.metrics.question import Evaluation, Question
-from app.tubes.snapshot import ServerState
+from app.metrics.metric import Evaluation, MetricValue, Question
+from app.metrics.resolve import servers_spanned
 
 GROUP = "meta.k8s.io"
 KINDS = frozenset(Kind("Table", GROUP, version) for version in ("v1", "v1beta1"))

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from app.cluster.certificates import CertificateError, ServingCertificate
-from app.cluster.identity import load_into
 from app.http.connection import HttpConnection
+from app.kube.certificates.authority import CertificateError, ServingCertificate
+from app.kube.certificates.controller import load_into
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""

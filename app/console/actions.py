@@ -1,4 +1,10 @@
-"""POST /actions/NAME: what a person does, and what came of it in a sentence.
+"""What each action is asked with, as something that can be done: read whole before anything is.
+
+What an action is asked with: JSON, or a form with a file, as checked values. Every mistake is one sentence.
+
+Which beanstalkd a page means, as an address to connect to.
+
+POST /actions/NAME: what a person does, and what came of it in a sentence.
 
 The guard has checked session, token, origin and read-only before anything here runs.
 """
@@ -11,15 +17,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.clock import Instant
+from app.console.action_input import BadInputError, fields_of
+from app.console.action_requests import NAMES, Find, NamedTube, Wanted, named_tube, wanted
 from app.console.events import Event
-from app.console.fields import BadInputError, fields_of
 from app.console.history import MemberName
-from app.console.loading import Labs
+from app.console.load_test import Labs
 from app.console.threads import BusyError, Threads
-from app.console.wanted import NAMES, Find, NamedTube, Wanted, named_tube, wanted
+from app.jobs.actions import (
+    Done,
+    RefusedError,
+)
+from app.jobs.client import BeanstalkdError
 from app.settings import SettingError
-from app.tubes.acting import Done, RefusedError
-from app.tubes.jobs import BeanstalkdError
 
 
 class _NoSuchActionError(Exception):

@@ -1,25 +1,80 @@
 """The cluster's autoscalers that go by external metrics: as last listed, with their last hour. No I/O.
 
 While nobody looks at an autoscaler, its metric's value comes from the console's own readings and the same rules.
+
+Which tubes an autoscaler goes by. Pure.
+
+Asks kube-apiserver for the autoscalers: all of them every few seconds, one in depth while somebody looks at it.
+
+One autoscaler as JSON: why it does or doesn't scale, and what another target would make of it. Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
-from app.autoscaling.autoscaler import EXTERNAL, Autoscaler, Metric
-from app.autoscaling.decision import Decision, decide
-from app.autoscaling.quantity import milli, parse_quantity, plain
-from app.autoscaling.steps import pods
-from app.autoscaling.wish import Elsewhere, Missing, Seen, Total
+from app.clock import Instant
+from app.console.events import Event, of_autoscalers
 from app.console.history import ReplicaTrack
-from app.console.links import AutoscalerLink, links_of, question_of
-from app.explaining.gathering import Gathered
-from app.metrics.evaluation import evaluate
-from app.metrics.outcome import MetricError, UnknownMetricError
-from app.metrics.question import Evaluation
+from app.explain.collect import Facts, Gathered, gather_autoscaler
+from app.explain.report import document, judge
+from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, read
+from app.hpa.decision import Decision, Elsewhere, Missing, Seen, Total, decide, pods, with_target
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
+from app.metrics.metric import Evaluation, MetricError, Question, UnknownMetricError
+from app.metrics.resolve import demanded, evaluate
+from app.metrics.rules import Glob
+from app.metrics.selector import SelectorError, parse_selector
+from app.quantity import QuantityError, milli, parse_quantity, plain
 from app.settings import ObjectName
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerLink:
+    """An autoscaler and the tubes of one of its metrics."""
+
+    autoscaler: ObjectName
+    tubes: Glob
+    servers: frozenset[str] | None = None
+    """By name; None: all."""
+
+    def is_about(self, server: str, tube: str) -> bool:
+        """Whether the autoscaler goes by this tube."""
+        return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
+
+
+def question_of(autoscaler: Autoscaler, metric: Metric) -> Question | None:
+    """What it asks for; None of a metric that isn't external, or whose selector nobody understands."""
+    if metric.source != EXTERNAL:
+        return None
+    try:
+        return Question(metric.name, autoscaler.namespace, parse_selector(metric.selector))
+    except SelectorError:
+        return None
+
+
+def links_of(autoscalers: Iterable[Autoscaler], given: Evaluation) -> Sequence[AutoscalerLink]:
+    """All of them. Those that go by every tube there is, are about none."""
+    return [link for autoscaler in autoscalers for link in _links(autoscaler, given)]
+
+
+def _links(autoscaler: Autoscaler, given: Evaluation) -> Iterator[AutoscalerLink]:
+    name = ObjectName(autoscaler.namespace, autoscaler.name)
+    for metric in autoscaler.metrics:
+        question = question_of(autoscaler, metric)
+        if question is None:
+            continue
+        rule = given.rules.asked_by(question.namespace, question.metric.lower())
+        if rule is not None and "*" not in rule.tubes.patterns:
+            yield AutoscalerLink(name, rule.tubes, rule.servers)
+        elif tubes := demanded(question, given).tubes:
+            yield AutoscalerLink(name, Glob(tuple(tubes)))
+
 
 MOST_AUTOSCALERS = 500
 
@@ -168,3 +223,144 @@ def _sentence(judged: Judged) -> str:
     now, decision = judged.autoscaler.scale.wanted, judged.decision
     moves = f"{pods(now)}, and it stays so" if decision.pods == now else f"{pods(now)} now → {decision.pods}"
     return f"{moves}: {decision.decided_by.sentence}"
+
+
+LOOK_EVERY_S = 5.0
+FACTS_AGE_S = 2.0
+"""For so long what was gathered of one autoscaler serves every page that shows it."""
+MOST_FACTS = 50
+_MOST_AT_ONCE = 500
+
+
+@dataclass(eq=False)
+class _Gathering:
+    begun_s: float
+    task: asyncio.Task[Facts]
+
+
+@dataclass(eq=False)
+class Watcher:
+    """Keeps `known` current while `run` runs."""
+
+    kubernetes: Kubernetes | None
+    namespaces: Sequence[str]
+    """Empty: all."""
+    known: Known
+    given: Callable[[], Evaluation]
+    tell: Callable[[Sequence[Event]], None]
+    clock: Callable[[], Instant]
+    _gatherings: OrderedDict[ObjectName, _Gathering] = field(default_factory=OrderedDict, init=False)
+
+    async def run(self) -> None:
+        """Until cancelled; at once over where there is no cluster to ask."""
+        while self.kubernetes is not None:
+            await self._look(self.kubernetes)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look(self, kubernetes: Kubernetes) -> None:
+        given = self.given()
+        try:
+            look = await asyncio.to_thread(_look, kubernetes, self.namespaces, given)
+        except KubernetesError as error:
+            self.known.fail(str(error), self.clock().unix_s)
+            return
+        now_s = self.clock().unix_s
+        before = [each.autoscaler for each in self.known.look.judged]
+        self.tell(list(of_autoscalers(before, [each.autoscaler for each in look.judged], now_s)))
+        self.known.take(look, now_s, self._asked())
+
+    async def facts(self, judged: Judged) -> Facts:
+        """All there is to say about one autoscaler, a moment old at most; asked for once, however many wait for it."""
+        now_s = self.clock().monotonic_s
+        current = self._gatherings.get(judged.name)
+        if current is None or (current.task.done() and now_s - current.begun_s > FACTS_AGE_S):
+            if self.kubernetes is None:
+                raise LookupError("there is no cluster")
+            work = asyncio.to_thread(gather_autoscaler, self.kubernetes, judged.autoscaler)
+            current = self._gatherings[judged.name] = _Gathering(now_s, asyncio.create_task(work))
+            self._gatherings.move_to_end(judged.name)
+            if len(self._gatherings) > MOST_FACTS:
+                self._gatherings.popitem(last=False)
+        return await asyncio.shield(current.task)
+
+    def _asked(self) -> Mapping[ObjectName, Gathered]:
+        """What was gathered since the last look."""
+        now_s = self.clock().monotonic_s
+        return {
+            name: each.task.result().autoscalers[0]
+            for name, each in self._gatherings.items()
+            if now_s - each.begun_s <= LOOK_EVERY_S and each.task.done() and each.task.exception() is None
+        }
+
+    @property
+    def cluster_now_s(self) -> float:
+        """Unix seconds on the cluster's clock."""
+        ahead_s = self.kubernetes.clock_ahead_s if self.kubernetes else 0.0
+        return self.clock().unix_s - ahead_s
+
+
+def _look(kubernetes: Kubernetes, namespaces: Sequence[str], given: Evaluation) -> Look:
+    """Blocking. Raises KubernetesError."""
+    return look_at((each for path in _paths(namespaces) for each in _list(kubernetes, path)), given)
+
+
+def _paths(namespaces: Sequence[str]) -> list[str]:
+    group, plural = "/apis/autoscaling/v2", "horizontalpodautoscalers"
+    if not namespaces:
+        return [f"{group}/{plural}"]
+    return [f"{group}/namespaces/{quote(namespace, safe='')}/{plural}" for namespace in namespaces]
+
+
+def _list(kubernetes: Kubernetes, path: str) -> Iterator[Autoscaler]:
+    """All of them, so many at a time. Raises KubernetesError."""
+    more: str | None = ""
+    while more is not None:
+        listed = kubernetes.request("GET", path, query={"limit": _MOST_AT_ONCE, **({"continue": more} if more else {})})
+        try:
+            yield from map(read, listed.get("items") or ())
+        except (KeyError, TypeError, ValueError, QuantityError) as error:
+            raise KubernetesError(f"{kubernetes.server} lists an autoscaler that makes no sense: {error!r}") from error
+        more = (listed.get("metadata") or {}).get("continue") or None
+
+
+_LONGEST_TARGET = 30
+
+
+class BadTargetError(ValueError):
+    """`str()` is a sentence."""
+
+
+def parse_target(text: str) -> int | None:
+    """Thousandths of a target that somebody tries; None for an empty text. Raises BadTargetError."""
+    if not text:
+        return None
+    try:
+        target = milli(parse_quantity(text[:_LONGEST_TARGET]))
+    except QuantityError as error:
+        raise BadTargetError(f"the target is no number: {error}") from error
+    if target <= 0 or len(text) > _LONGEST_TARGET:
+        raise BadTargetError(f"a target is more than 0: {text[:_LONGEST_TARGET]!r}")
+    return target
+
+
+def explained(facts: Facts, now_unix_s: float) -> Json:
+    """The document; `now_unix_s` on the cluster's clock."""
+    return document(judge(facts, now_unix_s))
+
+
+def what_if(facts: Facts, target: int | None, now_unix_s: float) -> Mapping[str, Any] | None:
+    """How many pods the autoscaler would go to with another target, in thousandths, of its first external metric."""
+    if target is None or not facts.autoscalers:
+        return None
+    gathered = facts.autoscalers[0]
+    position = first_external(gathered.autoscaler)
+    if position is None:
+        return None
+    before = gathered.autoscaler.metrics[position].target
+    tried = with_target(gathered.autoscaler, position, replace(before, amount=target))
+    decision = decide(tried, gathered.scale, gathered.seen, now_unix_s)
+    return {"target": _number(target), "pods": decision.pods}
+
+
+def _number(thousandths: int) -> float | int:
+    return thousandths // 1000 if thousandths % 1000 == 0 else thousandths / 1000

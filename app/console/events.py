@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from app.autoscaling.autoscaler import Autoscaler
-from app.autoscaling.steps import duration, pods
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.history import MemberName
+from app.hpa.autoscaler import Autoscaler
+from app.hpa.decision import duration, pods
 from app.settings import ObjectName
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import ServerState, Snapshot
 
 MOST_EVENTS = 5000
 SHOWN_S = 3600.0

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from app.clock import Instant
-from app.console.answers import NoAnswerError
+from app.console.page_data import NoAnswerError
 from app.console.sessions import Session
 
 PERIOD_S = 1.0

@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
 KEY = "password"

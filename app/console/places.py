@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from app.beanstalkd.addresses import as_label, look_up
+from app.beanstalkd.reading import ServerState
+from app.beanstalkd.retry import because_unresolved
+from app.jobs.client import BeanstalkdError
 from app.settings import Server
-from app.tubes.addresses import as_label, look_up
-from app.tubes.jobs import BeanstalkdError
-from app.tubes.outage import because_unresolved
-from app.tubes.snapshot import ServerState
 
 
 def reached(state: ServerState) -> Server:

@@ -9,11 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.autoscaling.autoscaler import Autoscaler, Condition, Policy, Scale, ScalingRules
-from app.autoscaling.decision import decide
-from app.autoscaling.pace import ceiling, floor
-from app.autoscaling.steps import Stage
-from app.autoscaling.wish import Seen, Total
+from app.hpa.autoscaler import Autoscaler, Condition, Policy, Scale, ScalingRules
+from app.hpa.decision import Seen, Stage, Total, ceiling, decide, floor
 
 LOOK_EVERY_S = 15
 """--horizontal-pod-autoscaler-sync-period."""

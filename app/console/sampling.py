@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.console.events import EventLog, of_servers
 from app.console.history import STEP_S, History
-from app.console.seen import SeenTubes
-from app.tubes.poller import Poller
+from app.console.overview import SeenTubes
 
 LOOK_EVERY_S = 1.0
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from app.metrics.rule import Rules
+from app.metrics.rules import Rules
 from app.settings import ObjectName, Server
 
 Auth = Literal["password", "none"]

@@ -1,12 +1,12 @@
 """One tube as JSON: its row, its last hour, what happened, and the autoscalers that go by it. Pure."""
 
+from app.beanstalkd.reading import ServerState
 from app.console.autoscalers import Known
 from app.console.history import MemberName
-from app.console.view import Json, View, rate, row, server_json, tube_now
+from app.console.overview import Json, View, rate, row, server_json, tube_now
 from app.metrics.built_in import STATES
-from app.metrics.facts import rounded
-from app.metrics.fields import COUNTED, TIMES
-from app.tubes.snapshot import ServerState
+from app.metrics.explanation import rounded
+from app.metrics.rules import COUNTED, TIMES
 
 _MOST_AUTOSCALERS = 10
 

@@ -2,11 +2,37 @@
 
 Whoever connects, shakes hands and sends a head hasn't shown yet who they are: patience.py says how long each of these
 may take, head.py what is held meanwhile. What is asked is answered in turn (turns.py).
+
+A request's head while it comes: respelled for the parser, kept until it is whole, and weighed meanwhile.
+
+Whoever sends one hasn't shown yet who they are, so what it may take is bounded: for each, and for all together.
+
+What Go's HTTP servers take, and our parser doesn't: any method, and bytes beyond ASCII in a URL.
+
+Such a request is answered as Kubernetes' servers answer it, by its method and its path, instead of as garbage.
+
+A connection for what reads bodies: the console's actions.
+
+How long a client may take for each thing.
+
+The deadlines are looked at once a second for all connections together (connections.py): a timer for each request would
+cost more than all the rest of its bookkeeping.
+
+What is asked on one connection is answered in turn, and weighed with all that is under way until then.
+
+What Go's HTTP servers refuse before anybody looks at the request, in their words.
+
+Source: net/http/server.go and transfer.go, and golang.org/x/net/http/httpguts.
 """
 
 import asyncio
 import logging
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
@@ -16,10 +42,315 @@ from uvicorn.server import ServerState
 
 from app.http.connections import Connections
 from app.http.exchange import Exchange
-from app.http.head import LIGHT_HEAD, MOST_HEAD, MOST_TARGET, Head
-from app.http.patience import Patience, Phase
-from app.http.refusals import BAD_REQUEST, TOO_LARGE, TOO_LONG, HeadError, about_the_exchange, expects_a_word, objection
-from app.http.turns import Turns
+
+MOST_HEAD = 1 << 20
+"""Bytes of a request's head, or of a body's trailers: as many as Go's servers take."""
+LIGHT_HEAD = 1 << 14
+"""What each connection may hold of an unfinished head, whatever the others hold."""
+MOST_TARGET = 1 << 17
+"""Bytes of what a request asks for: it is read several times before it is known who asks."""
+_HEADER_WEIGHT = 200
+"""Bytes that Python takes for a header, however short it is."""
+_TARGET_COPIES = 4
+"""How often what a request asks for is kept besides: as text too, whole and by its parts."""
+
+
+class Head:
+    """Of the request that comes on a connection, and then of the next. A body's trailers are weighed here too."""
+
+    __slots__ = ("_came", "_in_line", "_weigh_at", "headers", "held", "method", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        """What is asked for, as far as it has come."""
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Names are in lower case."""
+        self.method = ""
+        """One that the parser doesn't know, and got another for."""
+        self.held = 0
+        """Bytes that came since the parser last finished with something: at most so many it keeps."""
+        self._came = 0
+        self._weigh_at = LIGHT_HEAD
+        self._in_line = True
+
+    def spelled(self, data: bytes, *, anew: bool) -> bytes:
+        """What came, as the parser takes it; `anew`: a request begins with it."""
+        if anew:
+            data, self.method = with_known_method(data)
+            self._in_line = True
+        if self._in_line:
+            data, self._in_line = with_line_in_ascii(data)
+        self._came = len(data)
+        self.held += self._came
+        return data
+
+    def begin(self) -> None:
+        """A request begins: perhaps behind another one, and then nobody knows how much of what came last is its."""
+        self.held = max(self.held, self._came)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes while it isn't whole, about."""
+        return self.held and self.held + _HEADER_WEIGHT * len(self.headers)
+
+    @property
+    def weight_when_whole(self) -> int:
+        """The same from then on, until it is answered."""
+        return self.weight + _TARGET_COPIES * len(self.target)
+
+    def has_grown(self) -> bool:
+        """Whether it weighs a good deal more than when this was last so: to look at all heads for each byte is slow."""
+        weight = self.weight
+        if weight < self._weigh_at:
+            return False
+        self._weigh_at = weight + LIGHT_HEAD
+        return True
+
+    def scope(self, facts: Mapping[str, Any], version: str, method: str) -> dict[str, Any]:
+        """ASGI's, from the connection's facts and what the parser read; its path may be nonsense yet."""
+        path, query = path_and_query(self.target)
+        return {
+            **facts,
+            "http_version": version,
+            "method": self.method or method,
+            "path": unquote(path.decode()) if b"%" in path else path.decode(),
+            "raw_path": path,
+            "query_string": query,
+            "headers": self.headers,
+        }
+
+    def forget(self) -> None:
+        """Hold nothing of it: it is its request's now, or nobody's."""
+        self.target, self.headers, self.method = b"", [], ""
+        self.held, self._weigh_at = 0, LIGHT_HEAD
+
+
+_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"})
+"""Those that the parser certainly knows."""
+_ANY_METHOD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ")
+"""RFC 9110, 9.1: a token."""
+_STAND_IN = b"GET"
+_BEFORE_PATH = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def with_known_method(head: bytes) -> tuple[bytes, str]:
+    """The beginning of a request with a method that can be parsed, and the one that it stands in for, or nothing."""
+    if head.startswith(b"GET "):
+        return head, ""
+    found = _ANY_METHOD.match(head)
+    if not found or found[1] in _METHODS:
+        return head, ""
+    return _STAND_IN + head[found.end(1) :], found[1].decode()
+
+
+def with_line_in_ascii(head: bytes) -> tuple[bytes, bool]:
+    """The same with all else of its first line as escapes, and whether more of that line is to come."""
+    if head.isascii():
+        return head, b"\n" not in head
+    line, end, rest = head.partition(b"\n")
+    return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line) + end + rest, not end
+
+
+def path_and_query(target: bytes) -> tuple[bytes, bytes]:
+    """What a request asks for, however long it is; of a whole URL, as proxies get it, the path alone."""
+    if not target.startswith(b"/") and (before := _BEFORE_PATH.match(target)):
+        target = target[before.end() :]
+    path, _, query = target.partition(b"?")
+    return path, query
+
+
+class Phase(Enum):
+    """What a connection is at."""
+
+    HANDSHAKE = "handshake"
+    IDLE = "idle"
+    """No byte of the next request is here."""
+    HEAD = "head"
+    ANSWER = "answer"
+    """A request is under way."""
+    BODY = "body"
+    """The answer is given, and the request's body is still coming."""
+
+
+PATIENCE_S: Mapping[Phase, float] = {
+    Phase.HANDSHAKE: 10,
+    # Longer than the aggregator keeps an idle connection (90 s), so that it never meets one that we just closed.
+    Phase.IDLE: 120,
+    Phase.HEAD: 10,
+    Phase.ANSWER: 60,
+    Phase.BODY: 10,
+}
+"""How long each may last; an answer: how long its reader may take nothing of it."""
+FRESH_S = 1.0
+"""So soon after it came a client is about to ask, and a head that has begun is about to be whole."""
+GOODBYE_S = 5.0
+"""How long the peer may take to let a closed connection go."""
+
+
+class Patience:
+    """With one client. Moments are seconds on one clock, that of all connections."""
+
+    __slots__ = ("phase", "since", "untaken_since")
+
+    def __init__(self, now: float) -> None:
+        self.phase = Phase.HANDSHAKE
+        self.since = now
+        """When this phase began."""
+        self.untaken_since: float | None = None
+        """When its reader ceased to take the answer. A stream may go on for days, and they be slow now and then."""
+
+    def begin(self, phase: Phase, now: float) -> None:
+        """The client is at something else."""
+        self.phase, self.since = phase, now
+
+    def is_young(self, now: float) -> bool:
+        """Whether the phase has only just begun."""
+        return now - self.since < FRESH_S
+
+    def is_over(self, now: float) -> bool:
+        """Whether the client has taken too long. Our own time for an answer isn't theirs."""
+        since = self.untaken_since if self.phase is Phase.ANSWER else self.since
+        return since is not None and now - since > PATIENCE_S[self.phase]
+
+    def is_over_after_goodbye(self, now: float) -> bool:
+        """The same of one whose connection we have closed: it may go on with what it was at, and a little longer."""
+        return now - self.since > PATIENCE_S[self.phase] + GOODBYE_S
+
+
+MOST_PIPELINED = 16
+"""Requests that wait for the answer to the one before. No client of Kubernetes sends even two at once."""
+
+
+class Turns:
+    """Of one connection."""
+
+    def __init__(self, app: Any, connections: Connections, tasks: set[asyncio.Task[None]]) -> None:
+        self.last: Exchange = None  # type: ignore[assignment]  # there is one wherever it is looked at
+        """The latest that was asked for, answered or not."""
+        self._app = app
+        self._connections = connections
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self.waiting: deque[Exchange] = deque()
+        """Those that nobody answers yet, in order."""
+
+    @property
+    def have_begun(self) -> bool:
+        """Whether anything was ever asked."""
+        return self.last is not None
+
+    @property
+    def are_owed(self) -> bool:
+        """Whether an answer isn't whole yet."""
+        return self.last is not None and not self.last.response_complete
+
+    def add(self, exchange: Exchange) -> None:
+        """One more. Raises HeadError when too many wait."""
+        self.last = exchange
+        self._connections.under_way += exchange.weight
+        self.waiting.append(exchange)
+        if len(self.waiting) > MOST_PIPELINED:
+            raise HeadError(BAD_REQUEST, f"more than {MOST_PIPELINED} requests at once")
+
+    def take_next(self) -> None:
+        """Begin to answer the one that has waited for longest."""
+        exchange = self.waiting.popleft()
+        # Begun at once: most answers need nobody else's word, and are there before the event loop comes to a new task.
+        task = asyncio.Task(exchange.run_asgi(self._app), loop=self._loop, eager_start=True)
+        if task.done():
+            self._let_go(exchange)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            # Not when the client leaves: what was asked is still held by whoever looks for the answer.
+            task.add_done_callback(lambda _: self._let_go(exchange))
+
+    def _let_go(self, exchange: Exchange) -> None:
+        self._connections.under_way -= exchange.weight
+
+    def end(self) -> bool:
+        """Let the last answer that is owed end the connection, or return False if none is."""
+        if not self.are_owed:
+            return False
+        self.last.keep_alive = False
+        return True
+
+    def lose_client(self) -> None:
+        """Those that wait are answered by nobody any more, and the one under way for nobody."""
+        for exchange in self.waiting:
+            self._let_go(exchange)
+        self.waiting.clear()
+        if self.are_owed:
+            self.last.disconnected = True
+        if self.last is not None:
+            self.last.message_event.set()
+
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(rb"[A-Za-z0-9!$%&'()*+,.:;=\[\]_~-]*")
+_VERSIONS = frozenset({"1.0", "1.1"})
+_ABOUT_THE_EXCHANGE = frozenset({b"host", b"transfer-encoding", b"expect"})
+_WORD = b"100-continue"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+def _plain(status: str, words: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+    return (head + (words or status)).encode()
+
+
+BAD_REQUEST = _plain("400 Bad Request")
+TOO_LONG = _plain("414 URI Too Long")
+TOO_LARGE = _plain("431 Request Header Fields Too Large")
+_NO_HOST = _plain("400 Bad Request", "400 Bad Request: missing required Host header")
+_BAD_HOST = _plain("400 Bad Request", "400 Bad Request: malformed Host header")
+_UNKNOWN_ENCODING = _plain("501 Not Implemented", "Unsupported transfer encoding")
+_UNKNOWN_VERSION = _plain("505 HTTP Version Not Supported: unsupported protocol version")
+_UNKNOWN_EXPECTATION = b"HTTP/1.1 417 Expectation Failed\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class HeadError(Exception):
+    """A head that isn't served; `str()` says why."""
+
+    def __init__(self, answer: bytes, why: str = "") -> None:
+        super().__init__(why or answer.rpartition(b"\r\n")[2].decode() or "an unknown expectation")
+        self.answer = answer
+        """What its client gets."""
+
+
+def about_the_exchange(headers: Headers) -> Headers:
+    """Those that say how to talk, not what about. Names are in lower case."""
+    return [each for each in headers if each[0] in _ABOUT_THE_EXCHANGE]
+
+
+def objection(version: str, path: bytes, special: Headers) -> bytes | None:
+    """The answer to a head that could be parsed and still can't be served, or None."""
+    if b"%" in path and _BAD_ESCAPE.search(path):
+        return BAD_REQUEST
+    encodings = [value.lower() for name, value in special if name == b"transfer-encoding"]
+    if version != "1.0" and encodings not in ([], [b"chunked"]):
+        return _UNKNOWN_ENCODING
+    if version not in _VERSIONS:
+        return _UNKNOWN_VERSION
+    hosts = [value for name, value in special if name == b"host"]
+    if len(hosts) != 1:
+        return BAD_REQUEST if hosts else None if version == "1.0" else _NO_HOST
+    if not _HOST.fullmatch(hosts[0]):
+        return _BAD_HOST
+    expected = _expectations(special)
+    return _UNKNOWN_EXPECTATION if expected and expected[0] not in {b"", _WORD} else None
+
+
+def expects_a_word(special: Headers) -> bool:
+    """Whether the client wants to be told to go on before it sends a body."""
+    return _WORD in _expectations(special)
+
+
+def _expectations(special: Headers) -> list[bytes]:
+    return [value.lower() for name, value in special if name == b"expect"]
+
 
 MOST_BODY = 1 << 18
 """Bytes of a body, which nothing here reads. A short one is passed over, a longer one ends the connection, as in Go."""
@@ -248,3 +579,23 @@ class HttpConnection(asyncio.Protocol):
             self.handshake.cancel()
         else:
             self.transport.abort()
+
+
+MOST_WAITING = 1 << 16
+"""Bytes of a body that may wait for whoever reads it before its sender must wait too."""
+
+
+class BodyConnection(HttpConnection):
+    """HttpConnection that hands bodies on. How long one may be is for its reader to say, who gets it piece by piece."""
+
+    def on_body(self, body: bytes) -> None:
+        """Keep it for the answer under way; what comes behind the answer is dropped."""
+        exchange = self.turns.last
+        if exchange.response_complete:
+            super().on_body(body)
+            return
+        self.head.held = 0
+        exchange.body += body
+        if len(exchange.body) > MOST_WAITING:
+            self.flow.pause_reading()
+        exchange.message_event.set()

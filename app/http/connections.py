@@ -5,11 +5,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from app.http.head import Head
-from app.http.patience import Patience
 from app.logs import Seldom
+
+if TYPE_CHECKING:
+    from app.http.connection import Head, Patience
 
 MOST_CONNECTIONS: Final = 1000
 """Each takes about 60 kB over TLS. kube-apiserver keeps at most 25 idle ones."""
@@ -20,8 +21,8 @@ MOST_HEADS: Final = 1 << 25
 class Connection(Protocol):
     """What has to be known of each, and what each can be told."""
 
-    head: Head
-    patience: Patience
+    head: "Head"
+    patience: "Patience"
     proven: bool
     """Whether its client has shown a certificate: if somebody has to go, others go first."""
 

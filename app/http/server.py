@@ -1,4 +1,7 @@
-"""What both HTTP servers of beanscale are: a port that is ours or a clear error, bounded connections, a polite end."""
+"""What both HTTP servers of beanscale are: a port that is ours or a clear error, bounded connections, a polite end.
+
+What the processes of both long-lived servers have in common: how they end, and what a chore that ends means.
+"""
 
 import asyncio
 import ipaddress
@@ -7,20 +10,45 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NoReturn
 
+import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.http.connection import HttpConnection
+from app.http.connection import PATIENCE_S, HttpConnection, Phase
 from app.http.connections import MOST_CONNECTIONS, Connections
-from app.http.patience import PATIENCE_S, Phase
 from app.logs import Seldom
 from app.settings import SettingError
+
+_log = structlog.get_logger()
+
+
+async def end_with(serving: Awaitable[int]) -> NoReturn:
+    """End the process with the status that `serving` comes to, or with 1 and a traceback where it raises."""
+    try:
+        status = await serving
+    except Exception:  # noqa: BLE001 - the loop's edge, see below
+        _log.exception("ended unexpectedly")
+        status = 1
+    sys.stderr.flush()
+    # Threads may still wait for DNS or for kube-apiserver, up to a minute, and Python would wait for them.
+    os._exit(status)
+
+
+def tell_of_defect(chore: asyncio.Task[None]) -> None:
+    """A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why."""
+    _log.error(
+        "ended unexpectedly",
+        chore=repr(chore.get_coro()),
+        exc_info=None if chore.cancelled() else chore.exception(),
+    )
+
 
 _accept_failed, _held_up = Seldom(), Seldom()
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from app.metrics.fields import NEXT_JOB_AGE
-from app.metrics.quantity import show_number
-from app.metrics.rule import FormulaError, Glob, Label, Rule
+from app.metrics.rules import NEXT_JOB_AGE, FormulaError, Glob, Label, Rule
+from app.quantity import show_number
 
 TUBE_PREFIX = "tube-"
 TUBE_JOBS = "beanstalkd_tube_jobs"

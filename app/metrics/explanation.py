@@ -1,35 +1,93 @@
-"""Why a metric has the values that it has: rule, readings and arithmetic, or the error. As JSON, for people."""
+"""Why a metric has the values that it has: rule, readings and arithmetic, or the error. As JSON, for people.
 
-from collections.abc import Mapping, Sequence
+What is known of servers and tubes, for people: each number with its age, and no judgement.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from app.clock import rfc3339
-from app.metrics import facts
+from app.beanstalkd.reading import ServerState
+from app.clock import Instant, rfc3339
 from app.metrics.built_in import ALL_TUBES, MEANINGS, RULES, SIGNALS, Signal, Sum, rule_of_tube
-from app.metrics.catalogue import unknown
-from app.metrics.evaluation import evaluate, rule_asked, servers_spanned
-from app.metrics.failures import judged_by, policy_text
-from app.metrics.fields import RATES
-from app.metrics.freshness import ReadServer
-from app.metrics.narrowing import labels_of
-from app.metrics.outcome import MetricError, MetricValue, NoValueError, UnknownMetricError
-from app.metrics.quantity import show_number
-from app.metrics.question import Evaluation, Question
-from app.metrics.rates import growth
-from app.metrics.rule import Glob, Label, Rule
-from app.metrics.rule_values import combined, result
+from app.metrics.freshness import ReadServer, reason
+from app.metrics.metric import Evaluation, MetricError, MetricValue, NoValueError, Question, UnknownMetricError
+from app.metrics.rates import growth, next_job_age, per_second
+from app.metrics.resolve import evaluate, rule_asked, servers_spanned, unknown
+from app.metrics.rule import combined, judged_by, policy_text, result
+from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, Glob, Label, Rule
+from app.metrics.selection import Span, labels_of, span
 from app.metrics.selector import Selector
-from app.metrics.signals import NO_TUBE
-from app.metrics.span import Span, span
+from app.metrics.signal import NO_TUBE
 from app.metrics.tenancy import patterns_seen, sight
-from app.metrics.tube_jobs import names_a_tube, tube_meant
+from app.metrics.tube import names_a_tube, tube_meant
+from app.quantity import show_number
+
+Json = Mapping[str, Any]
+
+
+def of_server(state: ServerState, named: Sequence[str] | None, given: Evaluation) -> Json:
+    """One server; its age is that of its oldest answer about the tubes that are named, or of its listing."""
+    age_s = _age_s(state, named, given)
+    return {
+        "name": state.server.name,
+        "address": state.server.address,
+        "member": state.member,
+        "fresh": age_s is not None and age_s <= given.max_age_s and not state.doubted,
+        "ageSeconds": rounded(age_s),
+        "failure": reason(state, given),
+        "failingForSeconds": rounded(state.failure.since.age_s(given.now)) if state.failure else None,
+    }
+
+
+def of_tube(server: ReadServer, tube: str, given: Evaluation) -> Json:
+    """One tube of one server, whether it exists or not."""
+    stats = server.reading.tubes.get(tube)
+    left_s = stats.pause_time_left if stats else 0
+    return {
+        "server": server.state.server.name,
+        "member": server.state.member,
+        "tube": tube,
+        "exists": stats is not None,
+        "ageSeconds": rounded(server.reading.answered_at(tube).age_s(given.now)),
+        "fields": dict(_fields(server, tube, given)),
+        "paused": left_s > 0,
+        "pauseSecondsLeft": left_s,
+    }
+
+
+def rounded(number: float | Fraction | None) -> float | int | None:
+    """For people: three decimals, and none where there are none."""
+    if number is None:
+        return None
+    written = round(float(number), 3)
+    return int(written) if written.is_integer() else written
+
+
+def _age_s(state: ServerState, named: Sequence[str] | None, given: Evaluation) -> float | None:
+    reading = state.reading
+    if reading is None:
+        return None
+    answers: Sequence[Instant] = [reading.answered_at(tube) for tube in named or ()]
+    return max(answered_at.age_s(given.now) for answered_at in answers or [reading.listed_at])
+
+
+def _fields(server: ReadServer, tube: str, given: Evaluation) -> Iterator[tuple[str, float | int | None]]:
+    """By short name; rates and age where they are known."""
+    stats = server.reading.tubes.get(tube)
+    for field, number in (*COUNTED.items(), *TIMES.items()):
+        yield field, number(stats) if stats else 0
+    for rate in sorted(RATES):
+        with suppress(NoValueError):
+            yield rate, rounded(per_second([growth(rate, server, tube, given)]))
+    with suppress(NoValueError):
+        yield NEXT_JOB_AGE, next_job_age(server, tube, given).age_s
+
 
 MOST_SHOWN = 100
 """Tubes, and items."""
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +119,7 @@ def explanation(question: Question, selector: str, given: Evaluation) -> Json:
         "selector": selector,
         "now": rfc3339(given.now),
         "rule": None,
-        "servers": [facts.of_server(state, None, given) for state in servers_spanned(question, given)],
+        "servers": [of_server(state, None, given) for state in servers_spanned(question, given)],
         "tubes": [],
         "tubesOmitted": 0,
         "items": [],
@@ -119,7 +177,7 @@ def _rule(subject: _Subject, seen: Glob | None, judged: Evaluation) -> Json:
         "formula": subject.formula,
         "per": subject.per,
         "onFailure": policy_text(rule.on_failure),
-        "maxAgeSeconds": facts.rounded(judged.max_age_s),
+        "maxAgeSeconds": rounded(judged.max_age_s),
         "namespaces": None if rule.namespaces is None else list(rule.namespaces.patterns),
     }
 
@@ -149,8 +207,8 @@ def _readings(spanned: Span, seen: Glob | None, judged: Evaluation) -> Json:
     tubes = [(tube, server) for server in servers for tube in spanned.tubes_of(server)]
     told = sorted((pair for pair in tubes if seen is None or seen.matches(pair[0])), key=lambda pair: pair[0])
     return {
-        "servers": [facts.of_server(state, spanned.named, judged) for state in spanned.states],
-        "tubes": [facts.of_tube(server, tube, judged) for tube, server in told[:MOST_SHOWN]],
+        "servers": [of_server(state, spanned.named, judged) for state in spanned.states],
+        "tubes": [of_tube(server, tube, judged) for tube, server in told[:MOST_SHOWN]],
         "tubesOmitted": max(0, len(told) - MOST_SHOWN),
     }
 
@@ -167,7 +225,7 @@ def _items(subject: _Subject, question: Question, given: Evaluation) -> Json:
 
 def _item(value: MetricValue, arithmetic: str) -> Json:
     window = {} if value.window_s is None else {"window": value.window_s}
-    held = {} if value.held_s is None else {"heldForSeconds": facts.rounded(value.held_s)}
+    held = {} if value.held_s is None else {"heldForSeconds": rounded(value.held_s)}
     return {
         "labels": value.labels,
         "arithmetic": arithmetic,

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from app.metrics.outcome import SameServerError, StaleReadingError
-from app.metrics.question import Evaluation
-from app.tubes.snapshot import Reading, ServerState
+from app.beanstalkd.reading import Reading, ServerState
+from app.metrics.metric import Evaluation, SameServerError, StaleReadingError
 
 _SHORT_SWEEP = 0.2
 """Of the age that a reading may have, what a look at all tubes may take: the next comes after five times as long."""

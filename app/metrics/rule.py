@@ -1,196 +1,167 @@
-"""What a rule of `metrics:` or `tenancy:` says once it has been read and found right: frozen values, no I/O."""
+"""A rule's values: its fields combined over tubes and servers, then its formula, once for each group.
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from fnmatch import fnmatchcase, translate
+What a rule says for the time when there is no value: fail, let the last good readings count on, or say a number.
+
+Held is what is known: the poller keeps the last good reading, so there is no second memory, and none after a restart.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, lru_cache
 from itertools import chain
-from string import ascii_letters, digits
-from typing import Protocol
+from operator import attrgetter
 
-_MAGIC = re.compile(r"[*?\[]")
-_ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
-_CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
-"""That names have; the `-` last, as it must be in a set."""
-_NOTHING = "(?!)"
-_MOST_NAMESPACES = 1024
-"""Whose sight is remembered."""
+from app.clock import Instant
+from app.metrics.freshness import ReadServer, stale
+from app.metrics.metric import Evaluation, MetricValue, NoResultError, NoValueError, Question, StaleReadingError
+from app.metrics.rates import check_number_of_ages, growth, next_job_age, per_second, whole_seconds
+from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, FormulaError, Hold, Instead, OnFailure, Rule
+from app.metrics.selection import Group, leaves_tubes, span
+from app.quantity import format_quantity
 
-
-class FormulaError(Exception):
-    """A formula has no value for these numbers; `str()` is a clause: "divides by deletes_per_second, which is 0"."""
+_Compute = Callable[[Rule, Question, Evaluation], tuple[MetricValue, ...]]
 
 
-class Formula(Protocol):
-    """An arithmetic expression over a tube's fields, checked when it was parsed."""
-
-    @property
-    def text(self) -> str:
-        """As written."""
-        ...
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The fields that it names."""
-        ...
-
-    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Exact, from 0 to what an autoscaler can count. Raises FormulaError."""
-        ...
-
-    def shown(self, fields: Mapping[str, Fraction]) -> str:
-        """The text with numbers in the fields' places: "3 + 0.5 * 4"."""
-        ...
+def under_policy(rule: Rule, question: Question, given: Evaluation, compute: _Compute) -> tuple[MetricValue, ...]:
+    """What `compute` finds, or what the rule says where there is no value. Raises MetricError."""
+    judged = judged_by(rule, given)
+    try:
+        return compute(rule, question, judged)
+    except NoValueError as error:
+        if isinstance(rule.on_failure, Instead):
+            # Without labels: it never stands beside `per`, see rules_file.py.
+            return (MetricValue(question.metric, {}, format_quantity(rule.on_failure.value), given.now),)
+        raise type(error)(f"{error}; {_in_force(rule, error, judged)}", error.age_s) from error
 
 
-class Label(StrEnum):
-    """What a rule may keep apart."""
-
-    TUBE = "tube"
-    SERVER = "server"
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """No value while a reading is missing."""
+def judged_by(rule: Rule, given: Evaluation) -> Evaluation:
+    """The same by the rule's own measure."""
+    max_age_s = given.max_age_s if rule.max_age_s is None else rule.max_age_s
+    hold_s = rule.on_failure.seconds if isinstance(rule.on_failure, Hold) else 0.0
+    return replace(given, max_age_s=max_age_s, hold_s=hold_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The last good reading goes on counting for so many seconds beyond `max_age_s`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Instead:
-    """This value while there is none."""
-
-    value: Fraction
+def policy_text(policy: OnFailure) -> str:
+    """As in values.yaml: `fail`, `hold 5m`, `value 10`."""
+    match policy:
+        case Hold(seconds):
+            return f"hold {duration_text(seconds)}"
+        case Instead(value):
+            return f"value {format_quantity(value)}"
+    return "fail"
 
 
-type OnFailure = Fail | Hold | Instead
+def duration_text(seconds: float) -> str:
+    """As Kubernetes writes one: `5m`, `1m30s`, `2h`, `0.5s`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes) + [f"{rest:g}s"] * bool(rest)
+    return "".join(parts) or "0s"
 
 
-@dataclass(frozen=True)
-class Glob:
-    """Names that fit one of some patterns: exact, or with `*`, `?`, `[abc]`, which no tube or namespace has."""
-
-    patterns: tuple[str, ...]
-
-    @cached_property
-    def exact(self) -> tuple[str, ...]:
-        """Those that are plain names, in the order given."""
-        return tuple(dict.fromkeys(pattern for pattern in self.patterns if not _MAGIC.search(pattern)))
-
-    @cached_property
-    def is_exact(self) -> bool:
-        """Whether all are."""
-        return len(self.exact) == len(set(self.patterns))
-
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(self.exact)
-
-    @cached_property
-    def _fits(self) -> Callable[[str], object]:
-        # Each `*` is tried once (fnmatch makes atomic groups), so no pattern takes long for any name.
-        patterns = dict.fromkeys(pattern for pattern in self.patterns if _MAGIC.search(pattern))
-        return re.compile("|".join(map(translate, patterns))).match if patterns else lambda _: None
-
-    def matches(self, name: str) -> bool:
-        """Whether this name fits; upper and lower case differ."""
-        return name in self._names or self._fits(name) is not None
-
-    def of(self, names: Iterable[str]) -> list[str]:
-        """Those that fit, in their order."""
-        return [name for name in names if self.matches(name)]
-
-    @cached_property
-    def _fits_in_any_case(self) -> Callable[[str], object]:
-        patterns = (_ALL_BUT.sub(_those, pattern) for pattern in self.patterns)
-        return re.compile("|".join(map(translate, patterns)) or _NOTHING, re.IGNORECASE).match
-
-    def matches_in_any_case(self, name: str) -> bool:
-        """The same where upper and lower case don't differ."""
-        return self._fits_in_any_case(name) is not None
+def _in_force(rule: Rule, error: NoValueError, judged: Evaluation) -> str:
+    said = f"onFailure of {rule.name} is {policy_text(rule.on_failure)}"
+    if not (isinstance(rule.on_failure, Hold) and isinstance(error, StaleReadingError)):
+        return said
+    if error.age_s is None:
+        return f"{said}, and since beanscale started there was no reading that it may hold"
+    return f"{said}, which ended {error.age_s - judged.limit_s:.0f} s ago"
 
 
-def _those(all_but: re.Match[str]) -> str:
-    """`[!a-c]` as the set of all other characters: where case doesn't count, it would leave out `A` to `C` too."""
-    return f"[{''.join(one for one in _CHARACTERS if fnmatchcase(one, all_but[0])) or 'z-a'}]"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One metric of the operator's own."""
-
-    name: str
-    """Lower case, a DNS label."""
-    tubes: Glob
-    formula: Formula
-    servers: frozenset[str] | None = None
-    """By name; None: all."""
-    per: frozenset[Label] = field(default_factory=frozenset)
-    """Labels that its items keep; without any there is one item, the sum."""
-    on_failure: OnFailure = Fail()
-    max_age_s: float | None = None
-    """None: the server's."""
-    namespaces: Glob | None = None
-    """Whose autoscalers may ask; None: all."""
-
-    def spans(self, server: str, tube: str) -> bool:
-        """Whether it counts this server's tube of this name."""
-        return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
-
-    def is_for(self, namespace: str) -> bool:
-        """Whether this namespace's autoscalers may ask."""
-        return self.namespaces is None or self.namespaces.matches(namespace)
-
-    @property
-    def is_for_all(self) -> bool:
-        """Whether all may."""
-        return self.namespaces is None or "*" in self.namespaces.patterns
+_monotonic = attrgetter("monotonic_s")
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """Namespaces that may see some tubes."""
+class Combined:
+    """What one item is computed from."""
 
-    namespaces: Glob
-    tubes: Glob
+    labels: Mapping[str, str]
+    fields: Mapping[str, Fraction]
+    """Those that the formula names."""
+    answered_at: Instant
+    """The oldest."""
+    window_s: int | None
 
 
-@dataclass(frozen=True)
-class Rules:
-    """All of them."""
+def values_of_rule(rule: Rule, question: Question, given: Evaluation) -> tuple[MetricValue, ...]:
+    """Without the rule's policy. Raises MetricError."""
+    return tuple(_value(rule, item, question, given) for item in combined(rule, question, given))
 
-    metrics: Mapping[str, Rule] = field(default_factory=dict)
-    """By name."""
-    tenancy: tuple[Grant, ...] = ()
-    """Without any, every namespace may see every tube; with one, each sees what is granted to it."""
 
-    @cached_property
-    def sight_of(self) -> Callable[[str], Glob | None]:
-        """Namespace → the tubes that it may see; None: all."""
-        return lru_cache(_MOST_NAMESPACES)(self._sight_of) if self.tenancy else lambda _: None
+def combined(rule: Rule, question: Question, given: Evaluation) -> Iterator[Combined]:
+    """The items that the selector leaves, not yet computed. Raises MetricError."""
+    spanned = span(rule, question, given)
+    selector = question.selector
+    groups = [group for group in spanned.groups(given) if selector.matches(group.labels)]
+    if not groups and spanned.named is None and leaves_tubes(selector):
+        groups = [group for group in spanned.groups_of_none(given) if selector.matches(group.labels)]
+    if NEXT_JOB_AGE in rule.formula.fields:
+        _check_number(rule, groups)
+    return (_combined(rule, group, given, by_listing=spanned.named is None) for group in groups)
 
-    def _sight_of(self, namespace: str) -> Glob:
-        granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
-        return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
 
-    def can_name(self, server: str, tube: str) -> bool:
-        """Whether there is a metric of this tube: `tube-<tube>`, or a rule that spans it.
+def result(rule: Rule, item: Combined) -> Fraction:
+    """What the formula makes of it. Raises NoResultError."""
+    try:
+        return rule.formula.value(item.fields)
+    except FormulaError as error:
+        of_item = " and ".join(f"{key} {value!r}" for key, value in item.labels.items())
+        raise NoResultError(f"{rule.name} has no value{of_item and ' for ' + of_item}: {error}") from error
 
-        Of the characters that tubes' names have, the `/` alone can't stand in a metric's name
-        (path.ValidatePathSegmentName in k8s.io/apimachinery), and it can't in a label's value either.
-        """
-        return "/" not in tube or any(rule.spans(server, tube) for rule in self.metrics.values())
 
-    def asked_by(self, namespace: str, name: str) -> Rule | None:
-        """The rule of this lower-case name, where this namespace's autoscalers may ask for it."""
-        rule = self.metrics.get(name)
-        return rule if rule and rule.is_for(namespace) else None
+def _value(rule: Rule, item: Combined, question: Question, given: Evaluation) -> MetricValue:
+    over_s = item.answered_at.age_s(given.now) - given.max_age_s
+    return MetricValue(
+        question.metric,
+        item.labels,
+        format_quantity(result(rule, item)),
+        item.answered_at,
+        item.window_s,
+        over_s if given.hold_s and over_s > 0 else None,
+    )
+
+
+def _check_number(rule: Rule, groups: Iterable[Group]) -> None:
+    tubes = {tube for group in groups for part in group.parts for tube in part.tubes}
+    check_number_of_ages(rule.name, len(tubes))
+
+
+def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) -> Combined:
+    wanted, answers = rule.formula.fields, list(_answers(group, given, by_listing=by_listing))
+    fields, growths = _counted(wanted, group), []
+    for rate in RATES & wanted:
+        grown = [growth(rate, server, tube, given) for server, tube in _each(group)]
+        fields[rate] = per_second(grown)
+        growths += grown
+    if NEXT_JOB_AGE in wanted:
+        ages = [next_job_age(server, tube, given) for server, tube in _each(group)]
+        fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
+        answers += [age.answered_at for age in ages]
+    window_s = whole_seconds(max(grown.window_ms for grown in growths)) if growths else None
+    return Combined(group.labels, fields, min(answers, key=_monotonic), window_s)
+
+
+def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
+    each = chain.from_iterable(map(server.reading.tubes.get, tubes) for server, tubes in group.parts)
+    stats = [found for found in each if found]
+    sums = {field: sum(map(COUNTED[field], stats)) for field in wanted & COUNTED.keys()}
+    longest = {field: max(map(TIMES[field], stats), default=0) for field in wanted & TIMES.keys()}
+    return {field: Fraction(number) for field, number in (sums | longest).items()}
+
+
+def _answers(group: Group, given: Evaluation, *, by_listing: bool) -> Iterator[Instant]:
+    """Of each server its oldest; where the tubes are those of a listing, that too. Raises StaleReadingError."""
+    oldest_s = given.now.monotonic_s - given.limit_s
+    for server, tubes in group.parts:
+        answers = list(map(server.reading.answered_at, tubes))
+        if answers:
+            oldest = min(answers, key=_monotonic)
+            if oldest.monotonic_s < oldest_s:
+                raise stale(server.state, server.reading, tubes[answers.index(oldest)], given)
+            yield oldest
+        if by_listing and "tube" not in group.labels:
+            yield server.reading.listed_at
+
+
+def _each(group: Group) -> Iterator[tuple[ReadServer, str]]:
+    return ((server, tube) for server, tubes in group.parts for tube in tubes)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from app.metrics.outcome import UnknownMetricError
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Glob
+from app.metrics.metric import Evaluation, Question, UnknownMetricError
+from app.metrics.rules import Glob
 
 _MOST_PATTERNS = 10
 """That an error names."""

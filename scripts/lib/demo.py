@@ -12,10 +12,10 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
-from app.cluster.client import connect
-from app.cluster.errors import KubernetesError
+from app.jobs.client import BeanstalkdError
+from app.kube.client import connect
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
-from app.tubes.jobs import BeanstalkdError
 from scripts.lib.demo_capture import svg
 from scripts.lib.demo_cluster import Cluster, ForwardError, View, forwarded
 from scripts.lib.demo_install import (

@@ -9,10 +9,10 @@ from typing import Any
 
 import greenstalk
 
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
+from app.jobs.client import BeanstalkdError, connect
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName, Server
-from app.tubes.jobs import BeanstalkdError, connect
 from scripts.lib.demo_story import Observation, Scaling, conditions_of, seen_by
 
 JOB_TTR_S = 60

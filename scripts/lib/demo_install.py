@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.chain.aggregation import Aggregation
-from app.chain.link import BrokenLink
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
+from app.kube.checks import BrokenLink
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
+from app.smoke.aggregation import Aggregation
 from scripts.lib.demo_pods import Json, all_ready, helm_reason, pods_in_words, unpullable
 
 RELEASE = NAMESPACE = "beanscale"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from app.jobs.actions import Place
 from app.settings import Server
-from app.tubes.acting import Place
 from tests.beanstalkd.jobs_there import Tubes
 
 
@@ -119,8 +119,8 @@ def running_beanstalkd(*options: str) -> Iterator[Beanstalkd]:
 @pytest.fixture
 def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look-ups and readings ten times as often, and what is idle so much sooner."""
-    monkeypatch.setattr("app.tubes.look_ups.RESOLVE_S", 0.1)
-    monkeypatch.setattr("app.tubes.look_ups.FIRST_RETRY_S", 0.05)
-    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.tubes.member.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.tubes.lingering.IDLE_S", 0.5)
+    monkeypatch.setattr("app.beanstalkd.look_ups.RESOLVE_S", 0.1)
+    monkeypatch.setattr("app.beanstalkd.look_ups.FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr("app.beanstalkd.session.PERIOD_S", 0.1)
+    monkeypatch.setattr("app.beanstalkd.member.PERIOD_S", 0.1)
+    monkeypatch.setattr("app.beanstalkd.lingering.IDLE_S", 0.5)

@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Sequence
 
+from app.beanstalkd import lingering
+from app.beanstalkd.poller import Poller
 from app.settings import Server
-from app.tubes import lingering
-from app.tubes.poller import Poller
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import first, until
 

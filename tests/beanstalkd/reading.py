@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import greenstalk
 
 from app import clock
+from app.beanstalkd.addresses import LookUp, look_up
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.poller import Poller
+from app.beanstalkd.reading import Reading, ServerState
 from app.settings import Server
-from app.tubes.addresses import LookUp, look_up
-from app.tubes.demand import Demand
-from app.tubes.poller import Poller
-from app.tubes.snapshot import Reading, ServerState
 from tests.beanstalkd.conftest import Beanstalkd
 
 

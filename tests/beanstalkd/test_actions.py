@@ -4,13 +4,26 @@ from collections.abc import Callable
 
 import pytest
 
+from app.beanstalkd.protocol import TubeNameError
+from app.jobs import peek
+from app.jobs.actions import (
+    Done,
+    Place,
+    RefusedError,
+    State,
+    bury,
+    delete,
+    delete_some,
+    empty,
+    kick_job,
+    kick_some,
+    pause,
+    put,
+    resume,
+    within,
+)
+from app.jobs.client import BeanstalkdError
 from app.settings import Server
-from app.tubes import peeking
-from app.tubes.acting import Done, Place, RefusedError, State, within
-from app.tubes.actions import bury, delete, kick_job, pause, put, resume
-from app.tubes.batches import delete_some, empty, kick_some
-from app.tubes.jobs import BeanstalkdError
-from app.tubes.names import TubeNameError
 from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
 from tests.beanstalkd.cutting import Cut, cutting
 from tests.beanstalkd.jobs_there import Tubes
@@ -215,7 +228,7 @@ def test_a_vanished_tube_is_told_and_not_made_anew(place: Place, tubes: Tubes, a
         pytest.param(lambda place: empty(place, ALL, within(60)), id="empty"),
         pytest.param(lambda place: pause(place, 10), id="pause"),
         pytest.param(resume, id="resume"),
-        pytest.param(peeking.next_jobs, id="peek"),
+        pytest.param(peek.next_jobs, id="peek"),
     ],
 )
 def test_a_name_that_hides_a_command_never_reaches_beanstalkd(
@@ -236,7 +249,7 @@ def test_a_tube_is_paused_and_resumed(place: Place, tubes: Tubes) -> None:
 
 def test_the_next_job_of_each_state_is_shown_and_stays(place: Place, tubes: Tubes) -> None:
     ids = {state: tubes.put("a", b"\xff", state, pri=3) for state in STATES}
-    seen = peeking.next_jobs(place)
+    seen = peek.next_jobs(place)
     assert {state: job.id for state, job in seen.items() if job} == ids
     ready = seen[State.READY]
     assert ready is not None
@@ -252,13 +265,13 @@ def test_the_next_job_of_each_state_is_shown_and_stays(place: Place, tubes: Tube
 
 
 def test_looking_at_a_vanished_tube_doesnt_make_it(place: Place, tubes: Tubes) -> None:
-    assert set(peeking.next_jobs(place).values()) == {None}
+    assert set(peek.next_jobs(place).values()) == {None}
     assert tubes.names() == ["default"]
 
 
 def test_of_a_large_job_only_the_beginning_is_read(tubes: Tubes, server: Server) -> None:
     job_id = tubes.put("a", b"x" * 65_535)
-    seen = peeking.job(server, job_id)
+    seen = peek.job(server, job_id)
     assert seen is not None
     assert (seen.size, len(seen.beginning)) == (65_535, 65_535)
 
@@ -268,17 +281,17 @@ def test_of_a_huge_job_only_the_beginning_is_read() -> None:
         there = Server("big", other.host, other.port)
         done = put(Place(there, "a"), b"x" * 9_000_000, priority=1, delay_s=0, ttr_s=1)
         assert done.id is not None
-        seen = peeking.job(there, done.id)
+        seen = peek.job(there, done.id)
         assert seen is not None
-        assert (seen.size, len(seen.beginning), seen.state) == (9_000_000, peeking.MOST_SHOWN, "ready")
+        assert (seen.size, len(seen.beginning), seen.state) == (9_000_000, peek.MOST_SHOWN, "ready")
 
 
 def test_a_job_that_isnt_there_is_none(server: Server) -> None:
-    assert peeking.job(server, 99) is None
+    assert peek.job(server, 99) is None
 
 
 def test_a_beanstalkd_that_is_down_is_one_sentence(place: Place, beanstalkd: Beanstalkd) -> None:
     beanstalkd.stop()
-    for look in (lambda: peeking.next_jobs(place), lambda: delete(place, 1), lambda: resume(place)):
+    for look in (lambda: peek.next_jobs(place), lambda: delete(place, 1), lambda: resume(place)):
         with pytest.raises(BeanstalkdError, match=f"^beanstalkd {place.server.address}: connection refused$"):
             look()

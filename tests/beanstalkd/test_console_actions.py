@@ -13,20 +13,18 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import clock
+from app.beanstalkd.reading import Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.console.actions import Actions
 from app.console.autoscalers import Known
 from app.console.events import Event, EventLog
 from app.console.history import History, MemberName
 from app.console.jobs import Looks, job_json
-from app.console.lab import Lab
-from app.console.loading import Labs
-from app.console.seen import SeenTubes
+from app.console.load_test import Lab, Labs
+from app.console.overview import SeenTubes, View
 from app.console.threads import Threads
-from app.console.view import View
+from app.jobs.peek import SeenJob
 from app.settings import Server
-from app.tubes.peeking import SeenJob
-from app.tubes.snapshot import Reading, ServerState, Snapshot
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.jobs_there import Tubes
 

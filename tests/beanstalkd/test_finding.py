@@ -12,12 +12,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from app.beanstalkd.reading import Reading, ServerState
 from app.clock import Instant
-from app.console.finding import Searches
+from app.console.jobs import Searches
+from app.jobs.actions import Place, within
+from app.jobs.search import MOST_HITS, RUN, End, find
 from app.settings import Server
-from app.tubes.acting import Place, within
-from app.tubes.finding import MOST_HITS, RUN, End, find
-from app.tubes.snapshot import Reading, ServerState
 from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
 from tests.beanstalkd.jobs_there import Tubes
 

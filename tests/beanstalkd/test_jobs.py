@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import greenstalk
 import pytest
 
+from app.beanstalkd.protocol import TubeNameError
+from app.jobs.actions import job_now, tube_counts
+from app.jobs.client import BeanstalkdError, JobLostError, connect, in_hand, peek, peek_ready, reserve
 from app.settings import Server
-from app.tubes.acting import job_now, tube_counts
-from app.tubes.jobs import BeanstalkdError, JobLostError, connect, in_hand, peek, peek_ready, reserve
-from app.tubes.names import TubeNameError
 from tests.beanstalkd.conftest import Beanstalkd
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from app import clock
-from app.console.lab import Forecast, Lab, Plan
+from app.console.load_test import Forecast, Lab, Plan
 from app.console.prediction import Load
+from app.jobs.actions import Place, RefusedError
 from app.settings import ObjectName, Server
-from app.tubes.acting import Place, RefusedError
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.jobs_there import Tubes
 

@@ -4,11 +4,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from app.beanstalkd.protocol import TubeNameError
+from app.jobs.actions import Place, RefusedError, State, within
+from app.jobs.client import BeanstalkdError
+from app.jobs.move import copy, move, move_some
 from app.settings import Server
-from app.tubes.acting import Place, RefusedError, State, within
-from app.tubes.jobs import BeanstalkdError
-from app.tubes.moving import copy, move, move_some
-from app.tubes.names import TubeNameError
 from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
 from tests.beanstalkd.cutting import Cut, cutting
 from tests.beanstalkd.jobs_there import Tubes

@@ -9,15 +9,14 @@ from typing import NoReturn
 import pytest
 
 from app import clock
+from app.beanstalkd.connection import WINDOW, connect
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.next_job import Ages
+from app.beanstalkd.protocol import stats_tube
+from app.beanstalkd.reading import Reading
+from app.beanstalkd.recorder import Readings
+from app.beanstalkd.session import Polling, Presence, pause_s, server_of
 from app.settings import Server
-from app.tubes.ages import Ages
-from app.tubes.connection import WINDOW, connect
-from app.tubes.demand import Demand
-from app.tubes.polling import Polling, pause_s, server_of
-from app.tubes.presence import Presence
-from app.tubes.protocol import stats_tube
-from app.tubes.readings import Readings
-from app.tubes.snapshot import Reading
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, client, first, polling, pretender, reading, until
 
@@ -159,7 +158,7 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
         released.wait(120)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr("app.tubes.addresses.LOOK_UP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("app.beanstalkd.addresses.LOOK_UP_TIMEOUT_S", 0.05)
     servers = [Server(f"eu{number}", "slow.example", 11300) for number in range(20)]
     async with polling(*servers, look_up=slow) as poller:
         await until(lambda: all(state.attempted for state in poller.snapshot.servers))

@@ -12,9 +12,9 @@ from itertools import chain
 
 import pytest
 
+from app.beanstalkd.poller import Poller
+from app.beanstalkd.server import MOST_ADDRESSES
 from app.settings import Server
-from app.tubes.poller import Poller
-from app.tubes.source import MOST_ADDRESSES
 from tests.beanstalkd.names import DOWN, Names, all_read, is_idle, members, named
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, reading, until
 
@@ -50,7 +50,7 @@ async def test_a_name_with_one_address_has_no_members() -> None:
 
 
 async def test_one_that_is_down_or_hangs_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.tubes.connection.REPLY_TIMEOUT_S", 3600)
+    monkeypatch.setattr("app.beanstalkd.connection.REPLY_TIMEOUT_S", 3600)
     with beanstalkds(A) as servers, socket.create_server((B, servers[0].port)):
         async with polling(named(servers), look_up=Names(A, B, C)) as poller:
             await until(lambda: len(poller.snapshot.servers) == 3 and first(poller).reading is not None)
@@ -166,7 +166,7 @@ async def test_a_name_that_gets_too_many_addresses_is_read_no_more() -> None:
 
 async def test_a_name_that_has_other_addresses_each_time_is_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is connected, and stays so when DNS lists it no more."""
-    monkeypatch.setattr("app.tubes.source.MOST_ADDRESSES", 1)
+    monkeypatch.setattr("app.beanstalkd.server.MOST_ADDRESSES", 1)
     names = Names(A)
     with beanstalkds(A, B, C) as servers:
         async with polling(named(servers), look_up=names) as poller:

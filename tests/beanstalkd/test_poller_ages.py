@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from app import clock
-from app.tubes.connection import connect
-from app.tubes.demand import Demand
-from app.tubes.next_job import MOST_BODY, Whom, ask_ages
-from app.tubes.polling import server_of
-from app.tubes.protocol import ProtocolError
-from app.tubes.snapshot import NextJob
+from app.beanstalkd.connection import connect
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.next_job import MOST_BODY, Whom, ask_ages
+from app.beanstalkd.protocol import ProtocolError
+from app.beanstalkd.reading import NextJob
+from app.beanstalkd.session import server_of
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, beanstalkds, client, fill, first, polling, pretender, reading, until
 
@@ -31,13 +31,13 @@ STATS = b"OK 15\r\n---\nid: 00ffff\n\r\n"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readings ten times as often."""
-    monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.1)
+    monkeypatch.setattr("app.beanstalkd.session.PERIOD_S", 0.1)
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing waits for the answers they may take their time."""
-    monkeypatch.setattr("app.tubes.next_job.TIMEOUT_S", 60)
+    monkeypatch.setattr("app.beanstalkd.next_job.TIMEOUT_S", 60)
 
 
 async def ages(server: Beanstalkd, *tubes: str) -> dict[str, int | None]:
@@ -257,8 +257,8 @@ async def test_polling_disturbs_nothing(
 ) -> None:
     """Sweeps, rounds and questions for ages move their own counters alone, and no tube lives on for them."""
     if not ages:  # as often as it goes
-        monkeypatch.setattr("app.tubes.polling.PERIOD_S", 0.005)
-        monkeypatch.setattr("app.tubes.polling.BUSY_SHARE", 1.0)
+        monkeypatch.setattr("app.beanstalkd.session.PERIOD_S", 0.005)
+        monkeypatch.setattr("app.beanstalkd.session.BUSY_SHARE", 1.0)
     fill(beanstalkd, tubes)
     with client(beanstalkd, "checkout") as jobs, client(beanstalkd, "fleeting") as leaving:
         jobs.put(b"job")

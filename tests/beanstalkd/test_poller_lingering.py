@@ -15,12 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app import clock
-from app.metrics.evaluation import evaluate
-from app.metrics.outcome import StaleReadingError
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Rules
+from app.beanstalkd.poller import Poller
+from app.metrics.metric import Evaluation, Question, StaleReadingError
+from app.metrics.resolve import evaluate
+from app.metrics.rules import Rules
 from app.metrics.selector import parse_selector
-from app.tubes.poller import Poller
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.names import DOWN, Names, all_read, is_idle, members, named
 from tests.beanstalkd.reading import beanstalkds, client, first, polling, until
@@ -200,7 +199,7 @@ async def test_the_only_one_moves_with_its_reading_also_while_its_old_address_is
     runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for the old one then, as in any other moment; whether the new one `runs` already, or not yet."""
-    monkeypatch.setattr("app.tubes.connection.REPLY_TIMEOUT_S", 1)
+    monkeypatch.setattr("app.beanstalkd.connection.REPLY_TIMEOUT_S", 1)
     names = Names(A)
     with beanstalkds(A, C) as (old, new), ExitStack() as hanging:
         new.hostname = "queue-7"
@@ -226,7 +225,7 @@ async def test_the_only_one_moves_with_its_reading_also_while_its_old_address_is
 async def test_one_that_doesnt_come_back_is_given_up_in_the_end_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tubes.lingering.LINGER_S", 1.0)
+    monkeypatch.setattr("app.beanstalkd.lingering.LINGER_S", 1.0)
     names = Names(A, B)
     with pair(tmp_path) as servers, capture_logs() as logs:
         async with both_read(names, servers) as poller:
@@ -246,7 +245,7 @@ async def test_one_that_doesnt_come_back_is_given_up_in_the_end_with_a_warning(
 
 async def test_while_dns_is_down_none_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be back, and only DNS could tell."""
-    monkeypatch.setattr("app.tubes.lingering.LINGER_S", 0.5)
+    monkeypatch.setattr("app.beanstalkd.lingering.LINGER_S", 0.5)
     names = Names(A, B)
     with pair(tmp_path) as servers:
         async with both_read(names, servers) as poller:
@@ -290,7 +289,7 @@ async def test_one_that_is_empty_while_jobs_come_and_go_isnt_let_go_at_once(tmp_
 async def test_one_that_is_draining_is_let_go_as_soon_as_it_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tubes.lingering.IDLE_S", 3600)
+    monkeypatch.setattr("app.beanstalkd.lingering.IDLE_S", 3600)
     names = Names(A, B)
     with pair(tmp_path) as servers:
         async with both_read(names, servers) as poller:
@@ -334,7 +333,7 @@ async def test_of_too_many_that_linger_the_oldest_is_given_up(monkeypatch: pytes
             put(server, LOST)
         async with polling(named(servers), look_up=names) as poller:
             await until(lambda: value(poller) == str(3 * LOST))
-            monkeypatch.setattr("app.tubes.source.MOST_ADDRESSES", 1)
+            monkeypatch.setattr("app.beanstalkd.server.MOST_ADDRESSES", 1)
             await crash(servers[1], names)
             await lingers(poller)
             await crash(servers[2], names)

@@ -8,10 +8,10 @@ from itertools import count, pairwise
 import pytest
 
 from app import clock
-from app.tubes.demand import Demand
-from app.tubes.poller import Poller
-from app.tubes.polling import BUSY_SHARE
-from app.tubes.snapshot import Counts
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.poller import Poller
+from app.beanstalkd.reading import Counts
+from app.beanstalkd.session import BUSY_SHARE
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, client, fill, first, polling, pretender, reading, until
 
@@ -22,8 +22,8 @@ PERIOD_S = 0.1
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the pace's length and of a sweep's share, so that a few thousand tubes are as many as 50,000."""
-    monkeypatch.setattr("app.tubes.polling.PERIOD_S", PERIOD_S)
-    monkeypatch.setattr("app.tubes.connection.REPLY_TIMEOUT_S", 60)  # a pause of the machine is no outage here
+    monkeypatch.setattr("app.beanstalkd.session.PERIOD_S", PERIOD_S)
+    monkeypatch.setattr("app.beanstalkd.connection.REPLY_TIMEOUT_S", 60)  # a pause of the machine is no outage here
 
 
 @dataclass
@@ -79,7 +79,7 @@ async def test_what_a_round_has_read_in_the_middle_of_a_sweep_isnt_older_after_i
 async def test_between_sweeps_a_wanted_tube_comes_and_goes(
     beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.tubes.polling.BUSY_SHARE", 0.0001)  # the next sweep is a quarter of an hour away
+    monkeypatch.setattr("app.beanstalkd.session.BUSY_SHARE", 0.0001)  # the next sweep is a quarter of an hour away
     fill(beanstalkd, 3000)
     async with polling(address(beanstalkd)) as poller:
         poller.demand.want(["checkout"], clock.now())

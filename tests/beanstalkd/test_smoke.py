@@ -12,11 +12,11 @@ from typing import Any
 import greenstalk
 import pytest
 
-from app.chain.link import Outcome, Patience, State, walk
-from app.chain.scratch import ScratchTube
-from app.cluster.errors import KubernetesError
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName, Server
-from app.smoke import SmokeSettings, chain
+from app.smoke.check import Outcome, Patience, State, walk
+from app.smoke.run import SmokeSettings, chain
+from app.smoke.scratch import ScratchTube
 from tests.beanstalkd.conftest import Beanstalkd
 
 SERVICE = ObjectName("beanscale", "beanscale-server")

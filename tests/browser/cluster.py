@@ -2,11 +2,11 @@
 
 import json
 
-from tests.unit.autoscaling.hpas import condition, hpa
-from tests.unit.cluster.apiserver import Answer, Apiserver
-from tests.unit.explaining.cluster import DEPLOYMENT, METRICS, deployment, listed
-from tests.unit.explaining.explanations import explanation, item
-from tests.unit.explaining.explanations import tube as told_tube
+from tests.unit.explain.cluster import DEPLOYMENT, METRICS, deployment, listed
+from tests.unit.explain.explanations import explanation, item
+from tests.unit.explain.explanations import tube as told_tube
+from tests.unit.hpa.hpas import condition, hpa
+from tests.unit.kube.apiserver import Answer, Apiserver
 
 HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=500"
 LIMITED = condition("ScalingLimited", "TooManyReplicas", "True", "the desired replica count is more than the maximum")

@@ -10,11 +10,11 @@ import greenstalk
 import pytest
 from playwright.sync_api import Browser, StorageState, sync_playwright
 
-from app.cluster.renewal import step
+from app.kube.certificates.renewal import step
 from tests.beanstalkd.conftest import Beanstalkd, beanstalkd, running_beanstalkd
 from tests.browser.cluster import Cluster
 from tests.browser.console import ConsoleProcess, Person, Tube
-from tests.unit.cluster.apiserver import kubeconfig, serving
+from tests.unit.kube.apiserver import kubeconfig, serving
 
 __all__ = ["beanstalkd"]  # a fixture: one of its own, for a test that stops it
 

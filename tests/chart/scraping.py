@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import yaml
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.chart.conftest import Manifest
 from tests.kubernetes.conftest import free_port
 

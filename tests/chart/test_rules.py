@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.__main__ import cli
-from app.metrics.fields import NAMES
+from app.metrics.rules import NAMES
 from tests.chart.conftest import Chart, Manifest, Objects
 
 RULE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import greenstalk
 import pytest
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
 from tests.chart.conftest import Chart, Manifest, Objects
 from tests.chart.scraping import Prometheus, prometheus, scrape, until

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cluster.certificates import make_authority, make_serving
+from app.kube.certificates.authority import make_authority, make_serving
 from tests.cluster.commands import eventually, ran, raw, refused
 from tests.cluster.observing import Timeline, constant_requests
 from tests.cluster.release import API_SERVICE, CHART, GROUP_VERSION, PATIENCE, TUBE, Release

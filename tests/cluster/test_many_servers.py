@@ -12,7 +12,7 @@ from pathlib import Path
 import greenstalk
 import pytest
 
-from app.tubes.lingering import LINGER_S
+from app.beanstalkd.lingering import LINGER_S
 from tests.cluster.commands import eventually, raw, refused, run
 from tests.cluster.release import PATIENCE, Release
 from tests.cluster.workloads import autoscaler, restricted_pod, sleeper

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.certificates import Authority, make_authority, make_serving
+from app.kube.certificates.authority import Authority, make_authority, make_serving
 from tests.cluster.commands import eventually, ran, run
 from tests.cluster.observing import constant_requests
 from tests.cluster.release import CHART, PATIENCE, TUBE, Release

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.certificates import read_bundle
+from app.kube.certificates.authority import read_bundle
 from tests.cluster.commands import eventually, run
 from tests.cluster.observing import Answers, Timeline, constant_requests
 from tests.cluster.release import API_SERVICE, CHART, PATIENCE, TUBE, Release

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from app.cluster.identity import Registration
+from app.kube.certificates.controller import Registration
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from app.cluster.client import Kubernetes
-from app.cluster.credentials import find_credentials
-from app.cluster.errors import KubernetesError
-from app.cluster.identity import Registration, service_names
+from app.kube.certificates.controller import Registration, service_names
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
 MERGE = "application/merge-patch+json"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.kubernetes.attackers import Authority
 from tests.kubernetes.cluster_objects import kubernetes, namespace
 from tests.kubernetes.conftest import Pair

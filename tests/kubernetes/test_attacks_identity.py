@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.kubernetes.attackers import MASTER, Authority, Line, line
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair
 from tests.kubernetes.people import aggregator, cluster_ca, kubernetes, namespace, proxy_ca, shopper, stranger_ca

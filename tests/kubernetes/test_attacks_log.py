@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import MASTER, line
 from tests.kubernetes.cluster_objects import eventually, kubernetes, namespace

@@ -12,10 +12,10 @@ from itertools import islice
 import pytest
 
 from app.api.limits import DEADLINE_S
-from app.api.reviewing import CACHED_S
-from app.cluster.client import Kubernetes
-from app.http.patience import PATIENCE_S, Phase
+from app.api.review_cache import CACHED_S
+from app.http.connection import PATIENCE_S, Phase
 from app.http.server import LOOK_S
+from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import MASTER, Answer, Line, figure, line, vanish
 from tests.kubernetes.between import Between, between

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from app.cluster.client import Kubernetes
+from app.kube.client import Kubernetes
 from tests.kubernetes.attackers import LIVEZ, MASTER, Authority, Line, line
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes
 from tests.kubernetes.conftest import Beanscale, client_tls

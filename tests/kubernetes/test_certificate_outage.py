@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.identity import Registration
+from app.kube.certificates.controller import Registration
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import ca_bundle, eventually, kubernetes, namespace, registration, secret

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from app.cluster.identity import Registration
+from app.kube.certificates.controller import Registration
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.behind_service import service_in_front
 from tests.kubernetes.cluster_objects import available, eventually, kubernetes, namespace, path, registration, secret

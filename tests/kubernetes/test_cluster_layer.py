@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 
 from app.clock import Instant, now
-from app.cluster.certificates import ServingCertificate, make_authority, make_serving
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
-from app.cluster.identity import Identity, Registration, load_into
-from app.cluster.renewal import LIVES, KeyRing
-from app.cluster.serving_secret import settle
+from app.kube.certificates.authority import ServingCertificate, make_authority, make_serving
+from app.kube.certificates.controller import Identity, Registration, load_into
+from app.kube.certificates.renewal import LIVES, KeyRing
+from app.kube.certificates.secret import settle
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
 from tests.kubernetes.cluster_objects import (

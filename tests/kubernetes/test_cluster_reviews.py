@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from app.cluster import request_header
-from app.cluster.client import Kubernetes
-from app.cluster.errors import KubernetesError
-from app.cluster.request_header import ClientTrust
-from app.cluster.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
+from app.kube import auth_config
+from app.kube.auth_config import ClientTrust
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
+from app.kube.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes, namespace
 
 __all__ = ["kubernetes", "namespace"]
@@ -64,7 +64,7 @@ def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
 
 def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
     seen: list[ClientTrust] = []
-    request_header.follow(kubernetes, seen.append, lambda _: None)
+    auth_config.follow(kubernetes, seen.append, lambda _: None)
     eventually(lambda: len(seen) == 1)
     (trust,) = seen
     assert "BEGIN CERTIFICATE" in trust.client_ca_pem
@@ -75,7 +75,7 @@ def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
 def test_a_change_arrives_at_once_and_garbage_never(kubernetes: Kubernetes) -> None:
     seen: list[ClientTrust] = []
     errors: list[KubernetesError] = []
-    request_header.follow(kubernetes, seen.append, errors.append)
+    auth_config.follow(kubernetes, seen.append, errors.append)
     eventually(lambda: len(seen) == 1)
     before = kubernetes.request("GET", TRUST)["data"]["requestheader-allowed-names"]
     try:

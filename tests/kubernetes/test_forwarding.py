@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.cluster.client import Kubernetes
-from app.cluster.renewal import KeyRing, step
-from app.cluster.reviews import review_token
+from app.kube.certificates.renewal import KeyRing, step
+from app.kube.client import Kubernetes
+from app.kube.reviews import review_token
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.cluster_objects import eventually, kubernetes, namespace
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
 from tests.kubernetes.people import RBAC
-from tests.unit.cluster.apiserver import Answer, Apiserver
-from tests.unit.cluster.apiserver import serving as serving_adapter
-from tests.unit.cluster.test_incumbent import VALUES as THEIR_VALUES
-from tests.unit.cluster.test_incumbent import resources
+from tests.unit.kube.apiserver import Answer, Apiserver
+from tests.unit.kube.apiserver import serving as serving_adapter
+from tests.unit.kube.test_upstream import VALUES as THEIR_VALUES
+from tests.unit.kube.test_upstream import resources
 
 __all__ = ["kubernetes", "namespace"]
 

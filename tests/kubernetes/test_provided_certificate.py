@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from app.clock import Instant, now
-from app.cluster.certificates import Authority, ServingCertificate, make_authority, make_serving, read_bundle
-from app.cluster.client import Kubernetes
-from app.cluster.identity import Identity, Registration, load_into
+from app.kube.certificates.authority import Authority, ServingCertificate, make_authority, make_serving, read_bundle
+from app.kube.certificates.controller import Identity, Registration, load_into
+from app.kube.client import Kubernetes
 from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
 from tests.kubernetes.cluster_objects import (

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from app.api.audit import Audit, Budget, Trail
 from app.api.authentication import ANONYMOUS, Caller
-from app.api.request_info import request_info
+from app.api.request import request_info
 from app.api.status import StatusError
-from app.cluster.reviews import User
+from app.kube.reviews import User
 from app.logs import LogFormat, configure
 
 EVE = Caller(User("eve", ("dev", "system:authenticated"), "7"), "token")

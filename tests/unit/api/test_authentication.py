@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from app.api.authentication import ANONYMOUS, MOST_TOKEN, Authenticator, Caller, Trust
 from app.api.status import StatusError
 from app.api.tls import ClientCertificate
-from app.cluster.errors import KubernetesError
-from app.cluster.request_header import parse
-from app.cluster.reviews import TokenOwner, User
+from app.kube.auth_config import parse
+from app.kube.errors import KubernetesError
+from app.kube.reviews import TokenOwner, User
 
 pytestmark = pytest.mark.anyio
 NAMES = {

@@ -4,10 +4,10 @@ import pytest
 
 from app.api.authentication import ANONYMOUS
 from app.api.authorization import STRANGERS_THREADS, THREADS, Attributes, Authorizer
-from app.api.request_info import request_info
+from app.api.request import request_info
 from app.api.status import StatusError
-from app.cluster.errors import KubernetesError
-from app.cluster.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
+from app.kube.errors import KubernetesError
+from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 
 pytestmark = pytest.mark.anyio
 EVE, ADAM = User("eve", ("gardeners",)), User("adam", ("gardeners",))

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.encoding import encoded
 from app.api.negotiation import JSON, YAML
+from app.api.response import encoded
 
 OBJECTS = st.dictionaries(
     st.text(max_size=8),

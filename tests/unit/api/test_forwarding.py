@@ -15,18 +15,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from app.api import forwarding as module
-from app.api.application import Application
+from app.api.app import Application
 from app.api.forwarding import MOST_WAITING, Forwarding
-from app.cluster.credentials import ReloadedCa
-from app.cluster.incumbent import MOST_CONNECTIONS, VIA, Address, Incumbent
-from app.cluster.renewal import KeyRing
+from app.kube.certificates.renewal import KeyRing
+from app.kube.credentials import ReloadedCa
+from app.kube.upstream import MOST_CONNECTIONS, VIA, Address, Incumbent
 from app.metrics.built_in import NAMES
-from app.metrics.rule import Rules
-from tests.unit.api.test_application import METRICS, TABLE, Headers, answer, application
-from tests.unit.api.test_application import Answer as Got
-from tests.unit.cluster.apiserver import Answer, Apiserver
-from tests.unit.cluster.conftest import apiserver, cluster, listener
-from tests.unit.cluster.test_incumbent import ITEM, VALUES, resources
+from app.metrics.rules import Rules
+from tests.unit.api.test_app import METRICS, TABLE, Headers, answer, application
+from tests.unit.api.test_app import Answer as Got
+from tests.unit.kube.apiserver import Answer, Apiserver
+from tests.unit.kube.conftest import apiserver, cluster, listener
+from tests.unit.kube.test_upstream import ITEM, VALUES, resources
 from tests.unit.metrics.given import glob, rule
 
 __all__ = ["apiserver", "cluster", "listener"]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from app.api.authorization import Attributes, Authorizer
 from app.api.impersonation import Headers
 from app.api.impersonation import impersonated as impersonated_for
-from app.api.request_info import request_info
+from app.api.request import request_info
 from app.api.status import StatusError
-from app.cluster.reviews import Decision, ResourceAttributes, User
+from app.kube.reviews import Decision, ResourceAttributes, User
 
 pytestmark = pytest.mark.anyio
 EVE = User("eve", ("system:authenticated",))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.list_options import MOST_REMEMBERED, check_timeout, list_options
+from app.api.request import MOST_REMEMBERED, check_timeout, list_options
 from app.api.status import StatusError
 
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.accept import MOST_CLAUSES, clauses
 from app.api.negotiation import (
     JSON,
     MEDIA_TYPES,
+    MOST_CLAUSES,
     YAML,
     Form,
     Kind,
@@ -15,6 +15,7 @@ from app.api.negotiation import (
     Wishes,
     check_content_type,
     check_route,
+    clauses,
     negotiated,
 )
 from app.api.status import StatusError

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from app.api.reading_figures import ReadingFigures
-from app.tubes.protocol import JobTotals
-from app.tubes.snapshot import ServerState, Snapshot
+from app.api.telemetry import ReadingFigures
+from app.beanstalkd.protocol import JobTotals
+from app.beanstalkd.reading import ServerState, Snapshot
 from tests.unit.metrics.given import NOW, ago, server, unread
 
 BY_STATE = {"ready": 7.0, "reserved": 3.0, "delayed": 2.0, "buried": 1.0}

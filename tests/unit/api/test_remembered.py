@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from app.api.external_metrics import Values
 from app.api.negotiation import Wishes
-from app.api.request_info import request_info
+from app.api.request import request_info
 from app.api.status import StatusError
-from app.api.values import Values
 from app.clock import Instant
-from app.metrics.question import Evaluation
+from app.metrics.metric import Evaluation
 from tests.unit.metrics.given import known, server, tube
 
 pytestmark = pytest.mark.anyio

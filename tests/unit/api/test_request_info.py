@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.request_info import MOST_REMEMBERED, request_info
+from app.api.request import MOST_REMEMBERED_INFOS, request_info
 from app.api.status import StatusError
 
 V1 = "/apis/external.metrics.k8s.io/v1beta1"
@@ -70,7 +70,7 @@ def test_a_path_that_cant_be_decoded_is_refused() -> None:
 def test_only_short_paths_are_remembered() -> None:
     """Anybody can ask for thousands of long ones before it's known who they are."""
     assert request_info("GET", "/short", b"") is request_info("GET", "/short", b"")
-    long = "/" + "a" * MOST_REMEMBERED
+    long = "/" + "a" * MOST_REMEMBERED_INFOS
     assert request_info("GET", long, b"") == request_info("GET", long, b"")
     assert request_info("GET", long, b"") is not request_info("GET", long, b"")
     many = b"labelSelector=" + b",".join([b"a"] * 20)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from app.api.tls import ServingTls
-from app.cluster.certificates import CertificateError, ServingCertificate
-from app.cluster.renewal import KeyRing, step
+from app.kube.certificates.authority import CertificateError, ServingCertificate
+from app.kube.certificates.renewal import KeyRing, step
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

@@ -8,9 +8,9 @@ import pytest
 from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.api.table import table
-from app.metrics.evaluation import evaluate
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Hold
+from app.metrics.metric import Evaluation, Question
+from app.metrics.resolve import evaluate
+from app.metrics.rules import Hold
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
 from tests.unit.metrics.given import SERVER, counts, known, rule, server, tube
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.api.unnamed import MOST_TOLD, UnnamedTubes
-from app.metrics.rule import Rule, Rules
-from app.tubes.snapshot import ServerState, Snapshot
+from app.api.telemetry import MOST_TOLD, UnnamedTubes
+from app.beanstalkd.reading import ServerState, Snapshot
+from app.metrics.rules import Rule, Rules
 from tests.unit.metrics.given import glob, rule, server, tube, unread
 
 

@@ -10,25 +10,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
-from app.console.answers import PageAnswers
-from app.console.attempts import Attempts
-from app.console.autoscalers import Known
+from app.console.autoscalers import Known, Watcher
 from app.console.events import EventLog
 from app.console.feed import Feeds
-from app.console.guard import Guard
 from app.console.history import History
-from app.console.pages import Pages
+from app.console.login import SigningIn
+from app.console.middleware import Guard
+from app.console.overview import SeenTubes, View
+from app.console.page_data import PageAnswers
 from app.console.passwords import Password
 from app.console.rendering import Rendering, static_files
-from app.console.seen import SeenTubes
-from app.console.sessions import Session, Sessions
-from app.console.signing_in import SigningIn
-from app.console.view import View
-from app.console.watching import Watcher
-from app.metrics.question import Evaluation
-from app.tubes.demand import Demand
-from app.tubes.snapshot import ServerState, Snapshot
+from app.console.routes import Pages
+from app.console.sessions import Attempts, Session, Sessions
+from app.metrics.metric import Evaluation
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
 
 PASSWORD = "sword fish"  # noqa: S105 - of no console but this one

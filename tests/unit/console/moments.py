@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import Failure, Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.console.events import EventLog
 from app.console.history import STEP_S, History
-from app.console.seen import SeenTubes
-from app.console.view import View
+from app.console.overview import SeenTubes, View
 from app.settings import Server
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Failure, Reading, ServerState, Snapshot
 
 MAX_AGE_S = 15.0
 

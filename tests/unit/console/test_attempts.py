@@ -4,7 +4,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from app.console.attempts import A_SOURCE, ALL, MOST_SOURCES, Attempts, Crowd, CrowdedError, network_of
+from app.console.sessions import A_SOURCE, ALL, MOST_SOURCES, Attempts, Crowd, CrowdedError, network_of
 
 
 def wrong(attempts: Attempts, source: str, times: int, now_s: float = 0) -> int:

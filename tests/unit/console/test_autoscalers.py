@@ -6,24 +6,19 @@ from fractions import Fraction
 
 import pytest
 
-from app.autoscaling.autoscaler import Autoscaler
-from app.autoscaling.reading import read
-from app.autoscaling.wish import Elsewhere, Missing, Total
-from app.console.autoscaler import BadTargetError, explained, parse_target, what_if
-from app.console.autoscalers import Known, look_at
+from app.beanstalkd.reading import ServerState, Snapshot
+from app.console.autoscalers import BadTargetError, Known, Watcher, explained, links_of, look_at, parse_target, what_if
 from app.console.events import Event
-from app.console.links import links_of
-from app.console.watching import Watcher
-from app.explaining.gathering import gather_autoscaler
-from app.metrics.fields import NAMES
+from app.explain.collect import gather_autoscaler
+from app.hpa.autoscaler import Autoscaler, read
+from app.hpa.decision import Elsewhere, Missing, Total
 from app.metrics.formula import parse_formula
-from app.metrics.question import Evaluation
-from app.metrics.rule import Glob, Rule, Rules
+from app.metrics.metric import Evaluation
+from app.metrics.rules import NAMES, Glob, Rule, Rules
 from app.settings import ObjectName
-from app.tubes.snapshot import ServerState, Snapshot
-from tests.unit.autoscaling.hpas import external, hpa
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
-from tests.unit.explaining.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
+from tests.unit.explain.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
+from tests.unit.hpa.hpas import external, hpa
 
 NAME = ObjectName("shop", "orders")
 ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"

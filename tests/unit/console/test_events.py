@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.autoscaling.reading import read
+from app.beanstalkd.reading import Failure, ServerState, Snapshot
 from app.console.events import Event, EventLog, of_autoscalers, of_servers
 from app.console.history import MemberName
+from app.hpa.autoscaler import read
 from app.settings import ObjectName
-from app.tubes.snapshot import Failure, ServerState, Snapshot
-from tests.unit.autoscaling.hpas import hpa
 from tests.unit.console.moments import at, server, tube, unread
+from tests.unit.hpa.hpas import hpa
 
 
 def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, str | None]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.console.answers import NoAnswerError
 from app.console.feed import BYE, Feeds
+from app.console.page_data import NoAnswerError
 from app.console.sessions import Session
 from tests.unit.console.moments import at
 

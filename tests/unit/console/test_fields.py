@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.console.fields import BadInputError, Fields, fields_of
+from app.console.action_input import BadInputError, Fields, fields_of
 
 
 def request(body: bytes, media_type: str) -> Request:

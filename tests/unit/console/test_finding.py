@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.console.finding import beginning, found_json, told
-from app.tubes.finding import End, Found
-from app.tubes.peeking import SeenJob
+from app.console.jobs import beginning, found_json, told
+from app.jobs.peek import SeenJob
+from app.jobs.search import End, Found
 
 JOB = SeenJob(7, "ready", "a", 1, 30, 0, 60, 0, 0, 0, 0, 0, 0, 2, b"hi")
 FOUND = Found((JOB,), 20_010, 20_000, 3, 0, 5, End.IDS)

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from app.console.guard import HEADERS
-from app.console.requests import MOST_BODY, MOST_FORM
+from app.console.middleware import HEADERS, MOST_BODY, MOST_FORM
 from app.console.sessions import LIFE_S
 from tests.unit.console.console import PASSWORD, Browser, Console
 from tests.unit.console.moments import at
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.signing_in.WRONG_S", 0.01)
+    monkeypatch.setattr("app.console.login.WRONG_S", 0.01)
 
 
 @pytest.fixture
@@ -160,7 +159,7 @@ async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
 
 
 async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.signing_in.WRONG_S", 3600)
+    monkeypatch.setattr("app.console.login.WRONG_S", 3600)
     console = Console()
     async with console.browser() as guesser, console.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(guesser.sign_in("wrong")) for _ in range(5)]
@@ -409,7 +408,7 @@ async def ask_in_vain(browser: Browser) -> None:
 
 
 async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.guard.FORM_S", 0.05)
+    monkeypatch.setattr("app.console.middleware.FORM_S", 0.05)
     never = asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.beanstalkd.reading import Snapshot
 from app.console.history import POINTS, SPARK_POINTS, STATES, STEP_S, History, MemberName, ReplicaTrack, Where
-from app.tubes.snapshot import Snapshot
 from tests.unit.console.moments import MAX_AGE_S, at, sampled, server, tube
 
 ORDERS = Where(MemberName("eu"), "orders")

@@ -6,19 +6,18 @@ from typing import Any
 
 import pytest
 
-from app.autoscaling.reading import read
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import Counts, ServerState
+from app.console.action_input import BadInputError, Fields
+from app.console.action_requests import NamedTube
 from app.console.autoscalers import Known, look_at
-from app.console.fields import BadInputError, Fields
-from app.console.lab import Forecast
-from app.console.loading import autoscaler_of, forecast_of, load_of
+from app.console.load_test import Forecast, autoscaler_of, forecast_of, load_of
+from app.console.overview import View
 from app.console.prediction import Load
-from app.console.view import View
-from app.console.wanted import NamedTube
+from app.hpa.autoscaler import read
 from app.settings import ObjectName
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Counts, ServerState
-from tests.unit.autoscaling.hpas import Json, external, hpa
 from tests.unit.console.moments import at, server, tube, unread, view
+from tests.unit.hpa.hpas import Json, external, hpa
 
 ORDERS = ObjectName("shop", "orders")
 PROMPT: Json = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
+from app.beanstalkd.reading import Failure, Snapshot
+from app.console.autoscalers import AutoscalerLink
 from app.console.history import POINTS
-from app.console.links import AutoscalerLink
-from app.console.overview import MOST_SIZE, BadQueryError, Query, overview, parse_query
-from app.console.seen import SeenTubes
+from app.console.overview import MOST_SIZE, BadQueryError, Query, SeenTubes, overview, parse_query
 from app.metrics.built_in import JOBS_TO_DO
-from app.metrics.rule import Glob, Rule, Rules
+from app.metrics.rules import Glob, Rule, Rules
 from app.settings import ObjectName
-from app.tubes.snapshot import Failure, Snapshot
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
 
 NUMBERS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting", "pauseLeft")

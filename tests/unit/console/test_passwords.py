@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.cluster.errors import KubernetesError
 from app.console.passwords import KEY, Password, PasswordError, from_file, from_secret
+from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ SECRET = ObjectName("beanscale", "beanscale-console")
 
 @dataclass
 class OneSecret:
-    """Asked as app.cluster.client.Kubernetes is; `races`: so many writers come before us."""
+    """Asked as app.kube.client.Kubernetes is; `races`: so many writers come before us."""
 
     data: dict[str, str] | None = None
     version: int = 1

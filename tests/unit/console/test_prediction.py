@@ -7,14 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.autoscaling.autoscaler import Scale, Target, TargetKind
-from app.autoscaling.decision import with_target
-from app.autoscaling.reading import read
-from app.autoscaling.wish import Missing, Seen, Total
 from app.console import prediction
 from app.console.prediction import FARTHEST_S, Load, Situation, predicted
-from tests.unit.autoscaling.hpas import BEHAVIORS, Json, external, hpa
-from tests.unit.autoscaling.reference import Controller
+from app.hpa.autoscaler import Scale, Target, TargetKind, read
+from app.hpa.decision import Missing, Seen, Total, with_target
+from tests.unit.hpa.hpas import BEHAVIORS, Json, external, hpa
+from tests.unit.hpa.reference import Controller
 
 NOW_S = 1_800_000_000.0
 PROMPT: Json = {

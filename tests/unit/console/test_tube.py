@@ -1,12 +1,11 @@
 """One tube: its row, its hour and its events; there, gone, or never seen."""
 
+from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.autoscalers import Known
 from app.console.events import Event
 from app.console.history import MemberName
-from app.console.seen import SeenTubes
+from app.console.overview import SeenTubes, View
 from app.console.tube import tube_page
-from app.console.view import View
-from app.tubes.snapshot import ServerState, Snapshot
 from tests.unit.console.moments import at, sampled, server, tube, view
 
 NOBODY = Known("there is no cluster")

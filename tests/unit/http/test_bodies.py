@@ -12,8 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.http.bodies import MOST_WAITING, BodyConnection
-from app.http.connection import MOST_BODY
+from app.http.connection import MOST_BODY, MOST_WAITING, BodyConnection
 from app.http.connections import Connections
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.http.connection import MOST_BODY
-from app.http.patience import Phase
+from app.http.connection import MOST_BODY, Phase
 from tests.unit.http.place import GET, LARGE, Client, Place, settled
 
 pytestmark = pytest.mark.anyio

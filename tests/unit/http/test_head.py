@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.http.head import LIGHT_HEAD, MOST_HEAD, MOST_TARGET, Head
+from app.http.connection import LIGHT_HEAD, MOST_HEAD, MOST_TARGET, Head
 from tests.unit.http.place import Client
 
 pytestmark = pytest.mark.anyio

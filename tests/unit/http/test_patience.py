@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.patience import GOODBYE_S, PATIENCE_S, Patience, Phase
+from app.http.connection import GOODBYE_S, PATIENCE_S, Patience, Phase
 from tests.unit.http.place import GET, Client, Place, settled
 
 pytestmark = pytest.mark.anyio

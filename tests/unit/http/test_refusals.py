@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.refusals import about_the_exchange, objection
+from app.http.connection import about_the_exchange, objection
 
 HOST = (b"host", b"beanscale:443")
 

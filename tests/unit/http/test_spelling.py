@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.spelling import path_and_query, with_known_method, with_line_in_ascii
+from app.http.connection import path_and_query, with_known_method, with_line_in_ascii
 
 
 @pytest.mark.parametrize(

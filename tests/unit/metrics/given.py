@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import Counts, Failure, NextJob, Reading, ServerState, Snapshot
 from app.clock import Instant
-from app.metrics.evaluation import evaluate
-from app.metrics.outcome import MetricValue
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import FormulaError, Glob, Grant, Label, Rule, Rules
+from app.metrics.metric import Evaluation, MetricValue, Question
+from app.metrics.resolve import evaluate
+from app.metrics.rules import FormulaError, Glob, Grant, Label, Rule, Rules
 from app.metrics.selector import parse_selector
 from app.settings import Server
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Counts, Failure, NextJob, Reading, ServerState, Snapshot
 
 NOW = Instant(1_800_000_000, 1000)
 NONE = TubeStats("", NOW, *[0] * 13)

@@ -6,16 +6,13 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.beanstalkd.reading import Reading, ServerState, Snapshot
 from app.metrics.built_in import NAMES
-from app.metrics.catalogue import metric_names
-from app.metrics.demanded import demanded
-from app.metrics.evaluation import evaluate
 from app.metrics.explanation import explanation
-from app.metrics.outcome import MetricError, MetricValue
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Glob, Hold, Label, Rule
+from app.metrics.metric import Evaluation, MetricError, MetricValue, Question
+from app.metrics.resolve import demanded, evaluate, metric_names
+from app.metrics.rules import Glob, Hold, Label, Rule
 from app.metrics.selector import parse_selector
-from app.tubes.snapshot import Reading, ServerState, Snapshot
 from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube
 
 TUBES = ["a", "A", "b", "shop-1", "Shop-1", "x/y", "default", "secret"]

@@ -3,8 +3,8 @@
 import pytest
 
 from app.metrics.built_in import NAMES
-from app.metrics.catalogue import metric_names
-from app.metrics.outcome import UnknownMetricError
+from app.metrics.metric import UnknownMetricError
+from app.metrics.resolve import metric_names
 from tests.unit.metrics.given import asked, glob, known, rule, server, tube
 
 

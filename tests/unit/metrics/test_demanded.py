@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.metrics.demanded import demanded, demanded_by_rules
-from app.metrics.question import Question
-from app.metrics.rule import Rules
+from app.metrics.metric import Question
+from app.metrics.resolve import demanded, demanded_by_rules
+from app.metrics.rules import Rules
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import SERVER, TUBE, glob, known, rule, server, tube, unread
 

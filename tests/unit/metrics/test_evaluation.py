@@ -5,24 +5,24 @@ from dataclasses import replace
 
 import pytest
 
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import Failure, Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.metrics.built_in import NAMES
-from app.metrics.catalogue import metric_names
-from app.metrics.evaluation import evaluate
-from app.metrics.outcome import (
+from app.metrics.metric import (
     AmbiguousMetricError,
+    Evaluation,
     MetricValue,
+    Question,
     SameServerError,
     StaleReadingError,
     TooManyTubesError,
     UnknownMetricError,
 )
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Rules
+from app.metrics.resolve import evaluate, metric_names
+from app.metrics.rules import Rules
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
 from app.settings import Server
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Failure, Reading, ServerState, Snapshot
 
 NOW = Instant(1_800_000_000, 1000)
 READ_AT = Instant(1_799_999_999, 999)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from app.metrics.built_in import NAMES
-from app.metrics.evaluation import evaluate
 from app.metrics.explanation import explanation
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Hold, Instead
+from app.metrics.metric import Evaluation, Question
+from app.metrics.resolve import evaluate
+from app.metrics.rules import Hold, Instead
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import TUBE, ago, counts, glob, known, next_job, rule, server, tube, unread
 

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.metrics.arithmetic import MOST
-from app.metrics.fields import NAMES
-from app.metrics.formula import parse_formula
-from app.metrics.rule import Formula, FormulaError
+from app.metrics.formula import MOST, parse_formula
+from app.metrics.rules import NAMES, Formula, FormulaError
 from app.settings import SettingError
 
 LIVE = {name: Fraction(0) for name in NAMES} | {

@@ -5,13 +5,12 @@ from fractions import Fraction
 
 import pytest
 
+from app.beanstalkd.reading import Failure, ServerState
 from app.metrics.explanation import explanation
 from app.metrics.freshness import outages
-from app.metrics.outcome import StaleReadingError
-from app.metrics.question import Question
-from app.metrics.rule import Hold, Instead
+from app.metrics.metric import Question, StaleReadingError
+from app.metrics.rules import Hold, Instead
 from app.metrics.selector import EVERYTHING
-from app.tubes.snapshot import Failure, ServerState
 from tests.unit.metrics.given import ago, asked, known, quantities, rule, server, tube
 
 WHY = "connection refused, and DNS hasn't listed its address since 2027-01-15T08:00:00Z: it is waited for"

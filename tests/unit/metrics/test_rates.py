@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.metrics.fields import NAMES
+from app.beanstalkd.reading import ServerState
 from app.metrics.formula import parse_formula
-from app.metrics.outcome import TooFewReadingsError
+from app.metrics.metric import TooFewReadingsError
 from app.metrics.rates import Growth, per_second
-from app.metrics.rule import Rule
-from app.tubes.snapshot import ServerState
+from app.metrics.rules import NAMES, Rule
 from tests.unit.metrics.given import ago, asked, by_label, counts, glob, known, quantities, server, tube
-from tests.unit.metrics.test_quantity import value_of
+from tests.unit.test_quantity import value_of
 
 PUT, DELETED = "beanstalkd_tube_jobs_put_per_second", "beanstalkd_tube_jobs_deleted_per_second"
 

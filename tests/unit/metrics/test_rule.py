@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.metrics.rule import Glob
+from app.metrics.rules import Glob
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.metrics.outcome import (
+from app.beanstalkd.reading import ServerState
+from app.metrics.metric import (
     NoResultError,
     SameServerError,
     StaleReadingError,
@@ -15,10 +16,9 @@ from app.metrics.outcome import (
     TooManyTubesError,
     UnknownMetricError,
 )
-from app.metrics.quantity import format_quantity
-from app.metrics.rule import Label
+from app.metrics.rules import Label
 from app.metrics.selector import parse_selector
-from app.tubes.snapshot import ServerState
+from app.quantity import format_quantity
 from tests.unit.metrics.given import (
     SERVER,
     TUBE,

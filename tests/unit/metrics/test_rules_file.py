@@ -11,9 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.metrics.fields import NAMES
 from app.metrics.formula import parse_formula
-from app.metrics.rule import Fail, Glob, Grant, Hold, Instead, Label, Rule, Rules
+from app.metrics.rules import NAMES, Fail, Glob, Grant, Hold, Instead, Label, Rule, Rules
 from app.metrics.rules_file import load_rules, parse_rules
 from app.settings import MistakesError, SettingError
 

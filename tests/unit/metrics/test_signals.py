@@ -4,22 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.reading import Failure, ServerState
 from app.metrics.built_in import NAMES
-from app.metrics.demanded import demanded
-from app.metrics.evaluation import evaluate
 from app.metrics.explanation import explanation
-from app.metrics.outcome import (
+from app.metrics.metric import (
     NoResultError,
+    Question,
     SameServerError,
     StaleReadingError,
     TooFewReadingsError,
     TooManyTubesError,
     UnknownMetricError,
 )
-from app.metrics.question import Question
+from app.metrics.resolve import demanded, evaluate
 from app.metrics.selector import parse_selector
-from app.tubes.protocol import TubeStats
-from app.tubes.snapshot import Failure, ServerState
 from tests.unit.metrics.given import (
     ago,
     asked,

@@ -2,16 +2,14 @@
 
 import pytest
 
+from app.beanstalkd.protocol import ProtocolError, Replies
 from app.metrics.built_in import NAMES
-from app.metrics.catalogue import metric_names
-from app.metrics.demanded import demanded
 from app.metrics.explanation import explanation
 from app.metrics.freshness import outages
-from app.metrics.outcome import MetricError, NoValueError, StaleReadingError, UnknownMetricError
-from app.metrics.question import Evaluation, Question
-from app.metrics.rule import Rule
+from app.metrics.metric import Evaluation, MetricError, NoValueError, Question, StaleReadingError, UnknownMetricError
+from app.metrics.resolve import demanded, metric_names
+from app.metrics.rules import Rule
 from app.metrics.selector import parse_selector
-from app.tubes.protocol import ProtocolError, Replies
 from tests.unit.metrics.given import TUBE, ago, asked, by_label, counts, glob, known, quantities, rule, server, tube
 
 SHOP = {"shop": "shop-* Checkout", "mail": "mail", "ops": "*"}

@@ -1,1 +1,0 @@
-"""What Kubernetes' HorizontalPodAutoscaler makes of a metric: its arithmetic, step by step, as values. No I/O."""

@@ -1,1 +1,0 @@
-"""The chain from beanstalkd to the autoscaler, link by link, as the smoke test walks it."""

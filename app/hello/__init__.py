@@ -1,1 +1,0 @@
-"""The hello-world worker: what it does, and the page that shows it."""

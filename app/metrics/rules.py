@@ -1,0 +1,336 @@
+"""What a rule of `metrics:` or `tenancy:` says once it has been read and found right: frozen values, no I/O.
+
+What a rule's formula may name: a tube's numbers by their short names (beanstalkd's doc/protocol.txt, stats-tube).
+
+What may be a pattern for tubes or namespaces: one that could fit no name at all is a mistake, and told.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase, translate
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from itertools import chain
+from operator import attrgetter
+from string import ascii_letters, digits
+from typing import Protocol
+
+from app.beanstalkd.protocol import TubeStats, check_tube_name
+from app.settings import SettingError, is_dns_label
+
+COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
+    "ready": attrgetter("current_jobs_ready"),
+    "reserved": attrgetter("current_jobs_reserved"),
+    "delayed": attrgetter("current_jobs_delayed"),
+    "buried": attrgetter("current_jobs_buried"),
+    "urgent": attrgetter("current_jobs_urgent"),
+    "using": attrgetter("current_using"),
+    "watching": attrgetter("current_watching"),
+    "waiting": attrgetter("current_waiting"),
+    "total": attrgetter("total_jobs"),
+    "deleted": attrgetter("cmd_delete"),
+    "pauses": attrgetter("cmd_pause_tube"),
+}
+"""Of several tubes or servers the sum counts, and one that doesn't exist has 0."""
+
+TIMES: Mapping[str, Callable[[TubeStats], int]] = {
+    "pause": attrgetter("pause"),
+    "pause_left": attrgetter("pause_time_left"),
+}
+"""Whole seconds: of several tubes or servers the longest counts."""
+
+RATES = frozenset({"put_per_second", "deleted_per_second"})
+"""Counters' pace over the rates' window; summed."""
+
+NEXT_JOB_AGE = "next_job_age_seconds"
+"""Whole seconds: of several the longest; 0 where no job is ready."""
+
+NAMES = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
+"""All of them."""
+
+
+MOST_CHARACTERS = 200
+_SHOWN = 60
+_PART = re.compile(r"\[(?P<set>!?\]?[^]]*)\]|(?P<wild>[*?])|(?P<fixed>.)", re.DOTALL)
+"""Of a pattern, as Python's fnmatch reads it: a `]` that comes first in a set is one of its characters."""
+_MEMBER = re.compile(r"(?P<first>.)-(?P<last>.)|(?P<one>.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    what: str
+    legal: re.Pattern[str]
+    """One character."""
+    characters: str
+    """The same for people."""
+    check: Callable[[str], object]
+    """Of a whole name. Raises SettingError."""
+
+
+def check_tube_pattern(text: str) -> str:
+    """The same text, if it is a tube's name or a pattern for such. Raises SettingError."""
+    return _checked(text, _TUBES)
+
+
+def check_namespace_pattern(text: str) -> str:
+    """The same text, if it is a namespace's name or a pattern for such. Raises SettingError."""
+    return _checked(text, _NAMESPACES)
+
+
+def _check_namespace(name: str) -> None:
+    if not is_dns_label(name):
+        raise SettingError(
+            f"{_shown(name)} can't name a namespace: at most 63 lower-case letters, digits and '-', with a letter or"
+            " digit at each end"
+        )
+
+
+_TUBES = _Names("tube", re.compile(r"[A-Za-z0-9+/;.$_()-]"), "A-Z a-z 0-9 - + / ; . $ _ ( )", check_tube_name)
+_NAMESPACES = _Names("namespace", re.compile(r"[a-z0-9-]"), "a-z 0-9 -", _check_namespace)
+
+
+def _checked(text: str, names: _Names) -> str:
+    if not text:
+        raise SettingError(f"names no {names.what}: the text is empty")
+    is_pattern = False
+    for part in _PART.finditer(text):
+        is_pattern |= part["fixed"] is None
+        if part["set"] is not None:
+            _check_set(part["set"], text, names)
+        elif part["fixed"]:
+            _check_character(part["fixed"], text, names)
+    if is_pattern:
+        _check_ends(text, names)
+    else:
+        names.check(text)
+    return text
+
+
+def _check_ends(pattern: str, names: _Names) -> None:
+    if pattern.startswith("-"):
+        raise SettingError(f"{_shown(pattern)} can't fit any {names.what}: none begins with '-'")
+    if len(pattern) > MOST_CHARACTERS:
+        raise SettingError(f"{_shown(pattern)} is too long: a pattern has at most {MOST_CHARACTERS} characters")
+
+
+def _check_set(body: str, pattern: str, names: _Names) -> None:
+    members = body.removeprefix("!")
+    if not members:
+        raise SettingError(f"{_shown(pattern)} has a set without characters: [{body}]")
+    for member in _MEMBER.finditer(members):
+        if member["one"]:
+            _check_character(member["one"], pattern, names)
+            continue
+        _check_character(member["first"], pattern, names)
+        _check_character(member["last"], pattern, names)
+        if member["first"] > member["last"]:
+            raise SettingError(
+                f"{_shown(pattern)} has a range that is empty: {member[0]}; write {member[0][::-1]} instead"
+            )
+
+
+def _check_character(character: str, pattern: str, names: _Names) -> None:
+    if names.legal.fullmatch(character):
+        return
+    if character == "[":
+        raise SettingError(f"{_shown(pattern)} has a '[' that no ']' follows")
+    advice = {
+        ",": "; write each name as an item of its own",
+        " ": "; write each name as an item of its own",
+        "^": "; for any character but some write [!…]",
+    }
+    raise SettingError(
+        f"{_shown(pattern)} can't fit any {names.what}: {character!r} can't stand in a {names.what}'s name, which has"
+        f" only {names.characters}{advice.get(character, '')}"
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}… ({len(text):,} characters)"
+
+
+_MAGIC = re.compile(r"[*?\[]")
+_ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
+_CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
+"""That names have; the `-` last, as it must be in a set."""
+_NOTHING = "(?!)"
+_MOST_NAMESPACES = 1024
+"""Whose sight is remembered."""
+
+
+class FormulaError(Exception):
+    """A formula has no value for these numbers; `str()` is a clause: "divides by deletes_per_second, which is 0"."""
+
+
+class Formula(Protocol):
+    """An arithmetic expression over a tube's fields, checked when it was parsed."""
+
+    @property
+    def text(self) -> str:
+        """As written."""
+        ...
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that it names."""
+        ...
+
+    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
+        """Exact, from 0 to what an autoscaler can count. Raises FormulaError."""
+        ...
+
+    def shown(self, fields: Mapping[str, Fraction]) -> str:
+        """The text with numbers in the fields' places: "3 + 0.5 * 4"."""
+        ...
+
+
+class Label(StrEnum):
+    """What a rule may keep apart."""
+
+    TUBE = "tube"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """No value while a reading is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The last good reading goes on counting for so many seconds beyond `max_age_s`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """This value while there is none."""
+
+    value: Fraction
+
+
+type OnFailure = Fail | Hold | Instead
+
+
+@dataclass(frozen=True)
+class Glob:
+    """Names that fit one of some patterns: exact, or with `*`, `?`, `[abc]`, which no tube or namespace has."""
+
+    patterns: tuple[str, ...]
+
+    @cached_property
+    def exact(self) -> tuple[str, ...]:
+        """Those that are plain names, in the order given."""
+        return tuple(dict.fromkeys(pattern for pattern in self.patterns if not _MAGIC.search(pattern)))
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether all are."""
+        return len(self.exact) == len(set(self.patterns))
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.exact)
+
+    @cached_property
+    def _fits(self) -> Callable[[str], object]:
+        # Each `*` is tried once (fnmatch makes atomic groups), so no pattern takes long for any name.
+        patterns = dict.fromkeys(pattern for pattern in self.patterns if _MAGIC.search(pattern))
+        return re.compile("|".join(map(translate, patterns))).match if patterns else lambda _: None
+
+    def matches(self, name: str) -> bool:
+        """Whether this name fits; upper and lower case differ."""
+        return name in self._names or self._fits(name) is not None
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Those that fit, in their order."""
+        return [name for name in names if self.matches(name)]
+
+    @cached_property
+    def _fits_in_any_case(self) -> Callable[[str], object]:
+        patterns = (_ALL_BUT.sub(_those, pattern) for pattern in self.patterns)
+        return re.compile("|".join(map(translate, patterns)) or _NOTHING, re.IGNORECASE).match
+
+    def matches_in_any_case(self, name: str) -> bool:
+        """The same where upper and lower case don't differ."""
+        return self._fits_in_any_case(name) is not None
+
+
+def _those(all_but: re.Match[str]) -> str:
+    """`[!a-c]` as the set of all other characters: where case doesn't count, it would leave out `A` to `C` too."""
+    return f"[{''.join(one for one in _CHARACTERS if fnmatchcase(one, all_but[0])) or 'z-a'}]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One metric of the operator's own."""
+
+    name: str
+    """Lower case, a DNS label."""
+    tubes: Glob
+    formula: Formula
+    servers: frozenset[str] | None = None
+    """By name; None: all."""
+    per: frozenset[Label] = field(default_factory=frozenset)
+    """Labels that its items keep; without any there is one item, the sum."""
+    on_failure: OnFailure = Fail()
+    max_age_s: float | None = None
+    """None: the server's."""
+    namespaces: Glob | None = None
+    """Whose autoscalers may ask; None: all."""
+
+    def spans(self, server: str, tube: str) -> bool:
+        """Whether it counts this server's tube of this name."""
+        return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
+
+    def is_for(self, namespace: str) -> bool:
+        """Whether this namespace's autoscalers may ask."""
+        return self.namespaces is None or self.namespaces.matches(namespace)
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether all may."""
+        return self.namespaces is None or "*" in self.namespaces.patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Namespaces that may see some tubes."""
+
+    namespaces: Glob
+    tubes: Glob
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All of them."""
+
+    metrics: Mapping[str, Rule] = field(default_factory=dict)
+    """By name."""
+    tenancy: tuple[Grant, ...] = ()
+    """Without any, every namespace may see every tube; with one, each sees what is granted to it."""
+
+    @cached_property
+    def sight_of(self) -> Callable[[str], Glob | None]:
+        """Namespace → the tubes that it may see; None: all."""
+        return lru_cache(_MOST_NAMESPACES)(self._sight_of) if self.tenancy else lambda _: None
+
+    def _sight_of(self, namespace: str) -> Glob:
+        granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
+        return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
+
+    def can_name(self, server: str, tube: str) -> bool:
+        """Whether there is a metric of this tube: `tube-<tube>`, or a rule that spans it.
+
+        Of the characters that tubes' names have, the `/` alone can't stand in a metric's name
+        (path.ValidatePathSegmentName in k8s.io/apimachinery), and it can't in a label's value either.
+        """
+        return "/" not in tube or any(rule.spans(server, tube) for rule in self.metrics.values())
+
+    def asked_by(self, namespace: str, name: str) -> Rule | None:
+        """The rule of this lower-case name, where this namespace's autoscalers may ask for it."""
+        rule = self.metrics.get(name)
+        return rule if rule and rule.is_for(namespace) else None

@@ -1,0 +1,276 @@
+"""What `beanscale serve` consists of, made from what it was told, and how the parts hang together.
+
+`beanscale serve`: runs the parts, poller → snapshot → API, until told to stop.
+"""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+import uvicorn
+import uvloop
+
+from app import clock
+from app.api.app import Application, Handler
+from app.api.audit import Audit
+from app.api.authentication import Authenticator
+from app.api.authorization import Authorizer
+from app.api.client_trust import ClientTrustKeeper
+from app.api.discovery import version_info
+from app.api.external_metrics import Values
+from app.api.forwarding import Forwarding
+from app.api.limits import DEADLINE_S, Deadline, Requests
+from app.api.probes import Check, Probe
+from app.api.telemetry import ReadingFigures, ReviewFigures, Telemetry, UnnamedTubes
+from app.api.tls import ServingTls, TlsHttpProtocol
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.poller import Poller
+from app.clock import Instant
+from app.http.connections import Connections
+from app.http.server import HttpServer, end_with, leave_at_signals, listen, most_connections, tell_of_defect
+from app.kube.certificates.controller import Identity, Registration, service_names
+from app.kube.certificates.renewal import Lives
+from app.kube.client import Kubernetes, connect
+from app.kube.credentials import ReloadedCa
+from app.kube.errors import KubeconfigError
+from app.kube.reviews import review_access, review_token
+from app.kube.upstream import Address, Incumbent
+from app.logs import AuditLog
+from app.metrics.freshness import outages
+from app.metrics.metric import Evaluation
+from app.metrics.resolve import Demanded, demanded_by_rules
+from app.metrics.rules import Rules
+from app.settings import ObjectName, Server, ServicePort, SettingError
+
+TlsMode = Literal["self", "provided"]
+"""Who makes the serving certificate: we, or somebody else who puts it into the Secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """What `beanscale serve` was told."""
+
+    servers: tuple[Server, ...]
+    bind: str
+    port: int
+    max_age: float
+    """Seconds."""
+    rules: Rules
+    shutdown_delay: float
+    """Seconds."""
+    service: ObjectName | None
+    tls_secret: str | None
+    tls_mode: TlsMode
+    tls_duration: float
+    """Seconds."""
+    tls_ca_duration: float
+    """Seconds."""
+    apiservice: str
+    cluster_domain: str
+    kubeconfig: Path | None
+    context: str | None
+    audit_log: AuditLog
+    forward_to: ServicePort | None
+    forward_ca: Path | None
+
+
+class Parts:
+    """The parts. What runs them is server.py."""
+
+    def __init__(self, settings: ServeSettings, kubernetes: Kubernetes) -> None:
+        """Raises KubeconfigError where the CA to forward by can't be used."""
+        self._settings = settings
+        self.kubernetes = kubernetes
+        self.forwarding = _forwarding(settings, kubernetes)
+        named = demanded_by_rules(settings.rules)
+        self.poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
+        self._reviews = ReviewFigures()
+        self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
+        self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
+        self.tls = ServingTls()
+        self.client_trust = ClientTrustKeeper(self._authenticator, self.tls)
+        self.connections = Connections(most_connections())
+        self.requests = Requests()
+        self.deadline = Deadline()
+        self.unnamed_tubes = UnnamedTubes(lambda: self.poller.snapshot, settings.rules)
+        self.identity = Identity(names(settings), _registration(settings, kubernetes), _lives(settings))
+
+    def application(self) -> Application:
+        live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
+        ready: dict[str, Check] = {
+            "ping": lambda: None,
+            "certificate": lambda: self.identity.failure(clock.now()),
+            "access": self.client_trust.check,
+            "first-poll": self._first_poll,
+            "shutdown": self._shutdown,
+        }
+        remarks: dict[str, Check] = {
+            "certificate": lambda: self.identity.remark(clock.now()),
+            "access": self.client_trust.remark,
+            "first-poll": lambda: outages(self._evaluation()),
+        }
+        if self.forwarding is not None:
+            ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.remark
+        telemetry = Telemetry(
+            self.identity,
+            self.requests,
+            self.connections,
+            ReadingFigures(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
+            self._reviews,
+            self.client_trust,
+            *([self.forwarding] if self.forwarding is not None else []),
+        )
+        handler = Handler(
+            livez=Probe("/livez", live),
+            readyz=Probe("/readyz", ready, remarks),
+            telemetry=telemetry,
+            evaluation=self._evaluation,
+            values=Values(self._want),
+            version=version_info(version("beanscale")),
+            port=self._settings.port,
+            forwarding=self.forwarding,
+        )
+        return Application(
+            self.requests,
+            self.deadline,
+            self._authenticator,
+            self._authorizer,
+            handler,
+            telemetry,
+            Audit(self._settings.audit_log),
+        )
+
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
+
+    def _want(self, demanded: Demanded, now: Instant) -> None:
+        self.poller.demand.want(demanded.tubes, now)
+        self.poller.demand.want_ages(demanded.ages, now)
+
+    def _polling(self) -> str | None:
+        stuck = self.poller.stuck(clock.now())
+        return f"the poll loop of {stuck!r} doesn't turn any more" if stuck else None
+
+    def _first_poll(self) -> str | None:
+        waiting = self.poller.awaited()
+        return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
+
+    def _shutdown(self) -> str | None:
+        return "process is shutting down" if self.connections.leaving else None
+
+
+def names(settings: ServeSettings) -> tuple[str, ...]:
+    local = ("localhost", "127.0.0.1", "::1")
+    return (*service_names(settings.service, settings.cluster_domain), *local) if settings.service else local
+
+
+def _lives(settings: ServeSettings) -> Lives:
+    # Certificates count whole seconds.
+    return Lives(timedelta(seconds=int(settings.tls_ca_duration)), timedelta(seconds=int(settings.tls_duration)))
+
+
+def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registration | None:
+    if settings.service is None or settings.tls_secret is None:
+        return None
+    secret = ObjectName(settings.service.namespace, settings.tls_secret)
+    return Registration(
+        kubernetes, secret, settings.apiservice, settings.service, provided=settings.tls_mode == "provided"
+    )
+
+
+def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding | None:
+    """Raises KubeconfigError where the CA can't be used."""
+    to, ca = settings.forward_to, settings.forward_ca
+    if to is None or ca is None:
+        return None
+    address = Address(str(to.service), to.host, to.port)
+    incumbent = Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
+    return Forwarding(incumbent, settings.rules)
+
+
+_log = structlog.get_logger()
+
+DRAIN_S = DEADLINE_S + 1
+"""How long requests under way may still take once we leave: as long as any request may."""
+
+
+def run(settings: ServeSettings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Raises SettingError."""
+    try:
+        parts = Parts(settings, connect(settings.kubeconfig, settings.context))
+    except KubeconfigError as error:
+        raise SettingError(str(error)) from error
+    # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
+    gc.freeze()
+    with listen(settings.bind, settings.port) as listener:
+        uvloop.run(end_with(_Server(settings, parts).serve(listener)))
+    return 0
+
+
+class _Server:
+    """The life of the parts."""
+
+    def __init__(self, settings: ServeSettings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._defect = False
+
+    async def serve(self, listener: socket.socket) -> int:
+        """Until SIGTERM or SIGINT; the exit status."""
+        # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
+        # awaited; nobody else trusts it, and /readyz says so.
+        await Identity(names(self._settings)).check(self._parts.tls.present, clock.now())
+        self._parts.client_trust.follow(self._parts.kubernetes)
+        http = HttpServer(
+            self._http_config(), self._parts.connections, lambda: self._parts.tls.context, TlsHttpProtocol
+        )
+        leave_at_signals(partial(self._leave, http))
+        chores = [asyncio.create_task(chore) for chore in self._chores()]
+        for chore in chores:
+            chore.add_done_callback(partial(self._leave_after_a_defect, http))
+        _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
+        farewell = await http.serve(listener, DRAIN_S)
+        _log.info("stopped", requests_finished=farewell.finished, requests_cut=farewell.cut)
+        return 1 if self._defect else 0
+
+    def _chores(self) -> Iterator[Coroutine[Any, Any, None]]:
+        yield self._parts.poller.run()
+        yield self._parts.identity.keep(self._parts.tls.present)
+        yield self._parts.deadline.keep()
+        yield self._parts.unnamed_tubes.keep()
+        if self._parts.forwarding is not None:
+            yield self._parts.forwarding.keep()
+
+    def _leave(self, http: HttpServer, number: signal.Signals) -> None:
+        # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
+        delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
+        _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._parts.requests.under_way)
+        self._parts.identity.retire()
+        http.leave(delay_s)
+
+    def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
+        tell_of_defect(chore)
+        self._defect = True
+        http.leave()
+
+    def _http_config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._parts.application(),
+            http="httptools",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # the source in the audit log is the peer's, not what anybody says
+        )

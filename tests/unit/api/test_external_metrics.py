@@ -1,0 +1,154 @@
+"""What a request for a metric is answered, on the wire."""
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.api.external_metrics import Values
+from app.api.negotiation import Wishes
+from app.api.request import request_info
+from app.api.status import StatusError
+from app.clock import Instant
+from app.metrics.metric import Evaluation
+from app.metrics.resolve import Demanded
+from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube, unread
+
+pytestmark = pytest.mark.anyio
+PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/"
+EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
+
+
+def ignored(_: Demanded, __: Instant) -> None:
+    pass
+
+
+async def got(
+    metric: str, query: str, given: Evaluation, want: Callable[[Demanded, Instant], None] = ignored, accept: str = ""
+) -> Any:
+    wishes = Wishes.of(query.encode(), [(b"accept", accept.encode())] if accept else [])
+    response = await Values(want).answer(request_info("GET", PATH + metric, query.encode()), wishes, given)
+    return json.loads(response.body)
+
+
+async def test_a_rate_tells_its_window() -> None:
+    answer = await got("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Da", known(EU))
+    assert answer["items"] == [
+        {
+            "metricName": "beanstalkd_tube_jobs_put_per_second",
+            "metricLabels": {"server": "eu", "tube": "a"},
+            "timestamp": "2027-01-15T07:59:59Z",
+            "window": 60,
+            "value": "500m",
+        }
+    ]
+
+
+async def test_what_is_no_rate_has_no_window() -> None:
+    (item,) = (await got("tube-a", "", known(EU)))["items"]
+    assert item.keys() == {"metricName", "metricLabels", "timestamp", "value"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "query", "reason"),
+    [
+        ("queue", "", "NotFound"),
+        ("tube-A", "", "Conflict"),
+        ("twins", "", "Conflict"),
+        ("down", "", "ServiceUnavailable"),
+        ("fraction", "", "ServiceUnavailable"),
+        ("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Db", "ServiceUnavailable"),
+        ("beanstalkd_tube_next_job_age_seconds", "labelSelector=tube%3Db", "ServiceUnavailable"),
+        ("beanstalkd_tube_next_job_age_seconds", "", "BadRequest"),
+    ],
+)
+async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, reason: str) -> None:
+    given = known(
+        server("eu", tube("a"), tube("A"), tube("b", ready=1)),
+        rules=[
+            rule("down", servers=frozenset({"us"})),
+            rule("fraction", value="ready / reserved"),
+        ],
+    )
+    if metric == "twins":
+        given, metric = known(*[server(name, server_id="one") for name in ("eu", "us")]), "tube-a"
+    with pytest.raises(StatusError) as refused:
+        await got(metric.lower(), query, given)
+    assert refused.value.reason == reason
+    assert refused.value.details == {"group": "external.metrics.k8s.io", "kind": metric.lower()}
+
+
+async def test_what_is_asked_for_is_wanted() -> None:
+    wanted: list[Demanded] = []
+    given = known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(3)}))
+    await got("tube-a", "", given, lambda demanded, _: wanted.append(demanded))
+    query = "labelSelector=tube%3Da&explain=true"
+    await got("beanstalkd_tube_next_job_age_seconds", query, given, lambda demanded, _: wanted.append(demanded))
+    assert [(tuple(each.tubes), tuple(each.ages)) for each in wanted] == [(("a",), ()), (("a",), ("a",))]
+
+
+async def test_it_is_wanted_even_where_it_cant_be_answered_yet() -> None:
+    wanted: list[Demanded] = []
+    with pytest.raises(StatusError):
+        await got("tube-a", "", known(unread("eu")), lambda demanded, _: wanted.append(demanded))
+    assert [tuple(each.tubes) for each in wanted] == [("a",)]
+
+
+@pytest.mark.parametrize("accept", ["", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"])
+async def test_a_metric_is_explained_for_who_wants_to_know(accept: str) -> None:
+    answer = await got("tube-a", "explain=true&labelSelector=tube%3Da", known(EU), accept=accept)
+    assert (answer["kind"], answer["apiVersion"]) == ("MetricExplanation", "external.metrics.k8s.io/v1beta1")
+    assert (answer["namespace"], answer["metric"], answer["selector"]) == ("shop", "tube-a", "tube=a")
+    assert answer["items"][0]["arithmetic"] == "3 + 0"
+
+
+@pytest.mark.parametrize("query", ["explain=false", "explain=0", "explained=true"])
+async def test_nothing_is_explained_to_who_does_not(query: str) -> None:
+    assert (await got("tube-a", query, known(EU)))["kind"] == "ExternalMetricValueList"
+
+
+async def test_an_explanation_has_the_metrics_error_inside() -> None:
+    answer = await got("tube-a", "explain=true", known(unread("eu")))
+    assert answer["error"]["reason"] == "ServiceUnavailable"
+
+
+async def test_an_explanation_is_refused_for_what_is_no_selector() -> None:
+    with pytest.raises(StatusError, match="unable to parse"):
+        await got("tube-a", "explain=true&labelSelector=a+b", known(EU))
+
+
+async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
+    theirs = known(EU, rules=[rule("theirs", namespaces=glob("mail"))])
+    for query in ("", "explain=true"):
+        answers = []
+        for given in (theirs, known(EU)):
+            try:
+                answers.append(await got("theirs", query, given))
+            except StatusError as refused:
+                answers.append(refused.content)
+        assert answers[0] == answers[1]
+
+
+async def test_many_long_answers_at_once_take_no_more_memory_than_one() -> None:
+    many = known(server("eu", *(tube(f"tube-{number}", ready=1) for number in range(5000))))
+    values = Values(ignored)
+
+    async def explained(namespace: int) -> None:
+        info = request_info("GET", f"{PATH}beanstalkd_tube_jobs".replace("shop", f"shop-{namespace}"), b"")
+        await values.answer(info, Wishes.of(b"explain=true", []), many)
+
+    async def peak(at_once: int) -> int:
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        await asyncio.gather(*map(explained, range(at_once)))
+        return tracemalloc.get_traced_memory()[1] - before
+
+    await explained(0)  # what is made once for all
+    tracemalloc.start()
+    try:
+        assert await peak(5) < 1.5 * await peak(1)
+    finally:
+        tracemalloc.stop()

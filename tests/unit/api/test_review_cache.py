@@ -1,0 +1,177 @@
+"""Reviews: asked once for all who wait, by a deadline, in few threads, and remembered in bounds."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from app.api import review_cache
+from app.api.review_cache import MOST_REMEMBERED, MOST_UNDER_WAY, Reviews
+from app.kube.errors import KubernetesError
+
+pytestmark = pytest.mark.anyio
+
+
+class Kubernetes:
+    """Answers once it may; counts who asked."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.asked = 0
+        self.failures: list[KubernetesError] = []
+        self.observed: list[tuple[str, str]] = []
+
+    def __call__(self) -> str:
+        self.asked += 1
+        assert self.may_answer.wait(60)
+        if self.failures:
+            raise self.failures.pop(0)
+        return "yes"
+
+    def reviews(self, threads: int = 1) -> Reviews[str]:
+        def observe(kind: str, verdict: str, _took_s: float) -> None:
+            self.observed.append((kind, verdict))
+
+        return Reviews("Review", threads, str, observe, kept=("yes", "no"))
+
+
+@pytest.fixture
+def kubernetes() -> Iterator[Kubernetes]:
+    started = Kubernetes()
+    yield started
+    started.may_answer.set()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review_cache, "PAUSES_S", (0.0, 0.0))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def settled() -> None:
+    """What has ended has had its consequences: `observed` is told in the event loop, which turns once for each."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_the_same_at_once_is_answered_together(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    waiting = [asyncio.create_task(reviews.answer("key", kubernetes)) for _ in range(50)]
+    await until(lambda: kubernetes.asked == 1)
+    kubernetes.may_answer.set()
+    assert await asyncio.gather(*waiting) == ["yes"] * 50
+    assert await reviews.answer("key", kubernetes) == "yes"
+    assert kubernetes.asked == 1
+    assert kubernetes.observed == [("Review", "yes")]
+
+
+async def test_who_leaves_takes_nobodys_answer_along(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    leaves, stays = (asyncio.create_task(reviews.answer("key", kubernetes)) for _ in range(2))
+    await until(lambda: kubernetes.asked == 1)
+    leaves.cancel()
+    kubernetes.may_answer.set()
+    assert await stays == "yes"
+    assert leaves.cancelled()
+
+
+async def test_a_failure_that_nobody_waited_for_any_more_is_not_remembered(kubernetes: Kubernetes) -> None:
+    """The caller's deadline had passed; the next one would have got a failure of ten seconds ago."""
+    reviews = kubernetes.reviews()
+    kubernetes.failures.append(KubernetesError("away"))
+    leaves = asyncio.create_task(reviews.answer("key", kubernetes))
+    await until(lambda: kubernetes.asked == 1)
+    leaves.cancel()
+    kubernetes.may_answer.set()
+    await until(lambda: bool(kubernetes.observed))
+    await settled()  # who comes at this very moment gets the failure of this very moment
+    assert await reviews.answer("key", kubernetes) == "yes"
+    assert kubernetes.observed == [("Review", "error"), ("Review", "yes")]
+
+
+async def test_a_failure_is_everybodys_who_waited_and_nobodys_who_comes_later(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    kubernetes.failures.append(KubernetesError("away"))
+    kubernetes.may_answer.set()
+    told = await asyncio.gather(*(reviews.answer("key", kubernetes) for _ in range(5)), return_exceptions=True)
+    assert [str(error) for error in told] == ["away"] * 5
+    assert await reviews.answer("key", kubernetes) == "yes"
+
+
+@pytest.mark.parametrize("reason", ["InternalError", "Timeout", "TooManyRequests", "ConnectionReset"])
+async def test_what_may_pass_is_tried_again(kubernetes: Kubernetes, no_pauses: None, reason: str) -> None:
+    assert no_pauses is None
+    kubernetes.failures += [KubernetesError("busy", reason=reason)] * 2
+    kubernetes.may_answer.set()
+    assert await kubernetes.reviews().answer("key", kubernetes) == "yes"
+    assert kubernetes.asked == 3
+
+
+@pytest.mark.parametrize(("reason", "times"), [("Forbidden", 1), ("Unreachable", 1), ("InternalError", 3)])
+async def test_what_does_not_pass_is_an_error_in_the_end(
+    kubernetes: Kubernetes, no_pauses: None, reason: str, times: int
+) -> None:
+    assert no_pauses is None
+    kubernetes.failures += [KubernetesError("no", reason=reason)] * 9
+    kubernetes.may_answer.set()
+    with pytest.raises(KubernetesError):
+        await kubernetes.reviews().answer("key", kubernetes)
+    assert kubernetes.asked == times
+
+
+async def test_a_silent_kubernetes_is_an_error_by_a_deadline_and_holds_up_few(
+    kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_cache, "DEADLINE_S", 0.05)
+    reviews = kubernetes.reviews(threads=2)
+    told = await asyncio.gather(*(reviews.answer(key, kubernetes) for key in range(9)), return_exceptions=True)
+    assert {type(error) for error in told} == {KubernetesError}
+    await until(lambda: kubernetes.asked >= 2)
+    assert kubernetes.asked == 2, "no more than there are threads"
+    kubernetes.may_answer.set()
+    await until(lambda: len(kubernetes.observed) == 9)
+    assert await reviews.answer(0, kubernetes) == "yes"
+
+
+async def test_no_more_wait_than_may(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    waiting = [asyncio.create_task(reviews.answer(key, kubernetes)) for key in range(MOST_UNDER_WAY)]
+    await until(lambda: kubernetes.asked == 1)
+    with pytest.raises(KubernetesError, match="are under way already"):
+        await reviews.answer("one more", kubernetes)
+    kubernetes.may_answer.set()
+    assert set(await asyncio.gather(*waiting)) == {"yes"}
+    assert await reviews.answer("one more", kubernetes) == "yes"
+
+
+async def test_what_is_remembered_has_bounds_in_all_and_for_one(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    kubernetes.may_answer.set()
+    long = "a" * 10_000
+    for number in range(300):
+        await reviews.answer(f"{number} {long}", kubernetes)
+    asked = kubernetes.asked
+    await reviews.answer(f"299 {long}", kubernetes)
+    assert kubernetes.asked == asked
+    await reviews.answer(f"0 {long}", kubernetes)
+    assert kubernetes.asked == asked + 1, "the oldest are forgotten first"
+    giant = "a" * MOST_REMEMBERED
+    for _ in range(2):
+        await reviews.answer(giant, kubernetes)
+    assert kubernetes.asked == asked + 3, "a giant is never remembered"
+    await reviews.answer(f"299 {long}", kubernetes)
+    assert kubernetes.asked == asked + 3, "and pushes nobody out"
+
+
+async def test_an_answer_that_is_not_to_be_kept_is_asked_for_again(kubernetes: Kubernetes) -> None:
+    reviews = Reviews("Review", 1, lambda _: "undecided", lambda *_: None, kept=("yes", "no"))
+    kubernetes.may_answer.set()
+    for _ in range(2):
+        await reviews.answer("key", kubernetes)
+    assert kubernetes.asked == 2

@@ -1,0 +1,165 @@
+"""Whatever comes from a port that should be beanstalkd's, in whatever pieces, is read right or refused."""
+
+import re
+from time import thread_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.beanstalkd.protocol import (
+    MAX_BODY,
+    ProtocolError,
+    Replies,
+    TubeStats,
+    is_tube_name,
+    parse_server_id,
+    parse_tube,
+    parse_tube_names,
+)
+from app.clock import Instant
+
+AT = Instant(1, 1)
+COUNTS = [field.replace("_", "-") for field in TubeStats._fields[2:]]
+SIGNED = {"pause", "pause-time-left"}
+
+type Outcome = tuple[list[bytes | None], str | None]
+"""The bodies that were read, and what the stream was refused for."""
+
+
+def outcome(pieces: list[bytes]) -> Outcome:
+    replies, read = Replies(), []
+    for piece in pieces:
+        replies.feed(piece)
+        try:
+            while (reply := replies.next()) is not None:
+                read += reply
+        except ProtocolError as refused:
+            return read, str(refused)
+    return read, None
+
+
+def reply(body: bytes | None) -> bytes:
+    return b"NOT_FOUND\r\n" if body is None else b"OK %d\r\n%b\r\n" % (len(body), body)
+
+
+bodies = (
+    st.none() | st.binary(max_size=50) | st.sampled_from([b"\r\n", b"OK 3\r\nabc\r\n", b"NOT_FOUND\r\n", b"x" * 300])
+)
+noise = st.binary(max_size=400) | st.text("OK 0123456789\r\nNOT_FOUND-abc", max_size=60).map(str.encode)
+cuts = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+
+
+def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
+    """The stream in pieces of these sizes, and of these again until it ends."""
+    pieces, start = [], 0
+    while start < len(stream):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(stream[start : start + size])
+        start += size
+    return pieces
+
+
+@given(st.lists(bodies, max_size=8), cuts)
+def test_replies_come_out_as_they_went_in_however_the_stream_is_cut(sent: list[bytes | None], sizes: list[int]) -> None:
+    assert outcome(cut(b"".join(map(reply, sent)), sizes)) == (sent, None)
+
+
+@given(st.lists(bodies, max_size=3), noise, cuts)
+def test_where_a_stream_goes_wrong_does_not_depend_on_how_it_is_cut(
+    sent: list[bytes | None], wrong: bytes, sizes: list[int]
+) -> None:
+    stream = b"".join(map(reply, sent)) + wrong
+    whole = outcome([stream])
+    assert whole[0][: len(sent)] == sent
+    assert outcome(cut(stream, sizes)) == whole
+
+
+counts = st.integers(0, 2**63) | st.integers() | st.sampled_from([10**19 - 1, 10**19, 2**64 - 1, 2**64])
+values = counts.map(str) | st.text("0123456789-+_ .exX\x00²٣", max_size=25) | st.sampled_from(["", "0x1", "1e3"])
+lines = st.one_of(
+    st.tuples(st.sampled_from(COUNTS), values),
+    st.tuples(st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12), values),
+    st.tuples(st.sampled_from(["name", "Name", " name", ""]), st.just("checkout")),
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(COUNTS, counts)), st.lists(lines, max_size=3), st.randoms())
+def test_a_tubes_counts_are_those_of_the_only_line_that_names_them(
+    given_counts: dict[str, int], more: list[tuple[str, str]], random: object
+) -> None:
+    named = [(field, str(value)) for field, value in given_counts.items()] + more
+    random.shuffle(named)  # type: ignore[attr-defined]
+    body = "\n".join(["---", "name: checkout", *(f"{field}: {value}" for field, value in named), ""]).encode()
+    expected = expected_counts(named)
+    if expected is None:
+        with pytest.raises(ProtocolError):
+            parse_tube(body, "checkout", AT)
+    else:
+        assert parse_tube(body, "checkout", AT) == ("checkout", AT, *expected)
+
+
+def expected_counts(named: list[tuple[str, str]]) -> list[int] | None:
+    """A slow model that says the same in other words."""
+    fields = dict(named)
+    if len(fields) != len(named) or "name" in fields:
+        return None
+    known = [fields[field] for field in COUNTS]
+    if not all(re.fullmatch(r"-?[0-9]{1,19}", value) and str(int(value)) == value for value in known):
+        return None
+    counted = [int(fields[field]) for field in COUNTS if field not in SIGNED]
+    return [int(value) for value in known] if min(counted) >= 0 else None
+
+
+@given(st.binary(max_size=300) | st.text("---\nname: checkout0123456789", max_size=120).map(str.encode))
+def test_any_body_is_a_tube_or_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):  # by chance nobody writes thirteen fields
+        parse_tube(body, "checkout", AT)
+
+
+names = st.text("aZ0-+/;.$_()", min_size=1, max_size=200) | st.text(max_size=5).filter(lambda name: "\n" not in name)
+
+
+@given(st.lists(names, max_size=6), st.booleans())
+def test_a_list_is_read_when_it_names_different_tubes_and_refused_otherwise(listed: list[str], quoted: bool) -> None:
+    body = "".join(["---\n", *(f'- "{name}"\n' if quoted else f"- {name}\n" for name in listed)]).encode()
+    if all(map(is_tube_name, listed)) and len(set(listed)) == len(listed):
+        assert parse_tube_names(body) == tuple(listed)
+    else:
+        with pytest.raises(ProtocolError):
+            parse_tube_names(body)
+
+
+@given(st.binary(max_size=200) | st.text('---\nid: "0f\n', max_size=60).map(str.encode))
+def test_any_body_has_one_id_or_is_refused(body: bytes) -> None:
+    try:
+        server_id = parse_server_id(body)
+    except ProtocolError:
+        return
+    assert re.fullmatch("[0-9a-f]{1,64}", server_id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"---\n" + b"- a\n" * (MAX_BODY // 4 - 1),
+        b"---\nname: a\n" + b"pause: 1\n" * (MAX_BODY // 10),
+        b"---\nname: " + b"a" * (MAX_BODY - 20),
+        b"id: 00\n" * (MAX_BODY // 7),
+        b"-" * MAX_BODY,
+        b"\n" * MAX_BODY,
+    ],
+)
+def test_the_largest_body_that_is_taken_is_refused_at_once(body: bytes) -> None:
+    begun = thread_time()  # the parser's own, however busy the machine is
+    for parse in (parse_tube_names, parse_server_id, lambda body: parse_tube(body, "a", AT)):
+        with pytest.raises(ProtocolError):
+            parse(body)
+    assert thread_time() - begun < 1
+
+
+def test_a_stream_of_single_bytes_is_read_in_linear_time() -> None:
+    stream = reply(b"x" * 200_000)
+    begun = thread_time()  # the parser's own, however busy the machine is
+    assert outcome(cut(stream, [1])) == ([b"x" * 200_000], None)
+    assert thread_time() - begun < 4

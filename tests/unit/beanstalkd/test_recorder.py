@@ -1,0 +1,309 @@
+"""Readings follow one another: what a round learned isn't lost in a sweep, and counters belong to one life."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.beanstalkd.protocol import JobTotals, TubeStats
+from app.beanstalkd.reading import Counts, NextJob, Reading
+from app.beanstalkd.recorder import LEAST_SPAN_S, RATE_WINDOW_S, Answers, Readings
+from app.clock import Instant
+
+
+def at(second: float) -> Instant:
+    return Instant(1_800_000_000 + second, second)
+
+
+def tube(name: str, second: float, total: int = 0, deleted: int = 0) -> TubeStats:
+    return TubeStats(name, at(second), 0, total - deleted, 0, 0, 0, total, 0, 0, 0, deleted, 0, 0, 0)
+
+
+def answers(second: float, *missed: str, **totals: int) -> Answers:
+    given = Answers()
+    given.tubes = {name: tube(name, second, total) for name, total in totals.items()}
+    given.missed = dict.fromkeys(missed, at(second))
+    return given
+
+
+def swept(readings: Readings, second: float, server_id: str = "life", **totals: int) -> Reading:
+    return readings.sweep(server_id, at(second), answers(second, **totals), at(second))
+
+
+def renewed(readings: Readings, second: float, *missed: str, **totals: int) -> Reading:
+    return readings.renew(answers(second, *missed, **totals), at(second))
+
+
+def test_a_round_changes_what_it_asked_for_and_the_listing_stays_as_old_as_it_is() -> None:
+    readings = Readings()
+    swept(readings, 0, checkout=1, mail=1, fleeting=1)
+    reading = renewed(readings, 1, "fleeting", "nobody", mail=2, Fresh=3)
+    assert {name: stats.total_jobs for name, stats in reading.tubes.items()} == {"checkout": 1, "mail": 2, "Fresh": 3}
+    assert reading.names == ("Fresh", "checkout", "mail")
+    assert dict(reading.cased) == {"fresh": ("Fresh",)}
+    assert reading.listed_at == at(0)
+    asked = ("checkout", "mail", "fleeting", "nobody", "other")
+    assert [reading.answered_at(name) for name in asked] == [at(0), at(1), at(1), at(1), at(0)]
+
+
+def test_a_tube_that_was_missed_and_is_there_again_isnt_missed() -> None:
+    readings = Readings()
+    swept(readings, 0)
+    renewed(readings, 1, "checkout")
+    assert dict(renewed(readings, 2, checkout=1).missed) == {}
+
+
+def test_names_are_the_same_object_while_no_tube_comes_or_goes() -> None:
+    readings = Readings()
+    first = swept(readings, 0, checkout=1, Mail=1)
+    again = renewed(readings, 1, checkout=2)
+    last = swept(readings, 2, Mail=1, checkout=2)
+    assert last.names is again.names is first.names
+    assert last.cased is first.cased
+    assert swept(readings, 3, checkout=2).names == ("checkout",)
+
+
+def test_of_two_answers_about_a_tube_within_a_sweep_the_later_counts() -> None:
+    sweep = answers(1, "gone", checkout=1, vanishing=1)
+    sweep.update(answers(2, "vanishing", checkout=2, gone=5))
+    assert (sweep.tubes["checkout"].total_jobs, sweep.tubes["gone"].total_jobs) == (2, 5)
+    assert sweep.missed == {"vanishing": at(2)}
+
+
+def test_next_jobs_stay_known_until_the_server_lives_anew() -> None:
+    readings = Readings()
+    swept(readings, 0, checkout=1)
+    readings.learn({"checkout": NextJob(at(0), 7)})
+    assert swept(readings, 1, checkout=1).next_jobs["checkout"].age_s == 7
+    assert renewed(readings, 2, checkout=1).next_jobs["checkout"].age_s == 7
+    assert not swept(readings, 3, "another life", checkout=1).next_jobs
+
+
+def test_one_reading_has_nothing_earlier() -> None:
+    reading = swept(Readings(), 0, checkout=1)
+    assert dict(reading.earlier) == {}
+    assert reading.listed_earlier_at is None
+
+
+def test_a_tube_that_came_had_no_jobs_when_the_listing_lacked_it() -> None:
+    readings = Readings()
+    swept(readings, 0)
+    swept(readings, 1)
+    assert swept(readings, 2, checkout=5).earlier["checkout"] == Counts(at(1), 0, 0)
+
+
+@pytest.mark.parametrize("reborn", [{"total": 3, "deleted": 3}, {"total": 20, "deleted": 4}], ids=["jobs", "deletions"])
+def test_a_counter_that_went_down_starts_anew(reborn: Mapping[str, int]) -> None:
+    readings = Readings()
+    for second, counts in enumerate([{"total": 10, "deleted": 5}, {"total": 12, "deleted": 6}, reborn]):
+        one = Answers()
+        one.tubes = {"checkout": tube("checkout", second, **counts)}
+        reading = readings.sweep("life", at(second), one, at(second))
+    assert reading.earlier["checkout"] == Counts(at(1), 0, 0)
+
+
+def test_a_restarted_server_has_nothing_earlier() -> None:
+    readings = Readings()
+    swept(readings, 0, checkout=1)
+    swept(readings, 1, checkout=2)
+    reading = swept(readings, 2, "another life", checkout=3)
+    assert dict(reading.earlier) == {}
+    assert reading.listed_earlier_at is None
+
+
+def test_after_a_long_outage_there_is_nothing_earlier() -> None:
+    readings = Readings()
+    swept(readings, 0, checkout=1)
+    readings.resume(at(RATE_WINDOW_S))
+    assert swept(readings, RATE_WINDOW_S, checkout=2).earlier["checkout"] == Counts(at(0), 1, 0)
+    readings.resume(at(RATE_WINDOW_S * 2 + 1))
+    assert dict(swept(readings, RATE_WINDOW_S * 2 + 1, checkout=3).earlier) == {}
+
+
+def test_a_job_put_between_two_hasty_readings_makes_no_rate_yet() -> None:
+    readings = Readings()
+    swept(readings, 0)
+    assert dict(renewed(readings, LEAST_SPAN_S / 2, checkout=1).earlier) == {}
+    assert renewed(readings, 1, checkout=1).earlier["checkout"] == Counts(at(0), 0, 0)
+
+
+def test_rates_are_over_about_half_a_minute() -> None:
+    readings = Readings()
+    for second in range(200):
+        reading = swept(readings, second, checkout=second)
+        if second > 40:
+            assert 24 <= reading.earlier["checkout"].answered_at.age_s(at(second)) <= 36
+            assert reading.listed_earlier_at
+            assert 24 <= reading.listed_earlier_at.age_s(at(second)) <= 36
+
+
+def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tubes() -> None:
+    readings = Readings()
+    for second in range(500):
+        if second % 100 == 0:
+            reading = swept(readings, second, checkout=second, mail=second)
+        else:
+            reading = renewed(readings, second, checkout=second)
+        if second > 200:
+            assert 24 <= reading.earlier["checkout"].answered_at.age_s(at(second)) <= 36
+            assert reading.earlier["mail"].answered_at == at(second // 100 * 100 - 100)
+
+
+def test_where_sweeps_are_minutes_apart_a_new_tubes_rate_lasts_until_the_next() -> None:
+    readings = Readings()
+    swept(readings, 0, mail=1)
+    swept(readings, 100, mail=1, checkout=5)
+    for second in range(101, 200):
+        reading = renewed(readings, second, mail=1)
+    assert reading.earlier["checkout"] == Counts(at(0), 0, 0)
+    assert swept(readings, 200, checkout=7).earlier["checkout"] == Counts(at(100), 5, 0)
+
+
+def test_counters_beyond_63_bits_are_kept() -> None:
+    readings = Readings()
+    swept(readings, 0, checkout=10**19 - 1)
+    assert swept(readings, 1, checkout=10**19 - 1).earlier["checkout"].total_jobs == 10**19 - 1
+
+
+@dataclass
+class Reference:
+    """All that was ever heard of each tube's present life, kept whole."""
+
+    server_id: str = ""
+    lives: dict[str, list[Counts]] = field(default_factory=dict)
+    lacking: dict[str, Instant] = field(default_factory=dict)
+    listed_at: Instant | None = None
+
+    def hear(self, name: str, heard: Counts) -> None:
+        life = self.lives.get(name)
+        if life is None:
+            lacked_at = self.lacking.get(name, self.listed_at)
+            life = self.lives[name] = [Counts(lacked_at, 0, 0)] if lacked_at else []
+        elif heard.total_jobs < life[-1].total_jobs or heard.cmd_delete < life[-1].cmd_delete:
+            life = self.lives[name] = [Counts(life[-1].answered_at, 0, 0)]
+        life.append(heard)
+
+    def lack(self, name: str, moment: Instant) -> None:
+        self.lives.pop(name, None)
+        self.lacking[name] = moment
+
+
+TUBES = ("checkout", "mail", "Log")
+COUNTS = st.tuples(st.integers(0, 5), st.integers(0, 5))
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0.1, 12),
+        st.sampled_from(["sweep", "sweep", "sweep", "round", "round", "restart"]),
+        st.dictionaries(st.sampled_from(TUBES), COUNTS),
+        st.sets(st.sampled_from(TUBES)),
+    ),
+    min_size=1,
+    max_size=40,
+)
+"""Seconds until then; what is done; puts and deletions a tube; tubes that vanished first, so that theirs start at 0."""
+
+
+@given(STEPS)
+def test_earlier_counters_are_true_ones_of_the_same_life(
+    steps: list[tuple[float, str, dict[str, tuple[int, int]], set[str]]],
+) -> None:
+    readings, reference = Readings(), Reference()
+    there: dict[str, tuple[int, int]] = {}
+    second, life = 0.0, 0
+    for after_s, done, came, vanished in steps:
+        second += after_s
+        if done == "restart":
+            life, there = life + 1, {}
+        there = {name: counts for name, counts in there.items() if name not in vanished}
+        for name, (put, deleted) in came.items():
+            total, deletions = there.get(name, (0, 0))
+            there[name] = (total + put, deletions + deleted)
+        reading = _step(readings, reference, f"life {life}", done, there, second)
+        for name, stats in reading.tubes.items():
+            _check(reading.earlier.get(name), reference.lives[name], stats)
+
+
+def _step(
+    readings: Readings,
+    reference: Reference,
+    server_id: str,
+    done: str,
+    there: Mapping[str, tuple[int, int]],
+    second: float,
+) -> Reading:
+    now, heard = at(second), Answers()
+    if reference.server_id != server_id:
+        reference.__init__(server_id)  # type: ignore[misc]
+        done = "sweep"
+    asked = TUBES if done != "round" else TUBES[:2]
+    for name in asked:
+        if name in there:
+            heard.tubes[name] = tube(name, second, *there[name])
+            reference.hear(name, Counts(now, *there[name]))
+        else:
+            reference.lack(name, now)
+            if done == "round":
+                heard.missed[name] = now
+    if done == "round":
+        return readings.renew(heard, now)
+    reference.listed_at = now
+    return readings.sweep(server_id, now, heard, now)
+
+
+def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None:
+    oldest_s = life[0].answered_at.age_s(stats.answered_at)
+    if earlier is None:
+        assert oldest_s < LEAST_SPAN_S, "a life that long has something earlier"
+        return
+    assert earlier in life
+    assert earlier.answered_at.age_s(stats.answered_at) >= LEAST_SPAN_S
+    assert stats.total_jobs >= earlier.total_jobs
+    assert stats.cmd_delete >= earlier.cmd_delete
+
+
+def said(jobs: int, total: int, hostname: str = "queue-0", draining: str = "false") -> bytes:
+    states = "".join(f"current-jobs-{state}: 0\n" for state in ("urgent", "reserved", "delayed", "buried"))
+    more = f"total-jobs: {total}\ndraining: {draining}\nid: 00ff\nhostname: {hostname}\n"
+    return f"---\ncurrent-jobs-ready: {jobs}\n{states}{more}".encode()
+
+
+def test_what_stats_said_is_in_each_reading_of_one_life_of_the_server() -> None:
+    readings = Readings()
+    assert swept(readings, 0).jobs is None
+    readings.hear("life", said(1, 1, draining="true"), at(1))
+    for reading in (renewed(readings, 1, checkout=1), swept(readings, 2, checkout=1)):
+        assert (reading.jobs, reading.hostname, reading.draining) == (JobTotals(at(1), 1, 0, 0, 0, 1), "queue-0", True)
+    readings.resume(at(3))
+    assert swept(readings, 3, checkout=1).jobs == reading.jobs
+    other = swept(readings, 4, server_id="another")
+    assert (other.jobs, other.hostname, other.draining, other.idle_since) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("heard", "since"),
+    [
+        pytest.param([("life", 0, 0)], 0, id="it was empty from the first"),
+        pytest.param([("life", 0, 7), ("life", 0, 7), ("life", 0, 7)], 0, id="none came"),
+        pytest.param([("life", 0, 7), ("life", 0, 8), ("life", 0, 8)], 1, id="one came and went between"),
+        pytest.param([("life", 1, 7), ("life", 0, 7)], 1, id="one was there"),
+        pytest.param([("life", 0, 7), ("life", 1, 8)], None, id="one is there"),
+        pytest.param([("life", 0, 0), ("another", 0, 0)], 1, id="it was restarted"),
+    ],
+)
+def test_a_server_is_idle_while_none_of_its_answers_leaves_room_for_a_job(
+    heard: Sequence[tuple[str, int, int]], since: float | None
+) -> None:
+    readings = Readings()
+    for second, (life, jobs, total) in enumerate(heard):
+        readings.hear(life, said(jobs, total), at(second))
+        reading = swept(readings, second, server_id=life)
+    assert reading.idle_since == (None if since is None else at(since))
+
+
+def test_a_server_that_doesnt_tell_its_jobs_isnt_idle() -> None:
+    readings = Readings()
+    for stats in (b"---\nid: 00ff\n", said(0, 0).replace(b"total", b"fatal")):
+        readings.hear("life", stats, at(0))
+        assert swept(readings, 0).idle_since is None

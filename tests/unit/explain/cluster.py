@@ -1,0 +1,53 @@
+"""A kube-apiserver in words: what it answers by path, and a refusal for what it doesn't know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.kube.errors import KubernetesError
+
+Json = dict[str, Any]
+
+METRICS = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop"
+HPAS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
+DEPLOYMENT = "/apis/apps/v1/namespaces/shop/deployments/orders"
+APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+
+
+@dataclass
+class Cluster:
+    """Asked as app.kube.client.Kubernetes is."""
+
+    answers: Mapping[tuple[str, str], Json | int]
+    """(path, labelSelector or where a list goes on) → the object, or the status of a refusal."""
+    clock_ahead_s: float = 0.0
+    server: str = "https://k"
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
+        assert method == "GET"
+        asked = query or {}
+        key = path, str(asked.get("labelSelector") or asked.get("continue", ""))
+        self.asked.append(key)
+        answer = self.answers.get(key, 404)
+        if isinstance(answer, int):
+            raise KubernetesError(
+                f"https://k answered GET {path} with {answer}: no; general advice", status=answer, reason="No"
+            )
+        return answer
+
+
+def listed(*hpas: Json) -> Json:
+    return {"kind": "HorizontalPodAutoscalerList", "items": list(hpas)}
+
+
+def deployment(wanted: int, present: int, ready: int) -> Json:
+    return {"spec": {"replicas": wanted}, "status": {"replicas": present, "readyReplicas": ready}}
+
+
+def apiservice(available: str, reason: str = "Passed", message: str = "all checks passed") -> Json:
+    condition = {"type": "Available", "status": available, "reason": reason, "message": message}
+    return {
+        "spec": {"service": {"namespace": "beanscale", "name": "beanscale-server"}},
+        "status": {"conditions": [condition]},
+    }

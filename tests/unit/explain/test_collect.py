@@ -1,0 +1,183 @@
+"""What an explanation needs is asked for, each thing once; a refusal is one sentence with what to do."""
+
+from typing import Any
+
+import pytest
+
+from app.explain.collect import Facts, Inquiry, gather, selector_key
+from app.hpa.autoscaler import Scale
+from app.hpa.decision import Missing, Total
+from app.kube.checks import BrokenLink
+from tests.unit.explain.cluster import APISERVICE, DEPLOYMENT, HPAS, METRICS, Cluster, apiservice, deployment, listed
+from tests.unit.explain.explanations import explanation, item
+from tests.unit.hpa.hpas import external, hpa
+
+ORDERS = f"{METRICS}/tube-orders"
+JOBS = f"{METRICS}/beanstalkd_tube_jobs"
+
+
+def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Facts:
+    return gather(cluster, Inquiry(metric, "shop", selector))
+
+
+def test_the_metric_its_autoscalers_and_their_workloads_are_asked_for() -> None:
+    cluster = Cluster(
+        {
+            (ORDERS, ""): explanation(),
+            (HPAS, ""): listed(hpa(current=1), hpa(external("tube-other", averageValue="2"), name="other")),
+            (DEPLOYMENT, ""): deployment(3, 3, 2),
+        }
+    )
+    facts = gathered(cluster)
+    assert [one.total for one in facts.explanations] == [4000]
+    (ours,) = facts.autoscalers
+    assert (ours.autoscaler.name, ours.scale, ours.scale_is_live) == ("orders", Scale(3, 3, 2), True)
+    assert ours.seen == (Total(4000),)
+    assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
+
+
+def test_each_selector_that_an_autoscaler_has_is_asked_for_once() -> None:
+    ready = {"matchLabels": {"tube": "orders", "state": "ready"}}
+    by_state = external("Beanstalkd_Tube_Jobs", ready, averageValue="2")
+    selected = "state=ready,tube=orders"
+    cluster = Cluster(
+        {
+            (JOBS, ""): explanation(items=[item("9")]),
+            (JOBS, selected): explanation(selector=selected, items=[item("3")]),
+            (HPAS, ""): listed(hpa(by_state), hpa(by_state, name="again")),
+        }
+    )
+    facts = gathered(cluster, "beanstalkd_tube_jobs")
+    assert [(one.selector, one.total) for one in facts.explanations] == [("", 9000), (selected, 3000)]
+    assert [one.seen for one in facts.autoscalers] == [(Total(3000),), (Total(3000),)]
+    assert [selector for path, selector in cluster.asked if path == JOBS] == ["", selected]
+
+
+def test_a_selector_leaves_the_autoscalers_that_mean_the_same() -> None:
+    same = external(
+        "tube-orders", {"matchExpressions": [{"key": "server", "operator": "In", "values": ["eu"]}]}, value="2"
+    )
+    cluster = Cluster(
+        {(ORDERS, "server=eu"): explanation(selector="server=eu"), (HPAS, ""): listed(hpa(), hpa(same, name="eu"))}
+    )
+    facts = gathered(cluster, selector="server=eu")
+    assert [one.autoscaler.name for one in facts.autoscalers] == ["eu"]
+
+
+def test_an_autoscaler_with_a_selector_that_makes_no_sense_has_no_value_and_the_others_have() -> None:
+    slash = external("tube-orders", {"matchLabels": {"tube": "mail/eu"}}, value="2")
+    unknown = external("tube-orders", {"matchExpressions": [{"key": "tube", "operator": "Is"}]}, value="2")
+    autoscalers = listed(hpa(), hpa(slash, name="slash"), hpa(unknown, name="unknown"))
+    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): autoscalers}))
+    seen = {one.autoscaler.name: one.seen[0] for one in facts.autoscalers}
+    assert seen["orders"] == Total(4000)
+    for name in ("slash", "unknown"):
+        assert isinstance(seen[name], Missing)
+        assert seen[name].why.startswith("its selector makes no sense: ")
+    only = Cluster({(ORDERS, "tube=orders"): explanation(selector="tube=orders"), (HPAS, ""): autoscalers})
+    assert gathered(only, selector="tube=orders").autoscalers == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("a=1,b=2", "b==2,a in (1)", True),
+        ("a!=1", "a notin (1)", True),
+        ("a in (1,2)", "a in (2,1)", True),
+        ("a", "a=1", False),
+        ("", "a", False),
+    ],
+)
+def test_selectors_are_compared_by_what_they_say(one: str, other: str, *, alike: bool) -> None:
+    assert (selector_key(one) == selector_key(other)) is alike
+
+
+def test_another_metric_of_an_autoscaler_is_asked_for_too() -> None:
+    values = {"kind": "ExternalMetricValueList", "items": [{"value": "1500m"}, {"value": "2"}]}
+    autoscaler = hpa(external(averageValue="2"), external("sqs", averageValue="1"), external("gone", value="1"))
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(autoscaler), (f"{METRICS}/sqs", ""): values})
+    (ours,) = gathered(cluster).autoscalers
+    assert ours.seen[:2] == (Total(4000), Total(3500))
+    assert isinstance(ours.seen[2], Missing)
+
+
+def test_a_metric_in_error_is_explained_and_blocks_its_autoscaler() -> None:
+    error = {"reason": "ServiceUnavailable", "message": "eu can't be read", "near": []}
+    cluster = Cluster({(ORDERS, ""): explanation(items=[], error=error), (HPAS, ""): listed(hpa())})
+    (ours,) = gathered(cluster).autoscalers
+    assert ours.seen == (Missing("eu can't be read"),)
+
+
+def test_a_workload_that_may_not_be_read_is_as_its_autoscaler_saw_it() -> None:
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), (DEPLOYMENT, ""): 403})
+    (ours,) = gathered(cluster).autoscalers
+    assert (ours.scale, ours.scale_is_live) == (Scale(5, 5), False)
+
+
+def test_a_workloads_name_asks_for_that_workload_and_for_nothing_else() -> None:
+    odd = hpa()
+    odd["spec"]["scaleTargetRef"]["name"] = "orders?watch=true#x"
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(odd)})
+    gathered(cluster)
+    assert (f"{DEPLOYMENT}%3Fwatch%3Dtrue%23x", "") in cluster.asked
+
+
+def test_where_the_workload_may_not_be_read_its_scale_does() -> None:
+    answers: dict[tuple[str, str], Any] = {
+        (ORDERS, ""): explanation(),
+        (HPAS, ""): listed(hpa(current=5)),
+        (DEPLOYMENT, ""): 403,
+    }
+    scale = {"spec": {"replicas": 4}, "status": {"replicas": 3}}
+    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): scale})).autoscalers
+    assert (ours.scale, ours.scale_is_live) == (Scale(4, 3), True)
+    none = {"spec": {}, "status": {"replicas": 0}}
+    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): none})).autoscalers
+    assert ours.scale == Scale(0, 0)
+
+
+def test_autoscalers_that_may_not_be_listed_leave_the_metric_explained() -> None:
+    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
+    assert facts.explanations
+    assert facts.unlisted is not None
+    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in facts.unlisted.fix
+
+
+@pytest.mark.parametrize(
+    ("answers", "why", "fix"),
+    [
+        pytest.param({(ORDERS, ""): 401}, "with 401", "log in again", id="unknown"),
+        pytest.param(
+            {(ORDERS, ""): 403}, "with 403", "get and list tube-orders of external.metrics.k8s.io", id="forbidden"
+        ),
+        pytest.param({}, "no external metrics API", "helm install", id="no API"),
+        pytest.param(
+            {(ORDERS, ""): 503, (APISERVICE, ""): apiservice("False", "MissingEndpoints", "no endpoints")},
+            "isn't Available: no endpoints",
+            "no pod of the server is ready: kubectl -n beanscale get pod",
+            id="no server",
+        ),
+        pytest.param(
+            {(ORDERS, ""): 404, (APISERVICE, ""): apiservice("True")}, "with 404", "helm upgrade", id="an old server"
+        ),
+        pytest.param({(ORDERS, ""): 500, (APISERVICE, ""): 403}, "with 500", "kube-apiserver", id="something else"),
+        pytest.param(
+            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": [{"value": "4"}]}},
+            "plain values",
+            "helm upgrade",
+            id="another adapter",
+        ),
+        pytest.param(
+            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": []}}, "plain values", "helm upgrade", id="empty"
+        ),
+        pytest.param(
+            {(ORDERS, ""): explanation(items=[item("lots")])}, "'lots' isn't a quantity", "same version", id="strange"
+        ),
+    ],
+)
+def test_a_metric_that_cannot_be_asked_for_is_one_sentence_and_what_to_do(
+    answers: dict[tuple[str, str], Any], why: str, fix: str
+) -> None:
+    with pytest.raises(BrokenLink, match=why) as broken:
+        gathered(Cluster(answers))
+    assert fix in broken.value.fix

@@ -1,0 +1,237 @@
+"""`beanscale explain`: a page for people, a document for programs, an exit status for scripts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import main
+from app.explain.collect import Inquiry
+from app.explain.report import document
+from app.explain.run import explain
+from app.explain.text import page
+from app.kube.certificates.renewal import KeyRing
+from app.kube.credentials import own_namespace
+from tests.unit.explain.cluster import DEPLOYMENT, HPAS, METRICS, Cluster, deployment, listed
+from tests.unit.explain.explanations import RULE, explanation, item, server, tube
+from tests.unit.hpa.hpas import Json, condition, external, hpa
+from tests.unit.kube.apiserver import Answer, Apiserver, kubeconfig
+from tests.unit.kube.conftest import apiserver, cluster, listener, service_account
+
+__all__ = ["apiserver", "cluster", "listener", "service_account"]  # fixtures
+
+ORDERS = f"{METRICS}/tube-orders"
+ACTIVE = [
+    condition("AbleToScale", "ReadyForNewScale"),
+    condition("ScalingActive", "ValidMetricFound"),
+    condition("ScalingLimited", "DesiredWithinRange", "False"),
+]
+
+
+def written(
+    told: Json, *hpas: Json, workload: Json | int = 404, autoscalers: Json | int | None = None, selector: str = ""
+) -> str:
+    answers = {
+        (ORDERS, selector): told,
+        (HPAS, ""): listed(*hpas) if autoscalers is None else autoscalers,
+        (DEPLOYMENT, ""): workload,
+    }
+    lines = list(page(explain(Cluster(answers), Inquiry("tube-orders", "shop", selector))))
+    assert max(map(len, lines)) <= 100
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_tells_the_whole_way_from_the_jobs_to_the_pods() -> None:
+    prompt = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
+    told = explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")])
+    assert (
+        written(told, hpa(behavior=prompt, conditions=ACTIVE), workload=deployment(1, 1, 1))
+        == """\
+tube-orders in namespace shop is 20
+  Jobs ready and reserved in the tube orders, over all servers.
+  19 + 1 = 20
+
+Servers
+  server  address           state
+  eu      eu.example:11300  fine, read 1 s ago (counts up to 15 s)
+
+Tubes
+  server  tube    read     ready  reserved  delayed  buried  watching
+  eu      orders  1 s ago     19         1        0       0         2
+
+Autoscaler shop/orders of Deployment/orders: 1 pod now → 10
+  formula         tube-orders is 20 and one pod is for 2: 20 ÷ 2 = 10 → 10 pods
+  limits          10 is within minReplicas 1 and maxReplicas 10
+  Decided by      formula: 10 pods at its next look
+  AbleToScale     nothing holds it back
+  ScalingActive   it has a value to scale by
+  ScalingLimited  no limit is in its way
+
+"""
+    )
+
+
+def test_what_only_kubernetes_remembers_is_told_as_a_range() -> None:
+    text = written(explanation(), hpa(current=8), workload=deployment(8, 8, 8))
+    assert "8 pods, and it stays so" in text
+    assert "Decided by      stabilisation: 8 pods at its next look (from 2 to 8 is possible" in text
+    assert "Kubernetes hasn't worked on it yet" in text
+
+
+def test_the_number_that_zero_pods_leave_in_a_status_is_not_repeated() -> None:
+    nonsense = {
+        "type": "External",
+        "external": {"metric": {"name": "x"}, "current": {"averageValue": "-9223372036854775808m"}},
+    }
+    resting = hpa(
+        minimum=0,
+        current=0,
+        current_metrics=[nonsense],
+        conditions=[*ACTIVE, condition("ScaledToZero", "ScaledToZero")],
+    )
+    answers = {(ORDERS, ""): explanation(items=[item("0", "0 + 0")]), (HPAS, ""): listed(resting)}
+    verdict = explain(Cluster(answers), Inquiry("tube-orders", "shop"))
+    shown = "\n".join(page(verdict)) + json.dumps(document(verdict))
+    assert "9223372036854775808" not in shown
+    assert "0 pods, and it stays so" in shown
+
+
+def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> None:
+    failed = condition("ScalingActive", "FailedGetExternalMetric", "False", "unable to get external metric")
+    error = {"reason": "ServiceUnavailable", "message": "eu can't be read: connection refused", "near": []}
+    down = server(fresh=False, ageSeconds=130, failure="connection refused", failingForSeconds=125)
+    text = written(explanation(items=[], tubes=[], servers=[down], error=error), hpa(current=3, conditions=[failed]))
+    assert text.startswith("tube-orders in namespace shop has no value\n")
+    assert "eu      eu.example:11300  FAILS, see above" in text
+    assert "without any metric's value the autoscaler leaves the 3 pods alone" in text
+    assert "“unable to get external metric”" in text
+    assert "we get no value either" in text
+    assert "metrics-reader" in written(explanation(), hpa(current=3, conditions=[failed]))
+
+
+def test_a_name_that_matches_nothing_is_answered_by_near_ones() -> None:
+    error = {"reason": "NotFound", "message": "there is no metric tube-ordres", "near": ["tube-orders"]}
+    text = written(explanation(rule=None, servers=[], tubes=[], items=[], error=error))
+    assert "- There is no value: there is no metric tube-ordres" in text
+    assert "→ did you mean tube-orders?" in text
+    assert "No HorizontalPodAutoscaler of namespace shop goes by this metric." in text
+
+
+def test_a_permission_that_is_missing_is_named() -> None:
+    text = written(explanation(), autoscalers=403)
+    assert "Autoscalers: not known" in text
+    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in " ".join(text.split())
+
+
+def test_of_many_tubes_twenty_are_shown() -> None:
+    tubes = [tube(f"orders-{number}") for number in range(30)]
+    text = written(explanation(tubes=tubes, tubesOmitted=500))
+    assert text.count("  eu      orders-") == 20
+    assert "and 510 more" in text
+
+
+def test_several_values_are_shown_by_label_and_as_a_sum_and_a_rule_by_its_formula() -> None:
+    rule = RULE | {"builtIn": False, "name": "backlog", "meaning": "A rule of yours", "tubes": ["a", "b-*"]}
+    items = [item("1500m", "1.5", labels={"tube": tube_name}, window=60) for tube_name in ("a", "b-1")]
+    text = written(explanation(rule=rule, items=items))
+    assert "A rule of yours (rule backlog: ready + reserved, of the tubes a, b-*)" in text
+    assert "tube=a: 1.5 = 1.5, over 1 min\n" in text
+    assert "An autoscaler adds them up: 3\n" in text
+
+
+def test_nothing_that_commands_a_terminal_is_passed_on() -> None:
+    down = server(fresh=False, failure="\x1b[2J\nrefused")
+    text = written(explanation(servers=[down], tubes=[tube("a\x07")]))
+    assert "?[2J refused" in text
+    assert "\x1b" not in text
+    assert "a?" in text
+
+
+def test_the_document_has_the_facts_and_the_steps() -> None:
+    answers = {(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(conditions=ACTIVE))}
+    told = json.loads(json.dumps(document(explain(Cluster(answers), Inquiry("tube-orders", "shop")))))
+    assert told["metrics"][0]["total"] == "4"
+    assert told["metrics"][0]["explanation"] == explanation()
+    (autoscaler,) = told["autoscalers"]
+    assert autoscaler["metrics"][0] | {"name": ""} == {
+        "source": "External",
+        "name": "",
+        "selector": "",
+        "target": {"type": "AverageValue", "amount": "2"},
+        "total": "4",
+        "missing": None,
+    }
+    assert [step["stage"] for step in autoscaler["decision"]["steps"]] == ["formula", "limits"]
+    assert (autoscaler["decision"]["pods"], autoscaler["decision"]["decidedBy"]["stage"]) == (2, "formula")
+    assert [told["type"] for told in autoscaler["conditions"]] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
+
+
+@pytest.fixture
+def config(tmp_path: Path, listener: Apiserver, cluster: KeyRing) -> Path:
+    listener.answers.clear()
+    listener.answers[f"{ORDERS}?explain=true"] = Answer(body=json.dumps(explanation()).encode())
+    listener.answers[HPAS] = Answer(body=json.dumps(listed(hpa(external(averageValue="2")))).encode())
+    return kubeconfig(tmp_path / "config", listener.address, cluster.bundle, token="t")  # noqa: S106
+
+
+def test_the_command_explains_and_is_content(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "tube-orders", "-n", "shop", "--kubeconfig", str(config)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("tube-orders in namespace shop is 4\n")
+    assert "\x1b" not in said.out
+    assert not said.err
+
+
+def test_the_command_writes_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "tube-orders", "-n", "shop", "-o", "json", "--kubeconfig", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["namespace"] == "shop"
+
+
+def test_what_cannot_be_asked_for_is_told_on_standard_error(
+    config: Path,
+    listener: Apiserver,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refusal = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no, bob"}
+    listener.answers[f"{ORDERS}?explain=true"] = Answer(403, json.dumps(refusal).encode())
+    assert main(["explain", "tube-orders", "-n", "shop", "--kubeconfig", str(config)]) == 1
+    said = capsys.readouterr()
+    assert not said.out
+    assert "no, bob" in said.err
+    assert "→ this account must be allowed to get and list tube-orders" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["a/b"], "can't be a metric's name"),
+        (["tube-mail/eu"], "reached by a rule of its own"),
+        (["beanstalkd_tube_jobs", "-l", "tube=mail/eu"], "isn't a label selector"),
+        ([".."], "can't be a metric's name"),
+        (["a%2f"], "can't be a metric's name"),
+        (["a", "-l", "=="], "isn't a label selector"),
+        (["a", "-n", "No"], "isn't a name"),
+        (["a", "-o", "yaml"], "'yaml' is not one of"),
+        ([], "Missing argument 'METRIC'"),
+    ],
+)
+def test_a_wrong_use_is_one_clear_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", *arguments]) == 2
+    said = capsys.readouterr()
+    assert complaint in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_the_namespace_is_the_contexts_or_the_pods_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = kubeconfig(tmp_path / "config", "https://k", b"")
+    assert own_namespace(config, None) == "default"
+    content = json.loads(config.read_text())
+    content["contexts"].append({"name": "there", "context": {"cluster": "c", "user": "u", "namespace": "shop"}})
+    config.write_text(json.dumps(content))
+    assert own_namespace(config, "there") == "shop"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    (tmp_path / "namespace").write_text("beanscale\n")
+    assert own_namespace(None, None, tmp_path) == "beanscale"
+    assert own_namespace(config, None, tmp_path) == "default"

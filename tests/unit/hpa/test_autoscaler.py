@@ -1,0 +1,100 @@
+"""A HorizontalPodAutoscaler's JSON becomes values, with Kubernetes' defaults where it says nothing."""
+
+import pytest
+
+from app.hpa.autoscaler import Metric, Policy, Scale, Target, TargetKind, Workload, read, selector_text
+from app.metrics.selector import SelectorError, parse_selector
+from tests.unit.hpa.hpas import Json, condition, external, hpa
+
+
+def test_all_that_decides_is_read() -> None:
+    rules = {"selectPolicy": "Min", "policies": [{"type": "Pods", "value": 2, "periodSeconds": 30}], "tolerance": "50m"}
+    read_one = read(
+        hpa(
+            external("tube-orders", {"matchLabels": {"tube": "orders"}}, averageValue="1500m"),
+            minimum=0,
+            current=4,
+            desired=5,
+            behavior={"scaleUp": rules},
+            conditions=[condition("AbleToScale", "SucceededRescale")],
+            last_scale="2026-10-12T08:00:00Z",
+        )
+    )
+    assert (read_one.namespace, read_one.name) == ("shop", "orders")
+    assert read_one.workload == Workload("apps/v1", "Deployment", "orders")
+    assert (read_one.minimum, read_one.maximum, read_one.desired) == (0, 10, 5)
+    assert read_one.scale == Scale(4, 4)
+    assert read_one.metrics == (
+        Metric("External", "tube-orders", "tube=orders", Target(TargetKind.AVERAGE_VALUE, 1500)),
+    )
+    assert (read_one.up.select, read_one.up.policies, read_one.up.window_s) == ("Min", (Policy("Pods", 2, 30),), 0)
+    assert (read_one.up.tolerance, read_one.down.tolerance, read_one.down.window_s) == (0.05, 0.1, 300)
+    assert read_one.reports("AbleToScale", "SucceededRescale")
+    assert read_one.scaled_at_s == 1_791_792_000
+
+
+def test_an_object_that_says_nothing_has_kubernetes_defaults() -> None:
+    new = hpa(minimum=None)
+    del new["status"]
+    read_one = read(new)
+    assert (read_one.minimum, read_one.has_behavior, read_one.scale) == (1, False, Scale(0, 0))
+    assert (read_one.conditions, read_one.scaled_at_s, read_one.metrics[0].last_seen) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("current", "seen"),
+    [
+        pytest.param({"averageValue": "2500m"}, 2500, id="a value"),
+        pytest.param({"averageValue": "-9223372036854775808m"}, None, id="what dividing by no pods leaves"),
+        pytest.param({"averageValue": "9223372036854775807m"}, None, id="and what it leaves on ARM"),
+    ],
+)
+def test_what_the_status_shows_at_zero_pods_is_no_value(current: Json, seen: int | None) -> None:
+    shown = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": current}}
+    assert read(hpa(current_metrics=[shown])).metrics[0].last_seen == seen
+
+
+def test_a_metric_that_failed_has_an_empty_entry() -> None:
+    assert read(hpa(current_metrics=[{"type": ""}])).metrics[0].last_seen is None
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"matchLabels": {"tube": "b", "server": "a"}}, "server=a,tube=b"),
+        (
+            {
+                "matchLabels": {"tube": "b"},
+                "matchExpressions": [
+                    {"key": "state", "operator": "In", "values": ["reserved", "ready"]},
+                    {"key": "server", "operator": "DoesNotExist"},
+                    {"key": "zone", "operator": "NotIn", "values": ["x"]},
+                    {"key": "app", "operator": "Exists"},
+                ],
+            },
+            "app,!server,state in (ready,reserved),tube=b,zone notin (x)",
+        ),
+    ],
+)
+def test_a_label_selector_is_written_as_in_a_request(selector: Json | None, text: str) -> None:
+    assert selector_text(selector) == text
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": {"tube": "mail/eu"}},
+        {"matchLabels": {"tube": "a,state=ready"}},
+        {"matchLabels": {"!tube": "a"}},
+        {"matchExpressions": [{"key": "tube", "operator": "Matches", "values": ["a"]}]},
+        {"matchExpressions": [{"key": "tube", "operator": "in", "values": ["a"]}]},
+        {"matchExpressions": [{"key": "tube", "operator": "{key}"}]},
+        {"matchExpressions": [{"key": "tube", "operator": "In", "values": ["a),(b"]}]},
+        {"matchExpressions": [{"key": "tube,server", "operator": "Exists"}]},
+    ],
+)
+def test_a_label_selector_that_kubernetes_refuses_is_none_when_it_is_parsed_either(selector: Json) -> None:
+    with pytest.raises(SelectorError):
+        parse_selector(selector_text(selector))

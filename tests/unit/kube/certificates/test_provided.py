@@ -1,0 +1,139 @@
+"""A certificate that somebody else keeps is served if kube-apiserver will accept it, else refused by its fault."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from app.kube.certificates.authority import CertificateError, make_authority, make_serving
+from app.kube.certificates.secret import read_provided
+from tests.unit.kube.handshake import serve, shake_hands
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+NAME = "beanscale-server.shop.svc"
+AUTHORITY = make_authority(NOW, 365 * DAY)
+SERVING = make_serving(AUTHORITY, [NAME], NOW, 30 * DAY)
+SECRET = {"tls.crt": SERVING.pem, "tls.key": SERVING.key_pem, "ca.crt": AUTHORITY.pem}
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+def self_signed(names: list[str]) -> bytes:
+    """As `openssl req -x509` makes one, with an RSA key."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(RSA.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + DAY)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
+    return builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def rsa_key(password: bytes = b"") -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    return RSA.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption)
+
+
+def test_what_cert_manager_keeps_is_served_and_its_ca_is_the_bundle() -> None:
+    provided = read_provided(SECRET, NAME, NOW)
+    assert provided.bundle == AUTHORITY.pem
+    assert provided.authority_expires_at == AUTHORITY.expires_at
+    assert provided.serving_made_at == SERVING.certificate.not_valid_before_utc
+    assert shake_hands(serve(provided.serving), provided.bundle, NAME)
+
+
+def test_any_kind_of_key_will_do_and_a_certificate_may_vouch_for_itself() -> None:
+    pem = self_signed([NAME])
+    provided = read_provided({"tls.crt": pem, "tls.key": rsa_key(), "ca.crt": pem}, NAME, NOW)
+    assert serve(provided.serving)
+    assert provided.bundle == pem
+
+
+def issued(
+    between: tuple[str, ...] = ("intermediate",),
+    ends: datetime = NOW + DAY,
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+) -> dict[str, bytes]:
+    """A Secret with a certificate that a CA signed which the root in ca.crt signed; what is `between` comes along."""
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "intermediate", "leaf")}
+
+    def signed(name: str, by: str, end: datetime, *extensions: x509.ExtensionType) -> bytes:
+        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, by))
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).serial_number(7)
+        builder = builder.public_key(keys[name].public_key()).not_valid_before(NOW - 2 * DAY).not_valid_after(end)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(keys[by], hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    authorities = {
+        "root": signed("root", "root", NOW + DAY, constraints),
+        "intermediate": signed("intermediate", "root", ends, constraints),
+    }
+    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
+    leaf = signed("leaf", "intermediate", NOW + DAY, names, x509.ExtendedKeyUsage([usage]))
+    key = keys["leaf"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = b"".join([leaf, *(authorities[each] for each in between)])
+    return {"tls.crt": chain, "tls.key": key, "ca.crt": authorities["root"]}
+
+
+def test_a_ca_in_between_may_come_along() -> None:
+    secret = issued(between=("root", "intermediate"))
+    assert read_provided(secret, NAME, NOW).authority_expires_at == NOW + DAY
+
+
+@pytest.mark.parametrize("names", [[NAME, "other"], ["*.shop.svc"], [NAME.upper()]])
+def test_any_name_of_the_certificate_may_be_ours(names: list[str]) -> None:
+    assert read_provided({"tls.crt": self_signed(names), "tls.key": rsa_key()}, NAME, NOW)
+
+
+def test_without_a_ca_the_bundle_is_somebody_elses() -> None:
+    provided = read_provided({**SECRET, "ca.crt": b"\n"}, NAME, NOW)
+    assert (provided.bundle, provided.authority_expires_at) == (b"", None)
+
+
+def test_a_chain_is_served_whole() -> None:
+    chain = SERVING.pem + AUTHORITY.pem
+    assert read_provided({**SECRET, "tls.crt": chain}, NAME, NOW).serving.pem == chain
+
+
+Spoil = Callable[[], dict[str, bytes]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (dict, "it has no tls.crt and no tls.key yet"),
+        (lambda: {"tls.key": b" \n"}, "it has no tls.key yet"),
+        (lambda: {"tls.crt": b"garbage"}, "its tls.crt isn't a PEM certificate"),
+        (lambda: {"tls.key": b"garbage"}, "its tls.key isn't a PEM key without a password"),
+        (lambda: {"tls.key": rsa_key(b"secret")}, "its tls.key isn't a PEM key without a password"),
+        (lambda: {"tls.key": rsa_key()}, "its tls.crt and its tls.key don't belong together"),
+        (lambda: {"ca.crt": b"garbage"}, "its ca.crt isn't a PEM certificate"),
+        (lambda: {"ca.crt": make_authority(NOW, DAY).pem}, "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(usage=ExtendedKeyUsageOID.CLIENT_AUTH), "lacks server authentication"),
+        (lambda: issued(between=()), "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(between=("root",)), "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(ends=NOW - DAY), "no CA in its ca.crt vouches now for its tls.crt"),
+        (
+            lambda: {"tls.crt": self_signed(["*.svc"]), "tls.key": rsa_key()},
+            rf"its certificate isn't for {NAME}, by which kube-apiserver asks, but for \*\.svc",
+        ),
+        (lambda: {"tls.crt": self_signed([]), "tls.key": rsa_key()}, "by which kube-apiserver asks, but for no name"),
+    ],
+)
+def test_what_kube_apiserver_would_refuse_is_refused_by_its_fault(spoil: Spoil, why: str) -> None:
+    spoilt = spoil()
+    with pytest.raises(CertificateError, match=why):
+        read_provided({**SECRET, **spoilt} if spoilt else {}, NAME, NOW)
+
+
+def test_dates_count() -> None:
+    with pytest.raises(CertificateError, match=r"its certificate has ended on 20..-..-.. at ..:..:.. UTC"):
+        read_provided(SECRET, NAME, NOW + 30 * DAY)
+    with pytest.raises(CertificateError, match="its certificate begins only on"):
+        read_provided(SECRET, NAME, NOW - DAY)

@@ -1,0 +1,39 @@
+"""A cluster in miniature: a CA, a server that it vouches for, and a pod's service account."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.kube.certificates.renewal import KeyRing, step
+from tests.unit.kube.apiserver import Answer, Apiserver, serving
+
+
+@pytest.fixture(scope="session")
+def cluster() -> KeyRing:
+    return step(None, ["127.0.0.1", "kubernetes"], datetime.now(UTC))
+
+
+@pytest.fixture(scope="session")
+def listener(cluster: KeyRing) -> Iterator[Apiserver]:
+    with serving(cluster.serving) as server:
+        yield server
+
+
+@pytest.fixture
+def service_account(tmp_path: Path, cluster: KeyRing) -> Path:
+    (tmp_path / "token").write_text("first\n")
+    (tmp_path / "ca.crt").write_bytes(cluster.bundle)
+    return tmp_path
+
+
+@pytest.fixture
+def apiserver(listener: Apiserver, monkeypatch: pytest.MonkeyPatch) -> Apiserver:
+    """The server, and an environment as in a pod of its cluster."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(listener.port))
+    listener.answer = Answer()
+    listener.asked.clear()
+    listener.hang_ups = 0
+    return listener

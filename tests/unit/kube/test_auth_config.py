@@ -1,0 +1,99 @@
+"""Whom kube-apiserver tells us to trust: read exactly, and what can't be read trusts nobody new."""
+
+import json
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from app.kube import auth_config
+from app.kube.auth_config import ClientTrust, parse
+from app.kube.certificates.renewal import KeyRing, step
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
+from app.kube.errors import KubernetesError
+from tests.unit.kube.apiserver import Answer, serving
+
+CA = step(None, ["localhost"], datetime.now(UTC)).bundle.decode()
+USUAL = {
+    "client-ca-file": CA,
+    "requestheader-allowed-names": '["front-proxy-client"]',
+    "requestheader-client-ca-file": CA,
+    "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+    "requestheader-group-headers": '["X-Remote-Group"]',
+    "requestheader-uid-headers": '["X-Remote-Uid"]',
+    "requestheader-username-headers": '["X-Remote-User", " X-Other-User "]',
+}
+BLANKS = {"client-ca-file": " \n", "requestheader-client-ca-file": "\n"}
+
+
+def test_every_value_is_read() -> None:
+    assert parse(USUAL) == ClientTrust(
+        client_ca_pem=CA,
+        requestheader_ca_pem=CA,
+        allowed_names=frozenset({"front-proxy-client"}),
+        username_headers=(b"x-remote-user", b"x-other-user"),
+        group_headers=(b"x-remote-group",),
+        extra_header_prefixes=(b"x-remote-extra-",),
+        uid_headers=(b"x-remote-uid",),
+    )
+
+
+def test_remarks_in_a_bundle_are_left_out() -> None:
+    """OpenSSL refuses a bundle that isn't ASCII, or has no certificate; then nobody would get in."""
+    remarked = parse(USUAL | {"client-ca-file": f"# the CA of Zoë\n{CA}\n# fin\n"})
+    assert remarked == parse(USUAL)
+    ssl.create_default_context(cadata=remarked.client_ca_pem)
+
+
+@pytest.mark.parametrize("configuration", [{}, dict.fromkeys(USUAL, ""), dict.fromkeys(USUAL, "") | BLANKS])
+def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
+    assert parse(configuration) == ClientTrust("", "", frozenset(), (), (), (), ())
+
+
+@pytest.mark.parametrize(
+    ("key", "garbage", "why"),
+    [
+        ("client-ca-file", "garbage", "no readable certificates"),
+        ("requestheader-client-ca-file", CA[:300], "no readable certificates"),
+        ("requestheader-allowed-names", "front-proxy-client", "isn't JSON"),
+        ("requestheader-allowed-names", '"front-proxy-client"', "isn't a JSON list"),
+        ("requestheader-username-headers", "[1]", "isn't a JSON list of names"),
+        ("requestheader-group-headers", '[" "]', "isn't a JSON list of names"),
+    ],
+)
+def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
+    with pytest.raises(KubernetesError, match=f"{key}.*{why}"):
+        parse(USUAL | {key: garbage})
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"items": {"a": "b"}},
+        {"items": ["a"]},
+        {"items": [{"data": ["a"]}]},
+        {"items": [{"data": {"client-ca-file": 7}}]},
+        {"items": [{"data": USUAL}], "metadata": "a"},
+    ],
+)
+def test_after_an_answer_that_makes_no_sense_it_is_asked_again(
+    nonsense: dict[str, object], cluster: KeyRing, service_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between us and kube-apiserver may answer in its place for a while."""
+    monkeypatch.setattr(auth_config, "_SHORTEST_PAUSE_S", 0.01)
+    told: Queue[ClientTrust | KubernetesError] = Queue()
+    with serving(cluster.serving) as apiserver:  # of its own: whoever follows does so as long as the process lives
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))
+        apiserver.answer = Answer(body=json.dumps(nonsense).encode())
+        auth_config.follow(Kubernetes(find_credentials(None, None, service_account)), told.put, told.put)
+        complaint = told.get(timeout=5)
+        assert isinstance(complaint, KubernetesError)
+        assert "is it a kube-apiserver?" in str(complaint)
+        apiserver.answer = Answer(body=json.dumps({"items": [{"data": USUAL}]}).encode())
+        while isinstance(last := told.get(timeout=5), KubernetesError):
+            pass
+    assert last == parse(USUAL)

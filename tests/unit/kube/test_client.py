@@ -1,0 +1,241 @@
+"""A connection to kube-apiserver asks once, verifies whom it asks, and says in one sentence what went wrong."""
+
+import json
+import socket
+import struct
+import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from structlog.testing import capture_logs
+
+from app.kube.certificates.authority import ServingCertificate, make_authority
+from app.kube.certificates.renewal import step
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
+from app.kube.errors import KubernetesError
+from tests.unit.kube.apiserver import Answer, Apiserver, serving
+
+
+@pytest.fixture
+def kubernetes(apiserver: Apiserver, service_account: Path) -> Kubernetes:
+    assert apiserver
+    return Kubernetes(find_credentials(None, None, service_account))
+
+
+def status(code: int, reason: str, message: str) -> bytes:
+    return json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message}).encode()
+
+
+def test_json_goes_in_and_out(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(201, b'{"kind": "Pod"}')
+    answered = kubernetes.request("POST", "/api/v1/pods", query={"dryRun": "All", "limit": 1}, body={"kind": "Pod"})
+    assert answered == {"kind": "Pod"}
+    [asked] = apiserver.asked
+    assert asked.line == "POST /api/v1/pods?dryRun=All&limit=1 HTTP/1.1"
+    assert (asked.body, asked.headers["content-type"]) == (b'{"kind": "Pod"}', "application/json")
+
+
+def test_a_pods_token_is_read_again_for_each_request(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
+) -> None:
+    kubernetes.request("GET", "/version")
+    (service_account / "token").write_text("second\n")
+    kubernetes.request("GET", "/version")
+    assert [asked.headers["authorization"] for asked in apiserver.asked] == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "said"),
+    [
+        (Answer(403, status(403, "Forbidden", "no, bob")), "Forbidden", "with 403: no, bob; grant it by RBAC"),
+        (Answer(409, status(409, "Conflict", "new.")), "Conflict", "with 409: new; somebody else was first"),
+        (Answer(502, b"<html>bad gateway</html>"), "", "with 502: no reason given; kube-apiserver's log"),
+        (Answer(401, b"[]"), "", "with 401: no reason given; the credentials"),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    kubernetes: Kubernetes, apiserver: Apiserver, answer: Answer, reason: str, said: str
+) -> None:
+    apiserver.answer = answer
+    with pytest.raises(KubernetesError) as refused:
+        kubernetes.request("GET", "/version")
+    assert (refused.value.status, refused.value.reason) == (answer.status, reason)
+    assert str(refused.value).startswith(f"{apiserver.address} answered GET /version {said}")
+
+
+def test_a_redirect_is_not_followed(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    """It would show the token to whoever is there."""
+    apiserver.answer = Answer(307, headers={"Location": "https://127.0.0.1:1/"})
+    with pytest.raises(KubernetesError, match="with 307"):
+        kubernetes.request("GET", "/version")
+    assert len(apiserver.asked) == 1
+
+
+def test_a_failure_is_not_retried(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(503, headers={"Retry-After": "0"})
+    with pytest.raises(KubernetesError, match="with 503"):
+        kubernetes.request("GET", "/version")
+    assert len(apiserver.asked) == 1
+
+
+def test_an_answer_that_is_no_json_object_is_no_apiservers(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(200, b"ok")
+    with pytest.raises(KubernetesError, match="is it a kube-apiserver") as refused:
+        kubernetes.request("GET", "/version")
+    assert refused.value.reason == "NotKubernetes"
+
+
+def test_a_server_that_says_nothing_is_given_up(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(delay_s=60)
+    with pytest.raises(KubernetesError, match="GET /version: no answer in time") as silent:
+        kubernetes.request("GET", "/version", timeout_s=0.05)
+    assert (silent.value.status, silent.value.reason) == (None, "Unreachable")
+
+
+def test_a_port_where_nobody_listens_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
+) -> None:
+    assert kubernetes
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    with pytest.raises(KubernetesError, match=r"https://127\.0\.0\.1:1 .*Connection refused; is the server running"):
+        Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version")
+
+
+def test_a_server_that_the_ca_does_not_vouch_for_is_refused(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
+) -> None:
+    assert kubernetes
+    (service_account / "ca.crt").write_bytes(make_authority(datetime.now(UTC), timedelta(days=1)).pem)
+    with pytest.raises(KubernetesError, match=r"unable to get local issuer certificate; .*certificate-authority"):
+        Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version")
+    assert not apiserver.asked
+
+
+def test_watch_events_come_one_by_one(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(body=b'{"type": "ADDED", "object": {"a": 1}}\n{"type": "BOOKMARK", "object": {}}\n')
+    events = list(kubernetes.watch("/api/v1/pods", query={"resourceVersion": "7"}, timeout_s=3))
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    assert apiserver.asked[0].line == "GET /api/v1/pods?resourceVersion=7&watch=true&timeoutSeconds=3 HTTP/1.1"
+
+
+def test_a_watch_that_is_too_old_is_expired(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    error = {"type": "ERROR", "object": json.loads(status(410, "Expired", "too old resource version: 1 (2)"))}
+    apiserver.answer = Answer(body=json.dumps(error).encode() + b"\n")
+    with pytest.raises(KubernetesError, match="WATCH /api/v1/pods with 410: too old") as expired:
+        list(kubernetes.watch("/api/v1/pods"))
+    assert (expired.value.status, expired.value.reason) == (410, "Expired")
+
+
+def test_a_watch_may_be_refused(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(403, status(403, "Forbidden", "no"))
+    with pytest.raises(KubernetesError, match="WATCH /api/v1/pods with 403: no"):
+        list(kubernetes.watch("/api/v1/pods"))
+
+
+def test_a_cluster_whose_ca_has_no_key_identifiers_is_reached(
+    monkeypatch: pytest.MonkeyPatch, service_account: Path
+) -> None:
+    """Many clusters' CAs are such; a strict client would refuse them."""
+    ca_pem, certificate = without_key_identifiers()
+    (service_account / "ca.crt").write_bytes(ca_pem)
+    with serving(certificate) as server:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+        assert Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version") == {}
+
+
+def without_key_identifiers() -> tuple[bytes, ServingCertificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("ca", "server")]
+    address = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    ca, leaf = (
+        x509.CertificateBuilder()
+        .issuer_name(names[0])
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
+        .add_extension(extension, critical=False)
+        .sign(key, hashes.SHA256())
+        for subject, extension in zip(names, (x509.BasicConstraints(ca=True, path_length=None), address), strict=True)
+    )
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return ca.public_bytes(Encoding.PEM), ServingCertificate(leaf.public_bytes(Encoding.PEM), key_pem, leaf)
+
+
+def test_a_pod_goes_on_when_the_clusters_ca_is_rotated(
+    monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
+) -> None:
+    assert kubernetes.request("GET", "/version") == {}
+    rotated = step(None, ["127.0.0.1"], datetime.now(UTC))
+    with serving(rotated.serving) as server:
+        monkeypatch.setattr(kubernetes, "server", server.address)
+        with pytest.raises(KubernetesError, match="certificate"):
+            kubernetes.request("GET", "/version")
+        (service_account / "ca.crt").write_bytes(rotated.bundle)
+        assert kubernetes.request("GET", "/version") == {}
+
+
+def test_the_ca_that_was_rotated_out_is_trusted_no_more(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
+) -> None:
+    assert kubernetes.request("GET", "/version") == {}
+    (service_account / "ca.crt").write_bytes(step(None, ["127.0.0.1"], datetime.now(UTC)).bundle)
+    with pytest.raises(KubernetesError, match="certificate"):
+        kubernetes.request("GET", "/version")
+    assert len(apiserver.asked) == 1
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"garbage", None])
+def test_a_ca_file_that_cannot_be_read_changes_nothing_and_is_told_once(
+    kubernetes: Kubernetes, service_account: Path, spoilt: bytes | None
+) -> None:
+    if spoilt is None:
+        (service_account / "ca.crt").unlink()
+    else:
+        (service_account / "ca.crt").write_bytes(spoilt)
+    with capture_logs() as logged:
+        assert [kubernetes.request("GET", "/version") for _ in range(3)] == [{}, {}, {}]
+    assert [line["event"] for line in logged] == ["a CA has changed and can't be used, keeping the one before"]
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"a\nb", b"\xff"])
+def test_a_token_file_that_cannot_be_used_is_an_error_until_it_can(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path, spoilt: bytes
+) -> None:
+    (service_account / "token").write_bytes(spoilt)
+    with pytest.raises(KubernetesError, match="the pod's token"):
+        kubernetes.request("GET", "/version")
+    (service_account / "token").write_bytes(b"second")
+    kubernetes.request("GET", "/version")
+    assert apiserver.asked[0].headers["authorization"] == "Bearer second"
+
+
+def test_a_connection_that_is_cut_is_told_from_a_server_that_is_not_there(
+    kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        monkeypatch.setattr(kubernetes, "server", f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(KubernetesError) as cut:
+            kubernetes.request("GET", "/version")
+        thread.join()
+    assert cut.value.reason == "ConnectionReset"
+    with pytest.raises(KubernetesError) as gone:
+        kubernetes.request("GET", "/version")
+    assert gone.value.reason == "Unreachable"

@@ -1,0 +1,164 @@
+"""What isn't a review, or contradicts itself, decides nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
+from app.kube.errors import KubernetesError
+from app.kube.reviews import (
+    Condition,
+    Decision,
+    PathAttributes,
+    ResourceAttributes,
+    TokenOwner,
+    User,
+    review_access,
+    review_token,
+)
+from tests.unit.kube.apiserver import Answer, Apiserver
+
+EVE = User("eve", ("dev",), "7", (("scopes", ("a", "b")),))
+METRICS = PathAttributes("/metrics", "get")
+TOKEN_REVIEW = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+ACCESS_REVIEW = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
+
+
+@pytest.fixture
+def kubernetes(apiserver: Apiserver, service_account: Path) -> Kubernetes:
+    assert apiserver
+    return Kubernetes(find_credentials(None, None, service_account))
+
+
+def answer(apiserver: Apiserver, review: dict[str, Any], **more: Any) -> None:
+    apiserver.answer = Answer(201, json.dumps(review | more).encode())
+
+
+def asked(apiserver: Apiserver) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(apiserver.asked[-1].body)["spec"]
+    return spec
+
+
+def test_a_user_is_told_in_all_parts_and_a_resource_in_all_attributes(
+    kubernetes: Kubernetes, apiserver: Apiserver
+) -> None:
+    answer(apiserver, ACCESS_REVIEW, status={"allowed": True, "reason": "because", "evaluationError": "no role x"})
+    labels = (Condition("a", "In", ("b", "c")), Condition("d", "Exists"))
+    fields = (Condition("metadata.name", "NotIn", ("e",)),)
+    attributes = ResourceAttributes("shop", "list", "g", "v1", "things", "status", "one", fields, labels)
+    assert review_access(kubernetes, EVE, attributes) == Decision(True, "because", "no role x")
+    assert asked(apiserver) == {
+        "user": "eve",
+        "groups": ["dev"],
+        "uid": "7",
+        "extra": {"scopes": ["a", "b"]},
+        "resourceAttributes": {
+            "namespace": "shop",
+            "verb": "list",
+            "group": "g",
+            "version": "v1",
+            "resource": "things",
+            "subresource": "status",
+            "name": "one",
+            "fieldSelector": {"requirements": [{"key": "metadata.name", "operator": "NotIn", "values": ["e"]}]},
+            "labelSelector": {
+                "requirements": [
+                    {"key": "a", "operator": "In", "values": ["b", "c"]},
+                    {"key": "d", "operator": "Exists"},
+                ]
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "allowed"),
+    [({"allowed": True}, True), ({"allowed": False}, False), ({}, False), ({"denied": True}, False)],
+)
+def test_only_a_plain_yes_is_a_yes(
+    kubernetes: Kubernetes, apiserver: Apiserver, status: dict[str, Any], allowed: bool
+) -> None:
+    answer(apiserver, ACCESS_REVIEW, status=status)
+    assert review_access(kubernetes, EVE, METRICS).allowed is allowed
+
+
+NONSENSE: list[dict[str, Any]] = [
+    {"status": {"allowed": "true"}},
+    {"status": {"allowed": 1}},
+    {"status": {"allowed": True, "denied": True}},
+    {"status": True},
+    {"status": None},
+    {},
+    {"kind": "Status", "status": {"allowed": True}},
+    {"kind": "TokenReview", "status": {"allowed": True}},
+    {"apiVersion": "authorization.k8s.io/v1beta1", "status": {"allowed": True}},
+    {"kind": None, "status": {"allowed": True}},
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_an_answer_that_is_no_access_review_is_an_error(
+    kubernetes: Kubernetes, apiserver: Apiserver, nonsense: dict[str, Any]
+) -> None:
+    answer(apiserver, ACCESS_REVIEW | nonsense)
+    with pytest.raises(KubernetesError, match="which decides nothing"):
+        review_access(kubernetes, EVE, METRICS)
+
+
+ANYBODY: list[dict[str, Any]] = [
+    {"status": {"authenticated": "true", "user": {"username": "eve"}}},
+    {"status": {"authenticated": True}},
+    {"status": {"authenticated": True, "user": {}}},
+    {"status": {"authenticated": True, "user": {"username": ""}}},
+    {"status": {"authenticated": True, "user": {"username": 7}}},
+    {"status": {"authenticated": True, "user": "eve"}},
+    {"status": {"authenticated": True, "user": {"username": "eve", "groups": "system:masters"}}},
+    {"status": {"authenticated": True, "user": {"username": "eve", "groups": [7]}}},
+    {"status": {"authenticated": True, "user": {"username": "eve", "extra": {"a": "b"}}}},
+    {"status": {"authenticated": True, "user": {"username": "eve", "extra": ["a"]}}},
+    {"kind": "SubjectAccessReview", "status": {"authenticated": True, "user": {"username": "eve"}}},
+    {"status": []},
+]
+
+
+@pytest.mark.parametrize("nonsense", ANYBODY)
+def test_an_answer_that_is_no_token_review_is_an_error(
+    kubernetes: Kubernetes, apiserver: Apiserver, nonsense: dict[str, Any]
+) -> None:
+    answer(apiserver, TOKEN_REVIEW | nonsense)
+    with pytest.raises(KubernetesError, match="which decides nothing"):
+        review_token(kubernetes, "abc")
+
+
+def test_a_token_tells_its_user_in_all_parts(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    told = {"username": "eve", "groups": ["dev"], "uid": "7", "extra": {"scopes": ["a", "b"]}}
+    answer(apiserver, TOKEN_REVIEW, status={"authenticated": True, "user": told})
+    assert review_token(kubernetes, "abc") == TokenOwner(EVE)
+    assert asked(apiserver) == {"token": "abc"}
+
+
+def test_a_token_for_others_is_nobodys_here(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    told = {"authenticated": True, "user": {"username": "eve"}}
+    for answered, owner in ((["a"], User("eve", ())), (["c"], None), ([], None)):
+        answer(apiserver, TOKEN_REVIEW, status=told | {"audiences": answered})
+        assert review_token(kubernetes, "abc", ["a", "b"]).user == owner
+    assert asked(apiserver) == {"token": "abc", "audiences": ["a", "b"]}
+
+
+@pytest.mark.parametrize("code", ["no", {}, None, 0, -1])
+def test_a_refusal_whose_code_is_nonsense_is_an_error_all_the_same(
+    kubernetes: Kubernetes, apiserver: Apiserver, code: Any
+) -> None:
+    apiserver.answer = Answer(403, json.dumps({"kind": "Status", "code": code}).encode())
+    with pytest.raises(KubernetesError):
+        review_access(kubernetes, EVE, METRICS)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"1e999"])
+def test_a_body_that_is_no_object_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver, body: bytes) -> None:
+    apiserver.answer = Answer(201, body)
+    with pytest.raises(KubernetesError, match="something other than a JSON object"):
+        review_access(kubernetes, EVE, METRICS)

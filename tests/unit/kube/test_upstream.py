@@ -1,0 +1,319 @@
+"""The adapter that had the API before is asked as ourselves, and only what it may say is believed."""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kube.certificates.authority import make_authority
+from app.kube.certificates.renewal import KeyRing, step
+from app.kube.credentials import ReloadedCa
+from app.kube.errors import IncumbentError, IncumbentRefusalError, KubeconfigError
+from app.kube.upstream import (
+    MOST_BYTES,
+    MOST_MESSAGE,
+    MOST_NAMES,
+    Address,
+    Incumbent,
+    read_names,
+    read_refusal,
+    read_values,
+)
+from tests.unit.kube.apiserver import Answer, Apiserver, serving
+
+GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
+ITEM = {
+    "metricName": "s0-prometheus",
+    "metricLabels": {"queue": "orders"},
+    "timestamp": "2026-01-02T03:04:05Z",
+    "window": 60,
+    "value": "1500m",
+}
+VALUES = {"kind": "ExternalMetricValueList", "apiVersion": GROUP_VERSION, "metadata": {}, "items": [ITEM]}
+
+
+def token_of(subject: object) -> str:
+    payload = urlsafe_b64encode(json.dumps({"sub": subject}).encode()).decode().rstrip("=")
+    return f"Bearer head.{payload}.signature"
+
+
+TOKEN = token_of("system:serviceaccount:beanscale:server")
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path, cluster: KeyRing) -> Path:
+    path = tmp_path / "forward-ca.crt"
+    path.write_bytes(cluster.bundle)
+    return path
+
+
+@pytest.fixture
+def incumbent(apiserver: Apiserver, ca_file: Path) -> Incumbent:
+    apiserver.answer = Answer(body=json.dumps(VALUES).encode())
+    return asking(apiserver, ca_file)
+
+
+def asking(
+    apiserver: Apiserver,
+    ca_file: Path,
+    host: str = "127.0.0.1",
+    authorization: Callable[[], str | None] = lambda: TOKEN,
+) -> Incumbent:
+    address = Address("keda/metrics", host, apiserver.port)
+    return Incumbent(address, ReloadedCa(ca_file, "--forward-ca"), authorization)
+
+
+def values(incumbent: Incumbent, metric: str = "s0-prometheus", query: str = "", within_s: float = 60) -> Any:
+    return read_values(incumbent.values("shop", metric, query, monotonic() + within_s))
+
+
+def failure(incumbent: Incumbent, within_s: float = 60) -> str:
+    with pytest.raises(IncumbentError) as failed:
+        values(incumbent, within_s=within_s)
+    assert not isinstance(failed.value, IncumbentRefusalError)
+    assert TOKEN.removeprefix("Bearer ") not in str(failed.value)
+    return str(failed.value)
+
+
+def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    assert values(incumbent, "datadogmetric@shop:a/b?c", "labelSelector=queue%3Dorders") == VALUES
+    [asked] = apiserver.asked
+    path = f"/apis/{GROUP_VERSION}/namespaces/shop/datadogmetric%40shop%3Aa%2Fb%3Fc?labelSelector=queue%3Dorders"
+    assert asked.line == f"GET {path} HTTP/1.1"
+    assert (asked.headers["authorization"], asked.headers["accept"]) == (TOKEN, "application/json")
+    assert asked.headers.keys() == {"host", "accept", "accept-encoding", "user-agent", "via", "authorization"}
+
+
+def test_one_connection_serves_many_questions(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    for _ in range(3):
+        values(incumbent)
+    assert len({asked.client_port for asked in apiserver.asked}) == 1
+
+
+def test_a_connection_that_it_hangs_up_is_made_once_more(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    """It may close one that is kept open just when the next question comes."""
+    apiserver.hang_ups = 1
+    assert values(incumbent) == VALUES
+    apiserver.hang_ups = 2
+    assert "is it running, and reachable at 127.0.0.1 port" in failure(incumbent)
+    assert len(apiserver.asked) == 4
+
+
+def changed(item: dict[str, object] | None = None, **fields: object) -> bytes:
+    return json.dumps({**VALUES, **({} if item is None else {"items": [{**ITEM, **item}]}), **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(
+            Answer(307, headers={"Location": "https://127.0.0.1/"}), "answered 307, a redirect", id="redirect"
+        ),
+        pytest.param(Answer(204), "answered 204 instead of 200", id="no content"),
+        pytest.param(Answer(502, b"<html>bad gateway"), "answered 502 without saying why", id="proxy"),
+        pytest.param(Answer(500, b"[]"), "answered 500 without saying why", id="failure"),
+        pytest.param(Answer(200, b"ok"), "something that isn't a JSON object", id="garbage"),
+        pytest.param(Answer(200, b"\xff\xfe"), "something that isn't a JSON object", id="no text"),
+        pytest.param(Answer(200, b"[" * 100_000), "something that isn't a JSON object", id="deep"),
+        pytest.param(Answer(200, changed(kind="Table")), "of kind 'Table'", id="kind"),
+        pytest.param(Answer(200, changed(apiVersion="v1")), "('v1'), not ExternalMetricValueList", id="version"),
+        pytest.param(Answer(200, changed(items={})), "whose items are no list", id="no items"),
+        pytest.param(Answer(200, changed(items=[1])), "an item that isn't", id="item"),
+        pytest.param(Answer(200, changed({"value": None})), "an item that isn't", id="no value"),
+        pytest.param(Answer(200, changed({"value": 7})), "an item that isn't", id="number"),
+        pytest.param(Answer(200, changed({"value": "7 "})), "an item that isn't", id="quantity"),
+        pytest.param(Answer(200, changed({"value": float("nan")})), "isn't a JSON object", id="NaN"),
+        pytest.param(Answer(200, changed({"metricLabels": {"a": 1}})), "an item that isn't", id="labels"),
+        pytest.param(Answer(200, changed({"timestamp": "today"})), "an item that isn't", id="time"),
+        pytest.param(Answer(200, changed({"window": "1m"})), "whose window isn't", id="window"),
+        pytest.param(Answer(200, changed(), cut=True), "hung up in the middle of its answer", id="cut"),
+        pytest.param(Answer(200, b" " * (MOST_BYTES + 1)), "answered with more than 4 MiB", id="huge"),
+    ],
+)
+def test_what_is_no_answer_is_passed_on_by_nobody(
+    incumbent: Incumbent, apiserver: Apiserver, answer: Answer, said: str
+) -> None:
+    apiserver.answer = answer
+    assert said in failure(incumbent)
+    assert len(apiserver.asked) == 1
+    apiserver.answer = Answer(body=changed())
+    assert values(incumbent) == VALUES
+
+
+@pytest.mark.parametrize(
+    ("subject", "account"),
+    [
+        ("system:serviceaccount:beanscale:server", "ServiceAccount beanscale/server"),
+        ("jane", "our account 'jane'"),
+        (7, "our account 7"),
+        (None, "our account"),
+    ],
+)
+def test_who_of_us_lacks_what_is_said(apiserver: Apiserver, ca_file: Path, subject: object, account: str) -> None:
+    incumbent = asking(apiserver, ca_file, authorization=lambda: token_of(subject))
+    apiserver.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
+    assert failure(incumbent) == (
+        f"answered 401: Unauthorized; it doesn't accept the token of {account}:"
+        " it must ask this cluster whose a token is"
+    )
+    apiserver.answer = Answer(403, b'{"kind": "Status", "message": "x is forbidden"}')
+    assert f"answered 403: x is forbidden; let {account} list all resources of" in failure(incumbent)
+
+
+def test_a_token_that_is_no_jwt_is_nobodys_in_particular(apiserver: Apiserver, ca_file: Path) -> None:
+    for token in ("Bearer opaque", "Bearer a.!.b", "Bearer a.W10.b", "Bearer a..b"):
+        apiserver.answer = Answer(403, b"")
+        assert "let our account list" in failure(asking(apiserver, ca_file, authorization=lambda each=token: each))
+
+
+def test_its_refusals_keep_their_words(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    details = {"name": "x", "retryAfterSeconds": 7}
+    status = {"kind": "Status", "code": 1, "reason": "Gone", "message": "no\r\nmore", "details": details}
+    apiserver.answer = Answer(410, json.dumps(status).encode())
+    with pytest.raises(IncumbentRefusalError) as refused:
+        values(incumbent)
+    told = refused.value
+    assert (told.code, told.reason, told.message, told.retry_after_s) == (410, "Gone", "no more", 7)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"message": ""}, ("", "no reason given", 0)),
+        ({"message": "a" * 9999, "reason": "B c"}, ("", "a" * MOST_MESSAGE, 0)),
+        ({"message": "a", "reason": 7, "details": []}, ("", "a", 0)),
+        ({"message": "a", "reason": "Bad", "details": {"retryAfterSeconds": 1e9}}, ("Bad", "a", 0)),
+        ({"message": "a", "details": {"retryAfterSeconds": True}}, ("", "a", 0)),
+        ({"message": "a", "details": {"retryAfterSeconds": 99999}}, ("", "a", 0)),
+    ],
+)
+def test_an_odd_refusal_is_made_plain(status: dict[str, Any], expected: tuple[str, str, int]) -> None:
+    told = read_refusal(500, json.dumps({"kind": "Status", **status}).encode())
+    assert isinstance(told, IncumbentRefusalError)
+    assert (told.reason, told.message, told.retry_after_s) == expected
+
+
+@pytest.mark.parametrize("answer", [Answer(delay_s=60), Answer(body=b" " * 6000, drip_s=0.01)], ids=["silent", "drip"])
+def test_slowness_ends_by_the_deadline(incumbent: Incumbent, apiserver: Apiserver, answer: Answer) -> None:
+    apiserver.answer = answer
+    begun = monotonic()
+    assert failure(incumbent, within_s=0.1) == "gave no answer in time; is it well?"
+    assert monotonic() - begun < 30, "the whole answer takes a minute"
+
+
+def test_who_is_too_late_asks_no_more(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    """After waiting for a thread."""
+    assert failure(incumbent, within_s=-1) == "gave no answer in time; is it well?"
+    assert not apiserver.asked
+
+
+def test_it_is_verified_before_it_sees_our_token(apiserver: Apiserver, ca_file: Path, tmp_path: Path) -> None:
+    wrong_name = failure(asking(apiserver, ca_file, "localhost"))
+    assert "not valid for 'localhost'; its certificate must be for localhost" in wrong_name
+    another = tmp_path / "another.crt"
+    another.write_bytes(make_authority(datetime.now(UTC), timedelta(days=1)).pem)
+    assert "the CA given must vouch for it" in failure(asking(apiserver, another))
+    assert not apiserver.asked
+
+
+def test_its_ca_may_be_replaced(incumbent: Incumbent, ca_file: Path) -> None:
+    assert values(incumbent) == VALUES
+    rotated = step(None, ["127.0.0.1"], datetime.now(UTC))
+    with serving(rotated.serving) as renewed:
+        renewed.answer = Answer(body=changed())
+        asked = asking(renewed, ca_file)
+        assert "can't be asked" in failure(asked)
+        ca_file.write_bytes(rotated.bundle)
+        assert values(asked) == VALUES
+    assert "can't be asked" in failure(incumbent)
+
+
+def test_a_port_where_nobody_listens_is_said_so(ca_file: Path) -> None:
+    assert failure(asking(Apiserver(1), ca_file)) == (
+        "can't be asked: Connection refused; is it running, and reachable at 127.0.0.1 port 1 from here?"
+    )
+
+
+def unreadable() -> str:
+    raise KubeconfigError("can't read the pod's token")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "why"),
+    [(lambda: None, "our credentials are no token"), (unreadable, "can't read the pod's token")],
+)
+def test_without_a_token_nothing_is_asked(
+    apiserver: Apiserver, ca_file: Path, authorization: Callable[[], str | None], why: str
+) -> None:
+    assert f"can't be asked: {why}" in failure(asking(apiserver, ca_file, authorization=authorization))
+    assert not apiserver.asked
+
+
+def resources(*names: object) -> bytes:
+    listed = [{"name": name, "namespaced": True} for name in names]
+    return json.dumps({"kind": "APIResourceList", "groupVersion": GROUP_VERSION, "resources": listed}).encode()
+
+
+def test_its_discovery_names_its_metrics(incumbent: Incumbent, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(body=resources("job:rate5m", "externalmetrics", "job:rate5m"))
+    assert incumbent.metrics(monotonic() + 60) == ("externalmetrics", "job:rate5m")
+    assert apiserver.asked[0].line == f"GET /apis/{GROUP_VERSION} HTTP/1.1"
+
+
+def test_only_names_that_discovery_can_list_count() -> None:
+    assert read_names(resources("*", "Upper", "a/b", "", "ü", "a b", "a\n", 7, None, "-a", "ok", "a" * 254)) == ("ok",)
+    many = read_names(resources(*(f"m{number:04}" for number in range(2000))))
+    assert (len(many), many[0]) == (MOST_NAMES, "m0000")
+    for wrong in (b"{}", changed(), json.dumps({**json.loads(resources()), "resources": 7}).encode()):
+        with pytest.raises(IncumbentError):
+            read_names(wrong)
+
+
+def test_an_empty_answer_is_one() -> None:
+    """The library under most adapters says so of a metric that it doesn't know."""
+    for items in ([], None):
+        assert read_values(changed(items=items))["items"] == []
+
+
+def test_nothing_but_the_types_own_fields_is_passed_on() -> None:
+    metadata = {"continue": "x", "resourceVersion": "7", "remainingItemCount": 3, "selfLink": "/", "a": {}}
+    told = read_values(changed({"more": 1, "metricLabels": None, "window": None, "timestamp": None}, metadata=metadata))
+    assert told == {
+        **VALUES,
+        "metadata": {"continue": "x", "resourceVersion": "7", "remainingItemCount": 3},
+        "items": [{"metricName": "s0-prometheus", "metricLabels": {}, "timestamp": None, "value": "1500m"}],
+    }
+
+
+@pytest.mark.parametrize("quantity", ["0", "-3", "+1.5", ".5", "5.", "12Ki", "3k", "1E", "1E3", "1e-3", "7n", "9u"])
+def test_any_quantity_of_kubernetes_is_a_value(quantity: str) -> None:
+    assert read_values(changed({"value": quantity}))["items"][0]["value"] == quantity
+
+
+@pytest.mark.parametrize("text", ["", ".", "-", "1K", "1ki", "0x1", "1e", "1_0", "٣", "inf", "1 k", "1k\n", "1" * 65])
+def test_anything_else_is_none(text: str) -> None:
+    with pytest.raises(IncumbentError):
+        read_values(changed({"value": text}))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*VALUES, *ITEM]), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(ITEM, anything)), st.fixed_dictionaries({}, optional={"metadata": anything}))
+def test_whatever_it_says_is_an_answer_or_an_error(item: dict[str, Any], fields: dict[str, Any]) -> None:
+    for content in (changed(item, **fields), json.dumps(item).encode()):
+        for read in (read_values, read_names, lambda said: read_refusal(500, said)):
+            with suppress(IncumbentError):
+                read(content)

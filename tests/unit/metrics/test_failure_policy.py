@@ -1,0 +1,153 @@
+"""While there is no value a rule says what its operator chose, and the error says what that was."""
+
+from fractions import Fraction
+
+import pytest
+
+from app.beanstalkd.reading import ServerState
+from app.metrics.metric import (
+    MetricError,
+    NoResultError,
+    SameServerError,
+    StaleReadingError,
+    TooFewReadingsError,
+    UnknownMetricError,
+)
+from app.metrics.rule import duration_text, policy_text
+from app.metrics.rules import Fail, Hold, Instead, OnFailure
+from tests.unit.metrics.given import (
+    NOW,
+    SERVER,
+    ago,
+    asked,
+    counts,
+    known,
+    quantities,
+    rule,
+    server,
+    tube,
+    unread,
+)
+
+HOLD, TEN = Hold(300), Instead(Fraction(10))
+
+
+def eu(age_s: float) -> ServerState:
+    return server("eu", tube("a", ready=3, age_s=age_s), age_s=age_s, failure="connection refused")
+
+
+def test_fail_is_the_error_and_says_so() -> None:
+    with pytest.raises(StaleReadingError) as stale:
+        asked("backlog", "", known(eu(16), rules=[rule(on_failure=Fail())]))
+    assert str(stale.value) == (
+        "beanstalkd 'eu' (eu.example:11300) can't be read: connection refused; its last good reading is 16 s old,"
+        " older than 15 s isn't served; onFailure of backlog is fail"
+    )
+
+
+@pytest.mark.parametrize(("age_s", "held_s"), [(10, None), (15, None), (16, 1), (315, 300)])
+def test_hold_lets_the_last_good_reading_count_with_its_true_time(age_s: float, held_s: float | None) -> None:
+    (value,) = asked("backlog", "", known(eu(age_s), rules=[rule(on_failure=HOLD)]))
+    assert (value.quantity, value.answered_at, value.held_s) == ("3", ago(age_s), held_s)
+
+
+def test_hold_ends_and_says_when() -> None:
+    with pytest.raises(StaleReadingError, match=r"older than 15 s .* is hold 5m, which ended 12 s ago$"):
+        asked("backlog", "", known(eu(327), rules=[rule(on_failure=HOLD)]))
+
+
+def test_hold_holds_nothing_that_was_never_read() -> None:
+    with pytest.raises(
+        StaleReadingError, match=r"never read; .* is hold 5m, and since beanscale started there was no reading"
+    ):
+        asked("backlog", "", known(unread("eu"), rules=[rule(on_failure=HOLD)]))
+
+
+def test_hold_is_beyond_the_rules_own_age() -> None:
+    given = known(eu(325), rules=[rule(on_failure=HOLD, max_age_s=30), rule("short", on_failure=HOLD)])
+    assert quantities(asked("backlog", "", given)) == ["3"]
+    with pytest.raises(StaleReadingError, match="ended 10 s ago"):
+        asked("short", "", given)
+
+
+def test_what_is_held_of_one_server_adds_to_what_is_fresh_of_another() -> None:
+    given = known(
+        eu(100),
+        server("us", tube("a", ready=4)),
+        rules=[rule(on_failure=HOLD, per=SERVER), rule("sum", on_failure=HOLD)],
+    )
+    held, fresh = asked("backlog", "", given)
+    assert (held.quantity, held.held_s, fresh.quantity, fresh.held_s) == ("3", 85, "4", None)
+    (both,) = asked("sum", "", given)
+    assert (both.quantity, both.answered_at, both.held_s) == ("7", ago(100), 85)
+
+
+def test_a_rate_is_held_as_it_was() -> None:
+    state = server("eu", tube("a", cmd_delete=20, age_s=100), age_s=100, earlier={"a": counts(110, 0, 0)})
+    (value,) = asked("backlog", "", known(state, rules=[rule(tubes="a", value="deleted_per_second", on_failure=HOLD)]))
+    assert (value.quantity, value.window_s, value.held_s) == ("2", 10, 85)
+
+
+def test_built_in_metrics_hold_nothing() -> None:
+    with pytest.raises(StaleReadingError, match=r"isn't served$"):
+        asked("tube-a", "", known(eu(16), rules=[rule(on_failure=HOLD)]))
+
+
+@pytest.mark.parametrize(
+    ("state", "value"),
+    [
+        pytest.param(eu(16), "ready", id="stale"),
+        pytest.param(unread("eu"), "ready", id="never-read"),
+        pytest.param(server("eu", tube("a")), "put_per_second", id="too-few-readings"),
+        pytest.param(server("eu", tube("a", ready=1)), "next_job_age_seconds", id="age-awaited"),
+        pytest.param(server("eu", tube("a", ready=1)), "ready / reserved", id="divided-by-0"),
+    ],
+)
+def test_a_value_instead_stands_for_every_failure(state: ServerState, value: str) -> None:
+    given = known(server("us", tube("a")), state, rules=[rule(tubes="a", value=value, on_failure=TEN)])
+    (instead,) = asked("backlog", "", given)
+    assert (instead.quantity, dict(instead.labels), instead.answered_at) == ("10", {}, NOW)
+
+
+@pytest.mark.parametrize("policy", [HOLD, TEN])
+def test_no_policy_answers_a_wrong_question(policy: OnFailure) -> None:
+    given = known(unread("eu"), rules=[rule(on_failure=policy)])
+    with pytest.raises(UnknownMetricError, match="no label 'tube'"):
+        asked("backlog", "tube=a", given)
+
+
+@pytest.mark.parametrize("policy", [HOLD, TEN])
+def test_no_policy_counts_a_server_twice(policy: OnFailure) -> None:
+    one, other = server("eu", tube("a", ready=3)), server("us", tube("a", ready=3))
+    twin = ServerState(other.server, one.reading, attempted=True)
+    with pytest.raises(SameServerError):
+        asked("backlog", "", known(one, twin, rules=[rule(on_failure=policy)]))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("ready / reserved", NoResultError), ("put_per_second", TooFewReadingsError)]
+)
+def test_hold_is_for_readings_and_not_for_what_they_dont_tell(value: str, kind: type[MetricError]) -> None:
+    given = known(server("eu", tube("a", ready=1)), rules=[rule(tubes="a", value=value, on_failure=HOLD)])
+    with pytest.raises(kind, match=r"is hold 5m$"):
+        asked("backlog", "", given)
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (Fail(), "fail"),
+        (Hold(300), "hold 5m"),
+        (Instead(Fraction(10)), "value 10"),
+        (Instead(Fraction(1, 2)), "value 500m"),
+    ],
+)
+def test_a_policy_is_written_as_people_write_it(policy: OnFailure, text: str) -> None:
+    assert policy_text(policy) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "1m30s"), (7200, "2h"), (0.5, "0.5s"), (3661, "1h1m1s"), (15, "15s")]
+)
+def test_a_duration_is_written_as_kubernetes_writes_it(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

@@ -1,0 +1,234 @@
+"""How the chain is walked, and what its documents from Kubernetes mean."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app.kube.checks import BrokenLink, check_available
+from app.settings import ObjectName, SettingError
+from app.smoke.aggregation import check_spec
+from app.smoke.autoscaler import judge
+from app.smoke.check import Link, Patience, State, walk
+from app.smoke.run import check_tube_prefix
+
+SERVICE = ObjectName("beanscale", "beanscale-server")
+HPA = ObjectName("beanscale", "hello")
+
+
+def breaks() -> str:
+    raise BrokenLink("it is torn", "mend it")
+
+
+def names_and_states(*links: Link) -> list[tuple[str, State]]:
+    return [(outcome.name, outcome.state) for outcome in walk(links, lambda _: None)]
+
+
+def test_links_behind_a_broken_one_are_not_reached_but_what_is_owed_is_done() -> None:
+    chain = (
+        Link("first", lambda: "fine"),
+        Link("second", breaks),
+        Link("third", lambda: "never looked at"),
+        Link("cleaning", lambda: "done", owed=lambda: True),
+        Link("last", lambda: "never looked at"),
+    )
+    assert names_and_states(*chain) == [
+        ("first", State.HOLDS),
+        ("second", State.BROKEN),
+        ("third", State.NOT_REACHED),
+        ("cleaning", State.HOLDS),
+        ("last", State.NOT_REACHED),
+    ]
+
+
+def test_a_broken_link_says_why_and_what_to_do() -> None:
+    (outcome,) = walk([Link("only", breaks)], lambda _: None)
+    assert (outcome.said, outcome.fix) == ("it is torn", "mend it")
+
+
+def holds_after(looks: int) -> Callable[[], str]:
+    seen: list[None] = []
+
+    def look() -> str:
+        seen.append(None)
+        return "fine" if len(seen) > looks else breaks()
+
+    return look
+
+
+def test_what_comes_true_in_time_holds() -> None:
+    assert Patience(60, stopped=lambda: False).wait(holds_after(1)) == "fine"
+
+
+def test_what_does_not_come_true_in_time_gives_the_last_reason_and_how_long_was_waited() -> None:
+    with pytest.raises(BrokenLink, match=r"it is torn \(waited 0\.1 s\)"):
+        Patience(0.1, stopped=lambda: False).wait(breaks)
+
+
+def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
+    def hopeless() -> str:
+        raise BrokenLink("forbidden", "ask for it", final=True)
+
+    begun = time.monotonic()
+    with pytest.raises(BrokenLink, match=r"^forbidden$"):
+        Patience(60, stopped=lambda: False).wait(hopeless)
+    assert time.monotonic() - begun < 30
+
+
+def test_nobody_waits_after_being_stopped() -> None:
+    with pytest.raises(BrokenLink, match="stopped"):
+        Patience(60, stopped=lambda: True).wait(breaks)
+
+
+def test_being_stopped_while_waiting_keeps_the_reason() -> None:
+    answers = iter([False, True])
+    with pytest.raises(BrokenLink, match=r"it is torn \(stopped while waiting\)"):
+        Patience(60, stopped=lambda: next(answers)).wait(breaks)
+
+
+def apiservice(conditions: list[dict[str, str]] | None = None, **spec: object) -> dict[str, object]:
+    ours = {"namespace": "beanscale", "name": "beanscale-server", "port": 443}
+    return {
+        "metadata": {"name": "v1beta1.external.metrics.k8s.io"},
+        "spec": {"service": ours, "caBundle": "LS0t", "group": "external.metrics.k8s.io", **spec},
+        "status": {"conditions": conditions or []},
+    }
+
+
+def test_a_verified_apiservice_of_ours_is_fine() -> None:
+    check_spec(apiservice(), SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why", "fix"),
+    [
+        (
+            {"service": {"namespace": "keda", "name": "keda-metrics"}},
+            "leads to keda/keda-metrics, not to",
+            "uninstall it",
+        ),
+        ({"service": None}, "leads to kube-apiserver itself", "helm list -A"),
+        ({"insecureSkipTLSVerify": True}, "anybody in between", 'insecureSkipTLSVerify":null'),
+        ({"caBundle": None}, "no caBundle", "logs deployment/beanscale-server"),
+    ],
+)
+def test_an_apiservice_that_is_not_as_it_should_be_is_named_with_the_fix(
+    spec: dict[str, object], why: str, fix: str
+) -> None:
+    with pytest.raises(BrokenLink, match=why) as broken:
+        check_spec(apiservice(**spec), SERVICE)
+    assert fix in broken.value.fix
+
+
+def test_an_apiservice_is_available_when_kubernetes_says_so() -> None:
+    check_available(apiservice([{"type": "Available", "status": "True", "reason": "Passed"}]), SERVICE)
+
+
+def test_kubernetes_own_words_tell_why_an_apiservice_is_not_available() -> None:
+    condition = {
+        "type": "Available",
+        "status": "False",
+        "reason": "MissingEndpoints",
+        "message": 'endpoints for service/beanscale-server in "beanscale" have no addresses with port name "https"',
+    }
+    with pytest.raises(BrokenLink, match="have no addresses") as broken:
+        check_available(apiservice([condition]), SERVICE)
+    assert broken.value.fix == "no pod of the server is ready: kubectl -n beanscale get pod"
+
+
+def test_an_apiservice_nobody_looked_at_yet_is_not_available() -> None:
+    with pytest.raises(BrokenLink, match="has not looked yet"):
+        check_available(apiservice(), SERVICE)
+
+
+SCALES = [
+    {"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale"},
+    {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound"},
+]
+
+
+def autoscaler(
+    conditions: list[dict[str, str]], current: dict[str, str] | None, replicas: int = 1, minimum: int = 1
+) -> dict[str, object]:
+    metric = {"name": "tube-hello-world"}
+    target = {"type": "AverageValue", "averageValue": "2"}
+    return {
+        "spec": {
+            "minReplicas": minimum,
+            "metrics": [{"type": "External", "external": {"metric": metric, "target": target}}],
+        },
+        "status": {
+            "currentReplicas": replicas,
+            "conditions": conditions,
+            "currentMetrics": [{"type": "External", "external": {"metric": metric, "current": current}}]
+            if current
+            else [{"type": ""}],
+        },
+    }
+
+
+def test_an_active_autoscaler_tells_what_it_sees() -> None:
+    said = judge(autoscaler(SCALES, {"averageValue": "500m"}, replicas=2), HPA)
+    assert said == "beanscale/hello is active and sees: tube-hello-world is 500m a pod; 2 replicas"
+
+
+def test_a_value_target_shows_the_value() -> None:
+    assert "tube-hello-world is 7;" in judge(autoscaler(SCALES, {"value": "7"}), HPA)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "fix"),
+    [
+        ("FailedGetExternalMetric", "the HPA was unable to compute: forbidden", "metrics-reader"),
+        ("ScalingDisabled", "scaling is disabled since the replica count of the target is zero", "scale it to 1"),
+        ("SomethingNew", "in words of the future", "kubectl -n beanscale describe hpa hello"),
+    ],
+)
+def test_an_inactive_autoscaler_is_explained_by_its_condition(reason: str, message: str, fix: str) -> None:
+    inactive = {"type": "ScalingActive", "status": "False", "reason": reason, "message": message}
+    with pytest.raises(BrokenLink, match=message) as broken:
+        judge(autoscaler([SCALES[0], inactive], None), HPA)
+    assert fix in broken.value.fix
+
+
+def test_an_autoscaler_without_workload_says_so() -> None:
+    missing = {"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": "deployments not found"}
+    with pytest.raises(BrokenLink, match="deployments not found") as broken:
+        judge(autoscaler([missing], None), HPA)
+    assert "scaleTargetRef" in broken.value.fix
+
+
+def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
+    with pytest.raises(BrokenLink, match="hasn't worked on it yet") as broken:
+        judge({"spec": autoscaler([], None)["spec"]}, HPA)
+    assert not broken.value.final
+
+
+@pytest.mark.parametrize("current", [None, {"averageValue": "-9223372036854775808m"}])
+def test_an_autoscaler_without_a_sensible_value_is_not_fine_and_the_number_is_not_repeated(
+    current: dict[str, str] | None,
+) -> None:
+    with pytest.raises(BrokenLink, match="has no value of tube-hello-world yet") as broken:
+        judge(autoscaler(SCALES, current), HPA)
+    assert "9223372036854775808" not in f"{broken.value} {broken.value.fix}"
+
+
+def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
+    resting = autoscaler(SCALES, {"averageValue": "-9223372036854775808m"}, replicas=0, minimum=0)
+    assert judge(resting, HPA) == "beanscale/hello is active and rests at 0 replicas"
+
+
+def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs() -> None:
+    with pytest.raises(BrokenLink, match="asks for no external metric") as broken:
+        judge({"spec": {"metrics": [{"type": "Resource", "resource": {}}]}}, HPA)
+    assert broken.value.final
+
+
+@pytest.mark.parametrize("prefix", ["", "Upper-", "-x", "a/b", "a_b", "a" * 51, "a\r\n"])
+def test_a_prefix_that_cannot_begin_a_metric_name_is_refused(prefix: str) -> None:
+    with pytest.raises(SettingError, match="--tube-prefix"):
+        check_tube_prefix(prefix)
+
+
+def test_the_default_prefix_is_taken() -> None:
+    assert check_tube_prefix("beanscale-smoke-") == "beanscale-smoke-"

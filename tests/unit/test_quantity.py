@@ -1,0 +1,68 @@
+"""Numbers are exact, and written as Kubernetes writes them."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.quantity import format_quantity, show_number
+
+SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+
+
+def value_of(quantity: str) -> Fraction:
+    digits = quantity.rstrip("numkMGTPE")
+    return Fraction(int(digits)) * Fraction(10) ** SUFFIXES[quantity[len(digits) :]]
+
+
+@pytest.mark.parametrize(
+    ("value", "quantity"),
+    [
+        (0, "0"),
+        (12, "12"),
+        (1500, "1500"),
+        (3000, "3k"),
+        (7_000_000, "7M"),
+        (-2000, "-2k"),
+        (10**21, "1000E"),
+        (Fraction(3, 2), "1500m"),
+        (Fraction(1, 10**9), "1n"),
+        (Fraction(1, 3), "333333334n"),
+        (Fraction(-1, 3), "-333333333n"),
+        (Fraction(1, 10**12), "1n"),
+        (Fraction(2, 1), "2"),
+    ],
+)
+def test_a_quantity_has_the_largest_suffix_that_keeps_it_whole(value: int | Fraction, quantity: str) -> None:
+    assert format_quantity(value) == quantity
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_a_whole_number_is_never_changed(value: int) -> None:
+    assert value_of(format_quantity(value)) == value
+
+
+@given(st.fractions(-1000, 1000))
+def test_a_fraction_is_rounded_up_by_less_than_a_nano(value: Fraction) -> None:
+    assert 0 <= value_of(format_quantity(value)) - value < Fraction(1, 10**9)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (Fraction(0), "0"),
+        (Fraction(1200), "1200"),
+        (Fraction(5, 4), "1.25"),
+        (Fraction(1, 10**6), "0.000001"),
+        (Fraction(1, 3), "≈0.333"),
+        (Fraction(-1, 3), "≈-0.333"),
+        (Fraction(10**7, 3), "≈3333333.333"),
+        (Fraction(1, 3 * 10**5), "≈0.00000333"),
+        (Fraction(1, 10**9), "≈1e-9"),
+        (Fraction(2**64), "18446744073709551616"),
+        (Fraction(2**900), "≈8.45271e+270"),
+    ],
+)
+def test_numbers_are_shown_exactly_or_with_a_sign_that_they_arent(number: Fraction, shown: str) -> None:
+    assert show_number(number) == shown
