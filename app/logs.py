@@ -2,8 +2,6 @@
 
 import logging
 import sys
-import time
-from collections.abc import Callable
 from typing import Literal
 
 import structlog
@@ -58,25 +56,3 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
-class Seldom:
-    """A warning that strangers can cause: one in ten seconds, which says how many it stands for."""
-
-    PERIOD_S = 10.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._again_at = clock()
-        self._kept_back = 0
-
-    def warning(self, event: str, **facts: object) -> None:
-        """Tell it, or count it."""
-        now = self._clock()
-        if now < self._again_at:
-            self._kept_back += 1
-            return
-        if self._kept_back:
-            facts["kept_back"] = self._kept_back
-        self._again_at, self._kept_back = now + self.PERIOD_S, 0
-        structlog.get_logger().warning(event, **facts)

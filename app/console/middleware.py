@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Instant
 from app.console.sessions import Crowd, CrowdedError, Session, Sessions
-from app.logs import Seldom
+from app.ratelimit import RateLimitedWarning
 
 _LOCAL = "localhost"
 
@@ -211,7 +211,7 @@ class Guard:
     clock: Callable[[], Instant]
     _crowd: Crowd = field(default_factory=Crowd, init=False)
     _acting: Crowd = field(default_factory=lambda: Crowd(_MOST_BODIES, _MOST_BODIES, "send something"), init=False)
-    _seldom: Seldom = field(default_factory=Seldom, init=False)
+    _audit: RateLimitedWarning = field(default_factory=RateLimitedWarning, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -318,7 +318,7 @@ class Guard:
             **audit,
         }
         if session is None and status in _FOR_THE_ASKING:
-            self._seldom.warning("audit", **facts)  # as often as strangers like
+            self._audit.warning("audit", **facts)  # as often as strangers like
         else:
             _log.info("audit", **facts)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from app.logs import Seldom
+from app.ratelimit import RateLimitedWarning
 
 if TYPE_CHECKING:
     from app.http.connection import Head, Patience
@@ -58,7 +58,7 @@ class Connections:
         self.under_way = 0
         """Bytes of the heads whose requests are, about."""
         self._most = most
-        self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
+        self._warnings: defaultdict[str, RateLimitedWarning] = defaultdict(RateLimitedWarning)
         self._all: set[Connection] = set()
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Connections:
     def refused(self, reason: str, peer: str | None, why: str) -> None:
         """Count it, and tell of it now and then: who scans ports must not fill the disk."""
         self.count(reason)
-        self._seldom[reason].warning("refused a client", reason=reason, peer=peer, why=why)
+        self._warnings[reason].warning("refused a client", reason=reason, peer=peer, why=why)
 
     async def close(self, within_s: float) -> None:
         """Say goodbye to all, and wait until they are gone; those that don't go in time are let go."""

@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 
 from app.http.connection import PATIENCE_S, HttpConnection, Phase
 from app.http.connections import MOST_CONNECTIONS, Connections
-from app.logs import Seldom
+from app.ratelimit import RateLimitedWarning
 from app.settings import SettingError
 
 _log = structlog.get_logger()
@@ -50,7 +50,7 @@ def tell_of_defect(chore: asyncio.Task[None]) -> None:
     )
 
 
-_accept_failed, _held_up = Seldom(), Seldom()
+_accept_failed, _held_up = RateLimitedWarning(), RateLimitedWarning()
 
 MOST_UNREAD = 1 << 15
 """Bytes that the system keeps for us of what a client sent; Linux doubles it. More are of use to nobody but a flood."""

@@ -1,0 +1,68 @@
+"""How often something may happen: token bucket, exponential backoff, and log warnings that can't flood the log."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+
+
+class TokenBucket:
+    """At most `burst` at once, then one every `interval_s` seconds. Starts full. Pure: time is monotonic seconds."""
+
+    def __init__(self, burst: int, interval_s: float, now_s: float) -> None:
+        self._burst = burst
+        self._interval_s = interval_s
+        self._tokens = float(burst)
+        self._filled_at_s = now_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Return the seconds until a token is available; 0 if one is."""
+        self._tokens = min(self._burst, self._tokens + (now_s - self._filled_at_s) / self._interval_s)
+        self._filled_at_s = now_s
+        return max(0.0, (1 - self._tokens) * self._interval_s)
+
+    def take(self, now_s: float) -> bool:
+        """Take a token. Return False if none is available."""
+        if self.wait_s(now_s) > 0:
+            return False
+        self._tokens -= 1
+        return True
+
+    def put_back(self) -> None:
+        """Return a token that turned out not to be needed."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
+
+class RateLimitedWarning:
+    """A warning that clients can cause: at most `burst` lines at once, then one every `interval_s` seconds."""
+
+    def __init__(self, burst: int = 1, interval_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._bucket = TokenBucket(burst, interval_s, clock())
+        self._suppressed = 0
+
+    def admit(self) -> dict[str, int] | None:
+        """Return None if this line has to be suppressed, else what to add to it: `suppressed`, lines since the last."""
+        if not self._bucket.take(self._clock()):
+            self._suppressed += 1
+            return None
+        suppressed, self._suppressed = self._suppressed, 0
+        return {"suppressed": suppressed} if suppressed else {}
+
+    def warning(self, event: str, **values: object) -> None:
+        """Log a warning with `values`, or count it as suppressed."""
+        added = self.admit()
+        if added is not None:
+            structlog.get_logger().warning(event, **values, **added)
+
+
+def backoff(first_s: float = 0.25, max_s: float = 5.0, factor: float = 2.0) -> Iterator[float]:
+    """Yield the seconds to wait before each retry, endlessly: `first_s` times `factor` each time, at most `max_s`.
+
+    Each is multiplied by 0.5 to 1 at random, so that clients that failed together don't return together.
+    """
+    delay_s = first_s
+    while True:
+        yield min(delay_s, max_s) * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+        delay_s = min(delay_s * factor, max_s)

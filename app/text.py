@@ -1,0 +1,30 @@
+"""Durations, counts and lists, as beanscale writes them for people and as Kubernetes writes them."""
+
+from collections.abc import Iterable
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people, in whole seconds, at most two units: `0 s`, `1 min 30 s`, `2 h`, `3 d`."""
+    whole = round(seconds)
+    parts = ((whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s"))
+    first = next((index for index, (number, _unit) in enumerate(parts) if number), 3)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
+
+
+def duration_value(seconds: float) -> str:
+    """Return a duration as settings.parse_duration reads it, for values and flags: `0.5s`, `5m`, `1m30s`, `2h`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = ((str(hours), "h"), (str(minutes), "m"), (f"{rest:g}", "s"))
+    return "".join(number + unit for number, unit in parts if number != "0") or "0s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, with `s` unless it is one: `1 job`, `20,000 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listing(items: Iterable[str], word: str = "and") -> str:
+    """Return `a`, `a and b`, or `a, b and c`; an empty string for no items."""
+    *others, last = list(items) or [""]
+    return f"{', '.join(others)} {word} {last}" if others else last

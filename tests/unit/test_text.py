@@ -1,0 +1,40 @@
+"""Numbers and lists in sentences."""
+
+import pytest
+
+from app.settings import parse_duration
+from app.text import count, duration, duration_value, listing
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (45.4, "45 s"),
+        (59.6, "1 min"),
+        (90, "1 min 30 s"),
+        (7200, "2 h"),
+        (12_000, "3 h 20 min"),
+        (86_400 * 2 + 5, "2 d"),
+    ],
+)
+def test_duration_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "1m30s"), (7200, "2h"), (0.5, "0.5s"), (3661, "1h1m1s"), (15, "15s"), (300, "5m")]
+)
+def test_duration_as_a_value_can_be_parsed(seconds: float, text: str) -> None:
+    assert duration_value(seconds) == text
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 jobs"), (1, "1 job"), (20_000, "20,000 jobs")])
+def test_count(number: int, text: str) -> None:
+    assert count(number, "job") == text
+
+
+@pytest.mark.parametrize(("items", "text"), [("", ""), ("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])
+def test_listing(items: str, text: str) -> None:
+    assert listing(items, "or") == text
