@@ -22,8 +22,8 @@ from app.console.events import Event, of_autoscalers
 from app.console.history import ReplicaTrack
 from app.explain.collect import Facts, Gathered, gather_autoscaler
 from app.explain.report import document, judge
-from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, read
-from app.hpa.decision import Decision, Elsewhere, Missing, Seen, Total, decide, pods, with_target
+from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, pods, with_target
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Evaluation, MetricError, Question, UnknownMetricError
@@ -86,7 +86,7 @@ class Judged:
     """One autoscaler, by our own readings."""
 
     autoscaler: Autoscaler
-    seen: tuple[Seen, ...]
+    seen: tuple[Observed, ...]
     """Of each of its metrics."""
     decision: Decision
 
@@ -115,14 +115,14 @@ def _judged(autoscaler: Autoscaler, given: Evaluation) -> Judged:
     return Judged(autoscaler, seen, decide(autoscaler, autoscaler.scale, seen, given.now.unix_s))
 
 
-def _seen(autoscaler: Autoscaler, metric: Metric, given: Evaluation) -> Seen:
+def _seen(autoscaler: Autoscaler, metric: Metric, given: Evaluation) -> Observed:
     question = question_of(autoscaler, metric)
     if question is None:
-        return Elsewhere()
+        return NotQueried()
     try:
         return Total(sum(milli(parse_quantity(value.quantity)) for value in evaluate(question, given)))
     except UnknownMetricError:
-        return Elsewhere()  # another adapter's, or a rule that this console wasn't given
+        return NotQueried()  # another adapter's, or a rule that this console wasn't given
     except MetricError as error:
         return Missing(str(error))
 
@@ -150,7 +150,7 @@ class Known:
         for each in look.judged:
             known = asked.get(each.name)
             value, target = _value_and_target(each.autoscaler, known.seen if known else each.seen)
-            present = (known.scale if known else each.autoscaler.scale).present
+            present = (known.scale if known else each.autoscaler.scale).status_replicas
             self._tracks[each.name].add(now_s, value, target, each.autoscaler.desired, present)
 
     def fail(self, why: str, now_s: float) -> None:
@@ -188,7 +188,7 @@ class Known:
         }
 
 
-def _value_and_target(autoscaler: Autoscaler, seen: Sequence[Seen]) -> tuple[float | None, float | None]:
+def _value_and_target(autoscaler: Autoscaler, seen: Sequence[Observed]) -> tuple[float | None, float | None]:
     position = first_external(autoscaler)
     if position is None:
         return None, None
@@ -211,7 +211,7 @@ def _listed(judged: Judged) -> Json:
             }
             for metric, seen in zip(autoscaler.metrics, judged.seen, strict=True)
         ],
-        "current": autoscaler.scale.present,
+        "current": autoscaler.scale.status_replicas,
         "desired": autoscaler.desired,
         "min": autoscaler.minimum,
         "max": autoscaler.maximum,
@@ -220,7 +220,7 @@ def _listed(judged: Judged) -> Json:
 
 
 def _sentence(judged: Judged) -> str:
-    now, decision = judged.autoscaler.scale.wanted, judged.decision
+    now, decision = judged.autoscaler.scale.spec_replicas, judged.decision
     moves = f"{pods(now)}, and it stays so" if decision.pods == now else f"{pods(now)} now → {decision.pods}"
     return f"{moves}: {decision.decided_by.sentence}"
 
@@ -317,7 +317,7 @@ def _list(kubernetes: Kubernetes, path: str) -> Iterator[Autoscaler]:
     while more is not None:
         listed = kubernetes.request("GET", path, query={"limit": _MOST_AT_ONCE, **({"continue": more} if more else {})})
         try:
-            yield from map(read, listed.get("items") or ())
+            yield from map(parse_hpa, listed.get("items") or ())
         except (KeyError, TypeError, ValueError, QuantityError) as error:
             raise KubernetesError(f"{kubernetes.server} lists an autoscaler that makes no sense: {error!r}") from error
         more = (listed.get("metadata") or {}).get("continue") or None

@@ -9,8 +9,9 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.history import MemberName
 from app.hpa.autoscaler import Autoscaler
-from app.hpa.decision import duration, pods
+from app.hpa.decision import pods
 from app.settings import ObjectName
+from app.text import duration
 
 MOST_EVENTS = 5000
 SHOWN_S = 3600.0

@@ -221,7 +221,7 @@ def forecast_of(view: View, known: Known, name: ObjectName, where: NamedTube, lo
 def pace_of(view: View, judged: Judged, where: NamedTube) -> float | None:
     """Jobs that one pod finishes in a second, by how many are deleted now; None where that tells nothing."""
     deleted = rate(view, tube_now(view, where.state, where.tube), "deletedPerSecond")
-    pods = judged.autoscaler.scale.present
+    pods = judged.autoscaler.scale.status_replicas
     return deleted / pods if deleted and pods else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.hpa.autoscaler import Autoscaler, Condition, Policy, Scale, ScalingRules
-from app.hpa.decision import Seen, Stage, Total, ceiling, decide, floor
+from app.hpa.decision import Observed, Stage, Total, decide, scale_down_limit, scale_up_limit
 
 LOOK_EVERY_S = 15
 """--horizontal-pod-autoscaler-sync-period."""
@@ -38,7 +38,7 @@ class Situation:
     """What the load comes upon."""
 
     autoscaler: Autoscaler
-    seen: tuple[Seen, ...]
+    seen: tuple[Observed, ...]
     """Of each of its metrics, now."""
     position: int
     """Of the metric that the load raises."""
@@ -76,7 +76,7 @@ class Controller:
     """
 
     def __init__(self, autoscaler: Autoscaler) -> None:
-        self.pods = autoscaler.scale.wanted
+        self.pods = autoscaler.scale.spec_replicas
         self._autoscaler = autoscaler
         # what it says about itself is about its memory, but for whether it may leave 0 pods
         kept = [each for each in autoscaler.conditions if each.kind in {"ScaledToZero", "ScalingActive"}]
@@ -95,12 +95,12 @@ class Controller:
         """Whether it has the fewest pods that it may have."""
         return self.pods <= self._autoscaler.minimum
 
-    def look(self, seen: Sequence[Seen], now_s: float) -> int:
+    def look(self, seen: Sequence[Observed], now_s: float) -> int:
         """The pods that it goes to."""
         self._wishes = self._wishes or [(now_s, self.pods)]
         decision = decide(self._bare, Scale(self.pods, self.pods), seen, now_s)
         wishes = [step.after for step in decision.steps if step.stage in _WISHES]
-        if decision.decided_by.stage in {Stage.SWITCHED_OFF, Stage.BOUNDS, Stage.ERROR} or not wishes:
+        if decision.decided_by.stage in {Stage.DISABLED, Stage.BOUNDS, Stage.ERROR} or not wishes:
             return self._rescale(decision.pods, now_s)
         wished = wishes[-1]
         stable = self._stabilised(wished, now_s)
@@ -120,10 +120,10 @@ class Controller:
 
     def _paced(self, number: int, now_s: float) -> int:
         if number > self.pods:
-            most = self._farthest(self._autoscaler.up, ceiling, {"Max": max, "Min": min}, now_s)
+            most = self._farthest(self._autoscaler.up, scale_up_limit, {"Max": max, "Min": min}, now_s)
             return min(number, max(most, self.pods))
         if number < self.pods:
-            least = self._farthest(self._autoscaler.down, floor, {"Max": min, "Min": max}, now_s)
+            least = self._farthest(self._autoscaler.down, scale_down_limit, {"Max": min, "Min": max}, now_s)
             return max(number, min(least, self.pods))
         return number
 

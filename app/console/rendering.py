@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
-from app.hpa.decision import duration
+from app.text import duration
 
 _HERE = Path(__file__).parent
 _MEDIA_TYPES = {

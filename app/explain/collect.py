@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from app.explain.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
-from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, read
-from app.hpa.decision import Elsewhere, Missing, Seen, Total
+from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
+from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.kube.checks import BrokenLink, ask, check_available
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -61,7 +61,7 @@ class AskedMetrics:
             raise _plain_values()
         return answer
 
-    def seen(self, metric: Metric) -> Seen:
+    def seen(self, metric: Metric) -> Observed:
         """What an autoscaler gets."""
         try:
             answer = self._answer(metric.name, metric.selector)
@@ -176,7 +176,7 @@ class Gathered:
     scale: Scale
     scale_is_live: bool
     """Else it is what the autoscaler saw at its last look, because we may not read the workload."""
-    seen: tuple[Seen, ...]
+    seen: tuple[Observed, ...]
     """Of each of its metrics."""
 
 
@@ -223,7 +223,7 @@ def _autoscalers(kubernetes: Kubernetes, inquiry: Inquiry) -> list[Autoscaler]:
         None: RUNS,
     }
     listed = ask(kubernetes, path, fixes).get("items") or []
-    return [autoscaler for autoscaler in map(read, listed) if any(_ours(autoscaler, inquiry))]
+    return [autoscaler for autoscaler in map(parse_hpa, listed) if any(_ours(autoscaler, inquiry))]
 
 
 def _ours(autoscaler: Autoscaler, inquiry: Inquiry) -> Iterator[Metric]:
@@ -235,7 +235,7 @@ def _ours(autoscaler: Autoscaler, inquiry: Inquiry) -> Iterator[Metric]:
 
 
 def _gathered(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: AskedMetrics) -> Gathered:
-    seen = tuple(metrics.seen(metric) if metric.source == EXTERNAL else Elsewhere() for metric in autoscaler.metrics)
+    seen = tuple(metrics.seen(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics)
     scale = _scale(kubernetes, autoscaler)
     return Gathered(autoscaler, scale or autoscaler.scale, scale is not None, seen)
 

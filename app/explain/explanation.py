@@ -13,7 +13,7 @@ VALUES = "ExternalMetricValueList"
 
 
 @dataclass(frozen=True, slots=True)
-class RuleTold:
+class RuleInfo:
     """What the metric counts."""
 
     name: str
@@ -27,7 +27,7 @@ class RuleTold:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerTold:
+class ServerInfo:
     """One beanstalkd that the metric spans."""
 
     name: str
@@ -45,7 +45,7 @@ class ServerTold:
 
 
 @dataclass(frozen=True, slots=True)
-class TubeTold:
+class TubeInfo:
     """One tube on one server."""
 
     server: str
@@ -57,7 +57,7 @@ class TubeTold:
     pause_left_s: float | None = None
 
     def count(self, name: str) -> int | None:
-        """A field's whole number; None where the server didn't tell it."""
+        """A field's whole number; None where the server didn't summarize it."""
         value = self.fields.get(name)
         return int(value) if isinstance(value, (int, float)) else None
 
@@ -75,7 +75,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ErrorInfo:
     """Why there is no value."""
 
     reason: str
@@ -91,12 +91,12 @@ class Explanation:
     metric: str
     namespace: str
     selector: str
-    rule: RuleTold | None
-    servers: tuple[ServerTold, ...]
-    tubes: tuple[TubeTold, ...]
+    rule: RuleInfo | None
+    servers: tuple[ServerInfo, ...]
+    tubes: tuple[TubeInfo, ...]
     tubes_omitted: int
     items: tuple[Item, ...]
-    error: Trouble | None
+    error: ErrorInfo | None
     source: Json = field(repr=False)
     """As the server gave it."""
 
@@ -135,10 +135,10 @@ def total_of_values(document: Json) -> int | None:
     return min(sum(values), MOST) if values else None
 
 
-def _rule(rule: Json | None) -> RuleTold | None:
+def _rule(rule: Json | None) -> RuleInfo | None:
     if rule is None:
         return None
-    return RuleTold(
+    return RuleInfo(
         name=rule["name"],
         built_in=bool(rule.get("builtIn")),
         meaning=rule.get("meaning") or "",
@@ -149,8 +149,8 @@ def _rule(rule: Json | None) -> RuleTold | None:
     )
 
 
-def _server(server: Json) -> ServerTold:
-    return ServerTold(
+def _server(server: Json) -> ServerInfo:
+    return ServerInfo(
         name=server["name"],
         address=server.get("address") or "",
         member=server.get("member"),
@@ -161,8 +161,8 @@ def _server(server: Json) -> ServerTold:
     )
 
 
-def _tube(tube: Json) -> TubeTold:
-    return TubeTold(
+def _tube(tube: Json) -> TubeInfo:
+    return TubeInfo(
         server=tube["server"],
         name=tube["tube"],
         exists=bool(tube.get("exists")),
@@ -183,7 +183,7 @@ def _item(item: Json) -> Item:
     )
 
 
-def _trouble(error: Json | None) -> Trouble | None:
+def _trouble(error: Json | None) -> ErrorInfo | None:
     if error is None:
         return None
-    return Trouble(error.get("reason") or "", error.get("message") or "", tuple(error.get("near") or ()))
+    return ErrorInfo(error.get("reason") or "", error.get("message") or "", tuple(error.get("near") or ()))

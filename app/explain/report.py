@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.explain.collect import Facts, Gathered
-from app.explain.explanation import Explanation, ServerTold, TubeTold
-from app.hpa.conditions import Told, tell
-from app.hpa.decision import Decision, Elsewhere, Missing, Seen, Step, Total, decide, duration
+from app.explain.explanation import Explanation, ServerInfo, TubeInfo
+from app.hpa.conditions import ConditionSummary, summarize
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Step, Total, decide, duration
 from app.quantity import plain
 
 _SHOWN = 3
@@ -45,7 +45,7 @@ def _errors(explanation: Explanation) -> Iterator[Finding]:
     yield Finding(f"there is no value: {explanation.error.message}", fix)
 
 
-def _unread(server: ServerTold) -> Finding:
+def _unread(server: ServerInfo) -> Finding:
     why = server.failure or "its last reading is too old"
     since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
     last = "it was never read" if server.age_s is None else f"it was last read {duration(server.age_s)} ago"
@@ -67,8 +67,8 @@ def _held(explanation: Explanation) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    applies: Callable[[Explanation, TubeTold], bool]
-    says: Callable[[TubeTold], str]
+    applies: Callable[[Explanation, TubeInfo], bool]
+    says: Callable[[TubeInfo], str]
     fix: str
 
 
@@ -80,16 +80,16 @@ def _of_tubes(kind: _Kind, explanation: Explanation) -> Iterable[Finding]:
         yield Finding(f"the same goes for {len(found) - _SHOWN} tubes more", "")
 
 
-def _paused(tube: TubeTold) -> str:
+def _paused(tube: TubeInfo) -> str:
     left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
     return f"is paused{left}: nobody gets a job of it until then"
 
 
-def _unwatched(_: Explanation, tube: TubeTold) -> bool:
+def _unwatched(_: Explanation, tube: TubeInfo) -> bool:
     return bool(tube.count("ready")) and tube.count("watching") == 0
 
 
-def _all_delayed(explanation: Explanation, tube: TubeTold) -> bool:
+def _all_delayed(explanation: Explanation, tube: TubeInfo) -> bool:
     formula = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
     return (
         bool(tube.count("delayed")) and not (tube.count("ready") or tube.count("reserved")) and "delayed" not in formula
@@ -130,7 +130,7 @@ class JudgedAutoscaler:
 
     gathered: Gathered
     decision: Decision
-    conditions: tuple[Told, ...]
+    conditions: tuple[ConditionSummary, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +154,11 @@ def judge(facts: Facts, now_unix_s: float) -> Verdict:
 def _judged(gathered: Gathered, now_unix_s: float) -> JudgedAutoscaler:
     decision = decide(gathered.autoscaler, gathered.scale, gathered.seen, now_unix_s)
     return JudgedAutoscaler(
-        gathered, decision, tuple(_with_better_advice(told, gathered) for told in tell(gathered.autoscaler))
+        gathered, decision, tuple(_with_better_advice(told, gathered) for told in summarize(gathered.autoscaler))
     )
 
 
-def _with_better_advice(told: Told, gathered: Gathered) -> Told:
+def _with_better_advice(told: ConditionSummary, gathered: Gathered) -> ConditionSummary:
     """Of a metric that the autoscaler lacks we know more: we have just asked for it ourselves."""
     if told.condition.reason != "FailedGetExternalMetric":
         return told
@@ -207,8 +207,8 @@ def autoscaler_document(judged: JudgedAutoscaler) -> Json:
         "minReplicas": autoscaler.minimum,
         "maxReplicas": autoscaler.maximum,
         "pods": {
-            "wanted": scale.wanted,
-            "present": scale.present,
+            "wanted": scale.spec_replicas,
+            "present": scale.status_replicas,
             "ready": scale.ready,
             "live": judged.gathered.scale_is_live,
         },
@@ -233,13 +233,13 @@ def autoscaler_document(judged: JudgedAutoscaler) -> Json:
     }
 
 
-def _seen(seen: Seen) -> Json:
+def _seen(seen: Observed) -> Json:
     match seen:
         case Total(amount):
             return {"total": plain(amount), "missing": None}
         case Missing(why):
             return {"total": None, "missing": why}
-        case Elsewhere():
+        case NotQueried():
             return {"total": None, "missing": None}
 
 
@@ -253,7 +253,7 @@ def _step(step: Step) -> Json:
     }
 
 
-def _condition(told: Told) -> Json:
+def _condition(told: ConditionSummary) -> Json:
     return {
         "type": told.condition.kind,
         "holds": told.condition.holds,

@@ -6,7 +6,7 @@ Plain text for a terminal: wrapped lines and aligned tables, at most 100 columns
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from app.explain.explanation import Explanation, ServerTold, TubeTold
+from app.explain.explanation import Explanation, ServerInfo, TubeInfo
 from app.explain.report import Finding, JudgedAutoscaler, JudgedMetric, Verdict
 from app.hpa.decision import duration, pods
 from app.quantity import plain
@@ -138,7 +138,7 @@ def _findings(findings: Iterable[Finding]) -> Iterator[str]:
         yield ""
 
 
-def _server(explanation: Explanation, server: ServerTold) -> tuple[str, ...]:
+def _server(explanation: Explanation, server: ServerInfo) -> tuple[str, ...]:
     if not server.fresh:
         return str(server), server.address, "FAILS, see above"
     limit = explanation.rule.max_age_s if explanation.rule else None
@@ -164,7 +164,7 @@ def _tubes(explanation: Explanation) -> Iterator[str]:
     yield ""
 
 
-def _tube(tube: TubeTold, fields: Iterable[str]) -> tuple[str, ...]:
+def _tube(tube: TubeInfo, fields: Iterable[str]) -> tuple[str, ...]:
     state = _ago(tube.age_s) if tube.exists else "isn't there: 0 jobs"
     return tube.server, tube.name, state, *(str(tube.fields.get(field, "")) for field in fields)
 
@@ -176,11 +176,13 @@ def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
     )
     if not judged.gathered.scale_is_live:
         yield from wrapped(
-            f"{pods(scale.wanted)}, as it saw at its last look; we may not or can't ask the workload itself."
+            f"{pods(scale.spec_replicas)}, as it saw at its last look; we may not or can't ask the workload itself."
         )
-    elif scale.present != scale.wanted or (scale.ready is not None and scale.ready < scale.present):
+    elif scale.status_replicas != scale.spec_replicas or (
+        scale.ready is not None and scale.ready < scale.status_replicas
+    ):
         of_them = "" if scale.ready is None else f", {scale.ready} ready"
-        yield from wrapped(f"{pods(scale.wanted)} wanted, {scale.present} there{of_them}")
+        yield from wrapped(f"{pods(scale.spec_replicas)} wanted, {scale.status_replicas} there{of_them}")
     for step in judged.decision.steps:
         yield from wrapped(step.sentence, label=step.stage.value, label_width=_LABEL)
     yield from wrapped(_decided(judged), label="Decided by", label_width=_LABEL)
@@ -198,7 +200,7 @@ def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
 
 
 def _movement(judged: JudgedAutoscaler) -> str:
-    now, decision = judged.gathered.scale.wanted, judged.decision
+    now, decision = judged.gathered.scale.spec_replicas, judged.decision
     if decision.pods == now:
         return f"{pods(now)}, and it stays so"
     return f"{pods(now)} now → {decision.pods}"

@@ -47,7 +47,7 @@ class Metric:
     selector: str
     """As a `labelSelector`; empty: everything."""
     target: Target
-    last_seen: int | None = None
+    last_value: int | None = None
     """What the status shows of it, in the target's unit; None where it had no value at the last look."""
 
     def __str__(self) -> str:
@@ -105,10 +105,8 @@ class Workload:
 class Scale:
     """The workload's pods."""
 
-    wanted: int
-    """spec.replicas."""
-    present: int
-    """status.replicas."""
+    spec_replicas: int
+    status_replicas: int
     ready: int | None = None
     """None: not known."""
 
@@ -163,7 +161,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9./_-]*")
 """What keys and values are made of."""
 
 
-def read(hpa: Json) -> Autoscaler:
+def parse_hpa(hpa: Json) -> Autoscaler:
     """An object that kube-apiserver has validated; its status may be empty still."""
     spec, status = hpa["spec"], hpa.get("status") or {}
     reference, behavior = spec["scaleTargetRef"], spec.get("behavior")
@@ -228,7 +226,7 @@ def _metric(metric: Json, seen: Json) -> Metric:
         name=named["name"],
         selector=selector_text(named.get("selector")),
         target=target,
-        last_seen=_amount(target.kind, current or {}),
+        last_value=_amount(target.kind, current or {}),
     )
 
 

@@ -57,7 +57,7 @@ _GOOD = {"AbleToScale": True, "ScalingActive": True, "ScalingLimited": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ConditionSummary:
     """One condition, for people."""
 
     condition: Condition
@@ -66,17 +66,17 @@ class Told:
     """Empty where there is nothing to do."""
 
 
-def tell(autoscaler: Autoscaler) -> tuple[Told, ...]:
+def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
     """Each of its conditions."""
     return tuple(_told(autoscaler, condition) for condition in autoscaler.conditions)
 
 
-def _told(autoscaler: Autoscaler, condition: Condition) -> Told:
+def _told(autoscaler: Autoscaler, condition: Condition) -> ConditionSummary:
     words = _WORDS.get(condition.reason) or condition.message or condition.reason or "no reason given"
     trouble = condition.holds is not _GOOD.get(condition.kind, condition.holds)
     optional = condition.reason if condition.kind == "ScalingLimited" else None
     fix = what_to_do(condition.reason, autoscaler.namespace, autoscaler.name) if trouble else ""
-    return Told(condition, words, "" if optional and optional not in FIXES else fix)
+    return ConditionSummary(condition, words, "" if optional and optional not in FIXES else fix)
 
 
 def what_to_do(reason: str, namespace: str, name: str) -> str:

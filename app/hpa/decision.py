@@ -21,7 +21,7 @@ Source: kube-controller-manager 1.36 and 1.37, pkg/controller/podautoscaler/hori
 What counts although no object shows it: the controller's earlier wishes, and its changes of the last seconds.
 
 Source: kube-controller-manager 1.36 and 1.37, pkg/controller/podautoscaler/horizontal.go (stabilizeRecommendation,
-stabilizeRecommendationWithBehaviors, getReplicasChangePerPeriod). Its conditions tell a part of it.
+stabilizeRecommendationWithBehaviors, getReplicasChangePerPeriod). Its conditions summarize a part of it.
 """
 
 import math
@@ -36,7 +36,7 @@ from app.quantity import plain
 class Stage(StrEnum):
     """The parts of the way, in their order."""
 
-    SWITCHED_OFF = "switched off"
+    DISABLED = "switched off"
     """The workload was scaled to 0 by somebody else."""
     BOUNDS = "bounds"
     """The pods that there are, are more than maxReplicas or fewer than minReplicas: no metric is asked."""
@@ -46,7 +46,7 @@ class Stage(StrEnum):
     """Of several metrics' wishes."""
     ERROR = "error"
     """A metric without value."""
-    STABILISATION = "stabilisation"
+    STABILIZATION = "stabilisation"
     POLICY = "policy"
     LIMITS = "limits"
 
@@ -98,11 +98,11 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class NotQueried:
     """It isn't ours to ask; what the autoscaler saw at its last look must do."""
 
 
-type Seen = Total | Missing | Elsewhere
+type Observed = Total | Missing | NotQueried
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Wish:
         return last if last.before != last.after else self.steps[0]
 
 
-def wish(autoscaler: Autoscaler, metric: Metric, scale: Scale, seen: Seen) -> Wish:
+def wish(autoscaler: Autoscaler, metric: Metric, scale: Scale, seen: Observed) -> Wish:
     """What `metric` says when it is `seen` so."""
     match seen:
         case Total(amount) if metric.target.amount > 0:
@@ -136,41 +136,41 @@ def _per_pod(autoscaler: Autoscaler, metric: Metric, scale: Scale, total: int) -
     wanted = min(math.ceil(float(total) / float(target)), MOST_PODS)
     formula = Step(
         Stage.FORMULA,
-        scale.wanted,
+        scale.spec_replicas,
         wanted,
         f"{metric} is {plain(total)} and one pod is for {plain(target)}: {plain(total)} ÷ {plain(target)}"
         f" = {_quotient(total, target)}{'' if total % target == 0 else ', rounded up'} → {pods(wanted)}",
         str(metric),
     )
-    if scale.present == 0:
+    if scale.status_replicas == 0:
         return Wish((formula,), wanted)  # nothing to compare with: dividing by no pods is outside of any tolerance
-    ratio = float(total) / (float(target) * float(scale.present))
-    return _within(autoscaler, metric, formula, scale.present, ratio)
+    ratio = float(total) / (float(target) * float(scale.status_replicas))
+    return _within(autoscaler, metric, formula, scale.status_replicas, ratio)
 
 
 def _whole(autoscaler: Autoscaler, metric: Metric, scale: Scale, total: int) -> Wish:
     target = metric.target.amount
     ratio = float(total) / float(target)
-    if scale.wanted == 0:
+    if scale.spec_replicas == 0:
         wanted = min(math.ceil(ratio), MOST_PODS)
         sentence = (
             f"from 0 pods the ratio itself counts{'' if total % target == 0 else ', rounded up'} → {pods(wanted)}"
         )
         return Wish((_ratio_step(metric, scale, total, wanted, sentence),), wanted)
-    if scale.present == 0:
+    if scale.status_replicas == 0:
         return _missing(metric, scale, "the workload has no pod yet whose readiness could be counted")
-    ready = scale.present if scale.ready is None else scale.ready
+    ready = scale.status_replicas if scale.ready is None else scale.ready
     wanted = min(math.ceil(ratio * float(ready)), MOST_PODS)
     taken = "pods" if scale.ready is None else "ready pods"
     sentence = f"times {ready} {taken} = {_quotient(total * ready, target)}, rounded up → {pods(wanted)}"
-    return _within(autoscaler, metric, _ratio_step(metric, scale, total, wanted, sentence), scale.wanted, ratio)
+    return _within(autoscaler, metric, _ratio_step(metric, scale, total, wanted, sentence), scale.spec_replicas, ratio)
 
 
 def _ratio_step(metric: Metric, scale: Scale, total: int, wanted: int, rest: str) -> Step:
     target = metric.target.amount
     return Step(
         Stage.FORMULA,
-        scale.wanted,
+        scale.spec_replicas,
         wanted,
         f"{metric} is {plain(total)} and should be {plain(target)} in all: {plain(total)} ÷ {plain(target)}"
         f" = {_quotient(total, target)}; {rest}",
@@ -197,26 +197,26 @@ def _within(autoscaler: Autoscaler, metric: Metric, formula: Step, kept: int, ra
 
 
 def _missing(metric: Metric, scale: Scale, why: str) -> Wish:
-    step = Step(Stage.ERROR, scale.wanted, scale.wanted, f"{metric} has no value: {why}", str(metric))
+    step = Step(Stage.ERROR, scale.spec_replicas, scale.spec_replicas, f"{metric} has no value: {why}", str(metric))
     return Wish((step,), None)
 
 
 def _as_last_seen(autoscaler: Autoscaler, metric: Metric, scale: Scale) -> Wish:
     """About what the controller makes of a metric of another source: it counts pods one by one, and we can't."""
-    if metric.last_seen is None or metric.target.amount == 0:
+    if metric.last_value is None or metric.target.amount == 0:
         return _missing(metric, scale, f"the autoscaler saw none of this {metric.source} metric at its last look")
-    ratio = float(metric.last_seen) / float(metric.target.amount)
-    from_zero = metric.target.kind is TargetKind.VALUE and scale.wanted == 0
-    wanted = min(math.ceil(ratio if from_zero else ratio * float(scale.present)), MOST_PODS)
+    ratio = float(metric.last_value) / float(metric.target.amount)
+    from_zero = metric.target.kind is TargetKind.VALUE and scale.spec_replicas == 0
+    wanted = min(math.ceil(ratio if from_zero else ratio * float(scale.status_replicas)), MOST_PODS)
     formula = Step(
         Stage.FORMULA,
-        scale.wanted,
+        scale.spec_replicas,
         wanted,
         f"{metric.source} metric {metric} was {ratio:.4g} times its target at the autoscaler's last look:"
         f" about {pods(wanted)}",
         str(metric),
     )
-    return _within(autoscaler, metric, formula, scale.present, ratio)
+    return _within(autoscaler, metric, formula, scale.status_replicas, ratio)
 
 
 def _quotient(dividend: int, divisor: int) -> str:
@@ -227,14 +227,14 @@ def _quotient(dividend: int, divisor: int) -> str:
 _wishes = {TargetKind.AVERAGE_VALUE: _per_pod, TargetKind.VALUE: _whole}
 
 
-def ceiling(autoscaler: Autoscaler, current: int) -> int:
+def scale_up_limit(autoscaler: Autoscaler, current: int) -> int:
     """The most pods that it may go to, if none came or went within the policies' periods."""
     if not autoscaler.has_behavior:
         return max(2 * current, 4)
     return max(_limit(autoscaler.up, current, _grown, {"Max": max, "Min": min}), current)
 
 
-def floor(autoscaler: Autoscaler, current: int) -> int:
+def scale_down_limit(autoscaler: Autoscaler, current: int) -> int:
     """The fewest, likewise."""
     if not autoscaler.has_behavior:
         return 0
@@ -298,7 +298,7 @@ def longest_period_s(rules: ScalingRules) -> int:
 
 def stabilised(autoscaler: Autoscaler, scale: Scale, wished: int) -> Step | None:
     """What its earlier wishes make of this one, most likely; None where they don't count."""
-    current = scale.wanted
+    current = scale.spec_replicas
     if _goes_on_growing(autoscaler, scale, wished):
         return _further(autoscaler, current, wished)
     if wished == current or _window_s(autoscaler, upwards=wished > current) == 0:
@@ -311,7 +311,7 @@ def stabilised(autoscaler: Autoscaler, scale: Scale, wished: int) -> Step | None
 
 def possible(autoscaler: Autoscaler, scale: Scale, wished: int, now_unix_s: float) -> frozenset[int]:
     """Numbers between which its memory may lead it, before policies and limits as the object shows them."""
-    current = scale.wanted
+    current = scale.spec_replicas
     numbers = {wished}
     if wished != current and (
         _window_s(autoscaler, upwards=wished > current)
@@ -319,7 +319,7 @@ def possible(autoscaler: Autoscaler, scale: Scale, wished: int, now_unix_s: floa
     ):
         numbers.add(current)
     if not autoscaler.has_behavior and (_grew_as_fast_as_it_may(autoscaler) or current != autoscaler.desired):
-        numbers.add(ceiling(autoscaler, current))
+        numbers.add(scale_up_limit(autoscaler, current))
     return frozenset(numbers)
 
 
@@ -341,7 +341,7 @@ def _goes_on_growing(autoscaler: Autoscaler, scale: Scale, wished: int) -> bool:
     return (
         not autoscaler.has_behavior
         and _grew_as_fast_as_it_may(autoscaler)
-        and wished < ceiling(autoscaler, scale.wanted)
+        and wished < scale_up_limit(autoscaler, scale.spec_replicas)
     )
 
 
@@ -355,7 +355,7 @@ def _further(autoscaler: Autoscaler, current: int, wished: int) -> Step:
         f"at its last look it wished for more pods than it may add at once, and without `behavior` the highest wish of"
         f" the last {duration(autoscaler.down.window_s)} counts: it goes on growing"
     )
-    return Step(Stage.STABILISATION, wished, ceiling(autoscaler, current), sentence)
+    return Step(Stage.STABILIZATION, wished, scale_up_limit(autoscaler, current), sentence)
 
 
 def _over(autoscaler: Autoscaler, current: int, wished: int) -> Step:
@@ -363,7 +363,7 @@ def _over(autoscaler: Autoscaler, current: int, wished: int) -> Step:
     window = duration(_window_s(autoscaler, upwards=upwards))
     beyond = "above" if upwards else "below"
     sentence = f"every wish of the last {window} was {beyond} {pods(current)}, so stabilisation is over"
-    return Step(Stage.STABILISATION, wished, wished, sentence)
+    return Step(Stage.STABILIZATION, wished, wished, sentence)
 
 
 def _held(autoscaler: Autoscaler, current: int, wished: int) -> Step:
@@ -377,7 +377,7 @@ def _held(autoscaler: Autoscaler, current: int, wished: int) -> Step:
     )
     if autoscaler.reports("AbleToScale", reported):
         sentence += f"; the autoscaler says so itself ({reported})"
-    return Step(Stage.STABILISATION, wished, current, sentence)
+    return Step(Stage.STABILIZATION, wished, current, sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +394,7 @@ class Decision:
     """Bounds, as its memory isn't to be seen; both `pods` where nothing there counts."""
 
 
-def decide(autoscaler: Autoscaler, scale: Scale, seen: Sequence[Seen], now_unix_s: float) -> Decision:
+def decide(autoscaler: Autoscaler, scale: Scale, seen: Sequence[Observed], now_unix_s: float) -> Decision:
     """The way from the metrics, `seen` in the order of the autoscaler's, to the number of pods."""
     early = _without_metrics(autoscaler, scale)
     if early is not None:
@@ -403,7 +403,7 @@ def decide(autoscaler: Autoscaler, scale: Scale, seen: Sequence[Seen], now_unix_
     steps = tuple(step for one in wishes for step in one.steps)
     wished = [one for one in wishes if one.pods is not None]
     highest = max((one.pods or 0 for one in wished), default=0)
-    if len(wished) < len(wishes) and (not wished or highest < scale.wanted):
+    if len(wished) < len(wishes) and (not wished or highest < scale.spec_replicas):
         blocked = _blocked(wishes, scale, highest)
         return _settled((*steps, blocked), blocked)
     winner = next(one for one in wished if one.pods == highest)
@@ -426,9 +426,9 @@ def _settled(steps: tuple[Step, ...], last: Step) -> Decision:
 
 
 def _without_metrics(autoscaler: Autoscaler, scale: Scale) -> Step | None:
-    current = scale.wanted
+    current = scale.spec_replicas
     if current == 0:
-        return None if _may_leave_zero(autoscaler) else Step(Stage.SWITCHED_OFF, 0, 0, _switched_off(autoscaler))
+        return None if _may_leave_zero(autoscaler) else Step(Stage.DISABLED, 0, 0, _switched_off(autoscaler))
     if current > autoscaler.maximum:
         sentence = f"{pods(current)} are more than maxReplicas, whatever the metrics say"
         return Step(Stage.BOUNDS, current, autoscaler.maximum, sentence)
@@ -444,7 +444,7 @@ def _may_leave_zero(autoscaler: Autoscaler) -> bool:
         return scaled_to_zero.holds
     # Before 1.36 there was no such condition, and minReplicas 0 was enough.
     active = autoscaler.condition("ScalingActive")
-    rested = autoscaler.minimum == 0 and autoscaler.scale.wanted == 0
+    rested = autoscaler.minimum == 0 and autoscaler.scale.spec_replicas == 0
     return rested and active is not None and active.holds
 
 
@@ -460,13 +460,13 @@ def _switched_off(autoscaler: Autoscaler) -> str:
 def _blocked(wishes: Sequence[Wish], scale: Scale, highest: int) -> Step:
     missing = [one.steps[0].metric for one in wishes if one.pods is None]
     if len(missing) == len(wishes):
-        sentence = f"without any metric's value the autoscaler leaves the {pods(scale.wanted)} alone"
+        sentence = f"without any metric's value the autoscaler leaves the {pods(scale.spec_replicas)} alone"
     else:
         sentence = (
             f"{pods(highest)} would be fewer than now, and while {', '.join(missing)} has no value the autoscaler"
             " never scales down"
         )
-    return Step(Stage.ERROR, scale.wanted, scale.wanted, sentence)
+    return Step(Stage.ERROR, scale.spec_replicas, scale.spec_replicas, sentence)
 
 
 def _normalised(autoscaler: Autoscaler, scale: Scale, wished: Step, now_unix_s: float) -> Decision:
@@ -476,7 +476,7 @@ def _normalised(autoscaler: Autoscaler, scale: Scale, wished: Step, now_unix_s: 
     held = stabilised(autoscaler, scale, number)
     if held is not None:
         steps.append(held)
-    slowed = _paced(autoscaler, scale.wanted, steps[-1].after, now_unix_s)
+    slowed = _paced(autoscaler, scale.spec_replicas, steps[-1].after, now_unix_s)
     if slowed is not None:
         steps.append(slowed)
     steps.append(_limited(autoscaler, steps[-1].after))
@@ -486,9 +486,9 @@ def _normalised(autoscaler: Autoscaler, scale: Scale, wished: Step, now_unix_s: 
 
 
 def _reachable(autoscaler: Autoscaler, scale: Scale, wished: int, now_unix_s: float) -> list[int]:
-    current = scale.wanted
+    current = scale.spec_replicas
     reachable = [
-        max(floor(autoscaler, current), min(number, ceiling(autoscaler, current)))
+        max(scale_down_limit(autoscaler, current), min(number, scale_up_limit(autoscaler, current)))
         for number in possible(autoscaler, scale, wished, now_unix_s)
     ]
     if changed_lately(autoscaler, now_unix_s, upwards=wished > current):
@@ -500,10 +500,10 @@ def _paced(autoscaler: Autoscaler, current: int, number: int, now_unix_s: float)
     """The policies, where they allow less than minReplicas and maxReplicas do."""
     upwards = number > current
     if upwards:
-        after = min(number, ceiling(autoscaler, current))
+        after = min(number, scale_up_limit(autoscaler, current))
         binds = after < min(number, autoscaler.maximum)
     else:
-        after = max(number, floor(autoscaler, current)) if number < current else number
+        after = max(number, scale_down_limit(autoscaler, current)) if number < current else number
         binds = after > max(number, autoscaler.minimum)
     if not binds:
         return None

@@ -10,8 +10,8 @@ from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.autoscalers import BadTargetError, Known, Watcher, explained, links_of, look_at, parse_target, what_if
 from app.console.events import Event
 from app.explain.collect import gather_autoscaler
-from app.hpa.autoscaler import Autoscaler, read
-from app.hpa.decision import Elsewhere, Missing, Total
+from app.hpa.autoscaler import Autoscaler, parse_hpa
+from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
 from app.metrics.metric import Evaluation
 from app.metrics.rules import NAMES, Glob, Rule, Rules
@@ -31,7 +31,7 @@ def known(*states: ServerState, rules: Rules = RULES) -> Evaluation:
 
 def looked_at(*hpas: dict, given: Evaluation | None = None) -> Known:
     told = Known("not yet")
-    told.take(look_at(map(read, hpas), given or known()), at(0).unix_s)
+    told.take(look_at(map(parse_hpa, hpas), given or known()), at(0).unix_s)
     return told
 
 
@@ -60,17 +60,17 @@ def test_those_without_an_external_metric_are_left_out() -> None:
         pytest.param(
             "backlog", (server(tube("order-a", ready=2), tube("order-b", ready=3)),), Total(5000), id="a rule's"
         ),
-        pytest.param("another-adapters", (server(),), Elsewhere(), id="what this console knows nothing of"),
+        pytest.param("another-adapters", (server(),), NotQueried(), id="what this console knows nothing of"),
     ],
 )
 def test_a_metric_is_seen(metric: str, states: Sequence[ServerState], seen: object) -> None:
-    (judged,) = look_at([read(hpa(external(metric, averageValue="2")))], known(*states)).judged
+    (judged,) = look_at([parse_hpa(hpa(external(metric, averageValue="2")))], known(*states)).judged
     assert judged.seen == (seen,)
 
 
 def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
     given = known(unread())
-    (judged,) = look_at([read(hpa())], given).judged
+    (judged,) = look_at([parse_hpa(hpa())], given).judged
     assert isinstance(judged.seen[0], Missing)
     told = looked_at(hpa(), given=given)
     assert told.listed(0)["autoscalers"][0]["metrics"][0]["total"] is None
@@ -82,7 +82,7 @@ def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
 def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_asked() -> None:
     told = looked_at(hpa(current=2, desired=3))
     told.fail("no cluster", at(5).unix_s)
-    told.take(look_at([read(hpa(current=3, desired=3))], known()), at(10).unix_s)
+    told.take(look_at([parse_hpa(hpa(current=3, desired=3))], known()), at(10).unix_s)
     series = told.series(NAME)
     assert series is not None
     assert (series["current"], series["desired"], series["value"]) == ([2, None, 3], [3, None, 3], [20, None, 20])
@@ -125,7 +125,7 @@ def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
 def test_an_autoscaler_is_linked_to_its_tubes(
     metric: dict, about: list[tuple[str, str]], not_about: list[tuple[str, str]]
 ) -> None:
-    links = links_of([read(hpa(metric))], known(server(tube("orders"), tube("UPPER"))))
+    links = links_of([parse_hpa(hpa(metric))], known(server(tube("orders"), tube("UPPER"))))
     assert all(any(link.is_about(*each) for link in links) for each in about)
     assert not any(link.is_about(*each) for link in links for each in not_about)
 
@@ -146,7 +146,7 @@ def cluster(*hpas: dict) -> Cluster:
 
 
 def one(hpa_json: dict) -> Autoscaler:
-    return read(hpa_json)
+    return parse_hpa(hpa_json)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from app.beanstalkd.reading import Failure, ServerState, Snapshot
 from app.console.events import Event, EventLog, of_autoscalers, of_servers
 from app.console.history import MemberName
-from app.hpa.autoscaler import read
+from app.hpa.autoscaler import parse_hpa
 from app.settings import ObjectName
 from tests.unit.console.moments import at, server, tube, unread
 from tests.unit.hpa.hpas import hpa
@@ -76,7 +76,7 @@ def test_between_two_moments(
 
 
 def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
-    before, after = read(hpa(current=1, desired=1)), read(hpa(current=1, desired=4))
+    before, after = parse_hpa(hpa(current=1, desired=1)), parse_hpa(hpa(current=1, desired=4))
     events = list(of_autoscalers([before], [after], 7.0))
     assert events == [
         Event(

@@ -14,7 +14,7 @@ from app.console.autoscalers import Known, look_at
 from app.console.load_test import Forecast, autoscaler_of, forecast_of, load_of
 from app.console.overview import View
 from app.console.prediction import Load
-from app.hpa.autoscaler import read
+from app.hpa.autoscaler import parse_hpa
 from app.settings import ObjectName
 from tests.unit.console.moments import at, server, tube, unread, view
 from tests.unit.hpa.hpas import Json, external, hpa
@@ -35,7 +35,7 @@ def deleting(stats: TubeStats, deleted: int) -> ServerState:
 def forecast(state: ServerState, autoscaler: Json | None = None, *, into: str = "orders") -> Forecast:
     now: View = view(state)
     known = Known("not yet")
-    known.take(look_at([read(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
+    known.take(look_at([parse_hpa(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
     return forecast_of(now, known, ORDERS, NamedTube(state, into), LOAD)
 
 

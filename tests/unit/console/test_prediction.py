@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from app.console import prediction
 from app.console.prediction import FARTHEST_S, Load, Situation, predicted
-from app.hpa.autoscaler import Scale, Target, TargetKind, read
-from app.hpa.decision import Missing, Seen, Total, with_target
+from app.hpa.autoscaler import Scale, Target, TargetKind, parse_hpa
+from app.hpa.decision import Missing, Observed, Total, with_target
 from tests.unit.hpa.hpas import BEHAVIORS, Json, external, hpa
 from tests.unit.hpa.reference import Controller
 
@@ -23,7 +23,7 @@ PROMPT: Json = {
 
 def by_time(autoscaler: Json, load: Load, *, present: int = 0, pace: float = 1.0) -> dict[int, int]:
     """Seconds after the beginning → pods."""
-    values = read(autoscaler)
+    values = parse_hpa(autoscaler)
     points = predicted(Situation(values, (Total(present * 1000),), 0, pace), load, NOW_S)
     return {round(at_s - NOW_S): pods for at_s, pods in points}
 
@@ -60,7 +60,7 @@ def test_the_last_pods_leave_after_five_minutes() -> None:
 
 
 def test_another_target_is_another_prediction() -> None:
-    values = with_target(read(hpa(behavior=PROMPT)), 0, Target(TargetKind.AVERAGE_VALUE, 5000))
+    values = with_target(parse_hpa(hpa(behavior=PROMPT)), 0, Target(TargetKind.AVERAGE_VALUE, 5000))
     points = predicted(Situation(values, (Total(0),), 0, 0), Load(20, 20), NOW_S)
     assert points[1] == (NOW_S + 15, 4)
 
@@ -76,14 +76,14 @@ def test_from_zero_pods_and_back() -> None:
 
 
 def test_other_metrics_stay_as_they_are() -> None:
-    values = read(hpa(external("tube-a", averageValue="2"), external("tube-b", averageValue="1"), behavior=PROMPT))
+    values = parse_hpa(hpa(external("tube-a", averageValue="2"), external("tube-b", averageValue="1"), behavior=PROMPT))
     points = predicted(Situation(values, (Total(0), Total(6000)), 0, 0), Load(4, 4), NOW_S)
     assert points[1] == (NOW_S + 15, 6)
 
 
 @pytest.mark.parametrize("seen", [Missing("503")])
-def test_without_a_value_nothing_is_predicted(seen: Seen) -> None:
-    assert predicted(Situation(read(hpa()), (seen,), 0, 1), Load(1, 1), NOW_S) == ()
+def test_without_a_value_nothing_is_predicted(seen: Observed) -> None:
+    assert predicted(Situation(parse_hpa(hpa()), (seen,), 0, 1), Load(1, 1), NOW_S) == ()
 
 
 def test_it_ends() -> None:
@@ -119,7 +119,7 @@ def test_look_after_look_it_goes_where_the_controller_goes(
 ) -> None:
     maximum = max(1, minimum) + more
     reference = Controller(minimum, maximum, target, behavior, replicas)
-    values = read(
+    values = parse_hpa(
         hpa(external(averageValue=str(target)), minimum=minimum, maximum=maximum, current=replicas, behavior=behavior)
     )
     controller = prediction.Controller(replace(values, scale=Scale(replicas, replicas)))

@@ -2,14 +2,14 @@
 
 import pytest
 
-from app.hpa.autoscaler import Metric, Policy, Scale, Target, TargetKind, Workload, read, selector_text
+from app.hpa.autoscaler import Metric, Policy, Scale, Target, TargetKind, Workload, parse_hpa, selector_text
 from app.metrics.selector import SelectorError, parse_selector
 from tests.unit.hpa.hpas import Json, condition, external, hpa
 
 
 def test_all_that_decides_is_read() -> None:
     rules = {"selectPolicy": "Min", "policies": [{"type": "Pods", "value": 2, "periodSeconds": 30}], "tolerance": "50m"}
-    read_one = read(
+    read_one = parse_hpa(
         hpa(
             external("tube-orders", {"matchLabels": {"tube": "orders"}}, averageValue="1500m"),
             minimum=0,
@@ -36,9 +36,9 @@ def test_all_that_decides_is_read() -> None:
 def test_an_object_that_says_nothing_has_kubernetes_defaults() -> None:
     new = hpa(minimum=None)
     del new["status"]
-    read_one = read(new)
+    read_one = parse_hpa(new)
     assert (read_one.minimum, read_one.has_behavior, read_one.scale) == (1, False, Scale(0, 0))
-    assert (read_one.conditions, read_one.scaled_at_s, read_one.metrics[0].last_seen) == ((), None, None)
+    assert (read_one.conditions, read_one.scaled_at_s, read_one.metrics[0].last_value) == ((), None, None)
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_an_object_that_says_nothing_has_kubernetes_defaults() -> None:
 )
 def test_what_the_status_shows_at_zero_pods_is_no_value(current: Json, seen: int | None) -> None:
     shown = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": current}}
-    assert read(hpa(current_metrics=[shown])).metrics[0].last_seen == seen
+    assert parse_hpa(hpa(current_metrics=[shown])).metrics[0].last_value == seen
 
 
 def test_a_metric_that_failed_has_an_empty_entry() -> None:
-    assert read(hpa(current_metrics=[{"type": ""}])).metrics[0].last_seen is None
+    assert parse_hpa(hpa(current_metrics=[{"type": ""}])).metrics[0].last_value is None
 
 
 @pytest.mark.parametrize(

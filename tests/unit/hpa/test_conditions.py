@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.hpa.autoscaler import read
-from app.hpa.conditions import tell
+from app.hpa.autoscaler import parse_hpa
+from app.hpa.conditions import summarize
 from app.hpa.decision import duration
 from tests.unit.hpa.hpas import Json, condition, hpa
 
@@ -40,7 +40,7 @@ from tests.unit.hpa.hpas import Json, condition, hpa
     ],
 )
 def test_a_condition_is_told(one: Json, words: str, fix: str) -> None:
-    (told,) = tell(read(hpa(conditions=[one])))
+    (told,) = summarize(parse_hpa(hpa(conditions=[one])))
     assert words in told.words
     assert fix in told.fix
     assert bool(told.fix) == bool(fix)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.hpa.autoscaler import Scale, Target, TargetKind, read
-from app.hpa.decision import Decision, Elsewhere, Missing, Seen, Stage, Total, decide, with_target
+from app.hpa.autoscaler import Scale, Target, TargetKind, parse_hpa
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
 from tests.unit.hpa.hpas import BEHAVIORS, Json, condition, external, hpa
 from tests.unit.hpa.reference import LONG_AGO, Controller
 
@@ -21,8 +21,8 @@ def jobs(number: float) -> Total:
     return Total(round(number * 1000))
 
 
-def decided(autoscaler: Json, *seen: Seen, scale: Scale | None = None) -> Decision:
-    values = read(autoscaler)
+def decided(autoscaler: Json, *seen: Observed, scale: Scale | None = None) -> Decision:
+    values = parse_hpa(autoscaler)
     return decide(values, scale or values.scale, seen, NOW_S)
 
 
@@ -55,14 +55,14 @@ def decided(autoscaler: Json, *seen: Seen, scale: Scale | None = None) -> Decisi
             Stage.TOLERANCE,
             id="a wide tolerance",
         ),
-        pytest.param(hpa(current=3), 0, 3, Stage.STABILISATION, id="down only after five minutes"),
+        pytest.param(hpa(current=3), 0, 3, Stage.STABILIZATION, id="down only after five minutes"),
         pytest.param(hpa(current=3, behavior=AT_ONCE_DOWN), 0, 1, Stage.LIMITS, id="never below minReplicas"),
         pytest.param(
             hpa(current=3, minimum=0, behavior=AT_ONCE_DOWN), 0, 0, Stage.FORMULA, id="to 0 where that is allowed"
         ),
         pytest.param(hpa(current=12), 0, 10, Stage.BOUNDS, id="more pods than maxReplicas"),
         pytest.param(hpa(current=1, minimum=2), 0, 2, Stage.BOUNDS, id="fewer pods than minReplicas"),
-        pytest.param(hpa(current=0), 5, 0, Stage.SWITCHED_OFF, id="scaled to 0 by hand"),
+        pytest.param(hpa(current=0), 5, 0, Stage.DISABLED, id="scaled to 0 by hand"),
         pytest.param(
             hpa(
                 current=10,
@@ -166,7 +166,7 @@ def test_of_several_metrics_the_highest_wish_counts() -> None:
         pytest.param([Missing("503"), jobs(6)], 6, Stage.FORMULA, id="but up"),
     ],
 )
-def test_a_metric_without_value_blocks_scaling_down_only(seen: list[Seen], pods: int, stage: Stage) -> None:
+def test_a_metric_without_value_blocks_scaling_down_only(seen: list[Observed], pods: int, stage: Stage) -> None:
     decision = decided(hpa(*TWO, current=4, behavior=PROMPT | AT_ONCE_DOWN), *seen)
     assert (decision.pods, decision.lowest, decision.highest) == (pods, pods, pods)
     assert decision.decided_by.stage is stage
@@ -179,7 +179,7 @@ def test_a_metric_of_another_source_counts_as_the_autoscaler_last_saw_it() -> No
         "resource": {"name": "cpu", "current": {"averageUtilization": 100, "averageValue": "1"}},
     }
     autoscaler = hpa(external(averageValue="2"), cpu, current=3, behavior=PROMPT, current_metrics=[{"type": ""}, seen])
-    assert decided(autoscaler, jobs(2), Elsewhere()).pods == 6
+    assert decided(autoscaler, jobs(2), NotQueried()).pods == 6
 
 
 def test_what_stabilisation_holds_back_is_bounded_by_the_wish() -> None:
@@ -195,7 +195,7 @@ def test_a_controller_that_shrinks_as_fast_as_it_may_is_past_stabilisation() -> 
 
 
 def test_another_target_is_another_answer() -> None:
-    values = read(hpa(behavior=PROMPT))
+    values = parse_hpa(hpa(behavior=PROMPT))
     answers = {
         target: decide(
             with_target(values, 0, Target(TargetKind.AVERAGE_VALUE, target * 1000)), values.scale, [jobs(20)], NOW_S
@@ -233,7 +233,7 @@ def test_what_the_controller_does_next_is_within_the_bounds_told_without_its_mem
     controller = Controller(minimum, max(1, minimum) + more, target, behavior, replicas)
     now_s = NOW_S
     for total, pause_s in load:
-        values = read(as_object(controller))
+        values = parse_hpa(as_object(controller))
         decision = decide(values, values.scale, [jobs(total)], now_s)
         done = controller.look(total, now_s)
         assert decision.lowest <= done <= decision.highest
@@ -256,6 +256,6 @@ def test_without_windows_and_earlier_changes_the_answer_is_the_controllers(
         way: {**(behavior or {}).get(way, {}), "stabilizationWindowSeconds": 0} for way in ("scaleUp", "scaleDown")
     }
     controller = Controller(minimum, max(1, minimum) + more, target, rules, replicas, wishes=[(LONG_AGO, 0)])
-    values = read(as_object(controller))
+    values = parse_hpa(as_object(controller))
     decision = decide(values, values.scale, [jobs(total)], NOW_S)
     assert (decision.pods, decision.lowest, decision.highest) == (controller.look(total, NOW_S),) * 3
