@@ -37,13 +37,13 @@ from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.http.connections import Connections
 from app.http.server import HttpServer, end_with, leave_at_signals, listen, most_connections, tell_of_defect
-from app.kube.certificates.controller import Identity, Registration, service_names
-from app.kube.certificates.renewal import Lives
+from app.kube.certificates.controller import CertificateController, CertificateTargets, service_names
+from app.kube.certificates.renewal import Lifetimes
 from app.kube.client import Kubernetes, connect
 from app.kube.credentials import ReloadedCa
 from app.kube.errors import KubeconfigError
 from app.kube.reviews import review_access, review_token
-from app.kube.upstream import Address, Incumbent
+from app.kube.upstream import Address, UpstreamAdapter
 from app.logs import AuditLog
 from app.metrics.freshness import outages
 from app.metrics.metric import Evaluation
@@ -102,7 +102,7 @@ class Parts:
         self.requests = Requests()
         self.deadline = Deadline()
         self.unnamed_tubes = UnnamedTubes(lambda: self.poller.snapshot, settings.rules)
-        self.identity = Identity(names(settings), _registration(settings, kubernetes), _lives(settings))
+        self.identity = CertificateController(names(settings), _registration(settings, kubernetes), _lives(settings))
 
     def application(self) -> Application:
         live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
@@ -114,7 +114,7 @@ class Parts:
             "shutdown": self._shutdown,
         }
         remarks: dict[str, Check] = {
-            "certificate": lambda: self.identity.remark(clock.now()),
+            "certificate": lambda: self.identity.warning(clock.now()),
             "access": self.client_trust.remark,
             "first-poll": lambda: outages(self._evaluation()),
         }
@@ -173,16 +173,16 @@ def names(settings: ServeSettings) -> tuple[str, ...]:
     return (*service_names(settings.service, settings.cluster_domain), *local) if settings.service else local
 
 
-def _lives(settings: ServeSettings) -> Lives:
+def _lives(settings: ServeSettings) -> Lifetimes:
     # Certificates count whole seconds.
-    return Lives(timedelta(seconds=int(settings.tls_ca_duration)), timedelta(seconds=int(settings.tls_duration)))
+    return Lifetimes(timedelta(seconds=int(settings.tls_ca_duration)), timedelta(seconds=int(settings.tls_duration)))
 
 
-def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> Registration | None:
+def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> CertificateTargets | None:
     if settings.service is None or settings.tls_secret is None:
         return None
     secret = ObjectName(settings.service.namespace, settings.tls_secret)
-    return Registration(
+    return CertificateTargets(
         kubernetes, secret, settings.apiservice, settings.service, provided=settings.tls_mode == "provided"
     )
 
@@ -193,7 +193,7 @@ def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding |
     if to is None or ca is None:
         return None
     address = Address(str(to.service), to.host, to.port)
-    incumbent = Incumbent(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
+    incumbent = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
     return Forwarding(incumbent, settings.rules)
 
 
@@ -228,7 +228,7 @@ class _Server:
         """Until SIGTERM or SIGINT; the exit status."""
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
-        await Identity(names(self._settings)).check(self._parts.tls.present, clock.now())
+        await CertificateController(names(self._settings)).check(self._parts.tls.present, clock.now())
         self._parts.client_trust.follow(self._parts.kubernetes)
         http = HttpServer(
             self._http_config(), self._parts.connections, lambda: self._parts.tls.context, TlsHttpProtocol
@@ -244,7 +244,7 @@ class _Server:
 
     def _chores(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield self._parts.poller.run()
-        yield self._parts.identity.keep(self._parts.tls.present)
+        yield self._parts.identity.run(self._parts.tls.present)
         yield self._parts.deadline.keep()
         yield self._parts.unnamed_tubes.keep()
         if self._parts.forwarding is not None:

@@ -17,7 +17,7 @@ from app.api.review_cache import Observe, Reviews
 from app.api.status import StatusError
 from app.api.tls import EXTENSION, ClientCertificate, anchor
 from app.go_syntax import GoSyntaxError, unescaped
-from app.kube.auth_config import ClientTrust
+from app.kube.auth_config import AuthConfig
 from app.kube.errors import KubernetesError
 from app.kube.reviews import TokenOwner, User
 
@@ -56,12 +56,12 @@ class Trust:
     """The CAs, as trust anchors, that vouch for the cluster's users and components."""
     proxies: frozenset[bytes]
     """The CAs that vouch for the aggregator."""
-    headers: ClientTrust
+    headers: AuthConfig
     names_of_user: frozenset[bytes]
     """The headers in which the aggregator tells parts of the user, but for the extra ones."""
 
     @classmethod
-    def of(cls, trust: ClientTrust) -> "Trust":
+    def of(cls, trust: AuthConfig) -> "Trust":
         """Take the bundles of PEM apart."""
         names = frozenset((*trust.username_headers, *trust.group_headers, *trust.uid_headers))
         return cls(_anchors(trust.client_ca_pem), _anchors(trust.requestheader_ca_pem), trust, names)
@@ -153,7 +153,7 @@ def _why_not(certificate: ClientCertificate, trust: Trust | None) -> str:
     return f"{name} tells no user" if certificate.signed_by(trust.clients) else f"{name} is of a CA that counts no more"
 
 
-def _may_speak_for_others(certificate: ClientCertificate, trust: ClientTrust) -> bool:
+def _may_speak_for_others(certificate: ClientCertificate, trust: AuthConfig) -> bool:
     # no allowed names at all means any name, as in Kubernetes: then the CA alone decides
     return not trust.allowed_names or certificate.common_name in trust.allowed_names
 
@@ -168,12 +168,12 @@ def _caller_of_certificate(certificate: ClientCertificate) -> Caller | None:
     return Caller(_authenticated(user), "client-certificate")
 
 
-def _user_of_headers(headers: tuple[tuple[bytes, bytes], ...], trust: ClientTrust) -> User | None:
+def _user_of_headers(headers: tuple[tuple[bytes, bytes], ...], trust: AuthConfig) -> User | None:
     short = sum(len(name) + len(value) for name, value in headers) <= _MOST_REMEMBERED
     return _remembered(headers, trust) if short else _told(headers, trust)
 
 
-def _told(headers: tuple[tuple[bytes, bytes], ...], trust: ClientTrust) -> User | None:
+def _told(headers: tuple[tuple[bytes, bytes], ...], trust: AuthConfig) -> User | None:
     """Source: pkg/authentication/request/headerrequest/requestheader.go."""
     values: dict[bytes, list[str]] = {}
     for name, value in headers:

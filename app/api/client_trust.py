@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from app.api.authentication import Authenticator, Trust
 from app.api.tls import ServingTls
 from app.kube import auth_config
-from app.kube.auth_config import ClientTrust
+from app.kube.auth_config import AuthConfig
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 
@@ -59,7 +59,7 @@ class ClientTrustKeeper(Collector):
             value=float(self._failure is None),
         )
 
-    def _trust(self, told: ClientTrust) -> None:
+    def _trust(self, told: AuthConfig) -> None:
         try:
             trust = Trust.of(told)
             # A CA is only ever added to what TLS accepts; whether it still counts is decided at each request.

@@ -28,8 +28,8 @@ from app.api.request import RequestInfo, list_options
 from app.api.response import answer_in, form_for
 from app.api.status import CODES, StatusError
 from app.go_syntax import parse_query
-from app.kube.errors import IncumbentError, IncumbentRefusalError
-from app.kube.upstream import MOST_CONNECTIONS, VIA, Incumbent, left_s, read_values
+from app.kube.errors import UpstreamError, UpstreamStatusError
+from app.kube.upstream import MOST_CONNECTIONS, VIA, UpstreamAdapter, left_s, read_values
 from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.rules import Rules
 from app.settings import is_dns_label
@@ -56,7 +56,7 @@ _log = structlog.get_logger()
 class Forwarding(Collector):
     """Asks the incumbent, and knows what it has. For one event loop."""
 
-    def __init__(self, incumbent: Incumbent, rules: Rules) -> None:
+    def __init__(self, incumbent: UpstreamAdapter, rules: Rules) -> None:
         """`rules`: the operator's own metrics."""
         self._incumbent = incumbent
         self._rules = rules
@@ -111,7 +111,7 @@ class Forwarding(Collector):
         started = perf_counter()
         try:
             response = await self._asked(ask)
-        except IncumbentError as error:
+        except UpstreamError as error:
             failure = self._relayed(info.resource, error)
             self._observe(failure.code, perf_counter() - started)
             raise failure from error
@@ -128,7 +128,7 @@ class Forwarding(Collector):
         """Read its discovery once. Where that fails, the names read before stay."""
         try:
             listed = await self._asked(self._incumbent.metrics)
-        except IncumbentError as error:
+        except UpstreamError as error:
             if str(error) != self._failure:  # it is asked again for ever, and this is told once
                 _log.warning(
                     "can't read the metrics of the incumbent", incumbent=self._incumbent.name, reason=str(error)
@@ -161,9 +161,9 @@ class Forwarding(Collector):
         return name.startswith(_OURS) or (rule is not None and rule.is_for_all)
 
     async def _asked[Answer](self, ask: Callable[[float], Answer]) -> Answer:
-        """What `ask`, which blocks and is told until when, returns or raises. Raises IncumbentError."""
+        """What `ask`, which blocks and is told until when, returns or raises. Raises UpstreamError."""
         if len(self._under_way) >= MOST_CONNECTIONS + MOST_WAITING:
-            raise IncumbentError(f"is asked for {len(self._under_way)} answers already; ask again later")
+            raise UpstreamError(f"is asked for {len(self._under_way)} answers already; ask again later")
         asked = self._threads.submit(ask, monotonic() + DEADLINE_S)
         self._under_way.add(asked)
         asked.add_done_callback(self._under_way.discard)
@@ -171,11 +171,11 @@ class Forwarding(Collector):
             async with asyncio.timeout(DEADLINE_S):
                 return await asyncio.wrap_future(asked)
         except TimeoutError as error:
-            raise IncumbentError(f"gave no answer within {DEADLINE_S:g} seconds; is it well?") from error
+            raise UpstreamError(f"gave no answer within {DEADLINE_S:g} seconds; is it well?") from error
 
-    def _relayed(self, metric: str, error: IncumbentError) -> StatusError:
+    def _relayed(self, metric: str, error: UpstreamError) -> StatusError:
         details = {"group": GROUP, "kind": metric}
-        if isinstance(error, IncumbentRefusalError):
+        if isinstance(error, UpstreamStatusError):
             return RelayedError(error, details)
         return StatusError(
             "ServiceUnavailable",
@@ -191,7 +191,7 @@ class Forwarding(Collector):
 class RelayedError(StatusError):
     """The incumbent's own refusal, in its own words."""
 
-    def __init__(self, refusal: IncumbentRefusalError, details: Mapping[str, Any]) -> None:
+    def __init__(self, refusal: UpstreamStatusError, details: Mapping[str, Any]) -> None:
         reason = refusal.reason or _REASONS.get(refusal.code, "")
         wait = {"retryAfterSeconds": refusal.retry_after_s} if refusal.retry_after_s else {}
         super().__init__(reason, refusal.message, {**details, **wait})

@@ -22,7 +22,7 @@ from app.api.limits import Requests
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
 from app.http.connections import Connections
-from app.kube.certificates.controller import CHANGES, REPAIRS, Identity
+from app.kube.certificates.controller import CHANGES, REPAIRS, CertificateController
 from app.metrics.built_in import STATES
 from app.metrics.rules import Rules
 
@@ -140,7 +140,7 @@ class Telemetry:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: CertificateController,
         requests: Requests,
         connections: Connections,
         *others: Collector,
@@ -226,7 +226,7 @@ class _Load(Collector):
 
 
 class _Certificate(Collector):
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: CertificateController) -> None:
         self._identity = identity
 
     def collect(self) -> Iterable[Metric]:
@@ -235,7 +235,7 @@ class _Certificate(Collector):
         yield GaugeMetricFamily(
             "beanscale_serving_certificate_up",
             "1 while the last look found its Secret and its APIService right, or put them right.",
-            value=float(identity.certificate is not None and identity.trouble is None),
+            value=float(identity.certificate is not None and identity.error is None),
         )
         if identity.made_at is not None:
             yield GaugeMetricFamily(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from app.explain.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Observed, Total
-from app.kube.checks import BrokenLink, ask, check_available
+from app.kube.checks import CheckFailedError, ask, check_available
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.selector import SelectorError, parse_selector
@@ -50,12 +50,12 @@ class AskedMetrics:
     def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
         self._kubernetes = kubernetes
         self._namespace = namespace
-        self._known: dict[tuple[str, SelectorKey], Explanation | BrokenLink | Total] = {}
+        self._known: dict[tuple[str, SelectorKey], Explanation | CheckFailedError | Total] = {}
 
     def explanation(self, metric: str, selector: str) -> Explanation:
-        """Raises BrokenLink, also where it isn't beanscale that answers, and SelectorError."""
+        """Raises CheckFailedError, also where it isn't beanscale that answers, and SelectorError."""
         answer = self._answer(metric, selector)
-        if isinstance(answer, BrokenLink):
+        if isinstance(answer, CheckFailedError):
             raise answer
         if isinstance(answer, Total):
             raise _plain_values()
@@ -70,7 +70,7 @@ class AskedMetrics:
         match answer:
             case Total() as total:
                 return total
-            case BrokenLink() as refused:
+            case CheckFailedError() as refused:
                 return Missing(str(refused))
             case Explanation() as explanation:
                 amount = explanation.total
@@ -84,12 +84,12 @@ class AskedMetrics:
             if name == metric.lower() and isinstance(answer, Explanation)
         )
 
-    def _answer(self, metric: str, selector: str) -> Explanation | BrokenLink | Total:
+    def _answer(self, metric: str, selector: str) -> Explanation | CheckFailedError | Total:
         key = metric.lower(), selector_key(selector)
         if key not in self._known:
             try:
                 self._known[key] = _explanation_or_total(self._kubernetes, metric, self._namespace, selector)
-            except BrokenLink as refused:
+            except CheckFailedError as refused:
                 self._known[key] = refused
         return self._known[key]
 
@@ -99,7 +99,7 @@ def _explanation_or_total(kubernetes: Kubernetes, metric: str, namespace: str, s
     query = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
     try:
         document = ask(kubernetes, path, _metric_fixes(metric, namespace), query)
-    except BrokenLink as refused:
+    except CheckFailedError as refused:
         if _nobody_there(refused):
             _look_at_the_apiservice(kubernetes)
         raise
@@ -114,7 +114,7 @@ def _explanation_or_total(kubernetes: Kubernetes, metric: str, namespace: str, s
     return Total(total)
 
 
-def _nobody_there(refused: BrokenLink) -> bool:
+def _nobody_there(refused: CheckFailedError) -> bool:
     """Whether kube-apiserver answered that it has nobody to ask."""
     return isinstance(refused.__cause__, KubernetesError) and refused.__cause__.status in {404, 503}
 
@@ -131,27 +131,27 @@ def _metric_fixes(metric: str, namespace: str) -> Mapping[int | None, str]:
 
 
 def _look_at_the_apiservice(kubernetes: Kubernetes) -> None:
-    """Raises BrokenLink where that tells why nobody answers; whoever may not look there goes without."""
+    """Raises CheckFailedError where that tells why nobody answers; whoever may not look there goes without."""
     fixes = {404: "install beanscale with apiService.create=true: helm install", 403: "", None: RUNS}
     try:
         apiservice = ask(kubernetes, _APISERVICE_PATH, fixes)
-    except BrokenLink as refused:
-        if refused.fix == fixes[404]:
-            raise BrokenLink("this cluster has no external metrics API", refused.fix, final=True) from refused
+    except CheckFailedError as refused:
+        if refused.hint == fixes[404]:
+            raise CheckFailedError("this cluster has no external metrics API", refused.hint, final=True) from refused
         return
     service = (apiservice.get("spec") or {}).get("service") or {}
     check_available(apiservice, ObjectName(service.get("namespace", ""), service.get("name", "")))
 
 
-def _plain_values() -> BrokenLink:
-    return BrokenLink(
+def _plain_values() -> CheckFailedError:
+    return CheckFailedError(
         "the external metrics API answers with plain values, unexplained: an older beanscale, or another adapter",
         f"kubectl get apiservice {_APISERVICE} shows whose Service answers; if it is beanscale's: helm upgrade",
     )
 
 
-def _strange(metric: str, error: Exception) -> BrokenLink:
-    return BrokenLink(
+def _strange(metric: str, error: Exception) -> CheckFailedError:
+    return CheckFailedError(
         f"the answer about {metric} can't be read: {error}", "are this program and the server of the same version?"
     )
 
@@ -188,17 +188,17 @@ class Facts:
     explanations: tuple[Explanation, ...]
     """The one asked for first, then those for other selectors that autoscalers have."""
     autoscalers: tuple[Gathered, ...]
-    unlisted: BrokenLink | None
+    unlisted: CheckFailedError | None
     """Why the autoscalers couldn't be listed."""
 
 
 def gather(kubernetes: Kubernetes, inquiry: Inquiry) -> Facts:
-    """Ask for all of it. Raises BrokenLink where the metric itself can't be asked for; `selector` must be one."""
+    """Ask for all of it. Raises CheckFailedError where the metric itself can't be asked for; `selector` must be one."""
     metrics = AskedMetrics(kubernetes, inquiry.namespace)
     asked = metrics.explanation(inquiry.metric, inquiry.selector)
     try:
         autoscalers = _autoscalers(kubernetes, inquiry)
-    except BrokenLink as refused:
+    except CheckFailedError as refused:
         return Facts(inquiry, (asked,), (), refused)
     gathered = tuple(_gathered(kubernetes, autoscaler, metrics) for autoscaler in autoscalers)
     return Facts(inquiry, metrics.of(inquiry.metric), gathered, None)
@@ -258,7 +258,7 @@ def _scale(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Scale | None:
 def _read(kubernetes: Kubernetes, path: str) -> Mapping[str, Any] | None:
     try:
         return ask(kubernetes, path, {None: ""})
-    except BrokenLink:
+    except CheckFailedError:
         return None
 
 

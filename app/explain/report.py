@@ -183,7 +183,7 @@ def document(verdict: Verdict) -> Json:
         "selector": inquiry.selector,
         "metrics": [_metric(metric) for metric in verdict.metrics],
         "autoscalers": [autoscaler_document(autoscaler) for autoscaler in verdict.autoscalers],
-        "autoscalersError": None if unlisted is None else {"message": str(unlisted), "fix": unlisted.fix},
+        "autoscalersError": None if unlisted is None else {"message": str(unlisted), "fix": unlisted.hint},
     }
 
 

@@ -14,7 +14,7 @@ import click
 from app.explain.collect import Inquiry, gather
 from app.explain.report import Verdict, document, judge
 from app.explain.text import page
-from app.kube.checks import BrokenLink
+from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes, connect
 from app.kube.credentials import own_namespace
 from app.kube.errors import KubeconfigError
@@ -49,7 +49,7 @@ def run(settings: ExplainSettings) -> int:
         raise SettingError(str(error)) from error
     try:
         verdict = explain(kubernetes, Inquiry(settings.metric, namespace, settings.selector))
-    except BrokenLink as broken:
+    except CheckFailedError as broken:
         _complain(broken)
         return 1
     _print([json.dumps(document(verdict), indent=2)] if settings.output == "json" else page(verdict))
@@ -70,14 +70,14 @@ def check(settings: ExplainSettings) -> None:
 
 
 def explain(kubernetes: Kubernetes, inquiry: Inquiry) -> Verdict:
-    """Gather and judge. Raises BrokenLink where the metric can't be asked for."""
+    """Gather and judge. Raises CheckFailedError where the metric can't be asked for."""
     facts = gather(kubernetes, inquiry)
     return judge(facts, time.time() - kubernetes.clock_ahead_s)
 
 
-def _complain(broken: BrokenLink) -> None:
+def _complain(broken: CheckFailedError) -> None:
     click.echo(f"beanscale explain: {broken}", err=True)
-    click.echo(f"  → {broken.fix}", err=True)
+    click.echo(f"  → {broken.hint}", err=True)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -69,7 +69,7 @@ def page(verdict: Verdict) -> Iterator[str]:
     if verdict.facts.unlisted is not None:
         yield "Autoscalers: not known"
         yield from wrapped(str(verdict.facts.unlisted))
-        yield from wrapped(verdict.facts.unlisted.fix, label="→ ")
+        yield from wrapped(verdict.facts.unlisted.hint, label="→ ")
     elif not verdict.autoscalers:
         yield "Autoscalers: none"
         yield from wrapped(_nobody(verdict))

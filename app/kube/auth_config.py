@@ -27,7 +27,7 @@ _GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
-class ClientTrust:
+class AuthConfig:
     """Which client certificates count, and which headers the front proxy speaks in."""
 
     client_ca_pem: str
@@ -43,9 +43,9 @@ class ClientTrust:
     uid_headers: tuple[bytes, ...]
 
 
-def parse(configuration: Mapping[str, str]) -> ClientTrust:
+def parse(configuration: Mapping[str, str]) -> AuthConfig:
     """Read the ConfigMap's `data`; what is absent trusts nobody. Raises KubernetesError."""
-    return ClientTrust(
+    return AuthConfig(
         client_ca_pem=_bundle(configuration, "client-ca-file"),
         requestheader_ca_pem=_bundle(configuration, "requestheader-client-ca-file"),
         allowed_names=frozenset(_names(configuration, "requestheader-allowed-names")),
@@ -58,7 +58,7 @@ def parse(configuration: Mapping[str, str]) -> ClientTrust:
 
 def follow(
     kubernetes: Kubernetes,
-    on_change: Callable[[ClientTrust], None],
+    on_change: Callable[[AuthConfig], None],
     on_error: Callable[[KubernetesError], None],
 ) -> threading.Thread:
     """Call back, in a thread of its own, with the present value and each time it changes, as long as the process lives.
@@ -75,13 +75,13 @@ class _Follower:
     def __init__(
         self,
         kubernetes: Kubernetes,
-        on_change: Callable[[ClientTrust], None],
+        on_change: Callable[[AuthConfig], None],
         on_error: Callable[[KubernetesError], None],
     ) -> None:
         self._kubernetes = kubernetes
         self._on_change = on_change
         self._on_error = on_error
-        self._last: ClientTrust | None = None
+        self._last: AuthConfig | None = None
 
     def run(self) -> None:
         pause_s = _SHORTEST_PAUSE_S
@@ -105,13 +105,13 @@ class _Follower:
             if event.get("type") in {"ADDED", "MODIFIED"}:
                 self._tell(parse(_data(event.get("object"))))
 
-    def _tell(self, trust: ClientTrust) -> None:
+    def _tell(self, trust: AuthConfig) -> None:
         if trust != self._last:
             self._on_change(trust)
             self._last = trust
 
 
-def _list(kubernetes: Kubernetes) -> tuple[ClientTrust, str]:
+def _list(kubernetes: Kubernetes) -> tuple[AuthConfig, str]:
     """The value, and the resourceVersion to watch from: of the list, a single object's may be too old to start at."""
     listed = kubernetes.request("GET", _PATH, query=_ONLY_OURS)
     items, metadata = listed.get("items") or [], listed.get("metadata") or {}

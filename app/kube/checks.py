@@ -1,4 +1,4 @@
-"""Questions to kube-apiserver, whose refusals break a link."""
+"""Requests to kube-apiserver for commands that check an installation: each failure has a hint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,32 +8,29 @@ from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
 
-class BrokenLink(Exception):  # noqa: N818 - it is the link that is broken, not the program
-    """Why a link doesn't hold; `str()` is a sentence that names what and which."""
+class CheckFailedError(Exception):
+    """A check failed; `str()` is a sentence that names the object and the cause."""
 
-    def __init__(self, why: str, fix: str, *, final: bool = False) -> None:
-        super().__init__(why)
-        self.fix = fix
-        """What to do: a sentence, with the command where there is one."""
+    def __init__(self, message: str, hint: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.hint = hint
+        """What to do: a sentence, with the command if there is one."""
         self.final = final
-        """Whether waiting can't help."""
+        """Retrying can't help."""
 
 
 def ask(
-    kubernetes: Kubernetes, path: str, fixes: Mapping[int | None, str], query: Mapping[str, str] | None = None
+    kubernetes: Kubernetes, path: str, hints: Mapping[int | None, str], query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """GET one object. Raises BrokenLink with the fix for the HTTP status (None: any other); 401 and 403 are final."""
+    """GET one object. Raise CheckFailedError with the hint for the HTTP status (None: any other).
+
+    401 and 403 are final.
+    """
     try:
         return kubernetes.request("GET", path, query=query)
     except KubernetesError as error:
-        fix = fixes.get(error.status) or fixes[None]
-        raise BrokenLink(_why(error), fix, final=error.status in {401, 403}) from error
-
-
-def _why(error: KubernetesError) -> str:
-    """The error without its last clause: what to do in general; a link knows what to do here."""
-    why, _, _general_advice = str(error).rpartition("; ")
-    return why or str(error)
+        hint = hints.get(error.status) or hints[None]
+        raise CheckFailedError(error.problem, hint, final=error.status in {401, 403}) from error
 
 
 _UNAVAILABLE = {
@@ -44,11 +41,11 @@ _UNAVAILABLE = {
     "FailedDiscoveryCheck": "can kube-apiserver reach the server's pods (firewall, NetworkPolicy, hostNetwork)?"
     " kubectl -n {service.namespace} logs deployment/{service.name}",
 }
-"""Reason of the condition Available (kube-aggregator's available controllers) → what to do."""
+"""Reason of the condition Available (kube-aggregator's available controllers) → hint."""
 
 
 def check_available(apiservice: Mapping[str, Any], service: ObjectName) -> None:
-    """kube-apiserver reaches and trusts it. Raises BrokenLink with its own reason."""
+    """Raise CheckFailedError with kube-apiserver's own reason unless the APIService is Available."""
     conditions = (apiservice.get("status") or {}).get("conditions") or []
     available: Mapping[str, Any] = next(
         (condition for condition in conditions if condition.get("type") == "Available"), {}
@@ -56,8 +53,8 @@ def check_available(apiservice: Mapping[str, Any], service: ObjectName) -> None:
     if available.get("status") == "True":
         return
     reason = available.get("reason", "")
-    fix = _UNAVAILABLE.get(reason, "kubectl get apiservices; kubectl -n {service.namespace} get pod,service")
-    raise BrokenLink(
+    hint = _UNAVAILABLE.get(reason, "kubectl get apiservices; kubectl -n {service.namespace} get pod,service")
+    raise CheckFailedError(
         f"the APIService isn't Available: {available.get('message') or reason or 'kube-apiserver has not looked yet'}",
-        fix.format(service=service),
+        hint.format(service=service),
     )

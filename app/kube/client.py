@@ -153,7 +153,8 @@ class Kubernetes:
         parsed = _parsed(content)
         if not isinstance(parsed, dict):
             raise KubernetesError(
-                f"{self.server} answered {asked} with something other than a JSON object; is it a kube-apiserver?",
+                f"{self.server} answered {asked} with something other than a JSON object",
+                "is it a kube-apiserver?",
                 status=status,
                 reason="NotKubernetes",
             )
@@ -166,12 +167,13 @@ class Kubernetes:
         why = str(status_object.get("message") or reason or "no reason given").rstrip(".")
         remedy = _REMEDIES.get(status, "kube-apiserver's log says more")
         return KubernetesError(
-            f"{self.server} answered {asked} with {status}: {why}; {remedy}", status=status, reason=reason
+            f"{self.server} answered {asked} with {status}: {why}", remedy, status=status, reason=reason
         )
 
     def _unreachable(self, asked: str, error: urllib3.exceptions.HTTPError) -> KubernetesError:
         return KubernetesError(
-            f"{self.server} can't be asked {asked}: {cause(error)}; {_network_remedy(error)}",
+            f"{self.server} can't be asked {asked}: {cause(error)}",
+            _network_remedy(error),
             reason="ConnectionReset" if isinstance(root_cause(error), _RESET) else "Unreachable",
         )
 

@@ -2,15 +2,18 @@
 
 
 class KubernetesError(Exception):
-    """kube-apiserver refused, failed or couldn't be asked; `str()` says which server, the request, why, what to do."""
+    """kube-apiserver rejected a request, failed or can't be reached; `str()` is `problem` and, after `; `, the hint."""
 
+    problem: str
+    """The server, the request and the cause, without the general hint: callers may know a better one."""
     status: int | None
-    """The HTTP status, None when there was no answer."""
+    """The HTTP status; None without a response."""
     reason: str
-    """Kubernetes' word for it (`NotFound`, `Conflict`, `Expired`…); ours where there was no answer: `Unreachable`."""
+    """Kubernetes' reason (`NotFound`, `Conflict`, `Expired`…); ours without a response: `Unreachable`."""
 
-    def __init__(self, message: str, *, status: int | None = None, reason: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, hint: str = "", *, status: int | None = None, reason: str = "") -> None:
+        super().__init__(f"{problem}; {hint}" if hint else problem)
+        self.problem = problem
         self.status = status
         self.reason = reason
 
@@ -22,14 +25,14 @@ class KubeconfigError(KubernetesError):
         super().__init__(message, reason="Kubeconfig")
 
 
-class IncumbentError(Exception):
+class UpstreamError(Exception):
     """The adapter that has the other metrics gave nothing that may be passed on.
 
     `str()` is a clause that follows its name: what it did, why, what to do.
     """
 
 
-class IncumbentRefusalError(IncumbentError):
+class UpstreamStatusError(UpstreamError):
     """It refused or failed in words of its own."""
 
     code: int

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import urllib3
 
 from app.kube.client import cause, root_cause
-from app.kube.errors import IncumbentError, IncumbentRefusalError, KubernetesError
+from app.kube.errors import KubernetesError, UpstreamError, UpstreamStatusError
 
 GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
 MOST_NAMES = 500
@@ -46,7 +46,7 @@ Object = Mapping[str, Any]
 
 
 def read_values(content: bytes) -> Object:
-    """An `ExternalMetricValueList`, with `kind`, `apiVersion`, `metadata` and `items`. Raises IncumbentError."""
+    """An `ExternalMetricValueList`, with `kind`, `apiVersion`, `metadata` and `items`. Raises UpstreamError."""
     listed = _object(content, "ExternalMetricValueList", "apiVersion")
     items = _list(listed, "items")
     return {
@@ -58,21 +58,21 @@ def read_values(content: bytes) -> Object:
 
 
 def read_names(content: bytes) -> tuple[str, ...]:
-    """The metrics of an `APIResourceList`, sorted, those that discovery can list. Raises IncumbentError."""
+    """The metrics of an `APIResourceList`, sorted, those that discovery can list. Raises UpstreamError."""
     resources = _list(_object(content, "APIResourceList", "groupVersion"), "resources")
     names = {resource.get("name") for resource in resources if isinstance(resource, dict)}
     fit = sorted(name for name in names if isinstance(name, str) and _NAME.fullmatch(name))
     return tuple(fit[:MOST_NAMES])
 
 
-def read_refusal(code: int, content: bytes) -> IncumbentError:
-    """What came with an HTTP status of 400 or more: an IncumbentRefusalError where it is a `Status`."""
+def read_refusal(code: int, content: bytes) -> UpstreamError:
+    """What came with an HTTP status of 400 or more: an UpstreamStatusError where it is a `Status`."""
     status = _parsed(content)
     if not (isinstance(status, dict) and status.get("kind") == "Status" and isinstance(status.get("message"), str)):
-        return IncumbentError(f"answered {code} without saying why; its log may tell")
+        return UpstreamError(f"answered {code} without saying why; its log may tell")
     message = _CONTROL.sub(" ", status["message"])[:MOST_MESSAGE].strip() or "no reason given"
     reason, details = status.get("reason"), status.get("details")
-    return IncumbentRefusalError(
+    return UpstreamStatusError(
         code,
         reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "",
         message,
@@ -145,8 +145,8 @@ def _window(item: Object) -> Object:
     return {"window": seconds}
 
 
-def _wrong(what: str) -> IncumbentError:
-    return IncumbentError(f"answered with something {what}; is it an external metrics server?")
+def _wrong(what: str) -> UpstreamError:
+    return UpstreamError(f"answered with something {what}; is it an external metrics server?")
 
 
 MOST_CONNECTIONS = 8
@@ -177,7 +177,7 @@ class Address:
     port: int
 
 
-class Incumbent:
+class UpstreamAdapter:
     """One external metrics server, and our account there."""
 
     def __init__(
@@ -199,22 +199,22 @@ class Incumbent:
         """The values of a metric, for read_values to read; at most MOST_BYTES.
 
         `query` is quoted already; `until`, on time.monotonic's clock, is when nobody waits any more. Raises
-        IncumbentError.
+        UpstreamError.
         """
         path = f"{_ROOT}/namespaces/{_segment(namespace)}/{_segment(metric)}"
         return self._get(f"{path}?{query}" if query else path, until)
 
     def metrics(self, until: float) -> tuple[str, ...]:
-        """The names that its discovery lists, as far as ours can. Raises IncumbentError."""
+        """The names that its discovery lists, as far as ours can. Raises UpstreamError."""
         return read_names(self._get(_ROOT, until))
 
     def _get(self, target: str, until: float) -> bytes:
         try:
             authorization, pool = self._authorization(), self._current()
         except KubernetesError as error:
-            raise IncumbentError(f"can't be asked: {error}") from error
+            raise UpstreamError(f"can't be asked: {error}") from error
         if authorization is None:
-            raise IncumbentError(
+            raise UpstreamError(
                 "can't be asked: our credentials are no token, and nothing else may be shown to it; run in a pod"
             )
         try:
@@ -238,16 +238,16 @@ class Incumbent:
             self._address.host, self._address.port, maxsize=MOST_CONNECTIONS, ssl_context=tls
         )
 
-    def _unreachable(self, error: urllib3.exceptions.HTTPError) -> IncumbentError:
+    def _unreachable(self, error: urllib3.exceptions.HTTPError) -> UpstreamError:
         root = root_cause(error)
         if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            return IncumbentError(_TOO_LATE)
+            return UpstreamError(_TOO_LATE)
         if isinstance(root, IncompleteRead):
-            return IncumbentError("hung up in the middle of its answer; its log may tell why")
+            return UpstreamError("hung up in the middle of its answer; its log may tell why")
         remedy = f"is it running, and reachable at {self._address.host} port {self._address.port} from here?"
         if isinstance(root, ssl.SSLError):
             remedy = f"its certificate must be for {self._address.host}, and the CA given must vouch for it"
-        return IncumbentError(f"can't be asked: {cause(error).rstrip('.')}; {remedy}")
+        return UpstreamError(f"can't be asked: {cause(error).rstrip('.')}; {remedy}")
 
 
 def _exchange(pool: urllib3.HTTPSConnectionPool, target: str, authorization: str, until: float) -> tuple[int, bytes]:
@@ -285,27 +285,27 @@ def _body(response: urllib3.BaseHTTPResponse, until: float) -> bytes:
     while piece := response.read1(_PIECE, decode_content=False):
         body += piece
         if len(body) > MOST_BYTES:
-            raise IncumbentError(f"answered with more than {MOST_BYTES >> 20} MiB; a selector makes the answer shorter")
+            raise UpstreamError(f"answered with more than {MOST_BYTES >> 20} MiB; a selector makes the answer shorter")
         left_s(until)
     return bytes(body)
 
 
 def left_s(until: float) -> float:
-    """Seconds that are left. Raises IncumbentError where none are."""
+    """Seconds that are left. Raises UpstreamError where none are."""
     left = until - monotonic()
     if left <= 0:
-        raise IncumbentError(_TOO_LATE)
+        raise UpstreamError(_TOO_LATE)
     return left
 
 
-def _not_given(status: int, content: bytes, authorization: str) -> IncumbentError:
+def _not_given(status: int, content: bytes, authorization: str) -> UpstreamError:
     if 300 <= status < 400:
-        return IncumbentError(f"answered {status}, a redirect, and our token goes nowhere else")
+        return UpstreamError(f"answered {status}, a redirect, and our token goes nowhere else")
     if status < 400:
-        return IncumbentError(f"answered {status} instead of 200; is it an external metrics server?")
+        return UpstreamError(f"answered {status} instead of 200; is it an external metrics server?")
     refusal = read_refusal(status, content)
     if status in _REMEDIES:
-        return IncumbentError(f"{refusal}; {_REMEDIES[status].format(_account(authorization))}")
+        return UpstreamError(f"{refusal}; {_REMEDIES[status].format(_account(authorization))}")
     return refusal
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.kube.checks import BrokenLink, ask, check_available
+from app.kube.checks import CheckFailedError, ask, check_available
 from app.kube.client import Kubernetes
 from app.settings import ObjectName
 
@@ -31,7 +31,7 @@ class Aggregation:
         return f"kubectl -n {self.service.namespace} logs deployment/{self.service.name}"
 
     def leads_to_us(self) -> str:
-        """The APIService is ours, verified and Available. Raises BrokenLink."""
+        """The APIService is ours, verified and Available. Raises CheckFailedError."""
         fixes = {
             403: _grant(f"get apiservices.apiregistration.k8s.io {self.apiservice}"),
             404: "install the chart with apiService.create=true",
@@ -43,24 +43,24 @@ class Aggregation:
         return f"{self.apiservice} leads to {self.service} over verified TLS and is Available"
 
     def is_discovered(self) -> str:
-        """kube-apiserver lists our metrics. Raises BrokenLink."""
+        """kube-apiserver lists our metrics. Raises CheckFailedError."""
         listed = ask(self.kubernetes, self._group_version, self._fixes("resources")).get("resources")
         if not listed:
-            raise BrokenLink(
+            raise CheckFailedError(
                 f"{self._group_version} lists no metric, which makes every client of the cluster complain",
                 f"the server's log says more: {self._server_log}",
             )
         return f"{self._group_version} lists {len(listed)} metric{'s' if len(listed) > 1 else ''}"
 
     def counts(self, metric: str, jobs: int, selector: str = "") -> str:
-        """The values of `metric` sum up to `jobs`. Raises BrokenLink."""
+        """The values of `metric` sum up to `jobs`. Raises CheckFailedError."""
         path = f"{self._group_version}/namespaces/{self.service.namespace}/{metric}"
         query = {"labelSelector": selector} if selector else None
         items = ask(self.kubernetes, path, self._fixes(metric), query).get("items") or []
         shown = f"{metric}{{{selector}}}" if selector else metric
         counted = _sum(items, shown)
         if not items or counted != jobs:
-            raise BrokenLink(
+            raise CheckFailedError(
                 f"{shown} is {_itemised(items)}, not {jobs}",
                 "does the server read the same beanstalkd as we do, and nobody takes our jobs?"
                 f" kubectl -n {self.service.namespace} get deployment {self.service.name} -o yaml | grep beanstalkd=",
@@ -82,7 +82,7 @@ def _sum(items: Iterable[Mapping[str, Any]], metric: str) -> int:
     values = [str(item.get("value")) for item in items]
     strange = [value for value in values if not value.isdecimal()]
     if strange:
-        raise BrokenLink(
+        raise CheckFailedError(
             f"{metric} has the value {strange[0]!r}, which is no number of jobs",
             "is it beanscale that answers? kubectl get apiservices",
             final=True,
@@ -100,25 +100,25 @@ def _itemised(items: Iterable[Mapping[str, Any]]) -> str:
 
 
 def check_spec(apiservice: Mapping[str, Any], service: ObjectName) -> None:
-    """It leads to `service` and is to be verified. Raises BrokenLink."""
+    """It leads to `service` and is to be verified. Raises CheckFailedError."""
     spec = apiservice.get("spec") or {}
     name = (apiservice.get("metadata") or {}).get("name", "the APIService")
     target = spec.get("service") or {}
     leads_to = f"{target.get('namespace')}/{target.get('name')}" if target else "kube-apiserver itself"
     if leads_to != str(service):
-        raise BrokenLink(
+        raise CheckFailedError(
             f"APIService {name} leads to {leads_to}, not to our Service {service}",
             "another adapter serves these metrics: uninstall it, or install only one release (helm list -A)",
             final=True,
         )
     if spec.get("insecureSkipTLSVerify"):
-        raise BrokenLink(
+        raise CheckFailedError(
             f"APIService {name} has insecureSkipTLSVerify: anybody in between could answer in our place",
             f"""kubectl patch apiservice {name} --type=merge -p '{{"spec":{{"insecureSkipTLSVerify":null}}}}'""",
             final=True,
         )
     if not spec.get("caBundle"):
-        raise BrokenLink(
+        raise CheckFailedError(
             f"APIService {name} has no caBundle: the server hasn't put its CA there",
             f"its log says why: kubectl -n {service.namespace} logs deployment/{service.name};"
             " in the chart the ClusterRoleBinding NAMESPACE:RELEASE:apiservice allows it to",

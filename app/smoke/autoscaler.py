@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.hpa.conditions import FIXES, LOOK
-from app.kube.checks import BrokenLink, ask
+from app.kube.checks import CheckFailedError, ask
 from app.kube.client import Kubernetes
 from app.settings import ObjectName
 
@@ -12,7 +12,7 @@ type Json = Mapping[str, Any]
 
 
 def scales(kubernetes: Kubernetes, hpa: ObjectName) -> str:
-    """The autoscaler is active and has a value of each external metric. Raises BrokenLink."""
+    """The autoscaler is active and has a value of each external metric. Raises CheckFailedError."""
     path = f"/apis/autoscaling/v2/namespaces/{hpa.namespace}/horizontalpodautoscalers/{hpa.name}"
     fixes = {
         403: "this account must be allowed to get that HorizontalPodAutoscaler: in the chart by the RoleBinding"
@@ -24,7 +24,7 @@ def scales(kubernetes: Kubernetes, hpa: ObjectName) -> str:
 
 
 def judge(autoscaler: Json, hpa: ObjectName) -> str:
-    """What an autoscaling/v2 object says about itself, in words. Raises BrokenLink."""
+    """What an autoscaling/v2 object says about itself, in words. Raises CheckFailedError."""
     wanted = [metric["external"] for metric in autoscaler["spec"].get("metrics") or () if metric["type"] == "External"]
     if not wanted:
         raise _broken(hpa, "asks for no external metric", "give it one: tube-NAME", final=True)
@@ -68,5 +68,7 @@ def _value(current: Json) -> str:
     return str(current.get("value", "-"))
 
 
-def _broken(hpa: ObjectName, what: str, fix: str, *, final: bool = False) -> BrokenLink:
-    return BrokenLink(f"the autoscaler {hpa} {what}", fix.format(namespace=hpa.namespace, name=hpa.name), final=final)
+def _broken(hpa: ObjectName, what: str, fix: str, *, final: bool = False) -> CheckFailedError:
+    return CheckFailedError(
+        f"the autoscaler {hpa} {what}", fix.format(namespace=hpa.namespace, name=hpa.name), final=final
+    )

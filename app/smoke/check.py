@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from app.kube.checks import BrokenLink
+from app.kube.checks import CheckFailedError
 
 LOOK_EVERY_S = 0.25
 
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link: `look` returns what it found, or raises BrokenLink."""
+    """One link: `look` returns what it found, or raises CheckFailedError."""
 
     name: str
     look: Callable[[], str]
@@ -57,8 +57,8 @@ def walk(links: Iterable[Link], announce: Callable[[str], None]) -> Iterator[Out
 def _look(link: Link) -> Outcome:
     try:
         return Outcome(link.name, State.HOLDS, link.look())
-    except BrokenLink as broken:
-        return Outcome(link.name, State.BROKEN, str(broken), broken.fix)
+    except CheckFailedError as broken:
+        return Outcome(link.name, State.BROKEN, str(broken), broken.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,18 @@ class Patience:
     """Whether somebody wants us to leave."""
 
     def wait(self, look: Callable[[], str]) -> str:
-        """Look again and again until it holds. Raises the last BrokenLink when time is over or waiting can't help."""
+        """Retry until it passes. Raise the last CheckFailedError after `timeout_s` or if it is final."""
         deadline_s = time.monotonic() + self.timeout_s
         if self.stopped():
-            raise BrokenLink("stopped before it was looked at", "run it again", final=True)
+            raise CheckFailedError("stopped before it was looked at", "run it again", final=True)
         while True:
             try:
                 return look()
-            except BrokenLink as broken:
+            except CheckFailedError as broken:
                 if broken.final:
                     raise
                 if self.stopped():
-                    raise BrokenLink(f"{broken} (stopped while waiting)", broken.fix) from broken
+                    raise CheckFailedError(f"{broken} (stopped while waiting)", broken.hint) from broken
                 if time.monotonic() >= deadline_s:
-                    raise BrokenLink(f"{broken} (waited {self.timeout_s:g} s)", broken.fix) from broken
+                    raise CheckFailedError(f"{broken} (waited {self.timeout_s:g} s)", broken.hint) from broken
             time.sleep(LOOK_EVERY_S)

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from app.jobs.client import BeanstalkdError
-from app.kube.checks import BrokenLink
+from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes, connect
 from app.kube.errors import KubeconfigError
 from app.settings import ObjectName, Server, SettingError
@@ -110,7 +110,7 @@ def _fill(scratch: ScratchTube, jobs: int) -> None:
     try:
         scratch.fill(jobs)
     except BeanstalkdError as error:
-        raise BrokenLink(
+        raise CheckFailedError(
             f"can't put jobs into tube {scratch.name}: {error}", "its log says more: kubectl logs", final=True
         ) from error
 
@@ -120,7 +120,7 @@ def _take_away(scratch: ScratchTube) -> str:
         taken = scratch.take_away()
     except BeanstalkdError as error:
         remaining = ", ".join(f"{put.job_id} ({put.server.address})" for put in scratch.put) or "unknown"
-        raise BrokenLink(
+        raise CheckFailedError(
             f"jobs of tube {scratch.name} may remain: {error}",
             f"they do no harm where nobody watches that tube; delete them when it answers again: {remaining}",
         ) from error

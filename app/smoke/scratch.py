@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, in_hand, peek, peek_ready
-from app.kube.checks import BrokenLink
+from app.kube.checks import CheckFailedError
 from app.settings import Server
 
 
@@ -97,7 +97,7 @@ _FIXES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def beanstalkds_answer(servers: Sequence[Server], namespace: str) -> str:
-    """Ask each for its `stats`. Raises BrokenLink, with advice about `namespace`."""
+    """Ask each for its `stats`. Raises CheckFailedError, with advice about `namespace`."""
     return "; ".join(_answers(server, namespace) for server in servers)
 
 
@@ -107,9 +107,9 @@ def _answers(server: Server, namespace: str) -> str:
             stats = client.stats()
     except BeanstalkdError as error:
         fix = next(fix for kind, fix in _FIXES if isinstance(error.__cause__, kind))
-        raise BrokenLink(str(error), fix.format(namespace=namespace), final=True) from error
+        raise CheckFailedError(str(error), fix.format(namespace=namespace), final=True) from error
     if stats.get("draining") == "true":
-        raise BrokenLink(
+        raise CheckFailedError(
             f"beanstalkd {server.address} is draining and takes no job (somebody sent it SIGUSR1)",
             f"restart it, only that ends it: kubectl -n {namespace} delete pod",
             final=True,

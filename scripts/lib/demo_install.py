@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.kube.checks import BrokenLink
+from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
@@ -124,10 +124,10 @@ def wait_until_available(console: Console, kubernetes: Kubernetes) -> None:
         while True:
             try:
                 chain.leads_to_us()
-            except BrokenLink as broken:
+            except CheckFailedError as broken:
                 tell(str(broken))
                 if broken.final or time.monotonic() - begun > _APISERVICE_PATIENCE_S:
-                    raise StepError(title, str(broken), broken.fix) from broken
+                    raise StepError(title, str(broken), broken.hint) from broken
                 time.sleep(0.25)
             else:
                 return

@@ -10,7 +10,7 @@ import greenstalk
 import pytest
 from playwright.sync_api import Browser, StorageState, sync_playwright
 
-from app.kube.certificates.renewal import step
+from app.kube.certificates.renewal import next_key_ring
 from tests.beanstalkd.conftest import Beanstalkd, beanstalkd, running_beanstalkd
 from tests.browser.cluster import Cluster
 from tests.browser.console import ConsoleProcess, Person, Tube
@@ -113,7 +113,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def started(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, ConsoleProcess]]:
-    ring, folder = step(None, ["127.0.0.1"], datetime.now(UTC)), tmp_path_factory.mktemp("cluster")
+    ring, folder = next_key_ring(None, ["127.0.0.1"], datetime.now(UTC)), tmp_path_factory.mktemp("cluster")
     with serving(ring.serving) as apiserver:
         cluster = Cluster(apiserver)
         cluster.has_pods(2, 14)

@@ -16,7 +16,7 @@ from tests.cluster.release import API_SERVICE, CHART, PATIENCE, TUBE, Release
 
 pytestmark = pytest.mark.timeout(1200)
 
-LIVES = "tls.self.duration=60s,tls.self.caDuration=180s"
+LIFETIMES = "tls.self.duration=60s,tls.self.caDuration=180s"
 SECRET = "secret/beanscale-serving-cert"  # noqa: S105 - a name
 HEALED_WITHIN_S = 30
 """The servers look every five seconds at such lives, on a machine that may stand still meanwhile."""
@@ -57,7 +57,7 @@ def rollover(release: Release, pki: Path) -> Iterator[Rollover]:
     with constant_requests(pki, path) as answers, active:
         rollover = Rollover(answers)
         rollover.look(release)
-        release.helm("upgrade", CHART, "--reuse-values", "--set", LIVES, "--wait", "--timeout", PATIENCE)
+        release.helm("upgrade", CHART, "--reuse-values", "--set", LIFETIMES, "--wait", "--timeout", PATIENCE)
         eventually(lambda: rollover.look(release), "two CAs replaced", within_s=500)
         rollover.active = active.said()
     yield rollover

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from app.kube.certificates.controller import Registration
+from app.kube.certificates.controller import CertificateTargets
 
 
 @contextmanager
-def forwarded_to(registration: Registration, tls: ssl.SSLContext) -> Iterator[None]:
+def forwarded_to(registration: CertificateTargets, tls: ssl.SSLContext) -> Iterator[None]:
     """A server behind the registration's Service: one connection a request, as in HTTP 1.0."""
 
     class Discovery(http.server.BaseHTTPRequestHandler):
@@ -45,7 +45,7 @@ def forwarded_to(registration: Registration, tls: ssl.SSLContext) -> Iterator[No
 
 
 @contextmanager
-def service_in_front(registration: Registration, port: int) -> Iterator[None]:
+def service_in_front(registration: CertificateTargets, port: int) -> Iterator[None]:
     kubernetes, service = registration.kubernetes, registration.service
     services = f"/api/v1/namespaces/{service.namespace}/services"
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{service.namespace}/endpointslices"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.kube.certificates.controller import Registration, service_names
+from app.kube.certificates.controller import CertificateTargets, service_names
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.kube.errors import KubernetesError
@@ -48,7 +48,7 @@ def secret(kubernetes: Kubernetes, namespace: str) -> ObjectName:
 
 
 @pytest.fixture
-def registration(kubernetes: Kubernetes, namespace: str, secret: ObjectName) -> Iterator[Registration]:
+def registration(kubernetes: Kubernetes, namespace: str, secret: ObjectName) -> Iterator[CertificateTargets]:
     """An APIService of a group that nobody else has."""
     group = f"g{uuid.uuid4().hex[:8]}.beanscale.example"
     service = ObjectName(namespace, "beanscale")
@@ -61,11 +61,11 @@ def registration(kubernetes: Kubernetes, namespace: str, secret: ObjectName) -> 
     }
     services = "/apis/apiregistration.k8s.io/v1/apiservices"
     kubernetes.request("POST", services, body={"metadata": {"name": f"v1.{group}"}, "spec": spec})
-    yield Registration(kubernetes, secret, f"v1.{group}", service)
+    yield CertificateTargets(kubernetes, secret, f"v1.{group}", service)
     kubernetes.request("DELETE", f"{services}/v1.{group}")
 
 
-def names(registration: Registration) -> tuple[str, ...]:
+def names(registration: CertificateTargets) -> tuple[str, ...]:
     return service_names(registration.service, "cluster.local")
 
 
@@ -73,35 +73,35 @@ def path(secret: ObjectName) -> str:
     return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
 
 
-def ca_bundle(registration: Registration) -> bytes:
+def ca_bundle(registration: CertificateTargets) -> bytes:
     spec = api_service(registration)["spec"]
     return b64decode(spec.get("caBundle", ""))
 
 
-def api_service(registration: Registration) -> dict[str, Any]:
+def api_service(registration: CertificateTargets) -> dict[str, Any]:
     return registration.kubernetes.request("GET", api_service_path(registration))
 
 
-def api_service_path(registration: Registration) -> str:
+def api_service_path(registration: CertificateTargets) -> str:
     return f"/apis/apiregistration.k8s.io/v1/apiservices/{registration.api_service}"
 
 
-def available(registration: Registration) -> dict[str, str]:
+def available(registration: CertificateTargets) -> dict[str, str]:
     """What kube-apiserver says of its way to the Service: the condition, empty before it has looked."""
     conditions = api_service(registration).get("status", {}).get("conditions", [])
     return next((condition for condition in conditions if condition["type"] == "Available"), {})
 
 
-def patch_api_service(registration: Registration, **spec: object) -> None:
+def patch_api_service(registration: CertificateTargets, **spec: object) -> None:
     registration.kubernetes.request("PATCH", api_service_path(registration), body={"spec": spec}, content_type=MERGE)
 
 
-def resources(registration: Registration) -> str:
+def resources(registration: CertificateTargets) -> str:
     version, _, group = registration.api_service.partition(".")
     return f"/apis/{group}/{version}"
 
 
-def answered(registration: Registration) -> bool:
+def answered(registration: CertificateTargets) -> bool:
     """Whether kube-apiserver forwards to us, over a connection that it makes now."""
     try:
         return registration.kubernetes.request("GET", resources(registration)).get("kind") == "APIResourceList"

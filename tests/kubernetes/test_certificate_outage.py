@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kube.certificates.controller import Registration
+from app.kube.certificates.controller import CertificateTargets
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import ca_bundle, eventually, kubernetes, namespace, registration, secret
@@ -18,7 +18,7 @@ UP = "beanscale_serving_certificate_up"
 
 
 @pytest.fixture
-def far(source: Beanstalkd, registration: Registration, tmp_path: Path) -> Iterator[tuple[Beanscale, Between]]:
+def far(source: Beanstalkd, registration: CertificateTargets, tmp_path: Path) -> Iterator[tuple[Beanscale, Between]]:
     with between(tmp_path) as (wire, kubeconfig):
         options = [
             f"--beanstalkd={source.host}:{source.port}",
@@ -35,7 +35,7 @@ def far(source: Beanstalkd, registration: Registration, tmp_path: Path) -> Itera
 
 
 def test_it_is_served_on_and_all_comes_back_by_itself(
-    far: tuple[Beanscale, Between], registration: Registration, pki: Path
+    far: tuple[Beanscale, Between], registration: CertificateTargets, pki: Path
 ) -> None:
     server, wire = far
     with server.client((pki / "admin.crt", pki / "admin.key")) as admin:

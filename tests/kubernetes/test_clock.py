@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from app.kube.certificates.controller import Registration
+from app.kube.certificates.controller import CertificateTargets
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.behind_service import service_in_front
 from tests.kubernetes.cluster_objects import available, eventually, kubernetes, namespace, path, registration, secret
@@ -20,7 +20,7 @@ __all__ = ["kubernetes", "namespace", "registration", "secret"]
 
 
 @pytest.fixture
-def two_days_ahead(source: Beanstalkd, registration: Registration) -> Iterator[Beanscale]:
+def two_days_ahead(source: Beanstalkd, registration: CertificateTargets) -> Iterator[Beanscale]:
     options = [
         f"--beanstalkd={source.host}:{source.port}",
         f"--service={registration.service}",
@@ -41,7 +41,7 @@ def at_another_time(offset: str) -> list[str]:
 
 
 def test_what_it_makes_is_valid_now_and_what_is_wrong_is_told(
-    two_days_ahead: Beanscale, registration: Registration, pki: Path
+    two_days_ahead: Beanscale, registration: CertificateTargets, pki: Path
 ) -> None:
     with service_in_front(registration, two_days_ahead.port):
         eventually(lambda: is_verified(registration))
@@ -57,7 +57,7 @@ def test_what_it_makes_is_valid_now_and_what_is_wrong_is_told(
     assert abs(float(ahead_s[1]) - 2 * 86400) < 60
 
 
-def is_verified(registration: Registration) -> bool:
+def is_verified(registration: CertificateTargets) -> bool:
     """kube-apiserver got an answer: the server doesn't know this test's group, which it says over verified TLS."""
     message = available(registration).get("message", "")
     return "bad status from" in message and "404" in message

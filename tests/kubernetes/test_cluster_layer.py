@@ -12,9 +12,9 @@ import pytest
 
 from app.clock import Instant, now
 from app.kube.certificates.authority import ServingCertificate, make_authority, make_serving
-from app.kube.certificates.controller import Identity, Registration, load_into
-from app.kube.certificates.renewal import LIVES, KeyRing
-from app.kube.certificates.secret import settle
+from app.kube.certificates.controller import CertificateController, CertificateTargets, load_into
+from app.kube.certificates.renewal import LIFETIMES, KeyRing
+from app.kube.certificates.secret import reconcile
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
@@ -39,8 +39,8 @@ from tests.kubernetes.cluster_objects import (
 __all__ = ["kubernetes", "namespace", "registration", "secret"]
 
 
-async def test_replicas_that_start_together_share_one_certificate(registration: Registration) -> None:
-    replicas = [Identity(names(registration), registration) for _ in range(5)]
+async def test_replicas_that_start_together_share_one_certificate(registration: CertificateTargets) -> None:
+    replicas = [CertificateController(names(registration), registration) for _ in range(5)]
     async with asyncio.TaskGroup() as tasks:
         for replica in replicas:
             tasks.create_task(replica.check(ignore, now()))
@@ -49,8 +49,8 @@ async def test_replicas_that_start_together_share_one_certificate(registration: 
     assert {replica.bundle for replica in replicas} == {ca_bundle(registration)}
 
 
-async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Registration) -> None:
-    identity = Identity(names(registration), registration)
+async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: CertificateTargets) -> None:
+    identity = CertificateController(names(registration), registration)
     kubernetes, secret = registration.kubernetes, registration.secret
     marks = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"meta.helm.sh/release-name": "ours"}}
     kubernetes.request("PATCH", path(secret), body={"metadata": marks}, content_type=MERGE)
@@ -64,15 +64,15 @@ async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Regis
     assert found["data"] == stored
     assert {name: found["metadata"][name] for name in marks} == marks, "else Helm would leave it behind"
     assert changes == []
-    assert identity.remark(later) == (
+    assert identity.warning(later) == (
         "the Secret was gone and was made anew,"
         " the certificate in the Secret was gone or spoilt and was put back 0 s ago"
     )
 
 
-async def test_a_secret_that_cant_be_created_is_named(registration: Registration) -> None:
+async def test_a_secret_that_cant_be_created_is_named(registration: CertificateTargets) -> None:
     elsewhere = replace(registration, secret=ObjectName("no-such-namespace", "gone"))
-    identity = Identity(names(elsewhere), elsewhere)
+    identity = CertificateController(names(elsewhere), elsewhere)
     await identity.check(ignore, now())
     assert "no Secret no-such-namespace/gone for the serving certificate, and it can't be created" in str(
         identity.failure(now())
@@ -81,9 +81,9 @@ async def test_a_secret_that_cant_be_created_is_named(registration: Registration
 
 @pytest.mark.parametrize("spoilt", [None, {"tls.key": "AAAA"}, {"ca.crt": b64encode(b"garbage").decode()}])
 async def test_what_we_hold_is_put_back_into_a_spoilt_secret(
-    registration: Registration, spoilt: dict[str, str] | None
+    registration: CertificateTargets, spoilt: dict[str, str] | None
 ) -> None:
-    identity = Identity(names(registration), registration)
+    identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     kubernetes, secret = registration.kubernetes, registration.secret
     stored = kubernetes.request("GET", path(secret))["data"]
@@ -94,10 +94,10 @@ async def test_what_we_hold_is_put_back_into_a_spoilt_secret(
     assert changes == []
 
 
-async def test_a_spoilt_secret_is_made_anew_at_start(registration: Registration) -> None:
+async def test_a_spoilt_secret_is_made_anew_at_start(registration: CertificateTargets) -> None:
     spoilt = {"data": {"tls.crt": "AAAA", "mine": "AAAA"}}
     registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
-    await Identity(names(registration), registration).check(ignore, now())
+    await CertificateController(names(registration), registration).check(ignore, now())
     stored = registration.kubernetes.request("GET", path(registration.secret))["data"]
     assert sorted(stored) == ["ca.crt", "ca.key", "mine", "tls.crt", "tls.key"]
 
@@ -109,11 +109,11 @@ def test_somebody_who_always_writes_first_is_an_error(kubernetes: Kubernetes, se
         return aged(["beanscale"], timedelta(0))
 
     with pytest.raises(KubernetesError, match="changed 5 times"):
-        settle(kubernetes, secret, lose)
+        reconcile(kubernetes, secret, lose)
 
 
-async def test_a_wiped_bundle_heals(registration: Registration) -> None:
-    identity = Identity(names(registration), registration)
+async def test_a_wiped_bundle_heals(registration: CertificateTargets) -> None:
+    identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     patch_api_service(registration, caBundle=None, insecureSkipTLSVerify=True)
     await identity.check(ignore, now())
@@ -121,8 +121,8 @@ async def test_a_wiped_bundle_heals(registration: Registration) -> None:
     assert not api_service(registration)["spec"].get("insecureSkipTLSVerify")
 
 
-async def test_what_is_right_is_not_written_again(registration: Registration) -> None:
-    identity = Identity(names(registration), registration)
+async def test_what_is_right_is_not_written_again(registration: CertificateTargets) -> None:
+    identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     before = registration.kubernetes.request("GET", api_service_path(registration))["metadata"]["managedFields"]
     await identity.check(ignore, now())
@@ -130,29 +130,29 @@ async def test_what_is_right_is_not_written_again(registration: Registration) ->
     assert ours(after) == ours(before)
 
 
-async def test_anothers_is_left_alone(registration: Registration) -> None:
+async def test_anothers_is_left_alone(registration: CertificateTargets) -> None:
     patch_api_service(registration, service={"namespace": "keda", "name": "keda-metrics"})
-    identity = Identity(names(registration), registration)
+    identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
-    assert identity.trouble is not None
-    assert identity.trouble.reason == "NotOurs"
-    assert "belongs to Service keda/keda-metrics, not to" in str(identity.trouble)
+    assert identity.error is not None
+    assert identity.error.reason == "NotOurs"
+    assert "belongs to Service keda/keda-metrics, not to" in str(identity.error)
     assert ca_bundle(registration) == b""
     owner = api_service(registration)["spec"]["service"]
     assert (owner["namespace"], owner["name"]) == ("keda", "keda-metrics")
 
 
-async def test_one_that_comes_later_gets_its_bundle_then(registration: Registration) -> None:
+async def test_one_that_comes_later_gets_its_bundle_then(registration: CertificateTargets) -> None:
     late = replace(registration, api_service="v1.late.beanscale.example")
-    identity = Identity(names(late), late)
+    identity = CertificateController(names(late), late)
     await identity.check(ignore, now())
-    assert "no APIService v1.late.beanscale.example" in str(identity.trouble)
+    assert "no APIService v1.late.beanscale.example" in str(identity.error)
     spec = api_service(registration)["spec"] | {"group": "late.beanscale.example"}
     body = {"metadata": {"name": late.api_service}, "spec": spec}
     late.kubernetes.request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", body=body)
     try:
         await identity.check(ignore, now())
-        assert identity.trouble is None
+        assert identity.error is None
         assert ca_bundle(late) == identity.bundle
     finally:
         late.kubernetes.request("DELETE", api_service_path(late))
@@ -162,11 +162,11 @@ def ours(managed_fields: list[dict[str, str]]) -> list[dict[str, str]]:
     return [entry for entry in managed_fields if "subresource" not in entry]
 
 
-async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(registration: Registration) -> None:
+async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(registration: CertificateTargets) -> None:
     """The CA is 250 days old: it's rolled at the first check; an hour later, by our clock, the new one has signed."""
     old = aged(names(registration), timedelta(days=250))
-    settle(registration.kubernetes, registration.secret, lambda _: old)
-    identity = Identity(names(registration), registration)
+    reconcile(registration.kubernetes, registration.secret, lambda _: old)
+    identity = CertificateController(names(registration), registration)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     await identity.check(partial(load_into, tls), now())
@@ -174,15 +174,15 @@ async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(regis
         assert identity.certificate == old.serving
         assert (old.authority.pem in identity.bundle, identity.bundle.count(b"BEGIN")) == (True, 2)
         eventually(lambda: answered(registration))
-        later = Instant(now().unix_s + LIVES.published.total_seconds() + 1, 0)
+        later = Instant(now().unix_s + LIFETIMES.published.total_seconds() + 1, 0)
         await identity.check(partial(load_into, tls), later)
         assert identity.certificate != old.serving
         assert answered(registration)
         eventually(lambda: available(registration).get("status") == "True")
 
 
-async def test_kube_apiserver_refuses_anybody_else(registration: Registration) -> None:
-    await Identity(names(registration), registration).check(ignore, now())
+async def test_kube_apiserver_refuses_anybody_else(registration: CertificateTargets) -> None:
+    await CertificateController(names(registration), registration).check(ignore, now())
     stranger = aged(names(registration), timedelta(0))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     load_into(tls, stranger.serving)
@@ -197,9 +197,9 @@ def ignore(_: ServingCertificate) -> None:
 
 def aged(names_: list[str] | tuple[str, ...], age: timedelta) -> KeyRing:
     born = datetime.now(UTC) - age
-    authority = make_authority(born, LIVES.authority)
-    return KeyRing(authority, (), make_serving(authority, names_, datetime.now(UTC), LIVES.serving))
+    authority = make_authority(born, LIFETIMES.authority)
+    return KeyRing(authority, (), make_serving(authority, names_, datetime.now(UTC), LIFETIMES.serving))
 
 
-def refusal(registration: Registration) -> str:
+def refusal(registration: CertificateTargets) -> str:
     return available(registration).get("message", "")

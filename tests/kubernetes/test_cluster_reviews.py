@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.kube import auth_config
-from app.kube.auth_config import ClientTrust
+from app.kube.auth_config import AuthConfig
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
@@ -63,7 +63,7 @@ def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
 
 
 def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
-    seen: list[ClientTrust] = []
+    seen: list[AuthConfig] = []
     auth_config.follow(kubernetes, seen.append, lambda _: None)
     eventually(lambda: len(seen) == 1)
     (trust,) = seen
@@ -73,7 +73,7 @@ def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
 
 
 def test_a_change_arrives_at_once_and_garbage_never(kubernetes: Kubernetes) -> None:
-    seen: list[ClientTrust] = []
+    seen: list[AuthConfig] = []
     errors: list[KubernetesError] = []
     auth_config.follow(kubernetes, seen.append, errors.append)
     eventually(lambda: len(seen) == 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.kube.certificates.renewal import KeyRing, step
+from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.client import Kubernetes
 from app.kube.reviews import review_token
 from tests.beanstalkd.conftest import Beanstalkd
@@ -29,7 +29,7 @@ THEIRS = f"{VALUES}/s0-rabbit"
 
 @pytest.fixture(scope="module")
 def keys() -> KeyRing:
-    return step(None, [HOST], datetime.now(UTC))
+    return next_key_ring(None, [HOST], datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")

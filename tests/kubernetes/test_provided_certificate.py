@@ -10,7 +10,7 @@ from functools import partial
 
 from app.clock import Instant, now
 from app.kube.certificates.authority import Authority, ServingCertificate, make_authority, make_serving, read_bundle
-from app.kube.certificates.controller import Identity, Registration, load_into
+from app.kube.certificates.controller import CertificateController, CertificateTargets, load_into
 from app.kube.client import Kubernetes
 from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
@@ -34,7 +34,7 @@ WATCHED_WITHIN_S = 2
 """kube-apiserver hears of a changed bundle by its watch, in a moment; between two looks of ours are ten seconds."""
 
 
-def keep(registration: Registration, authority: Authority) -> ServingCertificate:
+def keep(registration: CertificateTargets, authority: Authority) -> ServingCertificate:
     """Put a new certificate into the Secret, as cert-manager does it."""
     serving = make_serving(authority, names(registration)[:1], datetime.now(UTC), 30 * DAY)
     content = {"tls.crt": serving.pem, "tls.key": serving.key_pem, "ca.crt": authority.pem}
@@ -51,11 +51,11 @@ def ignore(_: ServingCertificate) -> None:
     """Nobody serves here."""
 
 
-async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(registration: Registration) -> None:
+async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(registration: CertificateTargets) -> None:
     registration = replace(registration, provided=True)
     old, new = new_authority(), new_authority()
     first = keep(registration, old)
-    identity = Identity(names(registration), registration)
+    identity = CertificateController(names(registration), registration)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     await identity.check(partial(load_into, tls), now())
     assert identity.certificate == first
@@ -75,38 +75,38 @@ async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(regi
         eventually(lambda: answered(registration))
 
 
-async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration: Registration) -> None:
+async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration: CertificateTargets) -> None:
     registration = replace(registration, provided=True)
-    identity = Identity(names(registration), registration)
+    identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     assert str(identity.failure(now())) == (
         f"Secret {registration.secret} can't be served from: it has no tls.crt and no tls.key yet"
     )
     served = keep(registration, new_authority())
     await identity.check(ignore, now())
-    assert (identity.failure(now()), identity.trouble) == (None, None)
+    assert (identity.failure(now()), identity.error) == (None, None)
     spoilt = {"data": {"tls.key": b64encode(b"garbage").decode()}}
     registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
     await identity.check(ignore, now())
     assert identity.certificate == served
     assert identity.failure(now()) is None
-    assert "its tls.key isn't a PEM key" in str(identity.remark(now()))
+    assert "its tls.key isn't a PEM key" in str(identity.warning(now()))
 
 
-async def test_one_that_is_not_there_is_awaited(registration: Registration) -> None:
+async def test_one_that_is_not_there_is_awaited(registration: CertificateTargets) -> None:
     gone = replace(registration, provided=True)
     registration.kubernetes.request("DELETE", path(gone.secret))
-    identity = Identity(names(gone), gone)
+    identity = CertificateController(names(gone), gone)
     await identity.check(ignore, now())
     assert f"has no Secret {gone.secret}, from which the serving certificate is to come: create it" in str(
         identity.failure(now())
     )
 
 
-async def test_a_replica_that_finds_it_published_already_waits_as_well(registration: Registration) -> None:
+async def test_a_replica_that_finds_it_published_already_waits_as_well(registration: CertificateTargets) -> None:
     """Another came milliseconds before, and no kube-apiserver may have heard yet."""
     registration = replace(registration, provided=True)
-    first, later = (Identity(names(registration), registration) for _ in range(2))
+    first, later = (CertificateController(names(registration), registration) for _ in range(2))
     served = keep(registration, new_authority())
     for replica in (first, later):
         await replica.check(ignore, now())
@@ -120,33 +120,35 @@ async def test_a_replica_that_finds_it_published_already_waits_as_well(registrat
 
 
 async def test_a_replica_that_has_been_there_for_long_leaves_a_new_ca_alone(
-    registration: Registration, kubernetes: Kubernetes, namespace: str
+    registration: CertificateTargets, kubernetes: Kubernetes, namespace: str
 ) -> None:
     """As during an upgrade: the old replica's Secret is another one."""
-    old = Identity(names(registration), registration)
+    old = CertificateController(names(registration), registration)
     await old.check(ignore, now())
     await old.check(ignore, in_an_hour())
     given = ObjectName(namespace, f"given-{uuid.uuid4().hex[:8]}")
     kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/secrets", body={"metadata": {"name": given.name}})
     theirs = replace(registration, provided=True, secret=given)
     keep(theirs, new_authority())
-    new = Identity(names(theirs), theirs)
+    new = CertificateController(names(theirs), theirs)
     await new.check(ignore, now())
     await old.check(ignore, in_an_hour())
     assert {*read_bundle(ca_bundle(registration))} == {*read_bundle(old.bundle), *read_bundle(new.bundle)}
 
 
-async def test_replicas_of_different_settings_leave_each_others_ca_for_an_hour(registration: Registration) -> None:
+async def test_replicas_of_different_settings_leave_each_others_ca_for_an_hour(
+    registration: CertificateTargets,
+) -> None:
     """As during an upgrade from certificates of our own to somebody else's."""
-    own = Identity(names(registration), registration)
+    own = CertificateController(names(registration), registration)
     await own.check(ignore, now())
     theirs = replace(registration, provided=True)
     keep(theirs, new_authority())  # as if in another Secret: the first replica has read its own already
-    other = Identity(names(theirs), theirs)
+    other = CertificateController(names(theirs), theirs)
     await other.check(ignore, now())
     both = ca_bundle(registration)
     assert both == other.bundle + own.bundle
-    again = Identity(names(theirs), theirs)
+    again = CertificateController(names(theirs), theirs)
     await again.check(ignore, now())
     assert ca_bundle(registration) == both
     await again.check(ignore, in_an_hour())

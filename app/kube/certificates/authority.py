@@ -67,7 +67,7 @@ class _Certified:
         """Two thirds into its life: a third is left to find and mend what keeps it from being renewed."""
         return self.made_at + self.life * 2 / 3
 
-    def holds_at(self, now: datetime) -> bool:
+    def is_valid_at(self, now: datetime) -> bool:
         """Whether clients accept its dates."""
         return self.certificate.not_valid_before_utc <= now < self.expires_at
 

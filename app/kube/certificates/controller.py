@@ -16,8 +16,8 @@ from app.clock import Instant
 from app.kube.certificates import api_service
 from app.kube.certificates.api_service import Others
 from app.kube.certificates.authority import CertificateError, ServingCertificate
-from app.kube.certificates.renewal import LIVES, KeyRing, Lives, step
-from app.kube.certificates.secret import Provided, Settled, read_given, settle
+from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring
+from app.kube.certificates.secret import ProvidedCertificate, Reconciled, read_given, reconcile
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
@@ -44,7 +44,7 @@ OnChange = Callable[[ServingCertificate], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class CertificateTargets:
     """Where the certificate is kept, and who must trust it."""
 
     kubernetes: Kubernetes
@@ -56,22 +56,24 @@ class Registration:
     """Somebody else fills the Secret; else replicas share there what they make."""
 
 
-class Identity:
+class CertificateController:
     """In memory without a registration: each process its own CA, and nobody is told.
 
     With one, kube-apiserver's clock counts, because it judges the certificate's dates: ours may be days off.
     """
 
-    def __init__(self, names: Sequence[str], registration: Registration | None = None, lives: Lives = LIVES) -> None:
-        self.trouble: KubernetesError | CertificateError | None = None
+    def __init__(
+        self, names: Sequence[str], registration: CertificateTargets | None = None, lives: Lifetimes = LIFETIMES
+    ) -> None:
+        self.error: KubernetesError | CertificateError | None = None
         """Why the last check failed, and the certificate in hand stays; None: Secret and APIService are right."""
         self.changes: Counter[str] = Counter()
         """What was made, renewed, put back and so on, and how often."""
         self._names = tuple(names)
         self._registration = registration
         self._lives = lives
-        self._held: KeyRing | Provided | None = None
-        self._settled: Settled | None = None
+        self._held: KeyRing | ProvidedCertificate | None = None
+        self._settled: Reconciled | None = None
         self._bundle = b""
         """The one that was found last, served yet or not."""
         self._steady: tuple[bytes, Others, datetime] | None = None
@@ -108,29 +110,29 @@ class Identity:
     def failure(self, now: Instant) -> str | None:
         """Why nobody can verify us, in one sentence."""
         if self._held is None:
-            return str(self.trouble or "the serving certificate is being made")
-        if self._held.serving.holds_at(self._utc(now)):
+            return str(self.error or "the serving certificate is being made")
+        if self._held.serving.is_valid_at(self._utc(now)):
             return None
-        why = f": {self.trouble}" if self.trouble else ""
+        why = f": {self.error}" if self.error else ""
         return (
             f"the serving certificate, which ends at {self._held.serving.expires_at.isoformat()}, doesn't hold now{why}"
         )
 
-    def remark(self, now: Instant) -> str | None:
+    def warning(self, now: Instant) -> str | None:
         """What else people should know, although all works."""
-        if self.trouble is not None:
-            return str(self.trouble)
+        if self.error is not None:
+            return str(self.error)
         if abs(self.clock_ahead_s) > CLOCK_TOLERANCE_S:
             return _clock_problem(self.clock_ahead_s)
         if self._news and self._news[1].age_s(now) < _NEWS_S:
             return f"{self._news[0]} {self._news[1].age_s(now):.0f} s ago"
         return None
 
-    async def keep(self, on_change: OnChange) -> None:
+    async def run(self, on_change: OnChange) -> None:
         """Check for ever; call back, in the event loop, with each new certificate."""
         while True:
             await self.check(on_change, clock.now())
-            await asyncio.sleep(RETRY_S if self.trouble else self._lives.check.total_seconds())
+            await asyncio.sleep(RETRY_S if self.error else self._lives.check.total_seconds())
 
     async def check(self, on_change: OnChange, now: Instant) -> None:
         """Secret, then APIService, then what we serve: nobody may meet a certificate before they trust its CA."""
@@ -151,7 +153,7 @@ class Identity:
             is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
         served = self.certificate
         # A CA that came just now, by us or by another replica, reaches every kube-apiserver until the next check.
-        if is_trusted or served is None or not served.holds_at(self._utc(now)):
+        if is_trusted or served is None or not served.is_valid_at(self._utc(now)):
             try:
                 self._serve(found, on_change)
             except CertificateError as error:
@@ -160,7 +162,7 @@ class Identity:
         self._compare_clocks()
         self._tell(trouble)
 
-    def _serve(self, found: KeyRing | Provided, on_change: OnChange) -> None:
+    def _serve(self, found: KeyRing | ProvidedCertificate, on_change: OnChange) -> None:
         """Raises CertificateError."""
         if found.serving != self.certificate:
             on_change(found.serving)
@@ -171,21 +173,21 @@ class Identity:
         """Write nothing any more: what is uninstalled together with us must not come back."""
         self._retired = True
 
-    def _find(self, now: Instant) -> KeyRing | Provided:
+    def _find(self, now: Instant) -> KeyRing | ProvidedCertificate:
         """What is to be served. Raises KubernetesError, CertificateError."""
         to = self._registration
         if to is not None and to.provided:
             return read_given(to.kubernetes, to.secret, self._names[0], partial(self._utc, now))
         if to is None:
             return self._due(now, self._held if isinstance(self._held, KeyRing) else None)
-        self._settled = settle(to.kubernetes, to.secret, partial(self._due, now), self._settled)
+        self._settled = reconcile(to.kubernetes, to.secret, partial(self._due, now), self._settled)
         self._happened(now, self._settled.changes)
         return self._settled.ring
 
     def _due(self, now: Instant, ring: KeyRing | None) -> KeyRing:
-        return step(ring, self._names, self._utc(now), self._lives)
+        return next_key_ring(ring, self._names, self._utc(now), self._lives)
 
-    def _publish(self, found: KeyRing | Provided, now: Instant) -> bool:
+    def _publish(self, found: KeyRing | ProvidedCertificate, now: Instant) -> bool:
         """Have the CAs trusted; tells whether that was a change. Raises KubernetesError."""
         to = self._registration
         if to is None or not found.bundle:
@@ -214,11 +216,11 @@ class Identity:
         self._clock_is_off = is_off
 
     def _tell(self, trouble: KubernetesError | CertificateError | None) -> None:
-        if trouble is None and self.trouble is not None:
+        if trouble is None and self.error is not None:
             _log.info("serving certificate in order again")
-        elif trouble is not None and str(trouble) != str(self.trouble):  # a lasting fault is one line
+        elif trouble is not None and str(trouble) != str(self.error):  # a lasting fault is one line
             _log.warning("serving certificate not checked", error=str(trouble))
-        self.trouble = trouble
+        self.error = trouble
 
     def _utc(self, now: Instant) -> datetime:
         return datetime.fromtimestamp(now.unix_s, UTC) - timedelta(seconds=self.clock_ahead_s)

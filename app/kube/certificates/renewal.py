@@ -30,7 +30,7 @@ from app.kube.certificates.authority import (
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
+class Lifetimes:
     """How long things hold. What a CA signs last must not outlive it: hence a third of its life at most."""
 
     authority: timedelta = timedelta(days=365)
@@ -47,7 +47,7 @@ class Lives:
         return min(timedelta(seconds=10), self.published / 2)
 
 
-LIVES = Lives()
+LIFETIMES = Lifetimes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ class KeyRing:
         return self.authority.expires_at
 
 
-def step(ring: KeyRing | None, names: Sequence[str], now: datetime, lives: Lives = LIVES) -> KeyRing:
+def next_key_ring(ring: KeyRing | None, names: Sequence[str], now: datetime, lives: Lifetimes = LIFETIMES) -> KeyRing:
     """The ring as it should be now; equal to `ring` when there is nothing to do. `names`: what clients call us."""
-    if ring is None or not ring.authority.holds_at(now):
+    if ring is None or not ring.authority.is_valid_at(now):
         authority = make_authority(now, lives.authority)
         return KeyRing(authority, (), make_serving(authority, names, now, lives.serving))
     if now >= ring.authority.renew_at or ring.authority.life > lives.authority:
@@ -90,18 +90,18 @@ def step(ring: KeyRing | None, names: Sequence[str], now: datetime, lives: Lives
     return _forget(ring, now, lives)
 
 
-def _must_be_replaced(ring: KeyRing, names: Sequence[str], now: datetime, lives: Lives) -> bool:
+def _must_be_replaced(ring: KeyRing, names: Sequence[str], now: datetime, lives: Lifetimes) -> bool:
     # Two looks before it ends at the latest: where lives were lengthened, a new CA would have to wait for longer.
     ends_soon = now >= ring.serving.expires_at - 2 * lives.check
-    return ends_soon or not ring.serving.holds_at(now) or not ring.serving.names.issuperset(names)
+    return ends_soon or not ring.serving.is_valid_at(now) or not ring.serving.names.issuperset(names)
 
 
-def _is_due(ring: KeyRing, now: datetime, lives: Lives) -> bool:
+def _is_due(ring: KeyRing, now: datetime, lives: Lifetimes) -> bool:
     is_old = now >= ring.serving.renew_at or ring.serving.life > lives.serving
     return is_old or not ring.authority.signed(ring.serving.certificate)
 
 
-def _forget(ring: KeyRing, now: datetime, lives: Lives) -> KeyRing:
+def _forget(ring: KeyRing, now: datetime, lives: Lifetimes) -> KeyRing:
     # The last thing that a former CA signed is no younger than its successor.
     if not ring.former or now < ring.authority.made_at + lives.serving:
         return ring

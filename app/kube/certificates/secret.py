@@ -37,7 +37,7 @@ CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
-class Provided:
+class ProvidedCertificate:
     """What the Secret holds."""
 
     serving: ServingCertificate
@@ -57,7 +57,7 @@ class Provided:
         return b"".join(each.public_bytes(Encoding.PEM) for each in self.authorities)
 
 
-def read_provided(stored: Mapping[str, bytes], name: str, now: datetime) -> Provided:
+def read_provided(stored: Mapping[str, bytes], name: str, now: datetime) -> ProvidedCertificate:
     """Read a Secret's data, no longer in base64; kube-apiserver asks by `name`. Raises CertificateError."""
     missing = [key for key in (CERTIFICATE, KEY) if not stored.get(key, b"").strip()]
     if missing:
@@ -68,14 +68,14 @@ def read_provided(stored: Mapping[str, bytes], name: str, now: datetime) -> Prov
     _check_dates(serving, now)
     _check_purpose(serving, name)
     if not stored.get(AUTHORITIES, b"").strip():
-        return Provided(serving, (), None)
+        return ProvidedCertificate(serving, (), None)
     authorities = load_certificates(stored[AUTHORITIES], f"its {AUTHORITIES}")
     vouching = _vouching(chain[0], chain[1:], authorities, now)
     if not vouching:
         raise CertificateError(
             f"no CA in its {AUTHORITIES} vouches now for its {CERTIFICATE}, by what this brings along"
         )
-    return Provided(serving, authorities, max(each.not_valid_after_utc for each in vouching))
+    return ProvidedCertificate(serving, authorities, max(each.not_valid_after_utc for each in vouching))
 
 
 def _check_key(serving: ServingCertificate) -> None:
@@ -91,7 +91,7 @@ def _check_key(serving: ServingCertificate) -> None:
 def _check_dates(serving: ServingCertificate, now: datetime) -> None:
     if now >= serving.expires_at:
         raise CertificateError(f"its certificate has ended on {serving.expires_at:%Y-%m-%d at %H:%M:%S} UTC")
-    if not serving.holds_at(now):
+    if not serving.is_valid_at(now):
         begins = serving.certificate.not_valid_before_utc
         raise CertificateError(f"its certificate begins only on {begins:%Y-%m-%d at %H:%M:%S} UTC")
 
@@ -145,7 +145,7 @@ Marks = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Reconciled:
     """What all replicas agree on now."""
 
     ring: KeyRing
@@ -154,7 +154,7 @@ class Settled:
     marks: Marks = field(default_factory=dict)
 
 
-def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Settled | None = None) -> Settled:
+def reconcile(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Reconciled | None = None) -> Reconciled:
     """Take the step in the Secret.
 
     What was settled `before` is put back where the Secret was deleted, emptied or spoilt while we ran. Needs the verbs
@@ -172,7 +172,7 @@ def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Settl
         ring = step(stored or held)
         marks = {name: found["metadata"][name] for name in _MARKS if found["metadata"].get(name)}
         if ring == stored:
-            return Settled(ring, done, marks)
+            return Reconciled(ring, done, marks)
         try:
             _patch(kubernetes, secret, ring, found["metadata"]["resourceVersion"])
         except KubernetesError as error:
@@ -187,7 +187,7 @@ def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Settl
             expires_at=ring.serving.expires_at.isoformat(),
             ca_expires_at=ring.authority.expires_at.isoformat(),
         )
-        return Settled(ring, done, marks)
+        return Reconciled(ring, done, marks)
     raise KubernetesError(
         f"{kubernetes.server}: Secret {secret} changed {_ATTEMPTS} times while beanscale wrote to it;"
         " only beanscale may write there",
@@ -196,7 +196,9 @@ def settle(kubernetes: Kubernetes, secret: ObjectName, step: Step, before: Settl
     )
 
 
-def read_given(kubernetes: Kubernetes, secret: ObjectName, name: str, now: Callable[[], datetime]) -> Provided:
+def read_given(
+    kubernetes: Kubernetes, secret: ObjectName, name: str, now: Callable[[], datetime]
+) -> ProvidedCertificate:
     """What somebody else keeps there; kube-apiserver asks by `name`. `now` is asked after the Secret was read.
 
     Raises KubernetesError where it can't be read, CertificateError where it can't be served.

@@ -28,7 +28,7 @@ from app.api.probes import Probe
 from app.api.telemetry import Telemetry
 from app.http.connection import MOST_HEAD
 from app.http.connections import Connections
-from app.kube.certificates.controller import Identity
+from app.kube.certificates.controller import CertificateController
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Decision, TokenOwner, User
 from tests.unit.api.test_authentication import AGGREGATOR, TRUST
@@ -50,7 +50,7 @@ def owner(token: str) -> TokenOwner:
 def application(*, allows: bool) -> Application:
     """Everybody is who their token says; all of them may do everything, or nothing."""
     requests = Requests()
-    telemetry = Telemetry(Identity(("localhost",)), requests, Connections())
+    telemetry = Telemetry(CertificateController(("localhost",)), requests, Connections())
     authenticator = Authenticator(owner)
     authenticator.trust = TRUST
     return Application(

@@ -19,7 +19,7 @@ from app.api.app import Application
 from app.api.forwarding import MOST_WAITING, Forwarding
 from app.kube.certificates.renewal import KeyRing
 from app.kube.credentials import ReloadedCa
-from app.kube.upstream import MOST_CONNECTIONS, VIA, Address, Incumbent
+from app.kube.upstream import MOST_CONNECTIONS, VIA, Address, UpstreamAdapter
 from app.metrics.built_in import NAMES
 from app.metrics.rules import Rules
 from tests.unit.api.test_app import METRICS, TABLE, Headers, answer, application
@@ -93,7 +93,7 @@ def beside(apiserver: Apiserver, tmp_path: Path, cluster: KeyRing) -> Beside:
     ca_file = tmp_path / "ca.crt"
     ca_file.write_bytes(cluster.bundle)
     address = Address("keda/metrics", "127.0.0.1", apiserver.port)
-    incumbent = Incumbent(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
+    incumbent = UpstreamAdapter(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
     apiserver.answer = Answer(body=json.dumps(VALUES).encode())
     rules = (rule(RULE), rule(OTHERS, namespaces=glob("mail")))
     forwarding = Forwarding(incumbent, Rules({each.name: each for each in rules}))

@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from app.api.tls import ServingTls
 from app.kube.certificates.authority import CertificateError, ServingCertificate
-from app.kube.certificates.renewal import KeyRing, step
+from app.kube.certificates.renewal import KeyRing, next_key_ring
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -74,7 +74,7 @@ def test_one_that_cant_be_served_is_refused_and_the_one_before_served_on(
 
 
 def test_who_is_trusted_stays_trusted_over_certificates() -> None:
-    ring: KeyRing = step(None, ["any"], NOW)
+    ring: KeyRing = next_key_ring(None, ["any"], NOW)
     tls = ServingTls()
     tls.trust(ring.bundle.decode())
     tls.present(EC)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from app.kube.certificates.renewal import KeyRing, step
+from app.kube.certificates.renewal import KeyRing, next_key_ring
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
 
 
 @pytest.fixture(scope="session")
 def cluster() -> KeyRing:
-    return step(None, ["127.0.0.1", "kubernetes"], datetime.now(UTC))
+    return next_key_ring(None, ["127.0.0.1", "kubernetes"], datetime.now(UTC))
 
 
 @pytest.fixture(scope="session")

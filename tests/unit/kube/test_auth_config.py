@@ -9,14 +9,14 @@ from queue import Queue
 import pytest
 
 from app.kube import auth_config
-from app.kube.auth_config import ClientTrust, parse
-from app.kube.certificates.renewal import KeyRing, step
+from app.kube.auth_config import AuthConfig, parse
+from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.kube.errors import KubernetesError
 from tests.unit.kube.apiserver import Answer, serving
 
-CA = step(None, ["localhost"], datetime.now(UTC)).bundle.decode()
+CA = next_key_ring(None, ["localhost"], datetime.now(UTC)).bundle.decode()
 USUAL = {
     "client-ca-file": CA,
     "requestheader-allowed-names": '["front-proxy-client"]',
@@ -30,7 +30,7 @@ BLANKS = {"client-ca-file": " \n", "requestheader-client-ca-file": "\n"}
 
 
 def test_every_value_is_read() -> None:
-    assert parse(USUAL) == ClientTrust(
+    assert parse(USUAL) == AuthConfig(
         client_ca_pem=CA,
         requestheader_ca_pem=CA,
         allowed_names=frozenset({"front-proxy-client"}),
@@ -50,7 +50,7 @@ def test_remarks_in_a_bundle_are_left_out() -> None:
 
 @pytest.mark.parametrize("configuration", [{}, dict.fromkeys(USUAL, ""), dict.fromkeys(USUAL, "") | BLANKS])
 def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
-    assert parse(configuration) == ClientTrust("", "", frozenset(), (), (), (), ())
+    assert parse(configuration) == AuthConfig("", "", frozenset(), (), (), (), ())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_after_an_answer_that_makes_no_sense_it_is_asked_again(
 ) -> None:
     """Something between us and kube-apiserver may answer in its place for a while."""
     monkeypatch.setattr(auth_config, "_SHORTEST_PAUSE_S", 0.01)
-    told: Queue[ClientTrust | KubernetesError] = Queue()
+    told: Queue[AuthConfig | KubernetesError] = Queue()
     with serving(cluster.serving) as apiserver:  # of its own: whoever follows does so as long as the process lives
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))

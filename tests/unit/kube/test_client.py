@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from app.kube.certificates.authority import ServingCertificate, make_authority
-from app.kube.certificates.renewal import step
+from app.kube.certificates.renewal import next_key_ring
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.kube.errors import KubernetesError
@@ -175,7 +175,7 @@ def test_a_pod_goes_on_when_the_clusters_ca_is_rotated(
     monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
 ) -> None:
     assert kubernetes.request("GET", "/version") == {}
-    rotated = step(None, ["127.0.0.1"], datetime.now(UTC))
+    rotated = next_key_ring(None, ["127.0.0.1"], datetime.now(UTC))
     with serving(rotated.serving) as server:
         monkeypatch.setattr(kubernetes, "server", server.address)
         with pytest.raises(KubernetesError, match="certificate"):
@@ -188,7 +188,7 @@ def test_the_ca_that_was_rotated_out_is_trusted_no_more(
     kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
 ) -> None:
     assert kubernetes.request("GET", "/version") == {}
-    (service_account / "ca.crt").write_bytes(step(None, ["127.0.0.1"], datetime.now(UTC)).bundle)
+    (service_account / "ca.crt").write_bytes(next_key_ring(None, ["127.0.0.1"], datetime.now(UTC)).bundle)
     with pytest.raises(KubernetesError, match="certificate"):
         kubernetes.request("GET", "/version")
     assert len(apiserver.asked) == 1

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.kube.certificates.authority import make_authority
-from app.kube.certificates.renewal import KeyRing, step
+from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.credentials import ReloadedCa
-from app.kube.errors import IncumbentError, IncumbentRefusalError, KubeconfigError
+from app.kube.errors import KubeconfigError, UpstreamError, UpstreamStatusError
 from app.kube.upstream import (
     MOST_BYTES,
     MOST_MESSAGE,
     MOST_NAMES,
     Address,
-    Incumbent,
+    UpstreamAdapter,
     read_names,
     read_refusal,
     read_values,
@@ -56,7 +56,7 @@ def ca_file(tmp_path: Path, cluster: KeyRing) -> Path:
 
 
 @pytest.fixture
-def incumbent(apiserver: Apiserver, ca_file: Path) -> Incumbent:
+def incumbent(apiserver: Apiserver, ca_file: Path) -> UpstreamAdapter:
     apiserver.answer = Answer(body=json.dumps(VALUES).encode())
     return asking(apiserver, ca_file)
 
@@ -66,24 +66,24 @@ def asking(
     ca_file: Path,
     host: str = "127.0.0.1",
     authorization: Callable[[], str | None] = lambda: TOKEN,
-) -> Incumbent:
+) -> UpstreamAdapter:
     address = Address("keda/metrics", host, apiserver.port)
-    return Incumbent(address, ReloadedCa(ca_file, "--forward-ca"), authorization)
+    return UpstreamAdapter(address, ReloadedCa(ca_file, "--forward-ca"), authorization)
 
 
-def values(incumbent: Incumbent, metric: str = "s0-prometheus", query: str = "", within_s: float = 60) -> Any:
+def values(incumbent: UpstreamAdapter, metric: str = "s0-prometheus", query: str = "", within_s: float = 60) -> Any:
     return read_values(incumbent.values("shop", metric, query, monotonic() + within_s))
 
 
-def failure(incumbent: Incumbent, within_s: float = 60) -> str:
-    with pytest.raises(IncumbentError) as failed:
+def failure(incumbent: UpstreamAdapter, within_s: float = 60) -> str:
+    with pytest.raises(UpstreamError) as failed:
         values(incumbent, within_s=within_s)
-    assert not isinstance(failed.value, IncumbentRefusalError)
+    assert not isinstance(failed.value, UpstreamStatusError)
     assert TOKEN.removeprefix("Bearer ") not in str(failed.value)
     return str(failed.value)
 
 
-def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     assert values(incumbent, "datadogmetric@shop:a/b?c", "labelSelector=queue%3Dorders") == VALUES
     [asked] = apiserver.asked
     path = f"/apis/{GROUP_VERSION}/namespaces/shop/datadogmetric%40shop%3Aa%2Fb%3Fc?labelSelector=queue%3Dorders"
@@ -92,13 +92,13 @@ def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: Incumbent, api
     assert asked.headers.keys() == {"host", "accept", "accept-encoding", "user-agent", "via", "authorization"}
 
 
-def test_one_connection_serves_many_questions(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_one_connection_serves_many_questions(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     for _ in range(3):
         values(incumbent)
     assert len({asked.client_port for asked in apiserver.asked}) == 1
 
 
-def test_a_connection_that_it_hangs_up_is_made_once_more(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_a_connection_that_it_hangs_up_is_made_once_more(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     """It may close one that is kept open just when the next question comes."""
     apiserver.hang_ups = 1
     assert values(incumbent) == VALUES
@@ -139,7 +139,7 @@ def changed(item: dict[str, object] | None = None, **fields: object) -> bytes:
     ],
 )
 def test_what_is_no_answer_is_passed_on_by_nobody(
-    incumbent: Incumbent, apiserver: Apiserver, answer: Answer, said: str
+    incumbent: UpstreamAdapter, apiserver: Apiserver, answer: Answer, said: str
 ) -> None:
     apiserver.answer = answer
     assert said in failure(incumbent)
@@ -174,11 +174,11 @@ def test_a_token_that_is_no_jwt_is_nobodys_in_particular(apiserver: Apiserver, c
         assert "let our account list" in failure(asking(apiserver, ca_file, authorization=lambda each=token: each))
 
 
-def test_its_refusals_keep_their_words(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     details = {"name": "x", "retryAfterSeconds": 7}
     status = {"kind": "Status", "code": 1, "reason": "Gone", "message": "no\r\nmore", "details": details}
     apiserver.answer = Answer(410, json.dumps(status).encode())
-    with pytest.raises(IncumbentRefusalError) as refused:
+    with pytest.raises(UpstreamStatusError) as refused:
         values(incumbent)
     told = refused.value
     assert (told.code, told.reason, told.message, told.retry_after_s) == (410, "Gone", "no more", 7)
@@ -197,19 +197,19 @@ def test_its_refusals_keep_their_words(incumbent: Incumbent, apiserver: Apiserve
 )
 def test_an_odd_refusal_is_made_plain(status: dict[str, Any], expected: tuple[str, str, int]) -> None:
     told = read_refusal(500, json.dumps({"kind": "Status", **status}).encode())
-    assert isinstance(told, IncumbentRefusalError)
+    assert isinstance(told, UpstreamStatusError)
     assert (told.reason, told.message, told.retry_after_s) == expected
 
 
 @pytest.mark.parametrize("answer", [Answer(delay_s=60), Answer(body=b" " * 6000, drip_s=0.01)], ids=["silent", "drip"])
-def test_slowness_ends_by_the_deadline(incumbent: Incumbent, apiserver: Apiserver, answer: Answer) -> None:
+def test_slowness_ends_by_the_deadline(incumbent: UpstreamAdapter, apiserver: Apiserver, answer: Answer) -> None:
     apiserver.answer = answer
     begun = monotonic()
     assert failure(incumbent, within_s=0.1) == "gave no answer in time; is it well?"
     assert monotonic() - begun < 30, "the whole answer takes a minute"
 
 
-def test_who_is_too_late_asks_no_more(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_who_is_too_late_asks_no_more(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     """After waiting for a thread."""
     assert failure(incumbent, within_s=-1) == "gave no answer in time; is it well?"
     assert not apiserver.asked
@@ -224,9 +224,9 @@ def test_it_is_verified_before_it_sees_our_token(apiserver: Apiserver, ca_file: 
     assert not apiserver.asked
 
 
-def test_its_ca_may_be_replaced(incumbent: Incumbent, ca_file: Path) -> None:
+def test_its_ca_may_be_replaced(incumbent: UpstreamAdapter, ca_file: Path) -> None:
     assert values(incumbent) == VALUES
-    rotated = step(None, ["127.0.0.1"], datetime.now(UTC))
+    rotated = next_key_ring(None, ["127.0.0.1"], datetime.now(UTC))
     with serving(rotated.serving) as renewed:
         renewed.answer = Answer(body=changed())
         asked = asking(renewed, ca_file)
@@ -262,7 +262,7 @@ def resources(*names: object) -> bytes:
     return json.dumps({"kind": "APIResourceList", "groupVersion": GROUP_VERSION, "resources": listed}).encode()
 
 
-def test_its_discovery_names_its_metrics(incumbent: Incumbent, apiserver: Apiserver) -> None:
+def test_its_discovery_names_its_metrics(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(body=resources("job:rate5m", "externalmetrics", "job:rate5m"))
     assert incumbent.metrics(monotonic() + 60) == ("externalmetrics", "job:rate5m")
     assert apiserver.asked[0].line == f"GET /apis/{GROUP_VERSION} HTTP/1.1"
@@ -273,7 +273,7 @@ def test_only_names_that_discovery_can_list_count() -> None:
     many = read_names(resources(*(f"m{number:04}" for number in range(2000))))
     assert (len(many), many[0]) == (MOST_NAMES, "m0000")
     for wrong in (b"{}", changed(), json.dumps({**json.loads(resources()), "resources": 7}).encode()):
-        with pytest.raises(IncumbentError):
+        with pytest.raises(UpstreamError):
             read_names(wrong)
 
 
@@ -300,7 +300,7 @@ def test_any_quantity_of_kubernetes_is_a_value(quantity: str) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "-", "1K", "1ki", "0x1", "1e", "1_0", "٣", "inf", "1 k", "1k\n", "1" * 65])
 def test_anything_else_is_none(text: str) -> None:
-    with pytest.raises(IncumbentError):
+    with pytest.raises(UpstreamError):
         read_values(changed({"value": text}))
 
 
@@ -315,5 +315,5 @@ anything = st.recursive(
 def test_whatever_it_says_is_an_answer_or_an_error(item: dict[str, Any], fields: dict[str, Any]) -> None:
     for content in (changed(item, **fields), json.dumps(item).encode()):
         for read in (read_values, read_names, lambda said: read_refusal(500, said)):
-            with suppress(IncumbentError):
+            with suppress(UpstreamError):
                 read(content)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.kube.checks import BrokenLink, check_available
+from app.kube.checks import CheckFailedError, check_available
 from app.settings import ObjectName, SettingError
 from app.smoke.aggregation import check_spec
 from app.smoke.autoscaler import judge
@@ -17,7 +17,7 @@ HPA = ObjectName("beanscale", "hello")
 
 
 def breaks() -> str:
-    raise BrokenLink("it is torn", "mend it")
+    raise CheckFailedError("it is torn", "mend it")
 
 
 def names_and_states(*links: Link) -> list[tuple[str, State]]:
@@ -61,28 +61,28 @@ def test_what_comes_true_in_time_holds() -> None:
 
 
 def test_what_does_not_come_true_in_time_gives_the_last_reason_and_how_long_was_waited() -> None:
-    with pytest.raises(BrokenLink, match=r"it is torn \(waited 0\.1 s\)"):
+    with pytest.raises(CheckFailedError, match=r"it is torn \(waited 0\.1 s\)"):
         Patience(0.1, stopped=lambda: False).wait(breaks)
 
 
 def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
     def hopeless() -> str:
-        raise BrokenLink("forbidden", "ask for it", final=True)
+        raise CheckFailedError("forbidden", "ask for it", final=True)
 
     begun = time.monotonic()
-    with pytest.raises(BrokenLink, match=r"^forbidden$"):
+    with pytest.raises(CheckFailedError, match=r"^forbidden$"):
         Patience(60, stopped=lambda: False).wait(hopeless)
     assert time.monotonic() - begun < 30
 
 
 def test_nobody_waits_after_being_stopped() -> None:
-    with pytest.raises(BrokenLink, match="stopped"):
+    with pytest.raises(CheckFailedError, match="stopped"):
         Patience(60, stopped=lambda: True).wait(breaks)
 
 
 def test_being_stopped_while_waiting_keeps_the_reason() -> None:
     answers = iter([False, True])
-    with pytest.raises(BrokenLink, match=r"it is torn \(stopped while waiting\)"):
+    with pytest.raises(CheckFailedError, match=r"it is torn \(stopped while waiting\)"):
         Patience(60, stopped=lambda: next(answers)).wait(breaks)
 
 
@@ -115,9 +115,9 @@ def test_a_verified_apiservice_of_ours_is_fine() -> None:
 def test_an_apiservice_that_is_not_as_it_should_be_is_named_with_the_fix(
     spec: dict[str, object], why: str, fix: str
 ) -> None:
-    with pytest.raises(BrokenLink, match=why) as broken:
+    with pytest.raises(CheckFailedError, match=why) as broken:
         check_spec(apiservice(**spec), SERVICE)
-    assert fix in broken.value.fix
+    assert fix in broken.value.hint
 
 
 def test_an_apiservice_is_available_when_kubernetes_says_so() -> None:
@@ -131,13 +131,13 @@ def test_kubernetes_own_words_tell_why_an_apiservice_is_not_available() -> None:
         "reason": "MissingEndpoints",
         "message": 'endpoints for service/beanscale-server in "beanscale" have no addresses with port name "https"',
     }
-    with pytest.raises(BrokenLink, match="have no addresses") as broken:
+    with pytest.raises(CheckFailedError, match="have no addresses") as broken:
         check_available(apiservice([condition]), SERVICE)
-    assert broken.value.fix == "no pod of the server is ready: kubectl -n beanscale get pod"
+    assert broken.value.hint == "no pod of the server is ready: kubectl -n beanscale get pod"
 
 
 def test_an_apiservice_nobody_looked_at_yet_is_not_available() -> None:
-    with pytest.raises(BrokenLink, match="has not looked yet"):
+    with pytest.raises(CheckFailedError, match="has not looked yet"):
         check_available(apiservice(), SERVICE)
 
 
@@ -186,20 +186,20 @@ def test_a_value_target_shows_the_value() -> None:
 )
 def test_an_inactive_autoscaler_is_explained_by_its_condition(reason: str, message: str, fix: str) -> None:
     inactive = {"type": "ScalingActive", "status": "False", "reason": reason, "message": message}
-    with pytest.raises(BrokenLink, match=message) as broken:
+    with pytest.raises(CheckFailedError, match=message) as broken:
         judge(autoscaler([SCALES[0], inactive], None), HPA)
-    assert fix in broken.value.fix
+    assert fix in broken.value.hint
 
 
 def test_an_autoscaler_without_workload_says_so() -> None:
     missing = {"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": "deployments not found"}
-    with pytest.raises(BrokenLink, match="deployments not found") as broken:
+    with pytest.raises(CheckFailedError, match="deployments not found") as broken:
         judge(autoscaler([missing], None), HPA)
-    assert "scaleTargetRef" in broken.value.fix
+    assert "scaleTargetRef" in broken.value.hint
 
 
 def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
-    with pytest.raises(BrokenLink, match="hasn't worked on it yet") as broken:
+    with pytest.raises(CheckFailedError, match="hasn't worked on it yet") as broken:
         judge({"spec": autoscaler([], None)["spec"]}, HPA)
     assert not broken.value.final
 
@@ -208,9 +208,9 @@ def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
 def test_an_autoscaler_without_a_sensible_value_is_not_fine_and_the_number_is_not_repeated(
     current: dict[str, str] | None,
 ) -> None:
-    with pytest.raises(BrokenLink, match="has no value of tube-hello-world yet") as broken:
+    with pytest.raises(CheckFailedError, match="has no value of tube-hello-world yet") as broken:
         judge(autoscaler(SCALES, current), HPA)
-    assert "9223372036854775808" not in f"{broken.value} {broken.value.fix}"
+    assert "9223372036854775808" not in f"{broken.value} {broken.value.hint}"
 
 
 def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
@@ -219,7 +219,7 @@ def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
 
 
 def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs() -> None:
-    with pytest.raises(BrokenLink, match="asks for no external metric") as broken:
+    with pytest.raises(CheckFailedError, match="asks for no external metric") as broken:
         judge({"spec": {"metrics": [{"type": "Resource", "resource": {}}]}}, HPA)
     assert broken.value.final
 

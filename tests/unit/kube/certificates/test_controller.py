@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from app.clock import Instant, now
 from app.kube.certificates.authority import CertificateError, ServingCertificate
-from app.kube.certificates.controller import Identity, service_names
-from app.kube.certificates.renewal import Lives
+from app.kube.certificates.controller import CertificateController, service_names
+from app.kube.certificates.renewal import Lifetimes
 from app.settings import ObjectName
 from tests.unit.kube.handshake import serve, shake_hands
 
@@ -18,7 +18,7 @@ def in_days(days: float) -> Instant:
 
 
 async def test_a_certificate_in_memory_is_renewed_in_time() -> None:
-    identity = Identity(["localhost", "127.0.0.1"])
+    identity = CertificateController(["localhost", "127.0.0.1"])
     changes: list[ServingCertificate] = []
     await identity.check(changes.append, NOW)
     (first,) = changes
@@ -29,11 +29,11 @@ async def test_a_certificate_in_memory_is_renewed_in_time() -> None:
     await identity.check(changes.append, in_days(20))
     assert changes == [first, identity.certificate]
     assert identity.certificate != first
-    assert (identity.failure(in_days(20)), identity.remark(in_days(20))) == (None, None)
+    assert (identity.failure(in_days(20)), identity.warning(in_days(20))) == (None, None)
 
 
 async def test_one_that_has_ended_is_a_failure() -> None:
-    identity = Identity(["localhost"])
+    identity = CertificateController(["localhost"])
     assert identity.failure(NOW) == "the serving certificate is being made"
     await identity.check(lambda _: None, NOW)
     assert identity.certificate
@@ -45,15 +45,15 @@ async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
     def refuse(_: ServingCertificate) -> None:
         raise CertificateError("no client can speak to it")
 
-    identity = Identity(["localhost"])
+    identity = CertificateController(["localhost"])
     await identity.check(refuse, NOW)
     assert identity.failure(NOW) == "no client can speak to it"
     await identity.check(lambda _: None, NOW)
-    assert (identity.failure(NOW), identity.remark(NOW)) == (None, None)
+    assert (identity.failure(NOW), identity.warning(NOW)) == (None, None)
 
 
 async def test_lives_are_as_long_as_wished() -> None:
-    identity = Identity(["localhost"], lives=Lives(3 * DAY, DAY))
+    identity = CertificateController(["localhost"], lives=Lifetimes(3 * DAY, DAY))
     await identity.check(lambda _: None, NOW)
     assert identity.certificate
     assert identity.certificate.life == DAY
@@ -61,14 +61,14 @@ async def test_lives_are_as_long_as_wished() -> None:
 
 
 async def test_who_leaves_writes_nothing_any_more() -> None:
-    identity = Identity(["localhost"])
+    identity = CertificateController(["localhost"])
     identity.retire()
     await identity.check(lambda _: None, NOW)
     assert identity.certificate is None
 
 
 async def test_there_is_none_before_it_is_made() -> None:
-    identity = Identity(["localhost"])
+    identity = CertificateController(["localhost"])
     assert (identity.certificate, identity.bundle) == (None, b"")
 
 

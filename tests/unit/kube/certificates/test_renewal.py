@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.kube.certificates.authority import CertificateError, make_serving, read_bundle
-from app.kube.certificates.renewal import LIVES, KeyRing, Lives, read, step, write
+from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring, read, write
 from tests.unit.kube.handshake import serve, shake_hands
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR, DAY, SECOND = timedelta(hours=1), timedelta(days=1), timedelta(seconds=1)
 NAMES = ("beanscale.shop.svc", "beanscale")
-RING = step(None, NAMES, NOW)
+RING = next_key_ring(None, NAMES, NOW)
 
 
 def test_nothing_is_touched_before_its_time() -> None:
-    assert step(RING, NAMES, RING.serving.renew_at - SECOND) == RING
+    assert next_key_ring(RING, NAMES, RING.serving.renew_at - SECOND) == RING
 
 
 def test_a_life_begins_when_it_is_made_although_the_certificate_is_backdated() -> None:
@@ -29,25 +29,25 @@ def test_a_life_begins_when_it_is_made_although_the_certificate_is_backdated() -
 
 
 def test_the_serving_certificate_is_renewed_at_two_thirds_of_its_life() -> None:
-    renewed = step(RING, NAMES, RING.serving.renew_at)
+    renewed = next_key_ring(RING, NAMES, RING.serving.renew_at)
     assert renewed.serving != RING.serving
     assert renewed.bundle == RING.bundle
-    assert step(renewed, NAMES, RING.serving.renew_at) == renewed
+    assert next_key_ring(renewed, NAMES, RING.serving.renew_at) == renewed
 
 
 def test_a_name_that_is_missing_makes_a_new_certificate() -> None:
-    renamed = step(RING, (*NAMES, "beanscale.shop.svc.example.org"), NOW)
+    renamed = next_key_ring(RING, (*NAMES, "beanscale.shop.svc.example.org"), NOW)
     assert "beanscale.shop.svc.example.org" in renamed.serving.names
     assert renamed.bundle == RING.bundle
 
 
 def test_a_name_too_many_is_left_alone() -> None:
-    assert step(RING, NAMES[:1], NOW) == RING
+    assert next_key_ring(RING, NAMES[:1], NOW) == RING
 
 
 def test_after_a_long_sleep_all_is_made_anew() -> None:
     later = RING.authority.expires_at
-    woken = step(RING, NAMES, later)
+    woken = next_key_ring(RING, NAMES, later)
     assert woken.former == ()
     assert woken.serving.expires_at > later
 
@@ -55,73 +55,73 @@ def test_after_a_long_sleep_all_is_made_anew() -> None:
 def test_what_holds_only_later_is_made_anew() -> None:
     """It was made while kube-apiserver's clock was two days ahead."""
     before = NOW - 2 * DAY
-    anew = step(RING, NAMES, before)
-    assert anew.authority.holds_at(before)
-    assert anew.serving.holds_at(before)
+    anew = next_key_ring(RING, NAMES, before)
+    assert anew.authority.is_valid_at(before)
+    assert anew.serving.is_valid_at(before)
 
 
 def test_a_shorter_life_counts_from_now_on() -> None:
-    shorter = Lives(authority=90 * DAY, serving=3 * DAY)
-    ring = step(RING, NAMES, NOW + DAY, shorter)
+    shorter = Lifetimes(authority=90 * DAY, serving=3 * DAY)
+    ring = next_key_ring(RING, NAMES, NOW + DAY, shorter)
     assert (ring.authority.life, ring.bundle) == (90 * DAY, ring.authority.pem + RING.authority.pem)
     assert ring.serving == RING.serving
-    signed = step(ring, NAMES, NOW + DAY + shorter.published, shorter)
+    signed = next_key_ring(ring, NAMES, NOW + DAY + shorter.published, shorter)
     assert signed.serving.life == 3 * DAY
-    assert step(signed, NAMES, NOW + DAY + shorter.published, shorter) == signed
+    assert next_key_ring(signed, NAMES, NOW + DAY + shorter.published, shorter) == signed
 
 
 @pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR])
 def test_a_longer_life_leaves_no_gap(serving: timedelta) -> None:
     """The new CA would have to wait for longer than the certificate lasts."""
     now = NOW
-    ring = step(None, NAMES, now, Lives(3 * serving, serving))
+    ring = next_key_ring(None, NAMES, now, Lifetimes(3 * serving, serving))
     while now < NOW + 4 * serving:
-        now += LIVES.check
-        ring = step(ring, NAMES, now)
-        assert ring.serving.expires_at > now + LIVES.check
+        now += LIFETIMES.check
+        ring = next_key_ring(ring, NAMES, now)
+        assert ring.serving.expires_at > now + LIFETIMES.check
 
 
 @pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR, 30 * DAY])
 def test_there_is_time_for_several_looks_before_a_new_ca_signs(serving: timedelta) -> None:
-    lives = Lives(3 * serving, serving)
+    lives = Lifetimes(3 * serving, serving)
     assert 2 * lives.check <= lives.published <= serving / 6
 
 
 def test_a_new_ca_is_trusted_for_an_hour_before_it_signs() -> None:
     due = RING.authority.renew_at
-    ring = replace(RING, serving=make_serving(RING.authority, NAMES, due - DAY, LIVES.serving))
-    rolled = step(ring, NAMES, due)
+    ring = replace(RING, serving=make_serving(RING.authority, NAMES, due - DAY, LIFETIMES.serving))
+    rolled = next_key_ring(ring, NAMES, due)
     assert rolled.bundle == rolled.authority.pem + RING.authority.pem
     assert rolled.serving == ring.serving
-    assert step(rolled, NAMES, rolled.authority.made_at + LIVES.published - SECOND) == rolled
+    assert next_key_ring(rolled, NAMES, rolled.authority.made_at + LIFETIMES.published - SECOND) == rolled
 
-    signed = step(rolled, NAMES, rolled.authority.made_at + LIVES.published)
+    signed = next_key_ring(rolled, NAMES, rolled.authority.made_at + LIFETIMES.published)
     assert signed.authority.signed(signed.serving.certificate)
     assert signed.bundle == rolled.bundle
 
 
 def test_an_old_ca_is_forgotten_when_all_that_it_signed_has_expired() -> None:
     due = RING.authority.renew_at
-    last = make_serving(RING.authority, NAMES, due, LIVES.serving)
-    rolled = step(replace(RING, serving=last), NAMES, due)
-    assert RING.authority.pem in step(rolled, NAMES, last.expires_at - SECOND).bundle
-    forgotten = step(step(rolled, NAMES, due + DAY), NAMES, last.expires_at + SECOND)
+    last = make_serving(RING.authority, NAMES, due, LIFETIMES.serving)
+    rolled = next_key_ring(replace(RING, serving=last), NAMES, due)
+    assert RING.authority.pem in next_key_ring(rolled, NAMES, last.expires_at - SECOND).bundle
+    forgotten = next_key_ring(next_key_ring(rolled, NAMES, due + DAY), NAMES, last.expires_at + SECOND)
     assert forgotten.bundle == rolled.authority.pem
 
 
 def test_a_client_with_both_cas_accepts_the_old_and_the_new_certificate() -> None:
     """Checked by OpenSSL, strictly, at the present time: the old CA is 300 days old."""
-    old = step(None, NAMES, NOW - 300 * DAY)
-    served = make_serving(old.authority, NAMES, NOW - DAY, LIVES.serving)
-    rolled = step(replace(old, serving=served), NAMES, NOW)
-    signed = step(rolled, NAMES, NOW + LIVES.published)
+    old = next_key_ring(None, NAMES, NOW - 300 * DAY)
+    served = make_serving(old.authority, NAMES, NOW - DAY, LIFETIMES.serving)
+    rolled = next_key_ring(replace(old, serving=served), NAMES, NOW)
+    signed = next_key_ring(rolled, NAMES, NOW + LIFETIMES.published)
     assert rolled.serving != signed.serving
     for ring in (rolled, signed):
         assert shake_hands(serve(ring.serving), rolled.bundle, NAMES[0])
 
 
 def test_a_secret_keeps_it_all() -> None:
-    rolled = step(RING, NAMES, RING.authority.renew_at)
+    rolled = next_key_ring(RING, NAMES, RING.authority.renew_at)
     assert rolled.former
     assert read(write(rolled)) == rolled
 
@@ -139,12 +139,12 @@ def test_a_spoilt_secret_is_noticed(key: str, spoilt: bytes) -> None:
 
 
 def test_halves_of_two_rings_are_noticed() -> None:
-    other = write(step(None, NAMES, NOW))
+    other = write(next_key_ring(None, NAMES, NOW))
     with pytest.raises(CertificateError, match="no CA of the bundle signed"):
         read(write(RING) | {"tls.crt": other["tls.crt"], "tls.key": other["tls.key"]})
 
 
-SHORT = Lives(authority=200 * HOUR, serving=20 * HOUR)
+SHORT = Lifetimes(authority=200 * HOUR, serving=20 * HOUR)
 """Thirty-six times faster than life."""
 
 
@@ -153,11 +153,11 @@ SHORT = Lives(authority=200 * HOUR, serving=20 * HOUR)
 def test_replicas_that_check_at_any_time_always_serve_what_clients_trust(checks: list[tuple[bool, float]]) -> None:
     """One of two replicas checks, hours later the one or the other, and so on; each serves what it last read."""
     now = NOW
-    stored = step(None, NAMES, now, SHORT)
+    stored = next_key_ring(None, NAMES, now, SHORT)
     served = [stored.serving, stored.serving]
     for first, hours in checks:
         now += hours * HOUR
-        stored = step(stored, NAMES, now, SHORT)
+        stored = next_key_ring(stored, NAMES, now, SHORT)
         served[first] = stored.serving
         for certificate in served:
             if now < certificate.expires_at:  # a replica that was cut off for too long is refused, by its date
