@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.clock import Instant
+from app.console.errors import RequestError
 from app.console.events import Event, of_autoscalers
 from app.console.history import ReplicaTrack
 from app.explain.collect import Facts, Gathered, gather_autoscaler
@@ -326,20 +327,16 @@ def _list(kubernetes: Kubernetes, path: str) -> Iterator[Autoscaler]:
 _LONGEST_TARGET = 30
 
 
-class BadTargetError(ValueError):
-    """`str()` is a sentence."""
-
-
 def parse_target(text: str) -> int | None:
-    """Thousandths of a target that somebody tries; None for an empty text. Raises BadTargetError."""
+    """Thousandths of a target that somebody tries; None for an empty text. Raises RequestError."""
     if not text:
         return None
     try:
         target = milli(parse_quantity(text[:_LONGEST_TARGET]))
     except QuantityError as error:
-        raise BadTargetError(f"the target is no number: {error}") from error
+        raise RequestError(f"the target is no number: {error}") from error
     if target <= 0 or len(text) > _LONGEST_TARGET:
-        raise BadTargetError(f"a target is more than 0: {text[:_LONGEST_TARGET]!r}")
+        raise RequestError(f"a target is more than 0: {text[:_LONGEST_TARGET]!r}")
     return target
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from app.clock import Instant
-from app.console.page_data import NoAnswerError
+from app.console.errors import RequestError, sentence
 from app.console.sessions import Session
 
 PERIOD_S = 1.0
@@ -71,8 +71,8 @@ class Feeds:
 async def _ask(page: Page) -> tuple[bytes, Mapping[str, Any]]:
     try:
         return b"update", await page()
-    except NoAnswerError as error:  # as of an autoscaler that was there when the page was opened
-        return b"trouble", {"message": str(error)}
+    except RequestError as error:  # such as an autoscaler that was deleted after the page was opened
+        return b"problem", {"error": sentence(str(error))}
 
 
 def _written(kind: bytes, answer: Mapping[str, Any]) -> bytes:

@@ -47,12 +47,12 @@ class SigningIn:
         there, source = form.get("next", ""), _source(request)
         wait_s = self.attempts.begin(source, self.clock().monotonic_s)
         if wait_s > 0:
-            audit["why"] = "too many wrong guesses"
+            audit["error"] = "too many wrong guesses"
             seconds = int(wait_s) + 1
             message = f"Too many wrong guesses: try again in {seconds} s."
             return self._page(there, 429, message, {"retry-after": str(seconds)})
         if not self.password.is_right(form.get("password", "").encode(errors="replace")):
-            audit["why"] = "wrong password"
+            audit["error"] = "wrong password"
             await asyncio.sleep(WRONG_S)
             return self._page(there, 401, self._trouble() or "That isn't the password.")
         self.attempts.was_right(source, self.clock().monotonic_s)

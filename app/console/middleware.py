@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import structlog
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Instant
-from app.console.sessions import Crowd, CrowdedError, Session, Sessions
+from app.console.errors import FOR_SCRIPTS, RequestError, error_response, sentence
+from app.console.sessions import Crowd, Session, Sessions
 from app.ratelimit import RateLimitedWarning
 
 _LOCAL = "localhost"
@@ -76,14 +77,6 @@ _MOST_FIELDS = 10
 _PORT = re.compile(r":([0-9]{1,5})$")
 
 
-class BodyTooLargeError(Exception):
-    """`str()` is a sentence."""
-
-
-class BodyTooSlowError(Exception):
-    """It didn't come in time, or not at all."""
-
-
 def headers_of(scope: Scope) -> Mapping[str, str]:
     """By lower-case name; of several of one name the last."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -112,15 +105,15 @@ def is_https(scope: Scope, headers: Mapping[str, str]) -> bool:
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int, within_s: float = BODY_S) -> bytes:
-    """All of it. Raises BodyTooLargeError, BodyTooSlowError."""
+    """Return all of it. Raises RequestError: 413 for more than `most` bytes, 408 after `within_s` seconds."""
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced[:20]) > most:
-        raise BodyTooLargeError(_too_large(most))
+        raise _too_large(most)
     try:
         async with asyncio.timeout(within_s):
             return await _read(receive, most)
     except TimeoutError:
-        raise BodyTooSlowError(f"the request's body didn't come within {within_s:.0f} s") from None
+        raise RequestError(f"the request body didn't arrive within {within_s:.0f} s", 408) from None
 
 
 async def _read(receive: Receive, most: int) -> bytes:
@@ -128,16 +121,16 @@ async def _read(receive: Receive, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BodyTooSlowError("the connection ended in the middle of the request")
+            raise RequestError("the connection ended in the middle of the request", 408)
         body += message.get("body", b"")
         if len(body) > most:
-            raise BodyTooLargeError(_too_large(most))
+            raise _too_large(most)
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def _too_large(most: int) -> str:
-    return f"the request has more than {most:,} bytes, and no more are taken here"
+def _too_large(most: int) -> RequestError:
+    return RequestError(f"the request body exceeds {most:,} bytes", 413)
 
 
 def again(body: bytes, receive: Receive) -> Receive:
@@ -172,10 +165,8 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer that doesn't say otherwise itself."""
 _ENCODED = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
-_FOR_PROGRAMS = ("/api/", "/events", "/actions/")
 _FOR_ALL = frozenset({"/login", "/healthz"})
 _ACTIONS = "/actions/"
-_STATUS: Mapping[type[Exception], int] = {BodyTooLargeError: 413, BodyTooSlowError: 408, CrowdedError: 503}
 _FOR_THE_ASKING = frozenset(range(400, 600)) - {401}
 """What refuses a stranger, who can have as many of them as they like; of wrong guesses only so many."""
 _LONGEST_PATH = 200
@@ -184,12 +175,6 @@ _MOST_BODIES = 16
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
 _log = structlog.get_logger()
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +195,7 @@ class Guard:
     prefix: str
     clock: Callable[[], Instant]
     _crowd: Crowd = field(default_factory=Crowd, init=False)
-    _acting: Crowd = field(default_factory=lambda: Crowd(_MOST_BODIES, _MOST_BODIES, "send something"), init=False)
+    _acting: Crowd = field(default_factory=lambda: Crowd(_MOST_BODIES, _MOST_BODIES, "requests"), init=False)
     _audit: RateLimitedWarning = field(default_factory=RateLimitedWarning, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -247,7 +232,7 @@ class Guard:
                 return self._sign_in(scope)
             if scope["method"] == "POST":
                 receive = await self._check_post(scope, receive, headers, session)
-        except _RefusedError as refused:
+        except RequestError as refused:
             self._tell(scope, audit, refused.status, str(refused))
             return _refusal(path, refused.status, str(refused))
         await self.inner(scope, receive, self._told(scope, audit, send))
@@ -255,15 +240,15 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         if scope["method"] not in _METHODS:
-            raise _RefusedError(405, "the console takes GET, HEAD and POST")
+            raise RequestError("the console accepts only GET, HEAD and POST", 405)
         if self.only_loopback and scope["path"] != "/healthz" and not is_loopback(headers.get("host", "")):
-            raise _RefusedError(
-                403, "without a password the console answers only to localhost; give it one, or --force-open"
+            raise RequestError(
+                "without a password the console accepts only localhost; set a password, or --force-open", 403
             )
 
     def _sign_in(self, scope: Scope) -> Response:
-        if scope["path"].startswith(_FOR_PROGRAMS):
-            return _refusal(scope["path"], 401, "you aren't signed in (any more): sign in again")
+        if scope["path"].startswith(FOR_SCRIPTS):
+            return _refusal(scope["path"], 401, "you aren't signed in, or the session ended: sign in")
         query = scope["query_string"].decode("latin-1")
         here = f"{scope['path']}?{query}" if query else scope["path"]
         worth_it = here != "/" and scope["method"] != "POST"
@@ -273,28 +258,25 @@ class Guard:
     async def _check_post(
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], session: Session | None
     ) -> Receive:
-        """The request's body, once it may be acted on. Raises _RefusedError."""
+        """The request's body, once it may be acted on. Raises RequestError."""
         if reason := foreign(headers):
-            raise _RefusedError(403, f"the request was refused: {reason}")
+            raise RequestError(f"the request was rejected: {reason}", 403)
         is_action = scope["path"].startswith(_ACTIONS)
         if is_action and self.read_only:
-            raise _RefusedError(403, "the console is read-only here (--read-only): nothing was changed")
+            raise RequestError("the console is read-only (--read-only): nothing was changed", 403)
         body = await self._body(scope, receive, headers, MOST_BODY if is_action else MOST_FORM)
         form = scope["state"]["form"] = form_of(headers, body)
         token = headers.get("x-csrf-token") or form.get("csrf") or ""
         if scope["path"] != "/login" and not (session and session.vouches(token)):
-            raise _RefusedError(403, "the page's token is missing or too old: load the page anew, and try again")
+            raise RequestError("the CSRF token is missing or expired: reload the page and retry", 403)
         return again(body, receive)
 
     async def _body(self, scope: Scope, receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
-        try:
-            if scope["state"]["session"] is not None:
-                with self._acting.one_more(""):
-                    return await read_body(receive, headers, most)
-            with self._crowd.one_more(_source(scope)):
-                return await read_body(receive, headers, MOST_FORM, FORM_S)
-        except (BodyTooLargeError, BodyTooSlowError, CrowdedError) as error:
-            raise _RefusedError(_STATUS[type(error)], str(error)) from error
+        if scope["state"]["session"] is not None:
+            with self._acting.one_more(""):
+                return await read_body(receive, headers, most)
+        with self._crowd.one_more(_source(scope)):
+            return await read_body(receive, headers, MOST_FORM, FORM_S)
 
     def _told(self, scope: Scope, audit: dict[str, Any], send: Send) -> Send:
         """`send`, which tells of an action once its verdict is known."""
@@ -306,7 +288,7 @@ class Guard:
 
         return telling
 
-    def _tell(self, scope: Scope, audit: dict[str, Any], status: int, why: str = "") -> None:
+    def _tell(self, scope: Scope, audit: dict[str, Any], status: int, error: str = "") -> None:
         session = scope["state"]["session"]
         facts = {
             "method": scope["method"],
@@ -314,7 +296,7 @@ class Guard:
             "status": status,
             "source": _source(scope),
             "session": session.name if session else None,
-            **({"why": why} if why else {}),
+            **({"error": error} if error else {}),
             **audit,
         }
         if session is None and status in _FOR_THE_ASKING:
@@ -333,9 +315,9 @@ def _is_for_all(path: str) -> bool:
 
 
 def _refusal(path: str, status: int, message: str) -> Response:
-    if path.startswith(_FOR_PROGRAMS):
-        return JSONResponse({"ok": False, "message": message, "count": None, "id": None}, status_code=status)
-    return PlainTextResponse(f"{message}\n", status_code=status)
+    if path.startswith(FOR_SCRIPTS):
+        return error_response(message, status)
+    return PlainTextResponse(f"{sentence(message)}\n", status_code=status)
 
 
 def _with_headers(send: Send) -> Send:

@@ -14,6 +14,7 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink
+from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.history import History, MemberName, Where
 from app.metrics.explanation import rounded
@@ -212,10 +213,6 @@ _TEXTS = ("tube", "server")
 SORTS = (*_TEXTS, *SHOWN, *RATES, "pauseLeft")
 
 
-class BadQueryError(ValueError):
-    """A page's query makes no sense; `str()` is a sentence."""
-
-
 @dataclass(frozen=True, slots=True)
 class Query:
     """What somebody wants to see of all tubes."""
@@ -236,14 +233,14 @@ class Query:
 
 
 def parse_query(given: Mapping[str, str]) -> Query:
-    """Raises BadQueryError."""
+    """Raises RequestError."""
     sort = given.get("sort", "-ready")
     name = sort.removeprefix("-")
     if name not in SORTS:
-        raise BadQueryError(f"tubes can't be sorted by {name[:40]!r}; sort is one of {', '.join(SORTS)}")
+        raise RequestError(f"tubes can't be sorted by {name[:40]!r}; sort is one of {', '.join(SORTS)}")
     search = given.get("q", "")
     if len(search) > MOST_SEARCH:
-        raise BadQueryError(f"a search has {MOST_SEARCH} characters at most")
+        raise RequestError(f"a search has {MOST_SEARCH} characters at most")
     return Query(
         q=search,
         sort=name,
@@ -257,7 +254,7 @@ def parse_query(given: Mapping[str, str]) -> Query:
 def _whole(given: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = given.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[: _MOST_DIGITS + 1]) <= most):
-        raise BadQueryError(f"{name} must be a number from 1 to {most}, and isn't: {text[:20]!r}")
+        raise RequestError(f"{name} must be a number from 1 to {most}, and isn't: {text[:20]!r}")
     return int(text)
 
 

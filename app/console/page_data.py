@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from app.beanstalkd.demand import Demand
-from app.beanstalkd.protocol import TubeNameError, check_tube_name
+from app.beanstalkd.protocol import check_tube_name
 from app.clock import Instant
-from app.console.autoscalers import BadTargetError, Watcher, explained, parse_target, what_if
-from app.console.overview import BadQueryError, View, overview, parse_query
+from app.console.autoscalers import Watcher, explained, parse_target, what_if
+from app.console.errors import RequestError
+from app.console.overview import View, overview, parse_query
 from app.console.tube import tube_page
 from app.settings import ObjectName
 
@@ -18,14 +19,6 @@ _MOST_SHARED = 100
 
 type Json = Mapping[str, Any]
 type Given = Mapping[str, str]
-
-
-class NoAnswerError(Exception):
-    """The query is wrong, or about nothing; `str()` is a sentence."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class PageAnswers:
@@ -53,18 +46,15 @@ class PageAnswers:
         }
 
     async def of(self, page: str, given: Given) -> Json:
-        """Raises NoAnswerError."""
+        """Raises RequestError."""
         make = self._pages.get(page)
         if make is None:
-            raise NoAnswerError(f"there is no page {page[:40]!r}; there is {', '.join(self._pages)}", 400)
+            raise RequestError(f"there is no page {page[:40]!r}; there is {', '.join(self._pages)}")
         key, now_s = (page, tuple(sorted(given.items()))), self._clock().monotonic_s
         shared = self._shared.get(key)
         if shared is not None and now_s - shared[0] < SHARED_S:
             return shared[1]
-        try:
-            answer = await make(given)
-        except (BadQueryError, BadTargetError, TubeNameError) as error:
-            raise NoAnswerError(str(error), 400) from error
+        answer = await make(given)
         self._shared[key] = now_s, answer
         self._shared.move_to_end(key)
         if len(self._shared) > _MOST_SHARED:
@@ -81,7 +71,7 @@ class PageAnswers:
         view, tube = self._view(), check_tube_name(given.get("name", ""))
         state = view.state(given.get("server", ""), given.get("member") or None)
         if state is None:
-            raise NoAnswerError(f"the console knows no beanstalkd named {given.get('server', '')[:63]!r}", 404)
+            raise RequestError(f"the console knows no beanstalkd named {given.get('server', '')[:63]!r}", 404)
         self._demand.want([tube], view.now)
         return tube_page(view, state, tube, self._watcher.known)
 
@@ -92,7 +82,7 @@ class PageAnswers:
         name = ObjectName(given.get("namespace", ""), given.get("name", ""))
         target, judged = parse_target(given.get("target", "")), self._watcher.known.find(name)
         if judged is None:
-            raise NoAnswerError(self._not_found(name), 404)
+            raise RequestError(self._not_found(name), 404)
         facts = await self._watcher.facts(judged)
         cluster_now_s = self._watcher.cluster_now_s
         now_s = self._clock().unix_s

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from app.console.errors import RequestError, error_handlers
 from app.console.feed import Feeds
 from app.console.login import SigningIn
-from app.console.page_data import NoAnswerError, PageAnswers
+from app.console.page_data import PageAnswers
 from app.console.rendering import Rendering, Static
 from app.console.sessions import Session
 
@@ -26,10 +26,6 @@ PAGES: Mapping[str, str] = {
     "/tube": "tube",
     "/autoscalers": "autoscalers",
     "/autoscaler": "autoscaler",
-}
-_SAID: Mapping[int, str] = {
-    404: "there is no such page",
-    500: "the console failed at this, and its log says why; what you asked for may have been done: look again",
 }
 _STREAM = {"x-accel-buffering": "no"}  # nginx would keep events back until it has a buffer full
 
@@ -59,28 +55,20 @@ class Pages:
             Route("/healthz", _healthz),
             *more,
         ]
-        # what nobody foresaw is answered so too, and then raised again for the log
-        handlers = {HTTPException: self._elsewhere, Exception: self._elsewhere}
-        application = Starlette(routes=routes, exception_handlers=handlers)
+        application = Starlette(routes=routes, exception_handlers=error_handlers(self._error))
         application.router.redirect_slashes = False  # it knows of no path prefix, and takes the Host header's word
         return application
 
     def _page(self, page: str) -> Endpoint:
         async def answer(request: Request) -> Response:
-            try:
-                initial = await self.answers.of(page, dict(request.query_params))
-            except NoAnswerError as error:
-                return self._error(request, error.status, str(error))
+            initial = await self.answers.of(page, dict(request.query_params))
             return self.rendering.page(page, initial=initial, **self._whose(request))
 
         return answer
 
     def _json(self, page: str) -> Endpoint:
         async def answer(request: Request) -> Response:
-            try:
-                return JSONResponse(await self.answers.of(page, dict(request.query_params)))
-            except NoAnswerError as error:
-                return _error_json(error)
+            return JSONResponse(await self.answers.of(page, dict(request.query_params)))
 
         return answer
 
@@ -89,12 +77,8 @@ class Pages:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         if self.feeds.are_full:
-            message = f"{len(self.feeds)} pages are open already, and no more are served live; close some"
-            return JSONResponse({"message": message}, status_code=503)
-        try:
-            await self.answers.of(page, given)
-        except NoAnswerError as error:
-            return _error_json(error)
+            raise RequestError(f"{len(self.feeds)} pages are open, the limit for live pages: close some", 503)
+        await self.answers.of(page, given)
         session: Session = request.scope["state"]["session"]
         stream = self.feeds.stream(lambda: self.answers.of(page, given), session)
         return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM)
@@ -113,13 +97,6 @@ class Pages:
         signed_in = session is not None and self.signing_in.password is not None
         return {"csrf": session.token if session else "", "signed_in": signed_in}
 
-    async def _elsewhere(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        message = _SAID.get(status, "that can't be asked for so")
-        if request.scope["path"].startswith(("/api/", "/actions/", "/events")):
-            return JSONResponse({"ok": False, "message": message}, status_code=status)
-        return self._error(request, status, message)
-
 
 async def _healthz(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
@@ -129,7 +106,3 @@ def _page_and_query(request: Request) -> tuple[str, dict[str, str]]:
     """`page_name` names the page, because the overview has a `page` of its own."""
     given = dict(request.query_params)
     return given.pop("page_name", ""), given
-
-
-def _error_json(error: NoAnswerError) -> Response:
-    return JSONResponse({"message": str(error)}, status_code=error.status)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from app.console.errors import RequestError
+
 A_SOURCE = (10, 6.0)
 """So many wrong guesses at once, and another one each so many seconds."""
 ALL = (100, 0.6)
@@ -33,8 +35,8 @@ class _Bucket:
         return max(0.0, (1 - self.left) * self.every_s)
 
 
-class CrowdedError(Exception):
-    """`str()` is a sentence."""
+class CrowdedError(RequestError):
+    """Too many requests at once."""
 
 
 class Attempts:
@@ -70,7 +72,7 @@ class Attempts:
 class Crowd:
     """Those whose request isn't whole yet: of strangers so many that others still get in."""
 
-    def __init__(self, most_of_a_source: int = 10, most: int = 100, who: str = "sign in") -> None:
+    def __init__(self, most_of_a_source: int = 10, most: int = 100, who: str = "sign-ins") -> None:
         self._limits = most_of_a_source, most
         self._who = who
         self._there: Counter[str] = Counter()
@@ -80,7 +82,7 @@ class Crowd:
         """While it is awaited. Raises CrowdedError."""
         key, (most_of_a_source, most) = network_of(source), self._limits
         if self._there[key] >= most_of_a_source or self._there.total() >= most:
-            raise CrowdedError(f"too many {self._who} at once: try again in a moment")
+            raise CrowdedError(f"too many {self._who} at once: retry in a moment", 503)
         self._there[key] += 1
         try:
             yield

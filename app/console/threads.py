@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from app.console.errors import RequestError
 
-class BusyError(Exception):
-    """All are at work; `str()` is a sentence."""
+
+class BusyError(RequestError):
+    """All threads are busy."""
 
 
 class Threads:
@@ -20,7 +22,7 @@ class Threads:
     async def call[T](self, function: Callable[[], T]) -> T:
         """What it returns or raises; it goes on to its end though nobody waits any more. Raises BusyError."""
         if self._busy >= self._number:
-            raise BusyError(f"the console waits for beanstalkd {self._number} times over: try again in a moment")
+            raise BusyError(f"{self._number} requests are waiting for beanstalkd, the limit: retry in a moment", 503)
         self._busy += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, function)
         future.add_done_callback(self._free)

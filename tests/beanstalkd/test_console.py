@@ -296,7 +296,7 @@ def test_feeds_are_limited_and_the_next_page_is_told_so(start: Start) -> None:
         assert b"200 OK" in feed.recv(4096)
     refused = console.get("/events", page_name="overview")
     assert refused.status_code == 503
-    assert "200 pages are open already" in refused.json()["message"]
+    assert "200 pages are open" in refused.json()["error"]
     for feed in open_feeds:
         feed.close()
 

@@ -39,7 +39,7 @@ export async function ask(path, query, options = {}) {
   const response = await reached(fetch(address(path, query), { credentials: "same-origin", ...options }));
   if (response.status === 401) signIn();
   const answer = await read(response);
-  if (!response.ok) throw new Refusal(answer.message ?? answer.error ?? `The console answered with status ${response.status}.`, response.status);
+  if (!response.ok) throw new Refusal(answer.error ?? answer.message ?? `The console answered with status ${response.status}.`, response.status);
   return answer;
 }
 

@@ -44,7 +44,7 @@ class Feed {
     const source = new EventSource(address("/events", { page_name: this.page, ...this.query }));
     this.source = source;
     source.addEventListener("update", (event) => this.heard(JSON.parse(event.data)));
-    source.addEventListener("trouble", (event) => this.troubled(JSON.parse(event.data)));
+    source.addEventListener("problem", (event) => this.reported(JSON.parse(event.data)));
     source.addEventListener("bye", () => this.ended());
     source.addEventListener("error", () => this.lost());
     this.listen();
@@ -65,9 +65,9 @@ class Feed {
   }
 
   // The page's subject isn't there any more; it may come back.
-  troubled({ message }) {
+  reported({ error }) {
     this.listen();
-    say("trouble", message);
+    say("trouble", error);
   }
 
   listen() {

@@ -7,7 +7,8 @@ from fractions import Fraction
 import pytest
 
 from app.beanstalkd.reading import ServerState, Snapshot
-from app.console.autoscalers import BadTargetError, Known, Watcher, explained, links_of, look_at, parse_target, what_if
+from app.console.autoscalers import Known, Watcher, explained, links_of, look_at, parse_target, what_if
+from app.console.errors import RequestError
 from app.console.events import Event
 from app.explain.collect import gather_autoscaler
 from app.hpa.autoscaler import Autoscaler, parse_hpa
@@ -171,7 +172,7 @@ def test_another_target_would_make(target: str, pods: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "ten", "NaN", "1e99", "9" * 40, "<b>"])
 def test_a_target_that_is_none_is_one_sentence(text: str) -> None:
-    with pytest.raises(BadTargetError):
+    with pytest.raises(RequestError):
         parse_target(text)
 
 

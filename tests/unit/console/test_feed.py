@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.console.errors import RequestError
 from app.console.feed import BYE, Feeds
-from app.console.page_data import NoAnswerError
 from app.console.sessions import Session
 from tests.unit.console.moments import at
 
@@ -89,8 +89,8 @@ async def test_a_feed_ends_when_the_server_leaves_and_nobody_is_signed_out(telli
 async def test_what_cant_be_told_any_more_is_said_and_the_feed_goes_on(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
-    telling.answer = NoAnswerError("there is no such autoscaler", 404)
-    assert await anext(stream) == b'event: trouble\ndata: {"message":"there is no such autoscaler"}\n\n'
+    telling.answer = RequestError("there is no such autoscaler", 404)
+    assert await anext(stream) == b'event: problem\ndata: {"error":"There is no such autoscaler."}\n\n'
     telling.answer = {"ready": 2}
     assert update(await anext(stream))["ready"] == 2
 

@@ -217,7 +217,7 @@ async def test_an_action_without_the_pages_token_is_refused(
     console, browser = signed_in
     answer = await browser.act(token, origin="http://console")
     assert (answer.status_code, console.acted) == (403, [])
-    assert answer.json()["message"].startswith("the page's token is missing or too old")
+    assert answer.json()["error"].startswith("The CSRF token is missing or expired")
 
 
 async def test_another_sessions_token_is_refused(signed_in: tuple[Console, Browser]) -> None:
@@ -249,7 +249,7 @@ async def test_read_only_is_refused_by_the_server() -> None:
         token = await browser.token()
         answer = await browser.act(token)
         assert (answer.status_code, console.acted) == (403, [])
-        assert "read-only" in answer.json()["message"]
+        assert "read-only" in answer.json()["error"]
         unknown = await browser.client.post("/actions/anything/else", headers={"X-CSRF-Token": token})
         assert unknown.status_code == 403
 
@@ -381,10 +381,10 @@ async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Consol
         await browser.act(token)
         await browser.act("wrong")
         await browser.sign_in("wrong")
-    told = [(line["event"], line["path"], line["status"], line.get("why", "")) for line in lines]
+    told = [(line["event"], line["path"], line["status"], line.get("error", "")) for line in lines]
     assert told == [
         ("audit", "/actions/test", 200, ""),
-        ("audit", "/actions/test", 403, "the page's token is missing or too old: load the page anew, and try again"),
+        ("audit", "/actions/test", 403, "the CSRF token is missing or expired: reload the page and retry"),
         ("audit", "/login", 401, "wrong password"),
     ]
     assert {line["source"] for line in lines} == {"10.0.0.1"}
@@ -454,7 +454,7 @@ async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Con
     while len(under_way) < 16:
         await asyncio.sleep(0.01)
     refused = await browser.act(token)
-    assert (refused.status_code, "too many send something at once" in refused.json()["message"]) == (503, True)
+    assert (refused.status_code, "oo many requests at once" in refused.json()["error"]) == (503, True)
     go_on.set()
     assert {answer.status_code for answer in await asyncio.gather(*acting)} == {200}
     assert (await browser.act(token)).status_code == 200

@@ -7,8 +7,9 @@ import pytest
 
 from app.beanstalkd.reading import Failure, Snapshot
 from app.console.autoscalers import AutoscalerLink
+from app.console.errors import RequestError
 from app.console.history import POINTS
-from app.console.overview import MOST_SIZE, BadQueryError, Query, SeenTubes, overview, parse_query
+from app.console.overview import MOST_SIZE, Query, SeenTubes, overview, parse_query
 from app.metrics.built_in import JOBS_TO_DO
 from app.metrics.rules import Glob, Rule, Rules
 from app.settings import ObjectName
@@ -151,7 +152,7 @@ def test_pages_hold_all_tubes_once_and_beyond_the_last_is_the_last() -> None:
     ],
 )
 def test_a_query_that_makes_no_sense_is_one_sentence(given: dict[str, str]) -> None:
-    with pytest.raises(BadQueryError) as error:
+    with pytest.raises(RequestError) as error:
         parse_query(given)
     assert len(str(error.value)) < 250
 
