@@ -1,5 +1,5 @@
-{{/* (dict "behavior" "gentle" "maxReplicas" 10): a preset by its name, or what was given. Up, both go to what is needed in one step: jobs that
-     wait are waiting now, while Kubernetes' default doubles the pods: 1, 4, 8, 10 in four steps. */}}
+{{/* (dict "behavior" "gentle" "maxReplicas" 10): the preset of that name, or the behavior that is set. Both presets scale up to the needed
+     number in one step. Kubernetes' default takes four steps from 1 to 10 pods: 1, 4, 8, 10. */}}
 {{- define "beanscale.behavior" -}}
 {{- if kindIs "map" .behavior }}
 {{- toYaml .behavior }}
@@ -22,8 +22,8 @@ scaleDown:
 {{- end }}
 {{- end }}
 
-{{/* One of `autoscalers` → its metric, as in a HorizontalPodAutoscaler. A tube is asked for by the metric tube-…, or where Kubernetes would
-     ask for that in lower case, by its label. Fails where a name can be neither. */}}
+{{/* One of `autoscalers` → its metric, as in a HorizontalPodAutoscaler. A tube is queried by the metric tube-NAME, or by its label if the name
+     has upper case, because Kubernetes lowercases metric names. Fails if the name is valid in neither. */}}
 {{- define "beanscale.metric" -}}
 {{- if .metric -}}
 name: {{ .metric | quote }}
@@ -40,11 +40,11 @@ selector:
   matchExpressions:
     - {key: state, operator: In, values: [ready, reserved]}
 {{- else }}
-{{- fail (printf "autoscalers: %s: the tube %s can stand neither in a metric's name, which is lower case and has no '/', nor in a label: write a rule in `metrics` that gives it a name, e.g. {name: %s, tubes: [%q], value: ready + reserved}, and say metric: %s instead of tube" .name .tube .name .tube .name) }}
+{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved}, and set metric: %s instead of tube" .name .tube .name .tube .name) }}
 {{- end }}
 {{- end }}
 
-{{/* One of `autoscalers` → {type, averageValue | value}. As JSON first, so that a million isn't 1e+06. */}}
+{{/* One of `autoscalers` → {type, averageValue | value}. Converted to JSON first, because a template would print a million as 1e+06. */}}
 {{- define "beanscale.target" -}}
 {{- if hasKey . "jobsPerPod" -}}
 type: AverageValue
@@ -60,17 +60,17 @@ value: {{ .targetValue | toJson | trimAll "\"" | quote }}
 {{- ternary .minReplicas 1 (hasKey . "minReplicas") | int }}
 {{- end }}
 
-{{/* (list $ "autoscalers: checkout" 0 10): fails unless an autoscaler may have these minReplicas and maxReplicas. */}}
+{{/* (list $ "autoscalers: checkout" 0 10): fails unless these minReplicas and maxReplicas are valid. */}}
 {{- define "beanscale.checkReplicas" -}}
 {{- $root := index . 0 }}
 {{- $which := index . 1 }}
 {{- $min := index . 2 | int }}
 {{- $max := index . 3 | int }}
 {{- if gt $min $max }}
-{{- fail (printf "%s: minReplicas is %d, more than maxReplicas, %d: raise maxReplicas or lower minReplicas" $which $min $max) }}
+{{- fail (printf "%s: minReplicas (%d) exceeds maxReplicas (%d): raise maxReplicas or lower minReplicas" $which $min $max) }}
 {{- end }}
 {{- $version := $root.Capabilities.KubeVersion.Version }}
 {{- if and (eq $min 0) (not $root.Values.featureGates.HPAScaleToZero) (semverCompare "<1.37.0-0" $version) }}
-{{- fail (printf "%s: minReplicas is 0, which Kubernetes allows from 1.37, and this is %s: set minReplicas to 1; or, if kube-apiserver and kube-controller-manager run with the feature gate HPAScaleToZero, set featureGates.HPAScaleToZero=true (helm template knows no cluster: there --kube-version says which)" $which $version) }}
+{{- fail (printf "%s: minReplicas: 0 requires Kubernetes 1.37, but this is %s: set minReplicas to 1; or, if kube-apiserver and kube-controller-manager run with the feature gate HPAScaleToZero, set featureGates.HPAScaleToZero=true (for helm template, set the version with --kube-version)" $which $version) }}
 {{- end }}
 {{- end }}

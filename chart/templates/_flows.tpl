@@ -1,4 +1,4 @@
-{{/* Egress rules, shared by the parts that have the same way to go. */}}
+{{/* Egress rules that several components share. */}}
 {{- define "beanscale.egressDns" -}}
 - ports:
     {{- range .Values.networkPolicy.dnsPorts }}
@@ -14,7 +14,8 @@
     {{- end }}
 {{- end }}
 
-{{/* To the release's own beanstalkd by its pods. To others by their port: they may be host names, which a policy can't name. */}}
+{{/* To the bundled beanstalkd by its pods, to a StatefulSet's pods by their namespace, and to other servers by port only: their host may be a
+     name, which a NetworkPolicy can't select. */}}
 {{- define "beanscale.egressBeanstalkd" -}}
 {{- if .Values.beanstalkd.enabled }}
 - to:
@@ -24,11 +25,28 @@
   ports:
     - {port: 11300, protocol: TCP}
 {{- end }}
-{{- $ports := list }}
+{{- $anywhere := list }}
+{{- $namespaces := dict }}
 {{- range .Values.beanstalkd.external }}
-{{- $ports = append $ports (.port | default 11300 | int) }}
+{{- $port := .port | default 11300 | int }}
+{{- if .statefulSet }}
+{{- $namespace := include "beanscale.statefulSetNamespace" (list $ .statefulSet) }}
+{{- $_ := set $namespaces $namespace (append (get $namespaces $namespace | default list) $port) }}
+{{- else }}
+{{- $anywhere = append $anywhere $port }}
 {{- end }}
-{{- with $ports | uniq }}
+{{- end }}
+{{- range $namespace, $ports := $namespaces }}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ $namespace | quote }}
+  ports:
+    {{- range $ports | uniq }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
+{{- with $anywhere | uniq }}
 - ports:
     {{- range . }}
     - {port: {{ . }}, protocol: TCP}

@@ -2,7 +2,7 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* As `helm create` does it, so that nobody has to guess. */}}
+{{/* The rule of `helm create`. */}}
 {{- define "beanscale.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name }}
 {{- if .Values.fullnameOverride }}
@@ -20,7 +20,7 @@
 {{- printf "%s-%s" (include "beanscale.fullname" (index . 0) | trunc (int (sub 51 (len $part))) | trimSuffix "-") $part }}
 {{- end }}
 
-{{/* (list $ "auth-delegator") → a name for objects outside the release's namespace, where releases of the same name meet. */}}
+{{/* (list $ "auth-delegator") → the name of an object outside the release's namespace, unique among releases with the same name. */}}
 {{- define "beanscale.clusterObject" -}}
 {{- printf "%s:%s:%s" (include "beanscale.namespace" (index . 0)) (include "beanscale.fullname" (index . 0)) (index . 1) }}
 {{- end }}
@@ -41,7 +41,7 @@
 v1beta1.external.metrics.k8s.io
 {{- end }}
 
-{{/* (list $ "server"): what never changes in the life of a release. */}}
+{{/* (list $ "server"): labels that never change while a release exists. */}}
 {{- define "beanscale.selectorLabels" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ include "beanscale.name" $root }}
@@ -49,7 +49,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* (list $ "server" extraLabels): an object's labels; nobody's labels override those that selectors use. */}}
+{{/* (list $ "server" extraLabels): an object's labels. Extra labels can't override labels that selectors use. */}}
 {{- define "beanscale.labels" -}}
 {{- $root := index . 0 }}
 {{- $own := include "beanscale.selectorLabels" . | fromYaml }}
@@ -60,7 +60,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- toYaml (merge $own $given $root.Values.commonLabels) }}
 {{- end }}
 
-{{/* (list $ "server" podLabels): without versions, which would restart pods that didn't change. */}}
+{{/* (list $ "server" podLabels): without versions, which would restart unchanged pods at each upgrade. */}}
 {{- define "beanscale.podLabels" -}}
 {{- toYaml (merge (include "beanscale.selectorLabels" . | fromYaml) (last .) (index . 0).Values.commonLabels) }}
 {{- end }}

@@ -1,8 +1,8 @@
-{{/* (list $ .Values.server): what every pod's spec shares. */}}
+{{/* (list $ .Values.server): the fields that every pod spec shares. */}}
 {{- define "beanscale.pod" -}}
 {{- $root := index . 0 }}
 {{- $part := index . 1 }}
-{{- /* Services' addresses as environment variables could be taken for settings: BEANSCALE_… */ -}}
+{{- /* Environment variables with Service addresses, BEANSCALE_…, would be parsed as options. */ -}}
 enableServiceLinks: false
 {{- with include "beanscale.pullSecrets" $root | fromYamlArray }}
 imagePullSecrets:
@@ -29,7 +29,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* (list $ .Values.image .Values.server): what every container shares. */}}
+{{/* (list $ .Values.image .Values.server): the fields that every container shares. */}}
 {{- define "beanscale.container" -}}
 {{- $root := index . 0 }}
 {{- $image := index . 1 }}
@@ -46,7 +46,7 @@ resources:
 {{- end }}
 {{- end }}
 
-{{/* Umbrella charts list pull secrets under `global` as names or as objects. */}}
+{{/* All pull secrets as objects; umbrella charts list them under `global` as names or objects. */}}
 {{- define "beanscale.pullSecrets" -}}
 {{- $secrets := list }}
 {{- range concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets }}
@@ -55,7 +55,7 @@ resources:
 {{- $secrets | uniq | toYaml }}
 {{- end }}
 
-{{/* (list 2 annotations): the annotations, indented; nothing at all rather than an empty map. */}}
+{{/* (list 2 annotations): the annotations, indented; nothing for an empty map. */}}
 {{- define "beanscale.annotations" -}}
 {{- if last . }}
 {{- printf "annotations:\n%s" (last . | toYaml | indent 2) | nindent (first . | int) }}

@@ -235,7 +235,7 @@ def test_an_alert_says_what_which_and_what_to_do(chart: Chart) -> None:
         assert rule["annotations"]["summary"].endswith(".")
         told = rule["annotations"]["description"]
         assert "{{ $labels." in told or "beanscale/beanscale-server" in told
-        assert any(word in told for word in ("kubectl", "console", "Set it right", "server.logging.audit"))
+        assert any(word in told for word in ("kubectl", "console", "Fix it", "server.logging.audit"))
 
 
 def test_how_many_buried_jobs_are_fine_is_the_users_to_say(chart: Chart) -> None:

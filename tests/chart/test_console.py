@@ -105,19 +105,19 @@ def test_it_reads_the_rules_that_the_server_goes_by(chart: Chart, default: Objec
     [
         (
             {"service": {"nodePort": 30001}},
-            "console.service.nodePort is 30001, but a Service of type ClusterIP has none",
+            "console.service.nodePort is 30001, but a Service of type ClusterIP has no node port",
         ),
         (
             {"auth": {"mode": "none", "existingSecret": {"name": "mine"}}},
-            "console.auth.existingSecret.name is given, but console.auth.mode is none",
+            "console.auth.existingSecret.name is set, but console.auth.mode is none",
         ),
         (
             {"auth": {"mode": "none"}, "service": {"type": "NodePort"}},
-            "console.auth.mode=none asks nobody for a password, and console.service.type=NodePort lets in whoever",
+            "console.auth.mode=none with console.service.type=NodePort opens the console to anyone who reaches a node",
         ),
         (
             {"auth": {"mode": "none"}, "ingress": {"enabled": True}},
-            "console.auth.mode=none lets in only whom console.networkPolicy.ingressFrom names, and it names nobody",
+            "console.auth.mode=none admits only the peers in console.networkPolicy.ingressFrom, which is empty",
         ),
     ],
 )

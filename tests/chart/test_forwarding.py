@@ -41,13 +41,16 @@ def test_without_it_nobody_is_asked(default: Objects) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"namespace": "monitoring"}, "forwardTo.service is missing"),
-        ({"service": "adapter", "caBundle": PEM}, "forwardTo.namespace is missing"),
-        ({"service": "adapter", "namespace": "monitoring"}, "forwardTo.caBundle is missing"),
-        (ADAPTER | {"caBundle": f"{PEM}-----BEGIN PRIVATE KEY-----"}, "forwardTo.caBundle holds a private key"),
+        ({"namespace": "monitoring"}, "forwardTo.service is required"),
+        ({"service": "adapter", "caBundle": PEM}, "forwardTo.namespace is required"),
+        (
+            {"service": "adapter", "namespace": "monitoring"},
+            "forwardTo.caBundle is required to verify Service monitoring/adapter",
+        ),
+        (ADAPTER | {"caBundle": f"{PEM}-----BEGIN PRIVATE KEY-----"}, "forwardTo.caBundle contains a private key"),
         (
             ADAPTER | {"service": "beanscale-server", "namespace": "beanscale"},
-            "forwardTo names beanscale's own Service, beanscale/beanscale-server, which would ask itself",
+            "forwardTo names beanscale's own Service beanscale/beanscale-server, which would forward to itself",
         ),
     ],
 )
@@ -57,10 +60,10 @@ def test_half_of_it_is_refused_in_a_sentence(chart: Chart, given: Manifest, sent
 
 def test_the_notes_say_how_to_switch_over_and_back(chart: Chart) -> None:
     notes = chart.notes({"forwardTo": ADAPTER, "apiService": {"create": False}})
-    assert "Every other metric is asked of the Service monitoring/adapter. To switch over" in notes
+    assert "All other metrics are forwarded to Service monitoring/adapter. To switch over" in notes
     assert notes.count(f"kubectl patch apiservice {API_SERVICE}") == 2
     taken = chart.notes({"forwardTo": ADAPTER})
-    assert "once this is uninstalled, `helm upgrade` of the other brings it back" in taken
+    assert "after you uninstall it, run `helm upgrade` for the other adapter to restore it" in taken
     assert "kubectl patch" not in taken
 
 
@@ -119,7 +122,7 @@ def planned(chart: Chart, values: Manifest, *arguments: str) -> subprocess.Compl
 def test_a_release_beside_another_is_refused_with_the_way_to_keep_both(chart: Chart) -> None:
     refused = planned(chart, {})
     assert refused.returncode != 0
-    assert "belongs to the Helm release adapter in namespace monitoring" in refused.stderr
+    assert "belongs to Helm release adapter in namespace monitoring" in refused.stderr
     keep = "--set apiService.create=false --set forwardTo.namespace=monitoring --set forwardTo.service=adapter"
     assert f"{keep} --set forwardTo.port=6443 --set-file forwardTo.caBundle=CA" in refused.stderr
 

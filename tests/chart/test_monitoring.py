@@ -120,11 +120,11 @@ def test_an_api_of_somebody_elses_raises_no_alert(chart: Chart) -> None:
 def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Chart) -> None:
     late = {"mode": "certManager", "certManager": {"duration": "2160h", "renewBefore": "360h"}}
     assert (
-        "tls.certManager.renewBefore is 360h, so that a certificate of 2160h would raise its alert before it is"
-        " due: set prometheusRule.certificateLifeLeftPercent to 16 or less, or renewBefore higher"
+        "tls.certManager.renewBefore is 360h, so BeanscaleCertificateNotRenewed would fire before cert-manager renews a"
+        " certificate of 2160h: set prometheusRule.certificateLifeLeftPercent to at most 16, or a longer renewBefore"
     ) in chart.refusal(ON | {"tls": late})
     latest = late | {"certManager": {"duration": "2160h", "renewBefore": "20h"}}
-    assert "before it is due: set renewBefore higher\n" in chart.refusal(ON | {"tls": latest}) + "\n"
+    assert "a certificate of 2160h: set a longer renewBefore\n" in chart.refusal(ON | {"tls": latest}) + "\n"
     without = {"enabled": True, "disabled": {"BeanscaleCertificateNotRenewed": True}}
     chart.render(ON | {"tls": late, "prometheusRule": without})
     chart.render({"tls": late})

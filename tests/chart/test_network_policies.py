@@ -118,13 +118,24 @@ def test_the_flows_are_those_documented(default: Objects) -> None:
     assert flows(default) == DOCUMENTED
 
 
-def test_an_outside_beanstalkd_is_reached_by_its_port(chart: Chart) -> None:
+def test_an_external_server_is_reached_by_its_port(chart: Chart) -> None:
     external = {"enabled": False, "external": [{"host": "eu.example.com"}, {"host": "us.example.com", "port": 11301}]}
     objects = chart.render({"beanstalkd": external})
     everybody = ends(objects)
     for source, port in product(("server", "console", "smoke", "hello-world"), (11300, 11301)):
         assert reaches(objects, everybody[source], everybody["outside"], ("TCP", port))
         assert not reaches(objects, everybody[source], everybody["outside"], ("TCP", 22))
+
+
+def test_a_stateful_set_is_reached_in_its_namespace_by_its_port(chart: Chart) -> None:
+    queue = {"name": "queue", "service": "queue", "namespace": "shop", "replicas": 2}
+    other = {"name": "other", "service": "other", "namespace": "shop", "replicas": 1}
+    external = [{"statefulSet": queue}, {"port": 11301, "statefulSet": other}]
+    objects = chart.render({"beanstalkd": {"enabled": False, "external": external}})
+    everybody = ends(objects)
+    for source, port in product(("server", "console", "smoke", "hello-world"), (11300, 11301)):
+        reached = {name for name in STRANGERS if reaches(objects, everybody[source], STRANGERS[name], ("TCP", port))}
+        assert reached == {"other namespace"}
 
 
 @pytest.mark.parametrize(

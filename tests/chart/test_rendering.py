@@ -126,49 +126,102 @@ def test_cert_manager_may_use_an_issuer_that_is_there(chart: Chart) -> None:
     assert (len(objects.of("Certificate")), objects.of("Issuer")) == (1, [])
 
 
-def test_bundled_and_outside_beanstalkds_are_read_together(chart: Chart) -> None:
+def test_bundled_and_external_servers_are_polled_together(chart: Chart) -> None:
     external = [{"host": "eu.example.com"}, {"name": "us", "host": "fd00::1", "port": 11301}]
     pods = chart.render({"beanstalkd": {"external": external}}).pods()
-    sources = [
-        "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
-        "--beanstalkd=eu.example.com=eu.example.com:11300",
-        "--beanstalkd=us=[fd00::1]:11301",
+    assert_servers(
+        pods,
+        [
+            "beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
+            "eu.example.com=eu.example.com:11300",
+            "us=[fd00::1]:11301",
+        ],
+    )
+
+
+def assert_servers(pods: dict[str, Manifest], servers: list[str]) -> None:
+    """Server, console and test poll all of them; the worker uses the first one."""
+    for component in ("server", "console", "smoke"):
+        given = [each for each in arguments(pods[component]) if each.startswith("--beanstalkd=")]
+        assert given == [f"--beanstalkd={server}" for server in servers]
+    assert f"--beanstalkd={servers[0].partition('=')[2]}" in arguments(pods["hello-world"])
+
+
+QUEUE = {"name": "queue", "service": "queue", "namespace": "shop", "replicas": 2}
+
+
+def test_a_stateful_set_is_one_server_per_pod(chart: Chart) -> None:
+    external = [
+        {"statefulSet": QUEUE},
+        {"name": "eu", "port": 11301, "statefulSet": {"name": "q", "service": "q-headless", "replicas": 1}},
     ]
-    assert arguments(pods["server"])[1:4] == sources
-    assert arguments(pods["console"])[1:4] == sources
-    assert arguments(pods["smoke"])[1:4] == sources
-    assert "--beanstalkd=beanscale-beanstalkd.beanscale.svc:11300" in arguments(pods["hello-world"])
+    servers = [
+        "queue-0=queue-0.queue.shop.svc:11300",
+        "queue-1=queue-1.queue.shop.svc:11300",
+        "eu-0=q-0.q-headless.beanscale.svc:11301",
+    ]
+    bundled = "beanstalkd=beanscale-beanstalkd.beanscale.svc:11300"
+    assert_servers(chart.render({"beanstalkd": {"external": external}}).pods(), [bundled, *servers])
+    values = {"beanstalkd": {"enabled": False, "external": external}}
+    assert_servers(chart.render(values).pods(), servers)
+    assert "polls 2 pods of StatefulSet shop/queue, 1 pod of StatefulSet beanscale/q. " in chart.notes(values)
+
+
+def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
+    rule = {"name": "a", "tubes": ["b"], "servers": ["queue-1"]}
+    values = {"beanstalkd": {"external": [{"statefulSet": QUEUE}]}, "metrics": [rule]}
+    assert "queue-1" in chart.render(values).one("ConfigMap", "beanscale-rules")["data"]["rules.yaml"]
+    rule["servers"] = ["queue-2"]
+    assert "rule a uses server queue-2, which is not configured; servers: beanstalkd, queue-0, queue-1" in (
+        chart.refusal(values)
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"beanstalkd": {"enabled": False}}, "beanscale has no beanstalkd to read"),
-        ({"beanstalkd": {"external": [{"host": "beanstalkd"}]}}, 'are both named "beanstalkd"'),
+        ({"beanstalkd": {"enabled": False}}, "no beanstalkd server is configured"),
+        ({"beanstalkd": {"external": [{"host": "beanstalkd"}]}}, 'have the same name "beanstalkd"'),
         (
             {"beanstalkd": {"external": [{"host": "a"}, {"name": "a", "host": "b"}]}},
-            'a:11300 and b:11300 are both named "a"',
+            'a:11300 and b:11300 have the same name "a"',
         ),
-        ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas is 11, more than maxReplicas, 10"),
-        ({"server": {"hostNetwork": {"enabled": True}}}, "needs another server.containerPort than 10250"),
-        ({"podDisruptionBudget": {"maxUnavailable": None}}, "needs minAvailable or maxUnavailable"),
-        ({"tls": {"mode": "existingSecret"}}, "tls.mode=existingSecret needs tls.existingSecret.name"),
-        ({"tls": {"existingSecret": {"name": "mine"}}}, "tls.existingSecret.name is given, but tls.mode is self"),
+        (
+            {"beanstalkd": {"external": [{"host": "a", "statefulSet": QUEUE}]}},
+            "host a and statefulSet queue can't be combined in one entry",
+        ),
+        (
+            {"beanstalkd": {"external": [{"host": "queue-1"}, {"statefulSet": QUEUE}]}},
+            'queue-1:11300 and queue-1.queue.shop.svc:11300 have the same name "queue-1"',
+        ),
+        (
+            {"beanstalkd": {"external": [{"name": "e" * 62, "statefulSet": QUEUE}]}},
+            f"server name {'e' * 62}-0 has 64 characters, the limit is 63",
+        ),
+        (
+            {"beanstalkd": {"external": [{"statefulSet": QUEUE | {"replicas": 100}}]}},
+            "101 beanstalkd servers are configured, the limit is 100",
+        ),
+        ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas (11) exceeds maxReplicas (10)"),
+        ({"server": {"hostNetwork": {"enabled": True}}}, "requires a server.containerPort other than 10250"),
+        ({"podDisruptionBudget": {"maxUnavailable": None}}, "requires minAvailable or maxUnavailable"),
+        ({"tls": {"mode": "existingSecret"}}, "tls.mode=existingSecret requires tls.existingSecret.name"),
+        ({"tls": {"existingSecret": {"name": "mine"}}}, "tls.existingSecret.name is set, but tls.mode is self"),
         (
             {"tls": {"mode": "certManager", "certManager": {"existingIssuer": {"enabled": True}}}},
-            "existingIssuer.enabled=true needs tls.certManager.existingIssuer.name",
+            "existingIssuer.enabled=true requires tls.certManager.existingIssuer.name",
         ),
         (
             {"tls": {"self": {"duration": "8760h"}}},
-            "tls.self.caDuration is 8760h, and must be three times tls.self.duration, 8760h, or more",
+            "tls.self.caDuration (8760h) must be at least three times tls.self.duration (8760h)",
         ),
         (
             {"tls": {"certManager": {"duration": "240h"}}},
-            "tls.certManager.renewBefore is 240h, and must be less than tls.certManager.duration, 240h",
+            "tls.certManager.renewBefore (240h) must be less than tls.certManager.duration (240h)",
         ),
     ],
 )
-def test_values_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+def test_conflicting_values_are_rejected(chart: Chart, values: Any, sentence: str) -> None:
     assert sentence in chart.refusal(values)
 
 
@@ -309,7 +362,7 @@ def test_a_stopping_server_has_time_for_its_delay_and_what_is_under_way(chart: C
     assert "--shutdown-delay=12" in arguments(server)
     assert "lifecycle" not in server["spec"]["containers"][0]
     refusal = chart.refusal({"server": {"shutdownDelaySeconds": 30}})
-    assert "server.terminationGracePeriodSeconds is 30, too little for server.shutdownDelaySeconds, 30" in refusal
+    assert "server.terminationGracePeriodSeconds (30) must exceed server.shutdownDelaySeconds (30)" in refusal
 
 
 def test_beanstalkd_writes_a_binlog_only_onto_a_volume(chart: Chart, default: Objects) -> None:
@@ -361,7 +414,7 @@ def test_the_notes_fit_the_values(chart: Chart) -> None:
             "helloWorld": {"enabled": False},
         }
     )
-    assert "reads eu." in external
+    assert "polls eu." in external
     assert not any(word in external for word in ("helm test", "beanstalkd-0", "get hpa"))
 
 

@@ -89,23 +89,26 @@ def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"metrics": [RULE | {"name": "tube-a"}]}, "a rule is named tube-a, but tube-NAME is the built-in metric"),
+        (
+            {"metrics": [RULE | {"name": "tube-a"}]},
+            "rule name tube-a is reserved (tube-NAME is the built-in metric of each tube)",
+        ),
         (
             {"metrics": [RULE | {"name": "status"}]},
-            "a rule is named status, which Kubernetes takes for a part of the names",
+            "rule name status is reserved (Kubernetes parses it as a namespace subresource)",
         ),
-        ({"metrics": [RULE, RULE]}, "two rules are named checkout-backlog"),
+        ({"metrics": [RULE, RULE]}, "two rules have the name checkout-backlog"),
         (
             {"metrics": [RULE | {"servers": ["us"]}], "beanstalkd": {"external": [{"host": "eu"}]}},
-            "the rule checkout-backlog names the server us, and there is only beanstalkd, eu",
+            "rule checkout-backlog uses server us, which is not configured; servers: beanstalkd, eu",
         ),
         (
             {"metrics": [RULE | {"onFailure": {"value": 1}}]},
-            "the rule checkout-backlog has a value for each tube, and onFailure gives one value that is of none",
+            "rule checkout-backlog: onFailure value can't be combined with per tube",
         ),
         (
             {"metrics": [{key: RULE[key] for key in RULE if key != "namespaces"}], "tenancy": [GRANT]},
-            "the rule checkout-backlog names no namespaces, and with tenancy each rule says whose autoscalers may ask",
+            "rule checkout-backlog requires namespaces when tenancy is set",
         ),
     ],
 )
@@ -115,5 +118,5 @@ def test_rules_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, 
 
 def test_the_values_explain_every_field_that_a_formula_may_name() -> None:
     text = (Path(Chart.path) / "values.yaml").read_text()
-    explained = text[text.index("# Metrics of your own") : text.index("\nmetrics: []")]
+    explained = text[text.index("# Rules: metrics in addition") : text.index("\nmetrics: []")]
     assert {name for name in NAMES if name not in explained} == set()

@@ -4,7 +4,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The Secret that the console puts its password into; nothing where it makes none. */}}
+{{/* The Secret in which the console stores its generated password; empty if it generates none. */}}
 {{- define "beanscale.consoleSecret" -}}
 {{- with .Values.console }}
 {{- if and .enabled (eq .auth.mode "password") (not .auth.existingSecret.name) }}
@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* How people get to the console's page, for the NOTES. */}}
+{{/* The command or URL that opens the console, for the NOTES. */}}
 {{- define "beanscale.consoleWay" -}}
 {{- $service := printf "%s %s" (include "beanscale.namespace" .) (include "beanscale.object" (list . "console")) }}
 {{- with .Values.console }}

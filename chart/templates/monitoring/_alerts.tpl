@@ -1,4 +1,4 @@
-{{/* The alerts, as in a Prometheus rule group. Replicas read the same beanstalkds: of what they tell of one, the worst counts, once. */}}
+{{/* The alerts, as in a Prometheus rule group. All replicas poll the same beanstalkds, so alerts aggregate them: the worst value counts. */}}
 {{- define "beanscale.alerts" -}}
 {{- $ns := include "beanscale.namespace" . }}
 {{- $name := include "beanscale.object" (list . "server") }}
@@ -6,27 +6,27 @@
 {{- $pod := "{{ $labels.pod }}" }}
 {{- $beanstalkd := "{{ $labels.server }} ({{ $labels.address }})" }}
 {{- $lifeLeft := divf .Values.prometheusRule.certificateLifeLeftPercent 100 }}
-{{- $look := ternary "" (printf " kubectl describe certificate -n %s tells what cert-manager makes of it." $ns) (ne .Values.tls.mode "certManager") -}}
+{{- $certManager := ternary "" (printf " kubectl describe certificate -n %s shows cert-manager's status." $ns) (ne .Values.tls.mode "certManager") -}}
 - alert: BeanscaleDown
   expr: absent(up{ {{- $ours -}} } == 1)
   for: 2m
   labels: {severity: critical}
   annotations:
-    summary: No beanscale server answers Prometheus.
+    summary: Prometheus can't scrape any beanscale server.
     description: >-
-      Prometheus gets no figures from any pod of Deployment {{ $ns }}/{{ $name }}. If none of them is ready, no autoscaler gets a value from it
-      and namespaces that are deleted hang: see kubectl get pods -n {{ $ns }} and kubectl logs -n {{ $ns }} deploy/{{ $name }}. If they are ready,
-      Prometheus can't reach or verify them, or may not read /metrics: its page of targets says which.
+      Prometheus can't scrape any pod of Deployment {{ $ns }}/{{ $name }}. If no pod is ready, HPAs get no metrics and deleted namespaces hang in
+      Terminating: check kubectl get pods -n {{ $ns }} and kubectl logs -n {{ $ns }} deploy/{{ $name }}. If the pods are ready, Prometheus can't
+      reach or verify them, or isn't allowed to read /metrics: see its targets page.
 {{- if or .Values.apiService.create .Values.forwardTo.service }}
 - alert: BeanscaleAPIServiceUnavailable
   expr: max by (name) (aggregator_unavailable_apiservice{name={{ include "beanscale.apiService" . | quote }}}) == 1
   for: 2m
   labels: {severity: critical}
   annotations:
-    summary: kube-apiserver gets no answer about external metrics.
+    summary: kube-apiserver can't reach the external metrics API.
     description: >-
-      kube-apiserver can't send questions for external metrics to the Service {{ $ns }}/{{ $name }}: autoscalers that go by them keep their pods, and
-      namespaces that are deleted hang. kubectl describe apiservice {{ include "beanscale.apiService" . }} says why.
+      kube-apiserver can't reach Service {{ $ns }}/{{ $name }} for external metrics: dependent HPAs keep their replicas, and deleted namespaces
+      hang in Terminating. kubectl describe apiservice {{ include "beanscale.apiService" . }} shows the cause.
 {{- end }}
 - alert: BeanscaleBeanstalkdUnread
   expr: min by (server, address) (beanscale_beanstalkd_up{ {{- $ours -}} }) == 0
@@ -35,8 +35,8 @@
   annotations:
     summary: beanstalkd {{ $beanstalkd }} can't be read.
     description: >-
-      A pod of {{ $ns }}/{{ $name }} can't read beanstalkd {{ $beanstalkd }}: there, metrics that span it are errors, and autoscalers that go by
-      them keep their pods. kubectl logs -n {{ $ns }} deploy/{{ $name }} says why; bring it back, or mend its address or the network policy before it.
+      A pod of {{ $ns }}/{{ $name }} can't read beanstalkd {{ $beanstalkd }}: on that pod, metrics that include it fail, and dependent HPAs keep
+      their replicas. kubectl logs -n {{ $ns }} deploy/{{ $name }} shows the cause. Start it, or fix its address or NetworkPolicy.
 - alert: BeanscaleJobsBuried
   expr: max by (server, address) (beanscale_jobs{ {{- $ours -}} ,state="buried"}) > {{ int64 .Values.prometheusRule.buriedJobs }}
   for: 15m
@@ -44,8 +44,8 @@
   annotations:
     summary: Jobs are buried in beanstalkd {{ $beanstalkd }}.
     description: >-
-      {{ "{{ $value }}" }} jobs are buried in beanstalkd {{ $beanstalkd }}. Workers gave them up, and nobody takes them until somebody kicks them or
-      deletes them; the console shows in which tubes they are. How many are fine is prometheusRule.buriedJobs of the chart.
+      {{ "{{ $value }}" }} jobs are buried in beanstalkd {{ $beanstalkd }}. Workers buried them; they stay until someone kicks or deletes them. The
+      console shows their tubes. The threshold is prometheusRule.buriedJobs of the chart.
 - alert: BeanscaleCertificateNotRenewed
   expr: >-
     (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time())
@@ -56,8 +56,8 @@
   annotations:
     summary: The serving certificate of beanscale isn't renewed.
     description: >-
-      Pod {{ $ns }}/{{ $pod }} serves a certificate of whose life only {{ "{{ $value | humanizePercentage }}" }} is left; once it ends, kube-apiserver
-      turns away from it. kubectl logs -n {{ $ns }} {{ $pod }} says what keeps it from being renewed.{{ $look }}
+      Pod {{ $ns }}/{{ $pod }} serves a certificate that has {{ "{{ $value | humanizePercentage }}" }} of its lifetime left. When it expires,
+      kube-apiserver rejects it. kubectl logs -n {{ $ns }} {{ $pod }} shows why it isn't renewed.{{ $certManager }}
 - alert: BeanscaleCANotRenewed
   expr: >-
     beanscale_serving_ca_expiry_timestamp_seconds{ {{- $ours -}} } - time()
@@ -65,35 +65,35 @@
   for: 15m
   labels: {severity: warning}
   annotations:
-    summary: The CA behind beanscale's serving certificate isn't renewed.
+    summary: The CA of beanscale's serving certificate isn't renewed.
     description: >-
-      The CA by which pod {{ $ns }}/{{ $pod }} is verified ends in {{ "{{ $value | humanizeDuration }}" }}, and with it all that it signed: then
-      kube-apiserver turns away. kubectl logs -n {{ $ns }} {{ $pod }} says what keeps it from being renewed.{{ $look }}
+      The CA that verifies pod {{ $ns }}/{{ $pod }} expires in {{ "{{ $value | humanizeDuration }}" }}. kube-apiserver then rejects every
+      certificate that it signed. kubectl logs -n {{ $ns }} {{ $pod }} shows why it isn't renewed.{{ $certManager }}
 - alert: BeanscaleCertificateNotChecked
   expr: beanscale_serving_certificate_up{ {{- $ours -}} } == 0
   for: 10m
   labels: {severity: warning}
   annotations:
-    summary: A beanscale server can't look after its certificate.
+    summary: A beanscale server can't maintain its certificate.
     description: >-
-      Pod {{ $ns }}/{{ $pod }} doesn't find the Secret {{ $ns }}/{{ include "beanscale.servingSecret" . }} and its APIService in order and can't put
-      them right. It goes on with the certificate that it has, until that ends. kubectl logs -n {{ $ns }} {{ $pod }} says what is wrong.
+      Pod {{ $ns }}/{{ $pod }} found Secret {{ $ns }}/{{ include "beanscale.servingSecret" . }} or its APIService invalid and can't repair them. It
+      serves its current certificate until that expires. kubectl logs -n {{ $ns }} {{ $pod }} shows the cause.
 - alert: BeanscaleRequestsRejected
   expr: sum(rate(beanscale_requests_rejected_total{ {{- $ours -}} }[5m])) > 0
   for: 5m
   labels: {severity: warning}
   annotations:
-    summary: beanscale turns requests away.
+    summary: beanscale is rejecting requests.
     description: >-
-      The pods of {{ $ns }}/{{ $name }} answer {{ "{{ $value | humanize }}" }} requests a second with 429, because too many come at once; autoscalers
-      ask again later. With server.logging.audit=all the log says who asks so much.
+      The pods of {{ $ns }}/{{ $name }} reject {{ "{{ $value | humanize }}" }} requests per second with 429, because too many arrive at once. HPAs
+      retry later. With server.logging.audit=all, the log shows which clients send them.
 - alert: BeanscaleClockOff
   expr: abs(beanscale_clock_ahead_seconds{ {{- $ours -}} }) > 60
   for: 10m
   labels: {severity: warning}
   annotations:
-    summary: The clock of a node that beanscale runs on is off.
+    summary: The clock of a node with a beanscale server is wrong.
     description: >-
-      The clock of the node of pod {{ $ns }}/{{ $pod }} is off kube-apiserver's by {{ "{{ $value | humanizeDuration }}" }}. Set it right: clients'
-      certificates and readings' times go by it.
+      The clock of the node of pod {{ $ns }}/{{ $pod }} differs from kube-apiserver's by {{ "{{ $value | humanizeDuration }}" }}. Fix it, because
+      client certificates and timestamps use it.
 {{- end }}

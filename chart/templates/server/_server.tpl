@@ -1,4 +1,4 @@
-{{/* The server's spread constraints; one without a labelSelector counts the server's pods. */}}
+{{/* The server's topology spread constraints. One without a labelSelector gets the server's. */}}
 {{- define "beanscale.topologySpread" -}}
 {{- $constraints := list }}
 {{- $ours := dict "matchLabels" (include "beanscale.selectorLabels" (list . "server") | fromYaml) }}
@@ -12,7 +12,7 @@
 {{- toYaml $constraints }}
 {{- end }}
 
-{{/* The Secret with the serving certificate, whoever fills it. */}}
+{{/* The Secret with the serving certificate. */}}
 {{- define "beanscale.servingSecret" -}}
 {{- if eq .Values.tls.mode "existingSecret" }}
 {{- .Values.tls.existingSecret.name }}
@@ -21,8 +21,8 @@
 {{- end }}
 {{- end }}
 
-{{/* rules.yaml, nothing without any rule. Where tenancy is given, this namespace also sees the release's own tubes: the hello-world worker's
-     and those that `helm test` makes. */}}
+{{/* rules.yaml; empty without rules and tenancy. With tenancy, the release's namespace can also access the release's own tubes: the
+     hello-world worker's and those of `helm test`. */}}
 {{- define "beanscale.rules" -}}
 {{- $tenancy := .Values.tenancy }}
 {{- $own := list }}
@@ -40,7 +40,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What the server reads from files: ConfigMap <fullname>-<part>, mounted at /etc/beanscale/<part>. */}}
+{{/* The parts of the server's configuration in files: ConfigMap <fullname>-<part>, mounted at /etc/beanscale/<part>. */}}
 {{- define "beanscale.files" -}}
 {{- $parts := list }}
 {{- if include "beanscale.rules" . }}
