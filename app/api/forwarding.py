@@ -28,8 +28,15 @@ from app.api.request import RequestInfo, list_options
 from app.api.response import answer_in, form_for
 from app.api.status import CODES, StatusError
 from app.go_syntax import parse_query
-from app.kube.errors import UpstreamError, UpstreamStatusError
-from app.kube.upstream import MOST_CONNECTIONS, VIA, UpstreamAdapter, left_s, read_values
+from app.kube.upstream import (
+    MAX_CONNECTIONS,
+    VIA,
+    UpstreamAdapter,
+    UpstreamError,
+    UpstreamStatusError,
+    read_values,
+    seconds_left,
+)
 from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.rules import Rules
 from app.settings import is_dns_label
@@ -60,7 +67,7 @@ class Forwarding(Collector):
         """`rules`: the operator's own metrics."""
         self._incumbent = incumbent
         self._rules = rules
-        self._threads = ThreadPoolExecutor(MOST_CONNECTIONS, thread_name_prefix="forwarding")
+        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="forwarding")
         self._under_way: set[Future[Any]] = set()
         self._one_large = Lock()
         self._names: tuple[str, ...] = ()
@@ -105,7 +112,7 @@ class Forwarding(Collector):
         def ask(until: float) -> Response:
             content = self._incumbent.values(info.namespace, info.resource, query, until)
             with self._one_large if len(content) > _LARGE else nullcontext():
-                left_s(until)
+                seconds_left(until)
                 return answer_in(form, read_values(content), wishes)
 
         started = perf_counter()
@@ -162,7 +169,7 @@ class Forwarding(Collector):
 
     async def _asked[Answer](self, ask: Callable[[float], Answer]) -> Answer:
         """What `ask`, which blocks and is told until when, returns or raises. Raises UpstreamError."""
-        if len(self._under_way) >= MOST_CONNECTIONS + MOST_WAITING:
+        if len(self._under_way) >= MAX_CONNECTIONS + MOST_WAITING:
             raise UpstreamError(f"is asked for {len(self._under_way)} answers already; ask again later")
         asked = self._threads.submit(ask, monotonic() + DEADLINE_S)
         self._under_way.add(asked)
@@ -171,7 +178,7 @@ class Forwarding(Collector):
             async with asyncio.timeout(DEADLINE_S):
                 return await asyncio.wrap_future(asked)
         except TimeoutError as error:
-            raise UpstreamError(f"gave no answer within {DEADLINE_S:g} seconds; is it well?") from error
+            raise UpstreamError(f"timed out after {DEADLINE_S:g} seconds; check its pods") from error
 
     def _relayed(self, metric: str, error: UpstreamError) -> StatusError:
         details = {"group": GROUP, "kind": metric}

@@ -55,7 +55,7 @@ def test_a_pods_token_is_read_again_for_each_request(
     ("answer", "reason", "said"),
     [
         (Answer(403, status(403, "Forbidden", "no, bob")), "Forbidden", "with 403: no, bob; grant it by RBAC"),
-        (Answer(409, status(409, "Conflict", "new.")), "Conflict", "with 409: new; somebody else was first"),
+        (Answer(409, status(409, "Conflict", "new.")), "Conflict", "with 409: new; another client changed it first"),
         (Answer(502, b"<html>bad gateway</html>"), "", "with 502: no reason given; kube-apiserver's log"),
         (Answer(401, b"[]"), "", "with 401: no reason given; the credentials"),
     ],
@@ -87,14 +87,14 @@ def test_a_failure_is_not_retried(kubernetes: Kubernetes, apiserver: Apiserver) 
 
 def test_an_answer_that_is_no_json_object_is_no_apiservers(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(200, b"ok")
-    with pytest.raises(KubernetesError, match="is it a kube-apiserver") as refused:
+    with pytest.raises(KubernetesError, match="check that it is a kube-apiserver") as refused:
         kubernetes.request("GET", "/version")
     assert refused.value.reason == "NotKubernetes"
 
 
 def test_a_server_that_says_nothing_is_given_up(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(delay_s=60)
-    with pytest.raises(KubernetesError, match="GET /version: no answer in time") as silent:
+    with pytest.raises(KubernetesError, match="GET /version: timed out") as silent:
         kubernetes.request("GET", "/version", timeout_s=0.05)
     assert (silent.value.status, silent.value.reason) == (None, "Unreachable")
 
@@ -104,7 +104,9 @@ def test_a_port_where_nobody_listens_is_said_so(
 ) -> None:
     assert kubernetes
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
-    with pytest.raises(KubernetesError, match=r"https://127\.0\.0\.1:1 .*Connection refused; is the server running"):
+    with pytest.raises(
+        KubernetesError, match=r"https://127\.0\.0\.1:1 .*Connection refused; check that the server is running"
+    ):
         Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version")
 
 
@@ -204,7 +206,7 @@ def test_a_ca_file_that_cannot_be_read_changes_nothing_and_is_told_once(
         (service_account / "ca.crt").write_bytes(spoilt)
     with capture_logs() as logged:
         assert [kubernetes.request("GET", "/version") for _ in range(3)] == [{}, {}, {}]
-    assert [line["event"] for line in logged] == ["a CA has changed and can't be used, keeping the one before"]
+    assert [line["event"] for line in logged] == ["changed CA file can't be used, the previous CA stays valid"]
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"a\nb", b"\xff"])

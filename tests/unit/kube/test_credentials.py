@@ -82,8 +82,8 @@ def test_a_context_that_is_not_there_is_named(config: Path) -> None:
     [
         ("", "file is empty"),
         ("a: [", "expected the node content"),
-        ("[1, 2]", "it isn't shaped like one"),
-        ("just text", "it isn't shaped like one"),
+        ("[1, 2]", "unexpected structure"),
+        ("just text", "unexpected structure"),
         ("apiVersion: v1", "Expected key"),
     ],
 )
@@ -98,9 +98,9 @@ def test_a_file_that_is_no_kubeconfig_is_refused(config: Path, content: str, why
         ("cluster", {"server": "http://127.0.0.1:8001"}, "without verified TLS"),
         ("cluster", {"insecure-skip-tls-verify": True}, "without verified TLS"),
         ("cluster", {"certificate-authority": "/nowhere/ca.crt"}, "File does not exist: /nowhere/ca.crt"),
-        ("cluster", {"certificate-authority": __file__}, "is it PEM?"),
+        ("cluster", {"certificate-authority": __file__}, "expected PEM"),
         ("cluster", {"certificate-authority-data": "!"}, "the certificate-authority of"),
-        ("user", {"client-certificate": __file__, "client-key": __file__}, "do certificate and key match?"),
+        ("user", {"client-certificate": __file__, "client-key": __file__}, "check that certificate and key match"),
         ("context", {"cluster": "gone"}, "gone"),
     ],
 )

@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 from app.kube.certificates.authority import make_authority
 from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.credentials import ReloadedCa
-from app.kube.errors import KubeconfigError, UpstreamError, UpstreamStatusError
+from app.kube.errors import KubeconfigError
 from app.kube.upstream import (
-    MOST_BYTES,
-    MOST_MESSAGE,
-    MOST_NAMES,
+    MAX_BYTES,
+    MAX_MESSAGE,
+    MAX_NAMES,
     Address,
     UpstreamAdapter,
+    UpstreamError,
+    UpstreamStatusError,
+    read_error,
     read_names,
-    read_refusal,
     read_values,
 )
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
@@ -103,7 +105,7 @@ def test_a_connection_that_it_hangs_up_is_made_once_more(incumbent: UpstreamAdap
     apiserver.hang_ups = 1
     assert values(incumbent) == VALUES
     apiserver.hang_ups = 2
-    assert "is it running, and reachable at 127.0.0.1 port" in failure(incumbent)
+    assert "check that it is running and reachable at 127.0.0.1 port" in failure(incumbent)
     assert len(apiserver.asked) == 4
 
 
@@ -115,27 +117,22 @@ def changed(item: dict[str, object] | None = None, **fields: object) -> bytes:
     ("answer", "said"),
     [
         pytest.param(
-            Answer(307, headers={"Location": "https://127.0.0.1/"}), "answered 307, a redirect", id="redirect"
+            Answer(307, headers={"Location": "https://127.0.0.1/"}),
+            "answered 307: redirect not followed",
+            id="redirect",
         ),
         pytest.param(Answer(204), "answered 204 instead of 200", id="no content"),
-        pytest.param(Answer(502, b"<html>bad gateway"), "answered 502 without saying why", id="proxy"),
-        pytest.param(Answer(500, b"[]"), "answered 500 without saying why", id="failure"),
+        pytest.param(Answer(502, b"<html>bad gateway"), "answered 502 without a reason", id="proxy"),
+        pytest.param(Answer(500, b"[]"), "answered 500 without a reason", id="failure"),
         pytest.param(Answer(200, b"ok"), "something that isn't a JSON object", id="garbage"),
         pytest.param(Answer(200, b"\xff\xfe"), "something that isn't a JSON object", id="no text"),
         pytest.param(Answer(200, b"[" * 100_000), "something that isn't a JSON object", id="deep"),
         pytest.param(Answer(200, changed(kind="Table")), "of kind 'Table'", id="kind"),
         pytest.param(Answer(200, changed(apiVersion="v1")), "('v1'), not ExternalMetricValueList", id="version"),
-        pytest.param(Answer(200, changed(items={})), "whose items are no list", id="no items"),
-        pytest.param(Answer(200, changed(items=[1])), "an item that isn't", id="item"),
-        pytest.param(Answer(200, changed({"value": None})), "an item that isn't", id="no value"),
-        pytest.param(Answer(200, changed({"value": 7})), "an item that isn't", id="number"),
-        pytest.param(Answer(200, changed({"value": "7 "})), "an item that isn't", id="quantity"),
+        pytest.param(Answer(200, changed(items={})), "whose items are not a list", id="no items"),
         pytest.param(Answer(200, changed({"value": float("nan")})), "isn't a JSON object", id="NaN"),
-        pytest.param(Answer(200, changed({"metricLabels": {"a": 1}})), "an item that isn't", id="labels"),
-        pytest.param(Answer(200, changed({"timestamp": "today"})), "an item that isn't", id="time"),
-        pytest.param(Answer(200, changed({"window": "1m"})), "whose window isn't", id="window"),
-        pytest.param(Answer(200, changed(), cut=True), "hung up in the middle of its answer", id="cut"),
-        pytest.param(Answer(200, b" " * (MOST_BYTES + 1)), "answered with more than 4 MiB", id="huge"),
+        pytest.param(Answer(200, changed(), cut=True), "closed the connection before", id="cut"),
+        pytest.param(Answer(200, b" " * (MAX_BYTES + 1)), "answered with more than 4 MiB", id="huge"),
     ],
 )
 def test_what_is_no_answer_is_passed_on_by_nobody(
@@ -152,17 +149,17 @@ def test_what_is_no_answer_is_passed_on_by_nobody(
     ("subject", "account"),
     [
         ("system:serviceaccount:beanscale:server", "ServiceAccount beanscale/server"),
-        ("jane", "our account 'jane'"),
-        (7, "our account 7"),
-        (None, "our account"),
+        ("jane", "beanscale's account 'jane'"),
+        (7, "beanscale's account 7"),
+        (None, "beanscale's account"),
     ],
 )
 def test_who_of_us_lacks_what_is_said(apiserver: Apiserver, ca_file: Path, subject: object, account: str) -> None:
     incumbent = asking(apiserver, ca_file, authorization=lambda: token_of(subject))
     apiserver.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
     assert failure(incumbent) == (
-        f"answered 401: Unauthorized; it doesn't accept the token of {account}:"
-        " it must ask this cluster whose a token is"
+        f"answered 401: Unauthorized; it rejected the token of {account}:"
+        " it must verify tokens with this cluster (TokenReview)"
     )
     apiserver.answer = Answer(403, b'{"kind": "Status", "message": "x is forbidden"}')
     assert f"answered 403: x is forbidden; let {account} list all resources of" in failure(incumbent)
@@ -171,7 +168,9 @@ def test_who_of_us_lacks_what_is_said(apiserver: Apiserver, ca_file: Path, subje
 def test_a_token_that_is_no_jwt_is_nobodys_in_particular(apiserver: Apiserver, ca_file: Path) -> None:
     for token in ("Bearer opaque", "Bearer a.!.b", "Bearer a.W10.b", "Bearer a..b"):
         apiserver.answer = Answer(403, b"")
-        assert "let our account list" in failure(asking(apiserver, ca_file, authorization=lambda each=token: each))
+        assert "let beanscale's account list" in failure(
+            asking(apiserver, ca_file, authorization=lambda each=token: each)
+        )
 
 
 def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
@@ -188,7 +187,7 @@ def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Ap
     ("status", "expected"),
     [
         ({"message": ""}, ("", "no reason given", 0)),
-        ({"message": "a" * 9999, "reason": "B c"}, ("", "a" * MOST_MESSAGE, 0)),
+        ({"message": "a" * 9999}, ("", "a" * MAX_MESSAGE, 0)),
         ({"message": "a", "reason": 7, "details": []}, ("", "a", 0)),
         ({"message": "a", "reason": "Bad", "details": {"retryAfterSeconds": 1e9}}, ("Bad", "a", 0)),
         ({"message": "a", "details": {"retryAfterSeconds": True}}, ("", "a", 0)),
@@ -196,7 +195,7 @@ def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Ap
     ],
 )
 def test_an_odd_refusal_is_made_plain(status: dict[str, Any], expected: tuple[str, str, int]) -> None:
-    told = read_refusal(500, json.dumps({"kind": "Status", **status}).encode())
+    told = read_error(500, json.dumps({"kind": "Status", **status}).encode())
     assert isinstance(told, UpstreamStatusError)
     assert (told.reason, told.message, told.retry_after_s) == expected
 
@@ -205,22 +204,22 @@ def test_an_odd_refusal_is_made_plain(status: dict[str, Any], expected: tuple[st
 def test_slowness_ends_by_the_deadline(incumbent: UpstreamAdapter, apiserver: Apiserver, answer: Answer) -> None:
     apiserver.answer = answer
     begun = monotonic()
-    assert failure(incumbent, within_s=0.1) == "gave no answer in time; is it well?"
+    assert failure(incumbent, within_s=0.1) == "timed out; check its pods"
     assert monotonic() - begun < 30, "the whole answer takes a minute"
 
 
 def test_who_is_too_late_asks_no_more(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
     """After waiting for a thread."""
-    assert failure(incumbent, within_s=-1) == "gave no answer in time; is it well?"
+    assert failure(incumbent, within_s=-1) == "timed out; check its pods"
     assert not apiserver.asked
 
 
 def test_it_is_verified_before_it_sees_our_token(apiserver: Apiserver, ca_file: Path, tmp_path: Path) -> None:
     wrong_name = failure(asking(apiserver, ca_file, "localhost"))
-    assert "not valid for 'localhost'; its certificate must be for localhost" in wrong_name
+    assert "not valid for 'localhost'; its certificate must name localhost" in wrong_name
     another = tmp_path / "another.crt"
     another.write_bytes(make_authority(datetime.now(UTC), timedelta(days=1)).pem)
-    assert "the CA given must vouch for it" in failure(asking(apiserver, another))
+    assert "be signed by the configured CA" in failure(asking(apiserver, another))
     assert not apiserver.asked
 
 
@@ -230,15 +229,15 @@ def test_its_ca_may_be_replaced(incumbent: UpstreamAdapter, ca_file: Path) -> No
     with serving(rotated.serving) as renewed:
         renewed.answer = Answer(body=changed())
         asked = asking(renewed, ca_file)
-        assert "can't be asked" in failure(asked)
+        assert "can't be queried" in failure(asked)
         ca_file.write_bytes(rotated.bundle)
         assert values(asked) == VALUES
-    assert "can't be asked" in failure(incumbent)
+    assert "can't be queried" in failure(incumbent)
 
 
 def test_a_port_where_nobody_listens_is_said_so(ca_file: Path) -> None:
     assert failure(asking(Apiserver(1), ca_file)) == (
-        "can't be asked: Connection refused; is it running, and reachable at 127.0.0.1 port 1 from here?"
+        "can't be queried: Connection refused; check that it is running and reachable at 127.0.0.1 port 1"
     )
 
 
@@ -248,12 +247,12 @@ def unreadable() -> str:
 
 @pytest.mark.parametrize(
     ("authorization", "why"),
-    [(lambda: None, "our credentials are no token"), (unreadable, "can't read the pod's token")],
+    [(lambda: None, "only token credentials may be sent to it"), (unreadable, "can't read the pod's token")],
 )
 def test_without_a_token_nothing_is_asked(
     apiserver: Apiserver, ca_file: Path, authorization: Callable[[], str | None], why: str
 ) -> None:
-    assert f"can't be asked: {why}" in failure(asking(apiserver, ca_file, authorization=authorization))
+    assert f"can't be queried: {why}" in failure(asking(apiserver, ca_file, authorization=authorization))
     assert not apiserver.asked
 
 
@@ -271,37 +270,20 @@ def test_its_discovery_names_its_metrics(incumbent: UpstreamAdapter, apiserver: 
 def test_only_names_that_discovery_can_list_count() -> None:
     assert read_names(resources("*", "Upper", "a/b", "", "ü", "a b", "a\n", 7, None, "-a", "ok", "a" * 254)) == ("ok",)
     many = read_names(resources(*(f"m{number:04}" for number in range(2000))))
-    assert (len(many), many[0]) == (MOST_NAMES, "m0000")
+    assert (len(many), many[0]) == (MAX_NAMES, "m0000")
     for wrong in (b"{}", changed(), json.dumps({**json.loads(resources()), "resources": 7}).encode()):
         with pytest.raises(UpstreamError):
             read_names(wrong)
 
 
-def test_an_empty_answer_is_one() -> None:
-    """The library under most adapters says so of a metric that it doesn't know."""
-    for items in ([], None):
-        assert read_values(changed(items=items))["items"] == []
-
-
-def test_nothing_but_the_types_own_fields_is_passed_on() -> None:
-    metadata = {"continue": "x", "resourceVersion": "7", "remainingItemCount": 3, "selfLink": "/", "a": {}}
-    told = read_values(changed({"more": 1, "metricLabels": None, "window": None, "timestamp": None}, metadata=metadata))
-    assert told == {
-        **VALUES,
-        "metadata": {"continue": "x", "resourceVersion": "7", "remainingItemCount": 3},
-        "items": [{"metricName": "s0-prometheus", "metricLabels": {}, "timestamp": None, "value": "1500m"}],
-    }
-
-
-@pytest.mark.parametrize("quantity", ["0", "-3", "+1.5", ".5", "5.", "12Ki", "3k", "1E", "1E3", "1e-3", "7n", "9u"])
-def test_any_quantity_of_kubernetes_is_a_value(quantity: str) -> None:
-    assert read_values(changed({"value": quantity}))["items"][0]["value"] == quantity
-
-
-@pytest.mark.parametrize("text", ["", ".", "-", "1K", "1ki", "0x1", "1e", "1_0", "٣", "inf", "1 k", "1k\n", "1" * 65])
-def test_anything_else_is_none(text: str) -> None:
-    with pytest.raises(UpstreamError):
-        read_values(changed({"value": text}))
+def test_content_is_passed_through() -> None:
+    """An empty list too: the library under most adapters says so of a metric that it doesn't know."""
+    for content in (
+        changed(items=[]),
+        changed(items=None),
+        changed({"more": 1, "value": 7}, metadata={"continue": "x"}),
+    ):
+        assert read_values(content) == json.loads(content)
 
 
 anything = st.recursive(
@@ -314,6 +296,6 @@ anything = st.recursive(
 @given(st.fixed_dictionaries(dict.fromkeys(ITEM, anything)), st.fixed_dictionaries({}, optional={"metadata": anything}))
 def test_whatever_it_says_is_an_answer_or_an_error(item: dict[str, Any], fields: dict[str, Any]) -> None:
     for content in (changed(item, **fields), json.dumps(item).encode()):
-        for read in (read_values, read_names, lambda said: read_refusal(500, said)):
+        for read in (read_values, read_names, lambda said: read_error(500, said)):
             with suppress(UpstreamError):
                 read(content)
