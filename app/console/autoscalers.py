@@ -24,7 +24,7 @@ from app.console.history import ReplicaTrack
 from app.explain.collect import Facts, Gathered, gather_autoscaler
 from app.explain.report import document, judge
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
-from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, pods, with_target
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, with_target
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Evaluation, MetricError, Question, UnknownMetricError
@@ -221,9 +221,8 @@ def _listed(judged: Judged) -> Json:
 
 
 def _sentence(judged: Judged) -> str:
-    now, decision = judged.autoscaler.scale.spec_replicas, judged.decision
-    moves = f"{pods(now)}, and it stays so" if decision.pods == now else f"{pods(now)} now → {decision.pods}"
-    return f"{moves}: {decision.decided_by.sentence}"
+    decision = judged.decision
+    return f"{decision.change_from(judged.autoscaler.scale.spec_replicas)}: {decision.decided_by.sentence}"
 
 
 LOOK_EVERY_S = 5.0

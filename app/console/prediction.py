@@ -6,17 +6,16 @@ metric. What the controller remembers (its wishes, its changes) is kept here, as
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.hpa.autoscaler import Autoscaler, Condition, Policy, Scale, ScalingRules
-from app.hpa.decision import Observed, Stage, Total, decide, scale_down_limit, scale_up_limit
+from app.hpa.autoscaler import Autoscaler, Condition, Scale
+from app.hpa.decision import Observed, Total, decide, scale_down_limit, scale_up_limit
 
 LOOK_EVERY_S = 15
 """--horizontal-pod-autoscaler-sync-period."""
 FARTHEST_S = 3600
 """How far it is told."""
-_WISHES = {Stage.FORMULA, Stage.TOLERANCE, Stage.HIGHEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,7 @@ class Controller:
         self._autoscaler = autoscaler
         # what it says about itself is about its memory, but for whether it may leave 0 pods
         kept = [each for each in autoscaler.conditions if each.kind in {"ScaledToZero", "ScalingActive"}]
-        self._bare = replace(
-            autoscaler,
-            conditions=tuple(kept),
-            scaled_at_s=None,
-            up=replace(autoscaler.up, window_s=0),
-            down=replace(autoscaler.down, window_s=0),
-        )
+        self._bare = replace(autoscaler, conditions=tuple(kept))
         self._wishes: list[tuple[float, int]] = []
         self._changes: list[tuple[float, int]] = []
 
@@ -99,14 +92,18 @@ class Controller:
         """The pods that it goes to."""
         self._wishes = self._wishes or [(now_s, self.pods)]
         decision = decide(self._bare, Scale(self.pods, self.pods), seen, now_s)
-        wishes = [step.after for step in decision.steps if step.stage in _WISHES]
-        if decision.decided_by.stage in {Stage.DISABLED, Stage.BOUNDS, Stage.ERROR} or not wishes:
+        wished = decision.recommendation
+        if wished is None:
             return self._rescale(decision.pods, now_s)
-        wished = wishes[-1]
         stable = self._stabilised(wished, now_s)
         self._wishes.append((now_s, wished))
+        changes = [(now_s - at_s, change) for at_s, change in self._changes]
         limits = self._autoscaler
-        return self._rescale(max(limits.minimum, min(limits.maximum, self._paced(stable, now_s))), now_s)
+        if stable > self.pods:
+            stable = min(stable, scale_up_limit(limits, self.pods, changes))
+        elif stable < self.pods:
+            stable = max(stable, scale_down_limit(limits, self.pods, changes))
+        return self._rescale(max(limits.minimum, min(limits.maximum, stable)), now_s)
 
     def _stabilised(self, wished: int, now_s: float) -> int:
         highest = max([wished, *self._lately(self._autoscaler.down.window_s, now_s)])
@@ -117,38 +114,6 @@ class Controller:
 
     def _lately(self, seconds: int, now_s: float) -> list[int]:
         return [wished for at_s, wished in self._wishes if at_s > now_s - seconds]
-
-    def _paced(self, number: int, now_s: float) -> int:
-        if number > self.pods:
-            most = self._farthest(self._autoscaler.up, scale_up_limit, {"Max": max, "Min": min}, now_s)
-            return min(number, max(most, self.pods))
-        if number < self.pods:
-            least = self._farthest(self._autoscaler.down, scale_down_limit, {"Max": min, "Min": max}, now_s)
-            return max(number, min(least, self.pods))
-        return number
-
-    def _farthest(
-        self,
-        rules: ScalingRules,
-        limit: Callable[[Autoscaler, int], int],
-        select: Mapping[str, Callable[..., int]],
-        now_s: float,
-    ) -> int:
-        """As far as the policies allow, each from the pods at its period's start."""
-        if not self._autoscaler.has_behavior:
-            return limit(self._autoscaler, self.pods)
-        if rules.select == "Disabled":
-            return self.pods
-        return select[rules.select](
-            limit(self._by(policy), self._pods_before(policy, now_s)) for policy in rules.policies
-        )
-
-    def _by(self, policy: Policy) -> Autoscaler:
-        alone = ScalingRules((policy,), "Max", 0, 0)
-        return replace(self._autoscaler, up=alone, down=alone)
-
-    def _pods_before(self, policy: Policy, now_s: float) -> int:
-        return self.pods - sum(change for at_s, change in self._changes if at_s > now_s - policy.period_s)
 
     def _rescale(self, pods: int, now_s: float) -> int:
         if pods != self.pods:

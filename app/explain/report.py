@@ -12,8 +12,9 @@ from typing import Any
 from app.explain.collect import Facts, Gathered
 from app.explain.explanation import Explanation, ServerInfo, TubeInfo
 from app.hpa.conditions import ConditionSummary, summarize
-from app.hpa.decision import Decision, Missing, NotQueried, Observed, Step, Total, decide, duration
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Step, Total, decide
 from app.quantity import plain
+from app.text import duration
 
 _SHOWN = 3
 """Tubes of one kind of finding that are named."""
@@ -163,10 +164,10 @@ def _with_better_advice(told: ConditionSummary, gathered: Gathered) -> Condition
     if told.condition.reason != "FailedGetExternalMetric":
         return told
     if any(isinstance(seen, Missing) for seen in gathered.seen):
-        return replace(told, fix="we get no value either: the error above says why")
+        return replace(told, hint="we get no value either: the error above says why")
     return replace(
         told,
-        fix="we get a value now, and so it should at its next look (every 15 s); if not, may its account read it?"
+        hint="we get a value now, and so it should at its next look (every 15 s); if not, may its account read it?"
         " kubectl get clusterrolebinding | grep metrics-reader",
     )
 
@@ -224,8 +225,6 @@ def autoscaler_document(judged: JudgedAutoscaler) -> Json:
         ],
         "decision": {
             "pods": decision.pods,
-            "lowest": decision.lowest,
-            "highest": decision.highest,
             "decidedBy": _step(decision.decided_by),
             "steps": [_step(step) for step in decision.steps],
         },
@@ -260,5 +259,5 @@ def _condition(told: ConditionSummary) -> Json:
         "reason": told.condition.reason,
         "message": told.condition.message,
         "words": told.words,
-        "fix": told.fix,
+        "fix": told.hint,
     }

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from app.explain.explanation import Explanation, ServerInfo, TubeInfo
 from app.explain.report import Finding, JudgedAutoscaler, JudgedMetric, Verdict
-from app.hpa.decision import duration, pods
+from app.hpa.decision import pods
 from app.quantity import plain
+from app.text import duration
 
 WIDTH = 100
 _LONGEST_CELL = 40
@@ -171,9 +172,8 @@ def _tube(tube: TubeInfo, fields: Iterable[str]) -> tuple[str, ...]:
 
 def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
     autoscaler, scale = judged.gathered.autoscaler, judged.gathered.scale
-    yield from wrapped(
-        f"Autoscaler {autoscaler.namespace}/{autoscaler.name} of {autoscaler.workload}: {_movement(judged)}", indent=0
-    )
+    name, change = f"{autoscaler.namespace}/{autoscaler.name}", judged.decision.change_from(scale.spec_replicas)
+    yield from wrapped(f"Autoscaler {name} of {autoscaler.workload}: {change}", indent=0)
     if not judged.gathered.scale_is_live:
         yield from wrapped(
             f"{pods(scale.spec_replicas)}, as it saw at its last look; we may not or can't ask the workload itself."
@@ -188,10 +188,10 @@ def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
     yield from wrapped(_decided(judged), label="Decided by", label_width=_LABEL)
     for told in judged.conditions:
         yield from wrapped(told.words, label=told.condition.kind, label_width=_LABEL)
-        if told.fix and told.condition.message:
+        if told.hint and told.condition.message:
             yield from wrapped(f"“{told.condition.message}”", indent=2 + _LABEL)
-        if told.fix:
-            yield from wrapped(told.fix, indent=2 + _LABEL, label="→ ")
+        if told.hint:
+            yield from wrapped(told.hint, indent=2 + _LABEL, label="→ ")
     if not judged.conditions:
         yield from wrapped(
             "Kubernetes hasn't worked on it yet (it does so every 15 s); does kube-controller-manager run?"
@@ -199,21 +199,8 @@ def _autoscaler(judged: JudgedAutoscaler) -> Iterator[str]:
     yield ""
 
 
-def _movement(judged: JudgedAutoscaler) -> str:
-    now, decision = judged.gathered.scale.spec_replicas, judged.decision
-    if decision.pods == now:
-        return f"{pods(now)}, and it stays so"
-    return f"{pods(now)} now → {decision.pods}"
-
-
 def _decided(judged: JudgedAutoscaler) -> str:
     decision = judged.decision
     step = decision.decided_by
     whose = f" of {step.metric}" if step.metric and len(judged.gathered.autoscaler.metrics) > 1 else ""
-    said = f"{step.stage.value}{whose}: {pods(decision.pods)} at its next look"
-    if decision.lowest != decision.highest:
-        said += (
-            f" (from {decision.lowest} to {decision.highest} is possible: its earlier wishes and changes count too, and"
-            " only Kubernetes remembers them)"
-        )
-    return said
+    return f"{step.stage.value}{whose}: {pods(decision.pods)} at the next sync"

@@ -1,12 +1,11 @@
-"""From the JSON of an autoscaling/v2 HorizontalPodAutoscaler, as kube-apiserver gives it, to values.
+"""A HorizontalPodAutoscaler (autoscaling/v2) as values, parsed from the JSON that kube-apiserver returns. Pure.
 
-Defaults are Kubernetes' own: pkg/apis/autoscaling/v2/defaults.go; they differ from no `behavior` at all.
-
-A HorizontalPodAutoscaler as values: what decides, and what it says about itself.
+Defaults are Kubernetes' own (pkg/apis/autoscaling/v2/defaults.go). They apply where `behavior` leaves something out; an
+HPA without any `behavior` follows older rules (`has_behavior`).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -14,27 +13,33 @@ from typing import Any
 
 from app.quantity import MOST, milli, parse_quantity
 
+type Json = Mapping[str, Any]
+
 EXTERNAL = "External"
+TOLERANCE = 0.1
+"""Default of kube-controller-manager's --horizontal-pod-autoscaler-tolerance."""
+DOWN_WINDOW_S = 300
+"""Default of kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization."""
 
 
 class TargetKind(StrEnum):
-    """What a metric's target is compared with."""
+    """The number that a metric's target is compared with."""
 
     AVERAGE_VALUE = "AverageValue"
-    """The metric's total, shared by the pods."""
+    """The metric's total, divided by the number of pods."""
     VALUE = "Value"
     """The metric's total."""
     UTILIZATION = "Utilization"
-    """Percent of what the pods request."""
+    """Percent of the pods' resource requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a metric should be."""
+    """The target of a metric."""
 
     kind: TargetKind
     amount: int
-    """Thousandths; of Utilization, percent."""
+    """Thousandths; for Utilization, percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +50,19 @@ class Metric:
     """`External`, `Resource`, `ContainerResource`, `Pods` or `Object`."""
     name: str
     selector: str
-    """As a `labelSelector`; empty: everything."""
+    """In the syntax of a `labelSelector` query parameter; empty: everything."""
     target: Target
     last_value: int | None = None
-    """What the status shows of it, in the target's unit; None where it had no value at the last look."""
+    """Value in status.currentMetrics, in the target's unit; None if the last sync got none."""
 
     def __str__(self) -> str:
-        """`tube-orders` or `beanstalkd_tube_jobs{tube=orders}`."""
+        """Return `tube-orders` or `beanstalkd_tube_jobs{tube=orders}`."""
         return f"{self.name}{{{self.selector}}}" if self.selector else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How far the number of pods may move in a while."""
+    """The change that one scaling policy allows within a period."""
 
     kind: str
     """`Pods` or `Percent`."""
@@ -67,53 +72,54 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """How to scale in one direction."""
+    """spec.behavior.scaleUp or scaleDown."""
 
     policies: tuple[Policy, ...]
     select: str
     """`Max`, `Min` or `Disabled`."""
     window_s: int
-    """Stabilisation: whole seconds of earlier wishes that count too."""
+    """stabilizationWindowSeconds."""
     tolerance: float
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One of status.conditions."""
+    """One entry of status.conditions."""
 
     kind: str
-    """`AbleToScale`, `ScalingActive`, `ScalingLimited`, `ScaledToZero`."""
+    """`AbleToScale`, `ScalingActive`, `ScalingLimited` or `ScaledToZero`."""
     holds: bool
+    """Status is True."""
     reason: str
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is scaled: spec.scaleTargetRef."""
+    """spec.scaleTargetRef."""
 
     api_version: str
     kind: str
     name: str
 
     def __str__(self) -> str:
-        """`Deployment/orders`."""
+        """Return `Deployment/orders`."""
         return f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The workload's pods."""
+    """The workload's pod counts."""
 
     spec_replicas: int
     status_replicas: int
     ready: int | None = None
-    """None: not known."""
+    """None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Autoscaler:
-    """spec and status of an autoscaling/v2 HorizontalPodAutoscaler."""
+    """spec and status of a HorizontalPodAutoscaler."""
 
     namespace: str
     name: str
@@ -124,164 +130,125 @@ class Autoscaler:
     up: ScalingRules
     down: ScalingRules
     has_behavior: bool
-    """Without spec.behavior Kubernetes goes by older rules of its own."""
+    """False: no spec.behavior, so `up` doesn't apply, and of `down` only window and tolerance."""
     conditions: tuple[Condition, ...] = ()
+    """Empty until the first sync."""
     scale: Scale = field(default_factory=lambda: Scale(0, 0))
-    """As it saw the workload at its last look."""
+    """As of the last sync."""
     desired: int = 0
-    """What it decided then."""
+    """status.desiredReplicas, as of the last sync."""
     scaled_at_s: float | None = None
-    """Unix time of its last change."""
+    """Unix seconds of status.lastScaleTime."""
 
     def condition(self, kind: str) -> Condition | None:
-        """The one of that type."""
+        """Return the condition of that type."""
         return next((condition for condition in self.conditions if condition.kind == kind), None)
 
-    def reports(self, kind: str, reason: str) -> bool:
-        """Whether that condition has that reason."""
+    def reports(self, kind: str, *reasons: str) -> bool:
+        """Return whether the condition of that type has one of these reasons."""
         condition = self.condition(kind)
-        return condition is not None and condition.reason == reason
+        return condition is not None and condition.reason in reasons
 
 
-type Json = Mapping[str, Any]
-
-TOLERANCE = 0.1
-"""--horizontal-pod-autoscaler-tolerance of kube-controller-manager, unless the cluster's owner set another."""
-DOWN_WINDOW_S = 300
-"""--horizontal-pod-autoscaler-downscale-stabilization, likewise."""
 _UP = ScalingRules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), "Max", 0, TOLERANCE)
 _DOWN = ScalingRules((Policy("Percent", 100, 15),), "Max", DOWN_WINDOW_S, TOLERANCE)
+_AMOUNTS = {
+    TargetKind.AVERAGE_VALUE: "averageValue",
+    TargetKind.VALUE: "value",
+    TargetKind.UTILIZATION: "averageUtilization",
+}
+"""Kind to JSON key, in the order in which the controller looks for them."""
 _OPERATORS = {
     "In": "{key} in ({values})",
     "NotIn": "{key} notin ({values})",
     "Exists": "{key}",
     "DoesNotExist": "!{key}",
 }
-_PLAIN = re.compile(r"[A-Za-z0-9./_-]*")
-"""What keys and values are made of."""
+_UNQUOTED = re.compile(r"[A-Za-z0-9./_-]*")
 
 
 def parse_hpa(hpa: Json) -> Autoscaler:
-    """An object that kube-apiserver has validated; its status may be empty still."""
+    """Return the HPA as values. `hpa` is an object that kube-apiserver has validated; its status may be empty."""
     spec, status = hpa["spec"], hpa.get("status") or {}
     reference, behavior = spec["scaleTargetRef"], spec.get("behavior")
-    current = status.get("currentReplicas") or 0
+    current, scaled_at = status.get("currentReplicas") or 0, status.get("lastScaleTime")
+    # currentMetrics has the order of spec.metrics, with an empty entry for a metric that failed. It is empty if the
+    # last sync evaluated no metrics.
+    metrics, last = spec.get("metrics") or (), status.get("currentMetrics") or ()
     return Autoscaler(
         namespace=hpa["metadata"].get("namespace", "default"),
         name=hpa["metadata"]["name"],
         workload=Workload(reference.get("apiVersion", ""), reference["kind"], reference["name"]),
         minimum=spec.get("minReplicas", 1),
         maximum=spec["maxReplicas"],
-        metrics=_metrics(spec.get("metrics") or (), status.get("currentMetrics") or ()),
-        up=_rules((behavior or {}).get("scaleUp"), _UP),
-        down=_rules((behavior or {}).get("scaleDown"), _DOWN),
+        metrics=tuple(
+            _metric(metric, last[position] if position < len(last) else {}) for position, metric in enumerate(metrics)
+        ),
+        up=_rules((behavior or {}).get("scaleUp") or {}, _UP),
+        down=_rules((behavior or {}).get("scaleDown") or {}, _DOWN),
         has_behavior=behavior is not None,
-        conditions=tuple(map(_condition, status.get("conditions") or ())),
+        conditions=tuple(
+            Condition(each["type"], each["status"] == "True", each.get("reason", ""), each.get("message", ""))
+            for each in status.get("conditions") or ()
+        ),
         scale=Scale(current, current),
         desired=status.get("desiredReplicas") or 0,
-        scaled_at_s=_unix_s(status.get("lastScaleTime")),
+        scaled_at_s=datetime.fromisoformat(scaled_at).timestamp() if scaled_at else None,
     )
 
 
-def selector_text(selector: Json | None) -> str:
-    """A LabelSelector as a `labelSelector` (apimachinery's LabelSelectorAsSelector): by key, values sorted.
-
-    kube-apiserver takes any text for a key, operator or value there; what makes no sense is none when it is parsed.
-    """
-    labels = ((selector or {}).get("matchLabels") or {}).items()
-    conditions = (selector or {}).get("matchExpressions") or ()
-    parts = [(key, f"{_word(key)}={_word(value)}") for key, value in labels]
-    parts += [(condition["key"], _condition_text(condition)) for condition in conditions]
-    return ",".join(text for _, text in sorted(parts))
-
-
-def _condition_text(expression: Json) -> str:
-    key, operator = _word(expression["key"]), expression["operator"]
-    values = ",".join(map(_word, sorted(expression.get("values") or ())))
-    if operator not in _OPERATORS:
-        return f"{key} '{operator}' ({values})"
-    return _OPERATORS[operator].format(key=key, values=values)
-
-
-def _word(text: str) -> str:
-    """In quotes, which no selector has, where it could be read as more than one word."""
-    return text if _PLAIN.fullmatch(text) else f"'{text}'"
-
-
-def _metrics(wanted: Sequence[Json], seen: Sequence[Json]) -> tuple[Metric, ...]:
-    # currentMetrics has the order of spec.metrics, and an empty entry for one that failed; it is empty altogether
-    # where the metrics weren't looked at
-    padded = [*seen, *[{}] * len(wanted)]
-    return tuple(_metric(metric, padded[position]) for position, metric in enumerate(wanted))
-
-
-def _metric(metric: Json, seen: Json) -> Metric:
+def _metric(metric: Json, last: Json) -> Metric:
     source = metric["type"]
-    content = metric[_field(source)]
-    target = _target(content["target"])
+    key = source[:1].lower() + source[1:]
+    content = metric[key]
     named = content.get("metric") or content
-    current = (seen.get(_field(source)) or {}).get("current") if seen.get("type") == source else None
+    amounts = ((kind, _amount(kind, content["target"])) for kind in _AMOUNTS)
+    target = next((Target(kind, amount) for kind, amount in amounts if amount is not None), None)
+    current = (last.get(key) or {}).get("current") if last.get("type") == source else None
+    target = target or Target(TargetKind(content["target"]["type"]), 0)
     return Metric(
-        source=source,
-        name=named["name"],
-        selector=selector_text(named.get("selector")),
-        target=target,
-        last_value=_amount(target.kind, current or {}),
+        source, named["name"], selector_text(named.get("selector")), target, _amount(target.kind, current or {})
     )
-
-
-def _field(source: str) -> str:
-    return source[:1].lower() + source[1:]
-
-
-def _target(target: Json) -> Target:
-    for kind in (TargetKind.AVERAGE_VALUE, TargetKind.VALUE, TargetKind.UTILIZATION):  # as the controller looks
-        amount = _amount(kind, target)
-        if amount is not None:
-            return Target(kind, amount)
-    return Target(TargetKind(target["type"]), 0)
-
-
-_FIELDS = {
-    TargetKind.AVERAGE_VALUE: "averageValue",
-    TargetKind.VALUE: "value",
-    TargetKind.UTILIZATION: "averageUtilization",
-}
 
 
 def _amount(kind: TargetKind, values: Json) -> int | None:
-    amount = values.get(_FIELDS[kind])
-    if amount is None:
-        return None
-    if kind is TargetKind.UTILIZATION:
-        return int(amount)
+    amount = values.get(_AMOUNTS[kind])
+    if amount is None or kind is TargetKind.UTILIZATION:
+        return amount
     thousandths = milli(parse_quantity(str(amount)))
-    # At 0 pods the status shows what dividing by 0 leaves in an int64: the least there is, on ARM the most.
+    # At 0 pods the controller divides by 0: the status shows the lowest int64, on ARM the highest.
     return thousandths if 0 <= thousandths < MOST else None
 
 
-def _rules(given: Json | None, default: ScalingRules) -> ScalingRules:
-    given = given or {}
-    policies = given.get("policies")
-    tolerance = given.get("tolerance")
-    window_s = given.get("stabilizationWindowSeconds")
+def selector_text(selector: Json | None) -> str:
+    """Return a LabelSelector as a `labelSelector` (apimachinery's LabelSelectorAsSelector), sorted by key and value.
+
+    kube-apiserver accepts any text as key, operator or value of an HPA's selector. What isn't valid there stays invalid
+    in the result, so that parsing it fails.
+    """
+
+    def word(text: str) -> str:
+        """Quote text that could be parsed as more than one word. No valid selector has quotes."""
+        return text if _UNQUOTED.fullmatch(text) else f"'{text}'"
+
+    labels = ((selector or {}).get("matchLabels") or {}).items()
+    parts = [(key, f"{word(key)}={word(value)}") for key, value in labels]
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key, operator = word(expression["key"]), expression["operator"]
+        values = ",".join(map(word, sorted(expression.get("values") or ())))
+        form = _OPERATORS.get(operator)
+        parts.append((expression["key"], form.format(key=key, values=values) if form else f"{key} '{operator}'"))
+    return ",".join(text for _, text in sorted(parts))
+
+
+def _rules(rules: Json, default: ScalingRules) -> ScalingRules:
+    policies = rules.get("policies")
+    tolerance = rules.get("tolerance")
     return ScalingRules(
-        policies=default.policies if policies is None else tuple(map(_policy, policies)),
-        select=given.get("selectPolicy") or default.select,
-        window_s=default.window_s if window_s is None else window_s,
+        policies=default.policies
+        if policies is None
+        else tuple(Policy(policy["type"], policy["value"], policy["periodSeconds"]) for policy in policies),
+        select=rules.get("selectPolicy") or default.select,
+        window_s=rules.get("stabilizationWindowSeconds", default.window_s),
         tolerance=default.tolerance if tolerance is None else float(parse_quantity(str(tolerance))),
     )
-
-
-def _policy(policy: Json) -> Policy:
-    return Policy(policy["type"], policy["value"], policy["periodSeconds"])
-
-
-def _condition(condition: Json) -> Condition:
-    return Condition(
-        condition["type"], condition["status"] == "True", condition.get("reason", ""), condition.get("message", "")
-    )
-
-
-def _unix_s(timestamp: str | None) -> float | None:
-    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None

@@ -1,4 +1,4 @@
-"""What a HorizontalPodAutoscaler says about itself, in plain words, and what to do about it.
+"""The conditions that an HPA reports, explained, each with a hint if there is something to do. Pure.
 
 The reasons are kube-controller-manager's: 1.36 and 1.37, pkg/controller/podautoscaler/horizontal.go.
 """
@@ -8,77 +8,74 @@ from dataclasses import dataclass
 
 from app.hpa.autoscaler import Autoscaler, Condition
 
-LOOK = "kubectl -n {namespace} describe hpa {name}"
+METRICS_READER = "kubectl get clusterrolebinding | grep metrics-reader"
+"""Shows whether the HPA controller may read external metrics."""
 
-_TARGET = "the workload of its scaleTargetRef isn't there: kubectl -n {namespace} get hpa {name} -o yaml"
-_PODS = "the workload's selector must name its own pods only: kubectl -n {namespace} get hpa {name} -o yaml"
-
-FIXES: Mapping[str, str] = {
-    "FailedGetExternalMetric": "is that metric's name right (tube-NAME)? If so, may the autoscaler's account read it?"
-    " kubectl get clusterrolebinding | grep metrics-reader",
-    "FailedGetScale": _TARGET,
-    "FailedUpdateScale": "may anybody scale that workload? kubectl -n {namespace} describe hpa {name}",
-    "InvalidSelector": _PODS,
-    "AmbiguousSelector": "several autoscalers would scale the same pods, keep one: kubectl -n {namespace} get hpa",
-    "ScalingDisabled": "its workload was scaled to 0 by hand; scale it to 1 and it takes over",
-    "TooManyReplicas": "if that many pods should run, raise maxReplicas",
-    "ScaleUpLimit": "if it should grow faster, give it behavior.scaleUp with a policy that allows more",
-}
-"""Reason → what to do, for `str.format` with namespace and name."""
-
-_WORDS: Mapping[str, str] = {
-    "SucceededGetScale": "it can read how many pods the workload has",
+_EXPLANATIONS: Mapping[str, str] = {
+    "SucceededGetScale": "it can read the workload's scale",
     "SucceededRescale": "it has just changed the number of pods",
-    "ReadyForNewScale": "nothing holds it back",
-    "ScaleDownStabilized": "it holds the number up for now, as it wished for more within its stabilisation window",
-    "ScaleUpStabilized": "it holds the number down for now, as it wished for fewer within its stabilisation window",
-    "FailedGetScale": "it can't read how many pods the workload has",
-    "FailedUpdateScale": "it can't change the number of pods",
-    "ValidMetricFound": "it has a value to scale by",
-    "InvalidSelector": "the workload's selector of pods is missing or wrong",
-    "AmbiguousSelector": "the workload's pods are another autoscaler's too",
-    "ScalingDisabled": "it is switched off, as somebody else scaled the workload to 0",
+    "ReadyForNewScale": "it can scale now",
+    "ScaleDownStabilized": "scale-down is on hold: a recommendation in the stabilization window was higher",
+    "ScaleUpStabilized": "scale-up is on hold: a recommendation in the stabilization window was lower",
+    "FailedGetScale": "it can't read the workload's scale",
+    "FailedUpdateScale": "it can't change the workload's scale",
+    "ValidMetricFound": "it has a metric value",
+    "InvalidSelector": "the workload's pod selector is missing or invalid",
+    "AmbiguousSelector": "another autoscaler selects the same pods",
+    "ScalingDisabled": "it is disabled, because something else scaled the workload to 0",
+    "InvalidMetricSourceType": "it has a metric of an unknown type",
     "FailedGetExternalMetric": "it has no value of an external metric",
     "FailedGetResourceMetric": "it has no value of a resource metric (CPU or memory)",
     "FailedGetContainerResourceMetric": "it has no value of a container's CPU or memory",
-    "FailedGetPodsMetric": "it has no value of a metric of the pods",
-    "FailedGetObjectMetric": "it has no value of an object's metric",
-    "DesiredWithinRange": "no limit is in its way",
-    "TooFewReplicas": "minReplicas keeps it from fewer pods",
-    "TooManyReplicas": "maxReplicas keeps it from more pods",
-    "ScaleUpLimit": "it grows as fast as its policies allow, in several looks",
-    "ScaleDownLimit": "it shrinks as fast as its policies allow, in several looks",
-    "ScaledToZero": "it has scaled the workload to 0 itself, and will wake it",
-    "NotScaledToZero": "its last change wasn't to 0 pods",
+    "FailedGetPodsMetric": "it has no value of a pods metric",
+    "FailedGetObjectMetric": "it has no value of an object metric",
+    "DesiredWithinRange": "within minReplicas and maxReplicas",
+    "TooFewReplicas": "minReplicas prevents fewer pods",
+    "TooManyReplicas": "maxReplicas prevents more pods",
+    "ScaleUpLimit": "scale-up is limited by its policies and takes several syncs",
+    "ScaleDownLimit": "scale-down is limited by its policies and takes several syncs",
+    "ScaledToZero": "it scaled the workload to 0 and will scale it up again",
+    "NotScaledToZero": "its last change was not to 0 pods",
 }
-
-_GOOD = {"AbleToScale": True, "ScalingActive": True, "ScalingLimited": False}
-"""Kind → the status of one that is no trouble; of others any is."""
+_HINTS: Mapping[str, str] = {
+    "FailedGetExternalMetric": "check the metric name (tube-NAME), then the HPA controller's permission:"
+    f" {METRICS_READER}",
+    "FailedGetScale": "check that the workload in scaleTargetRef exists: kubectl -n {namespace} get hpa {name} -o yaml",
+    "FailedUpdateScale": "check the permission to scale that workload: kubectl -n {namespace} describe hpa {name}",
+    "InvalidSelector": "set the workload's selector to its own pods: kubectl -n {namespace} get hpa {name} -o yaml",
+    "AmbiguousSelector": "keep one of the autoscalers that select the same pods: kubectl -n {namespace} get hpa",
+    "ScalingDisabled": "scale the workload to 1 pod, and the autoscaler takes over",
+    "TooManyReplicas": "raise maxReplicas if more pods should run",
+    "ScaleUpLimit": "allow more in a behavior.scaleUp policy if it should scale up faster",
+}
+_HEALTHY = {"AbleToScale": True, "ScalingActive": True, "ScalingLimited": False}
+"""Type to the status that needs no hint; other types never do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionSummary:
-    """One condition, for people."""
+    """One condition for people."""
 
     condition: Condition
     words: str
-    fix: str
-    """Empty where there is nothing to do."""
+    hint: str
+    """Empty if there is nothing to do."""
 
 
 def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
-    """Each of its conditions."""
-    return tuple(_told(autoscaler, condition) for condition in autoscaler.conditions)
+    """Return a summary of each condition. A ScalingLimited without a hint is normal operation."""
+    summaries = []
+    for condition in autoscaler.conditions:
+        words = _EXPLANATIONS.get(condition.reason) or condition.message or condition.reason or "no reason given"
+        hint = ""
+        if condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
+            condition.kind != "ScalingLimited" or condition.reason in _HINTS
+        ):
+            hint = hint_for(condition.reason, autoscaler.namespace, autoscaler.name)
+        summaries.append(ConditionSummary(condition, words, hint))
+    return tuple(summaries)
 
 
-def _told(autoscaler: Autoscaler, condition: Condition) -> ConditionSummary:
-    words = _WORDS.get(condition.reason) or condition.message or condition.reason or "no reason given"
-    trouble = condition.holds is not _GOOD.get(condition.kind, condition.holds)
-    optional = condition.reason if condition.kind == "ScalingLimited" else None
-    fix = what_to_do(condition.reason, autoscaler.namespace, autoscaler.name) if trouble else ""
-    return ConditionSummary(condition, words, "" if optional and optional not in FIXES else fix)
-
-
-def what_to_do(reason: str, namespace: str, name: str) -> str:
-    """About a condition that isn't as it should be."""
-    return FIXES.get(reason, LOOK).format(namespace=namespace, name=name)
+def hint_for(reason: str, namespace: str, name: str) -> str:
+    """Return what to do about a condition with this reason that isn't as it should be."""
+    return _HINTS.get(reason, "kubectl -n {namespace} describe hpa {name}").format(namespace=namespace, name=name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.hpa.conditions import FIXES, LOOK
+from app.hpa.conditions import hint_for
 from app.kube.checks import CheckFailedError, ask
 from app.kube.client import Kubernetes
 from app.settings import ObjectName
@@ -35,7 +35,7 @@ def judge(autoscaler: Json, hpa: ObjectName) -> str:
     values = {metric["metric"]["name"]: _value(metric["current"]) for metric in _current(status)}
     for name in (external["metric"]["name"] for external in wanted):
         if values.get(name, "-").startswith("-"):
-            raise _broken(hpa, f"has no value of {name} yet", LOOK)
+            raise _broken(hpa, f"has no value of {name} yet", hint_for("", hpa.namespace, hpa.name))
     seen = ", ".join(f"{name} is {value}" for name, value in values.items())
     replicas = status.get("currentReplicas", 0)
     return f"{hpa} is active and sees: {seen}; {replicas} replica{'' if replicas == 1 else 's'}"
@@ -53,7 +53,9 @@ def _check_conditions(status: Json, hpa: ObjectName) -> None:
             )
         if condition["status"] != "True":
             reason = condition.get("reason", "")
-            raise _broken(hpa, f"doesn't scale: {condition.get('message') or reason}", FIXES.get(reason, LOOK))
+            raise _broken(
+                hpa, f"doesn't scale: {condition.get('message') or reason}", hint_for(reason, hpa.namespace, hpa.name)
+            )
 
 
 def _current(status: Json) -> list[Json]:

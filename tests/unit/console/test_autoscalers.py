@@ -45,7 +45,7 @@ def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() 
         {"name": "tube-orders", "selector": "", "total": "20", "target": {"type": "AverageValue", "amount": "2"}}
     ]
     assert (one["current"], one["desired"], one["min"], one["max"]) == (8, 8, 1, 10)
-    assert one["sentence"].startswith("8 pods now → 10: tube-orders is 20 and one pod is for 2")
+    assert one["sentence"].startswith("8 pods now → 10: tube-orders is 20, target 2 per pod")
 
 
 def test_those_without_an_external_metric_are_left_out() -> None:

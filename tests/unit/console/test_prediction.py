@@ -125,5 +125,5 @@ def test_look_after_look_it_goes_where_the_controller_goes(
     controller = prediction.Controller(replace(values, scale=Scale(replicas, replicas)))
     now_s = NOW_S
     for total, pause_s in load:
-        assert controller.look((Total(total * 1000),), now_s) == reference.look(total, now_s)
+        assert controller.look((Total(total * 1000),), now_s) == reference.sync(total, now_s)
         now_s += pause_s

@@ -60,21 +60,21 @@ Tubes
   eu      orders  1 s ago     19         1        0       0         2
 
 Autoscaler shop/orders of Deployment/orders: 1 pod now → 10
-  formula         tube-orders is 20 and one pod is for 2: 20 ÷ 2 = 10 → 10 pods
+  formula         tube-orders is 20, target 2 per pod: 20 ÷ 2 = 10 → 10 pods
   limits          10 is within minReplicas 1 and maxReplicas 10
-  Decided by      formula: 10 pods at its next look
-  AbleToScale     nothing holds it back
-  ScalingActive   it has a value to scale by
-  ScalingLimited  no limit is in its way
+  Decided by      formula: 10 pods at the next sync
+  AbleToScale     it can scale now
+  ScalingActive   it has a metric value
+  ScalingLimited  within minReplicas and maxReplicas
 
 """
     )
 
 
-def test_what_only_kubernetes_remembers_is_told_as_a_range() -> None:
+def test_stabilization_is_explained_although_the_hpa_has_no_conditions_yet() -> None:
     text = written(explanation(), hpa(current=8), workload=deployment(8, 8, 8))
-    assert "8 pods, and it stays so" in text
-    assert "Decided by      stabilisation: 8 pods at its next look (from 2 to 8 is possible" in text
+    assert "8 pods, no change" in text
+    assert "Decided by      stabilization: 8 pods at the next sync" in text
     assert "Kubernetes hasn't worked on it yet" in text
 
 
@@ -93,7 +93,7 @@ def test_the_number_that_zero_pods_leave_in_a_status_is_not_repeated() -> None:
     verdict = explain(Cluster(answers), Inquiry("tube-orders", "shop"))
     shown = "\n".join(page(verdict)) + json.dumps(document(verdict))
     assert "9223372036854775808" not in shown
-    assert "0 pods, and it stays so" in shown
+    assert "0 pods, no change" in shown
 
 
 def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> None:
@@ -103,7 +103,7 @@ def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> No
     text = written(explanation(items=[], tubes=[], servers=[down], error=error), hpa(current=3, conditions=[failed]))
     assert text.startswith("tube-orders in namespace shop has no value\n")
     assert "eu      eu.example:11300  FAILS, see above" in text
-    assert "without any metric's value the autoscaler leaves the 3 pods alone" in text
+    assert "no metric has a value, so the autoscaler keeps 3 pods" in text
     assert "“unable to get external metric”" in text
     assert "we get no value either" in text
     assert "metrics-reader" in written(explanation(), hpa(current=3, conditions=[failed]))

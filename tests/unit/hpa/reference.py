@@ -1,6 +1,6 @@
-"""A straightforward HPA controller with its memory, to compare what can be told without that memory.
+"""A reference HPA controller with its history of recommendations and changes, to compare decisions with.
 
-It follows kube-controller-manager 1.37's order of work for one External AverageValue metric, look by look.
+It follows kube-controller-manager 1.37 for one External AverageValue metric, sync by sync.
 """
 
 import math
@@ -12,32 +12,32 @@ LONG_AGO = -1e9
 
 @dataclass
 class Controller:
-    """One autoscaler's controller; `look` returns the workload's new number of pods."""
+    """The controller of one autoscaler; `sync` returns the workload's new number of pods."""
 
     minimum: int
     maximum: int
     target: int
     behavior: dict[str, Any] | None
     replicas: int
-    wishes: list[tuple[float, int]] = field(default_factory=list)
+    recommendations: list[tuple[float, int]] = field(default_factory=list)
     changes: list[tuple[float, int]] = field(default_factory=list)
     conditions: dict[str, tuple[bool, str]] = field(default_factory=dict)
     scaled_at: float | None = None
 
-    def look(self, total: float, now: float) -> int:
-        self.wishes = self.wishes or [(now, self.replicas)]
+    def sync(self, total: float, now: float) -> int:
+        self.recommendations = self.recommendations or [(now, self.replicas)]
         if self.replicas == 0 and not self.conditions.get("ScaledToZero", (False, ""))[0]:
             return 0
         if self.replicas > self.maximum:
             return self._rescale(self.maximum, now)
         if 0 < self.replicas < self.minimum:
             return self._rescale(self.minimum, now)
-        wish = self._wish(total)
-        stable = self._stable(wish, now)
-        self.wishes.append((now, wish))
-        return self._rescale(max(self.minimum, min(self.maximum, self._slowed(stable, now))), now)
+        latest = self._recommend(total)
+        stable = self._stabilized(latest, now)
+        self.recommendations.append((now, latest))
+        return self._rescale(max(self.minimum, min(self.maximum, self._limited(stable, now))), now)
 
-    def _wish(self, total: float) -> int:
+    def _recommend(self, total: float) -> int:
         if self.replicas and 0.9 <= float(total) / (float(self.target) * self.replicas) <= 1.0 + 0.1:
             return self.replicas
         return math.ceil(total / self.target)
@@ -61,25 +61,28 @@ class Controller:
         return defaults[direction] | ((self.behavior or {}).get(direction) or {})
 
     def _within(self, seconds: float, now: float) -> list[int]:
-        return [wish for at, wish in self.wishes if at > now - seconds]
+        return [latest for at, latest in self.recommendations if at > now - seconds]
 
-    def _stable(self, wish: int, now: float) -> int:
+    def _stabilized(self, latest: int, now: float) -> int:
         if self.behavior is None:
-            stable = max([wish, *self._within(300, now)])
-            self.conditions["AbleToScale"] = (True, "ScaleDownStabilized" if stable != wish else "ReadyForNewScale")
+            stable = max([latest, *self._within(300, now)])
+            self.conditions["AbleToScale"] = (
+                True,
+                "ScaleDownStabilized" if stable != latest else "ReadyForNewScale",
+            )
             return stable
-        lowest = min([wish, *self._within(self._rules("scaleUp")["stabilizationWindowSeconds"], now)])
-        highest = max([wish, *self._within(self._rules("scaleDown")["stabilizationWindowSeconds"], now)])
+        lowest = min([latest, *self._within(self._rules("scaleUp")["stabilizationWindowSeconds"], now)])
+        highest = max([latest, *self._within(self._rules("scaleDown")["stabilizationWindowSeconds"], now)])
         stable = min(max(self.replicas, lowest), highest)
-        direction = "ScaleUpStabilized" if wish >= self.replicas else "ScaleDownStabilized"
-        self.conditions["AbleToScale"] = (True, direction if stable != wish else "ReadyForNewScale")
+        direction = "ScaleUpStabilized" if latest >= self.replicas else "ScaleDownStabilized"
+        self.conditions["AbleToScale"] = (True, direction if stable != latest else "ReadyForNewScale")
         return stable
 
-    def _slowed(self, stable: int, now: float) -> int:
+    def _limited(self, stable: int, now: float) -> int:
         most, least = max(2 * self.replicas, 4), 0
         if self.behavior is not None:
-            most = max(self._pace("scaleUp", now), self.replicas)
-            least = min(self._pace("scaleDown", now), self.replicas)
+            most = max(self.limit("scaleUp", now), self.replicas)
+            least = min(self.limit("scaleDown", now), self.replicas)
         if stable > self.replicas and stable > min(most, self.maximum):
             self.conditions["ScalingLimited"] = (True, "ScaleUpLimit" if most < self.maximum else "TooManyReplicas")
             return most
@@ -89,7 +92,7 @@ class Controller:
         self.conditions["ScalingLimited"] = (False, "DesiredWithinRange")
         return stable
 
-    def _pace(self, direction: str, now: float) -> int:
+    def limit(self, direction: str, now: float) -> int:
         rules, proposals = self._rules(direction), []
         if rules["selectPolicy"] == "Disabled":
             return self.replicas
@@ -109,6 +112,7 @@ class Controller:
         if replicas != self.replicas:
             self.changes.append((now, replicas - self.replicas))
             self.scaled_at = now
+            self.conditions["AbleToScale"] = (True, "SucceededRescale")
             to_zero = replicas == 0 and self.minimum == 0
             self.conditions["ScaledToZero"] = (to_zero, "ScaledToZero" if to_zero else "NotScaledToZero")
         self.replicas = replicas

@@ -1,4 +1,4 @@
-"""What an autoscaler makes of its metrics: cases worked out by hand, and a controller in miniature to compare with."""
+"""The next decision: cases computed by hand, and properties checked against a reference controller."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.hpa.autoscaler import Scale, Target, TargetKind, parse_hpa
-from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
+from app.hpa.decision import (
+    Decision,
+    Missing,
+    NotQueried,
+    Observed,
+    Stage,
+    Total,
+    decide,
+    scale_down_limit,
+    scale_up_limit,
+    with_target,
+)
 from tests.unit.hpa.hpas import BEHAVIORS, Json, condition, external, hpa
 from tests.unit.hpa.reference import LONG_AGO, Controller
 
+DISABLED = [condition("ScalingActive", "ScalingDisabled", "False")]
 PROMPT = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
 AT_ONCE_DOWN = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 NOW_S = 1_800_000_000.0
@@ -34,9 +46,9 @@ def decided(autoscaler: Json, *seen: Observed, scale: Scale | None = None) -> De
         pytest.param(hpa(current=4), 20, 8, Stage.POLICY, id="without behavior: 4 to 8"),
         pytest.param(hpa(current=8), 20, 10, Stage.FORMULA, id="without behavior: 8 to 10"),
         pytest.param(hpa(behavior={}), 20, 5, Stage.POLICY, id="an empty behavior has other defaults: 1 to 5"),
-        pytest.param(hpa(behavior=PROMPT), 21, 10, Stage.LIMITS, id="11 are wished for, 10 allowed"),
+        pytest.param(hpa(behavior=PROMPT), 21, 10, Stage.LIMITS, id="11 are recommended, 10 allowed"),
         pytest.param(hpa(behavior=PROMPT, maximum=100), 21, 11, Stage.FORMULA, id="half a job too many takes a pod"),
-        pytest.param(hpa(current=10), 21, 10, Stage.TOLERANCE, id="1.05 times what 10 pods are for"),
+        pytest.param(hpa(current=10), 21, 10, Stage.TOLERANCE, id="1.05 times the target of 10 pods"),
         pytest.param(hpa(current=10), 22, 10, Stage.TOLERANCE, id="1.1 times is within the tolerance of 0.1"),
         pytest.param(hpa(current=10, maximum=20), 22.001, 12, Stage.FORMULA, id="and no more than that"),
         pytest.param(hpa(current=10, behavior=AT_ONCE_DOWN), 18, 10, Stage.TOLERANCE, id="0.9 times too"),
@@ -62,7 +74,7 @@ def decided(autoscaler: Json, *seen: Observed, scale: Scale | None = None) -> De
         ),
         pytest.param(hpa(current=12), 0, 10, Stage.BOUNDS, id="more pods than maxReplicas"),
         pytest.param(hpa(current=1, minimum=2), 0, 2, Stage.BOUNDS, id="fewer pods than minReplicas"),
-        pytest.param(hpa(current=0), 5, 0, Stage.DISABLED, id="scaled to 0 by hand"),
+        pytest.param(hpa(current=0, conditions=DISABLED), 5, 0, Stage.DISABLED, id="scaled to 0 manually"),
         pytest.param(
             hpa(
                 current=10,
@@ -88,7 +100,7 @@ def decided(autoscaler: Json, *seen: Observed, scale: Scale | None = None) -> De
             20,
             3,
             Stage.POLICY,
-            id="growing forbidden",
+            id="scale-up disabled",
         ),
         pytest.param(
             hpa(external(value="5"), current=3, behavior=PROMPT), 10, 6, Stage.FORMULA, id="twice the target value"
@@ -123,27 +135,27 @@ TO_ZERO = [condition("ScaledToZero", "ScaledToZero"), condition("ScalingActive",
         ),
     ],
 )
-def test_zero_pods_are_left_only_by_who_went_there(autoscaler: Json, value: float, pods: int) -> None:
+def test_only_the_autoscaler_that_scaled_to_zero_scales_up_again(autoscaler: Json, value: float, pods: int) -> None:
     assert decided(autoscaler, jobs(value)).pods == pods
 
 
-def test_percent_of_no_pods_never_leaves_zero_and_the_step_says_so() -> None:
+def test_a_percent_policy_never_scales_up_from_zero_and_the_step_explains_it() -> None:
     percent = {"scaleUp": {"policies": [{"type": "Percent", "value": 900, "periodSeconds": 15}]}}
     decision = decided(hpa(minimum=0, current=0, conditions=TO_ZERO, behavior=percent), jobs(6))
     assert (decision.pods, decision.decided_by.stage) == (0, Stage.POLICY)
-    assert "900 % of 0 pods" in decision.decided_by.sentence
-    assert "only a policy of type Pods" in decision.decided_by.sentence
+    assert "900% of 0 pods" in decision.decided_by.sentence
+    assert "a Percent policy can't scale up from 0, use a Pods policy" in decision.decided_by.sentence
 
 
-def test_the_formula_is_told_with_its_numbers() -> None:
+def test_the_formula_shows_its_numbers() -> None:
     decision = decided(hpa(behavior=PROMPT), jobs(21))
     formula, limits = decision.steps
-    assert formula.sentence == "tube-orders is 21 and one pod is for 2: 21 ÷ 2 = 10.5, rounded up → 11 pods"
+    assert formula.sentence == "tube-orders is 21, target 2 per pod: 21 ÷ 2 = 10.5, rounded up → 11 pods"
     assert limits.sentence == "maxReplicas is 10"
     assert [(step.before, step.after) for step in decision.steps] == [(1, 11), (11, 10)]
 
 
-def test_a_value_target_counts_ready_pods_where_they_are_known() -> None:
+def test_a_value_target_counts_ready_pods_if_they_are_known() -> None:
     autoscaler = hpa(external(value="5"), current=4, behavior=PROMPT)
     assert decided(autoscaler, jobs(10)).pods == 8
     assert decided(autoscaler, jobs(10), scale=Scale(4, 4, ready=3)).pods == 6
@@ -152,7 +164,7 @@ def test_a_value_target_counts_ready_pods_where_they_are_known() -> None:
 TWO = (external("tube-a", averageValue="2"), external("tube-b", averageValue="1"))
 
 
-def test_of_several_metrics_the_highest_wish_counts() -> None:
+def test_of_several_metrics_the_highest_recommendation_applies() -> None:
     decision = decided(hpa(*TWO, behavior=PROMPT), jobs(6), jobs(5))
     assert (decision.pods, decision.decided_by.metric) == (5, "tube-b")
 
@@ -168,11 +180,10 @@ def test_of_several_metrics_the_highest_wish_counts() -> None:
 )
 def test_a_metric_without_value_blocks_scaling_down_only(seen: list[Observed], pods: int, stage: Stage) -> None:
     decision = decided(hpa(*TWO, current=4, behavior=PROMPT | AT_ONCE_DOWN), *seen)
-    assert (decision.pods, decision.lowest, decision.highest) == (pods, pods, pods)
-    assert decision.decided_by.stage is stage
+    assert (decision.pods, decision.decided_by.stage) == (pods, stage)
 
 
-def test_a_metric_of_another_source_counts_as_the_autoscaler_last_saw_it() -> None:
+def test_a_metric_of_another_source_has_its_value_at_the_last_sync() -> None:
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     seen = {
         "type": "Resource",
@@ -182,19 +193,127 @@ def test_a_metric_of_another_source_counts_as_the_autoscaler_last_saw_it() -> No
     assert decided(autoscaler, jobs(2), NotQueried()).pods == 6
 
 
-def test_what_stabilisation_holds_back_is_bounded_by_the_wish() -> None:
-    decision = decided(hpa(current=8), jobs(6))
-    assert (decision.pods, decision.lowest, decision.highest) == (8, 3, 8)
-    assert "of the last 5 min the highest wish counts" in decision.decided_by.sentence
+def stabilized(which: str, **given: Any) -> Json:
+    return hpa(conditions=[condition("AbleToScale", which)], **given)
 
 
-def test_a_controller_that_shrinks_as_fast_as_it_may_is_past_stabilisation() -> None:
-    slow = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
-    limited = [condition("ScalingLimited", "ScaleDownLimit")]
-    assert decided(hpa(current=8, behavior=slow, conditions=limited), jobs(2)).pods == 7
+LIMIT_DOWN = [condition("ScalingLimited", "ScaleDownLimit")]
+IDLE = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingLimited", "TooFewReplicas")]
+SLOW_DOWN = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
+SLOW_UP = {
+    "scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}], "stabilizationWindowSeconds": 0}
+}
+CAREFUL_UP = {"scaleUp": {"stabilizationWindowSeconds": 60}}
+LIMIT_UP = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingLimited", "ScaleUpLimit")]
+JUST_NOW = datetime.fromtimestamp(NOW_S - 10, UTC).isoformat().replace("+00:00", "Z")
 
 
-def test_another_target_is_another_answer() -> None:
+@pytest.mark.parametrize(
+    ("autoscaler", "value", "pods", "stage", "words"),
+    [
+        pytest.param(
+            hpa(current=8), 6, 8, Stage.STABILIZATION, "the highest recommendation of the last 5 min", id="a window"
+        ),
+        pytest.param(
+            stabilized("ScaleDownStabilized", current=8),
+            6,
+            8,
+            Stage.STABILIZATION,
+            "until all are below that; confirmed by the HPA (ScaleDownStabilized)",
+            id="a window, reported",
+        ),
+        pytest.param(
+            stabilized("ScaleUpStabilized", behavior=CAREFUL_UP),
+            6,
+            1,
+            Stage.STABILIZATION,
+            "confirmed by the HPA (ScaleUpStabilized)",
+            id="a window before scale-up, reported",
+        ),
+        pytest.param(
+            hpa(current=8, behavior=SLOW_DOWN, conditions=LIMIT_DOWN),
+            2,
+            7,
+            Stage.POLICY,
+            "1 pod in 1 min",
+            id="a scale-down in progress is past stabilization",
+        ),
+        pytest.param(hpa(conditions=IDLE), 0, 1, Stage.LIMITS, "minReplicas is 1", id="idle at minReplicas"),
+        pytest.param(hpa(), 0, 1, Stage.LIMITS, "minReplicas is 1", id="idle at minReplicas, before that is reported"),
+        pytest.param(
+            hpa(minimum=0, conditions=IDLE), 0, 0, Stage.FORMULA, "→ 0 pods", id="idle at a minReplicas lowered since"
+        ),
+        pytest.param(
+            hpa(current=5, behavior=SLOW_UP, conditions=LIMIT_UP, last_scale=JUST_NOW),
+            20,
+            5,
+            Stage.POLICY,
+            "adjusted for changes already made in that period → 5 pods",
+            id="a policy that earlier changes have used up",
+        ),
+        pytest.param(
+            hpa(current=5, behavior=SLOW_UP, conditions=[condition("AbleToScale", "SucceededRescale"), LIMIT_UP[1]]),
+            20,
+            9,
+            Stage.POLICY,
+            "4 pods in 1 min → 9 pods",
+            id="a policy that limited the last scale-up",
+        ),
+        pytest.param(
+            hpa(current=4, conditions=[condition("AbleToScale", "FailedGetScale", "False")]),
+            20,
+            4,
+            Stage.CONDITION,
+            "can't read the workload's scale (FailedGetScale)",
+            id="a missing workload",
+        ),
+        pytest.param(
+            hpa(current=0, conditions=[condition("AbleToScale", "FailedGetScale", "False")]),
+            20,
+            0,
+            Stage.CONDITION,
+            "can't read the workload's scale (FailedGetScale)",
+            id="a workload that was never there isn't one scaled to 0",
+        ),
+        pytest.param(hpa(current=0), 20, 0, Stage.CONDITION, "hasn't synced this HPA yet", id="a new HPA"),
+        pytest.param(
+            hpa(current=4, behavior=PROMPT, conditions=[condition("AbleToScale", "FailedUpdateScale", "False")]),
+            20,
+            4,
+            Stage.CONDITION,
+            "can't update the workload's scale (FailedUpdateScale)",
+            id="a workload that can't be scaled",
+        ),
+        pytest.param(
+            hpa(current=4, conditions=[condition("ScalingActive", "AmbiguousSelector", "False")]),
+            20,
+            4,
+            Stage.CONDITION,
+            "can't identify the workload's pods (AmbiguousSelector)",
+            id="two autoscalers for the same pods",
+        ),
+    ],
+)
+def test_a_decision_never_contradicts_the_conditions(
+    autoscaler: Json, value: float, pods: int, stage: Stage, words: str
+) -> None:
+    decision = decided(autoscaler, jobs(value))
+    assert (decision.pods, decision.decided_by.stage) == (pods, stage)
+    assert words in decision.decided_by.sentence
+
+
+def test_a_value_target_without_pods_is_no_value_unless_within_the_tolerance() -> None:
+    autoscaler = hpa(external(value="5"), current=4, behavior=PROMPT)
+    assert decided(autoscaler, jobs(10), scale=Scale(4, 0)).decided_by.stage is Stage.ERROR
+    assert decided(autoscaler, jobs(5), scale=Scale(4, 0)).pods == 4
+
+
+def test_from_zero_pods_no_tolerance_applies() -> None:
+    autoscaler = hpa(external(value="5"), minimum=0, current=0, conditions=TO_ZERO)
+    assert decided(autoscaler, jobs(5)).pods == 1
+
+
+def test_another_target_is_another_decision() -> None:
     values = parse_hpa(hpa(behavior=PROMPT))
     answers = {
         target: decide(
@@ -206,7 +325,7 @@ def test_another_target_is_another_answer() -> None:
 
 
 def as_object(controller: Controller) -> Json:
-    """The controller's autoscaler as kube-apiserver would show it: without its memory."""
+    """Return the controller's HPA as kube-apiserver would show it: without its history."""
     return hpa(
         external(averageValue=str(controller.target)),
         minimum=controller.minimum,
@@ -219,43 +338,52 @@ def as_object(controller: Controller) -> Json:
     )
 
 
-@given(
-    minimum=st.integers(0, 3),
-    more=st.integers(0, 40),
-    target=st.integers(1, 7),
-    behavior=BEHAVIORS,
-    replicas=st.integers(1, 45),
-    load=st.lists(st.tuples(st.integers(0, 120), st.sampled_from([5, 15, 40, 200])), min_size=1, max_size=12),
-)
-def test_what_the_controller_does_next_is_within_the_bounds_told_without_its_memory(
+ANY = {
+    "minimum": st.integers(0, 3),
+    "more": st.integers(0, 40),
+    "target": st.integers(1, 7),
+    "behavior": BEHAVIORS,
+    "replicas": st.integers(1, 45),
+}
+
+
+@given(load=st.lists(st.tuples(st.integers(0, 120), st.sampled_from([5, 15, 40, 200])), min_size=1, max_size=12), **ANY)
+def test_a_sync_that_changed_nothing_is_explained_by_the_conditions_that_it_reported(
     minimum: int, more: int, target: int, behavior: dict[str, Any] | None, replicas: int, load: list[tuple[int, int]]
 ) -> None:
     controller = Controller(minimum, max(1, minimum) + more, target, behavior, replicas)
     now_s = NOW_S
     for total, pause_s in load:
-        values = parse_hpa(as_object(controller))
-        decision = decide(values, values.scale, [jobs(total)], now_s)
-        done = controller.look(total, now_s)
-        assert decision.lowest <= done <= decision.highest
-        assert decision.lowest <= decision.pods <= decision.highest
+        before = controller.replicas
+        if controller.sync(total, now_s) == before:
+            values = parse_hpa(as_object(controller))
+            assert decide(values, values.scale, [jobs(total)], now_s).pods == before
         now_s += pause_s
 
 
-@given(
-    minimum=st.integers(0, 3),
-    more=st.integers(0, 40),
-    target=st.integers(1, 7),
-    behavior=BEHAVIORS,
-    replicas=st.integers(1, 45),
-    total=st.integers(0, 400),
-)
-def test_without_windows_and_earlier_changes_the_answer_is_the_controllers(
+@given(total=st.integers(0, 400), **ANY)
+def test_without_windows_and_earlier_changes_the_decision_is_the_controllers(
     minimum: int, more: int, target: int, behavior: dict[str, Any] | None, replicas: int, total: int
 ) -> None:
     rules = {
         way: {**(behavior or {}).get(way, {}), "stabilizationWindowSeconds": 0} for way in ("scaleUp", "scaleDown")
     }
-    controller = Controller(minimum, max(1, minimum) + more, target, rules, replicas, wishes=[(LONG_AGO, 0)])
+    controller = Controller(minimum, max(1, minimum) + more, target, rules, replicas, recommendations=[(LONG_AGO, 0)])
     values = parse_hpa(as_object(controller))
-    decision = decide(values, values.scale, [jobs(total)], NOW_S)
-    assert (decision.pods, decision.lowest, decision.highest) == (controller.look(total, NOW_S),) * 3
+    assert decide(values, values.scale, [jobs(total)], NOW_S).pods == controller.sync(total, NOW_S)
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from([5, 15, 40, 200]), st.integers(-9, 9)), max_size=5), **ANY)
+def test_earlier_changes_use_up_what_the_policies_allow(
+    minimum: int,
+    more: int,
+    target: int,
+    behavior: dict[str, Any] | None,
+    replicas: int,
+    changes: list[tuple[float, int]],
+) -> None:
+    controller = Controller(minimum, max(1, minimum) + more, target, behavior or {}, replicas)
+    controller.changes = [(NOW_S - ago_s, added) for ago_s, added in changes]
+    values = parse_hpa(as_object(controller))
+    assert scale_up_limit(values, replicas, changes) == max(replicas, controller.limit("scaleUp", NOW_S))
+    assert scale_down_limit(values, replicas, changes) == min(replicas, controller.limit("scaleDown", NOW_S))

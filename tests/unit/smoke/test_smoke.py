@@ -180,7 +180,11 @@ def test_a_value_target_shows_the_value() -> None:
     ("reason", "message", "fix"),
     [
         ("FailedGetExternalMetric", "the HPA was unable to compute: forbidden", "metrics-reader"),
-        ("ScalingDisabled", "scaling is disabled since the replica count of the target is zero", "scale it to 1"),
+        (
+            "ScalingDisabled",
+            "scaling is disabled since the replica count of the target is zero",
+            "scale the workload to 1",
+        ),
         ("SomethingNew", "in words of the future", "kubectl -n beanscale describe hpa hello"),
     ],
 )
