@@ -24,6 +24,7 @@ from app.settings import (
     distinct_servers,
     parse_dns_subdomain,
     parse_duration,
+    parse_networks,
     parse_object_name,
     parse_path_prefix,
     parse_seconds,
@@ -280,6 +281,12 @@ def _check_lives(serving_s: float, authority_s: float) -> None:
     type=FILE,
     help="The password is in this file. Without file and Secret one is made for this run, and the log shows it.",
 )
+@click.option(
+    "--trusted-proxies",
+    type=Parsed("CIDR[,CIDR...]", parse_networks),
+    default="",
+    help="Addresses of proxies in front of the console. Their X-Forwarded-For names the client, for limits and audit.",
+)
 @click.option("--read-only", is_flag=True, help="Change nothing in beanstalkd, whatever anybody asks for.")
 @click.option(
     "--path-prefix",
@@ -315,8 +322,7 @@ def console(
       beanscale console --beanstalkd 127.0.0.1:11300
       beanscale console --beanstalkd eu=10.0.0.3 --beanstalkd us=10.1.0.3 --read-only
     """
-    from app.console.serve import run  # noqa: PLC0415
-    from app.console.settings import ConsoleSettings  # noqa: PLC0415
+    from app.console.serve import ConsoleSettings, run  # noqa: PLC0415
     from app.metrics.rules import Rules  # noqa: PLC0415
     from app.metrics.rules_file import load_rules  # noqa: PLC0415
 

@@ -23,6 +23,9 @@ _LONGEST_WORD = 100  # of those that are compared with known ones: it takes the 
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
+type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class SettingError(ValueError):
     """A value that a person gave can't be used; `str()` is a sentence for that person."""
 
@@ -208,6 +211,14 @@ def parse_dns_subdomain(text: str) -> str:
             " with a letter or digit at each end"
         )
     return text
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Parse addresses and CIDRs separated by commas, such as `10.0.0.0/8,fd00::1`. Raises SettingError."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise SettingError(f"{error}; expected addresses or CIDRs separated by commas: 10.0.0.0/8,fd00::/8") from None
 
 
 def parse_path_prefix(text: str) -> str:

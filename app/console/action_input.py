@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.console.middleware import MOST_BODY
+from app.console.middleware import MAX_BODY
 
 _WHOLE = re.compile(r"[0-9]{1,20}")
 _SHOWN = 40
@@ -95,7 +95,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 
 class _InMemory(MultiPartParser):
-    spool_max_size = MOST_BODY  # the guard takes no larger request, and a restricted pod has nowhere to write to
+    spool_max_size = MAX_BODY  # the guard takes no larger request, and a restricted pod has nowhere to write to
 
 
 async def _form(request: Request) -> Fields:

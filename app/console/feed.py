@@ -11,7 +11,7 @@ from typing import Any
 
 from app.clock import Instant
 from app.console.errors import RequestError, sentence
-from app.console.sessions import Session
+from app.console.login import Session
 
 PERIOD_S = 1.0
 ANYWAY_EVERY_S = 5.0
@@ -48,7 +48,7 @@ class Feeds:
         self._open += 1
         try:
             said, said_s = b"", 0.0
-            while session.holds(self._clock().monotonic_s) and not self._leaving.is_set():
+            while session.is_valid(self._clock().monotonic_s) and not self._leaving.is_set():
                 kind, answer = await _ask(page)
                 what, now_s = _essence(answer), self._clock().monotonic_s
                 if what != said or now_s - said_s >= ANYWAY_EVERY_S:

@@ -16,10 +16,9 @@ from starlette.routing import BaseRoute, Route
 
 from app.console.errors import RequestError, error_handlers
 from app.console.feed import Feeds
-from app.console.login import SigningIn
+from app.console.login import LoginRoutes, Session
 from app.console.page_data import PageAnswers
 from app.console.rendering import Rendering, Static
-from app.console.sessions import Session
 
 PAGES: Mapping[str, str] = {
     "/": "overview",
@@ -40,7 +39,7 @@ class Pages:
     feeds: Feeds
     rendering: Rendering
     static: Static
-    signing_in: SigningIn
+    login: LoginRoutes
 
     def application(self, more: Sequence[BaseRoute] = ()) -> Starlette:
         """All routes, below the path prefix; `more`: those of actions."""
@@ -48,9 +47,9 @@ class Pages:
             *(Route(path, self._page(page)) for path, page in PAGES.items()),
             *(Route(f"/api/{page}", self._json(page)) for page in PAGES.values()),
             Route("/events", self._events),
-            Route("/login", self.signing_in.page),
-            Route("/login", self.signing_in.sign_in, methods=["POST"]),
-            Route("/logout", self.signing_in.sign_out, methods=["POST"]),
+            Route("/login", self.login.page),
+            Route("/login", self.login.sign_in, methods=["POST"]),
+            Route("/logout", self.login.sign_out, methods=["POST"]),
             Route("/static/{version}/{name:path}", self._static),
             Route("/healthz", _healthz),
             *more,
@@ -94,7 +93,7 @@ class Pages:
     def _whose(self, request: Request) -> dict[str, Any]:
         """What a template needs to know of whoever looks."""
         session: Session | None = request.scope["state"]["session"]
-        signed_in = session is not None and self.signing_in.password is not None
+        signed_in = session is not None and self.login.password is not None
         return {"csrf": session.token if session else "", "signed_in": signed_in}
 
 

@@ -17,15 +17,15 @@ from app.console.autoscalers import Known, Watcher
 from app.console.events import EventLog
 from app.console.feed import Feeds
 from app.console.history import History
-from app.console.login import SigningIn
-from app.console.middleware import Guard
+from app.console.login import LoginLimiter, LoginRoutes, Session, Sessions
+from app.console.middleware import SecurityMiddleware
 from app.console.overview import SeenTubes, View
 from app.console.page_data import PageAnswers
 from app.console.passwords import Password
 from app.console.rendering import Rendering, static_files
 from app.console.routes import Pages
-from app.console.sessions import Attempts, Session, Sessions
 from app.metrics.metric import Evaluation
+from app.settings import Network
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
 
 PASSWORD = "sword fish"  # noqa: S105 - of no console but this one
@@ -40,6 +40,7 @@ class Console:
     read_only: bool = False
     open_to_all: bool = False
     only_loopback: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
     now: Instant = field(default_factory=lambda: at(0))
     acted: list[bytes] = field(default_factory=list)
     """What reached the action `/actions/test`."""
@@ -55,26 +56,27 @@ class Console:
         self.answers = PageAnswers(self._view, self.demand, watcher, lambda: self.now)
         self.guard = self._guard()
 
-    def _guard(self) -> Guard:
+    def _guard(self) -> SecurityMiddleware:
         static = static_files()
         rendering = Rendering(self.prefix, static, read_only=self.read_only, version="1")
-        signing_in = SigningIn(
+        signing_in = LoginRoutes(
             None if self.open_to_all else self.password,
             self.sessions,
-            Attempts(self.now.monotonic_s),
+            LoginLimiter(self.now.monotonic_s),
             rendering,
             self.prefix,
             lambda: self.now,
         )
         pages = Pages(self.answers, self.feeds, rendering, static, signing_in)
-        return Guard(
+        return SecurityMiddleware(
             pages.application([Route("/actions/test", self._act, methods=["POST"])]),
             self.sessions,
-            Session(float("inf"), "everybody") if self.open_to_all else None,
+            Session(float("inf"), "everyone") if self.open_to_all else None,
             only_loopback=self.only_loopback,
             read_only=self.read_only,
             prefix=self.prefix,
             clock=lambda: self.now,
+            trusted_proxies=self.trusted_proxies,
         )
 
     async def _act(self, request: Request) -> Response:
@@ -90,7 +92,7 @@ class Console:
     @asynccontextmanager
     async def browser(self, source: str = "10.0.0.1", base: str = "http://console") -> AsyncIterator["Browser"]:
         """One that keeps cookies and follows nothing."""
-        await self.password.look()
+        await self.password.refresh()
         transport = httpx.ASGITransport(self.guard, client=(source, 1))
         async with httpx.AsyncClient(transport=transport, base_url=base) as client:
             yield Browser(client, self.prefix)

@@ -9,7 +9,7 @@ import pytest
 
 from app.console.errors import RequestError
 from app.console.feed import BYE, Feeds
-from app.console.sessions import Session
+from app.console.login import Session
 from tests.unit.console.moments import at
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ async def test_nothing_is_made_for_a_page_that_takes_nothing(telling: Telling) -
 async def test_a_feed_ends_with_its_session(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
-    telling.session.over = True
+    telling.session.ended = True
     assert await anext(stream) == BYE
     with pytest.raises(StopAsyncIteration):
         await anext(stream)

@@ -1,13 +1,15 @@
 """Nobody in who doesn't belong, and nothing done that nobody of ours asked for."""
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.datastructures import Headers
 from structlog.testing import capture_logs
 
-from app.console.middleware import HEADERS, MOST_BODY, MOST_FORM
-from app.console.sessions import LIFE_S
+from app.console.login import LIFETIME_S
+from app.console.middleware import HEADERS, MAX_BODY, MAX_FORM, client_address
 from tests.unit.console.console import PASSWORD, Browser, Console
 from tests.unit.console.moments import at
 
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.login.WRONG_S", 0.01)
+    monkeypatch.setattr("app.console.login.WRONG_PASSWORD_S", 0.01)
 
 
 @pytest.fixture
@@ -68,10 +70,13 @@ async def test_who_knows_the_password_is_in() -> None:
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
     async with Console().browser() as browser:
-        cookie = (await browser.sign_in()).headers["set-cookie"]
+        cookie, of_browser = (await browser.sign_in()).headers.get_list("set-cookie")
         name, *attributes = cookie.split("; ")
-        assert set(attributes) == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"}
+        assert set(attributes) == {"Path=/", "Max-Age=43200", "HttpOnly", "SameSite=strict"}
         assert len(name) > len("beanscale=") + 40
+        name, *attributes = of_browser.split("; ")
+        assert set(attributes) == {"Path=/", "Max-Age=7776000", "HttpOnly", "SameSite=strict"}
+        assert len(name) > len("beanscale-browser=") + 40
 
 
 async def test_over_https_the_cookie_stays_there() -> None:
@@ -125,14 +130,14 @@ async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in:
 async def test_a_session_ends_by_itself(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     assert (await browser.get("/api/overview")).status_code == 200
-    console.now = at(LIFE_S + 1)
+    console.now = at(LIFETIME_S + 1)
     assert (await browser.get("/api/overview")).status_code == 401
 
 
 async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     console.secret[0] = b"another"
-    await console.password.look()
+    await console.password.refresh()
     assert (await browser.get("/api/overview")).status_code == 401
     assert (await browser.sign_in()).status_code == 401
     assert (await browser.sign_in("another")).status_code == 303
@@ -143,7 +148,7 @@ async def test_a_wrong_password_is_refused(guess: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.sign_in(guess)
         assert answer.status_code == 401
-        assert "isn&#39;t the password" in answer.text
+        assert "Wrong password" in answer.text
         assert "set-cookie" not in answer.headers
 
 
@@ -159,7 +164,7 @@ async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
 
 
 async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.console.login.WRONG_S", 3600)
+    monkeypatch.setattr("app.console.login.WRONG_PASSWORD_S", 3600)
     console = Console()
     async with console.browser() as guesser, console.browser("10.0.0.2") as other:
         waiting = [asyncio.create_task(guesser.sign_in("wrong")) for _ in range(5)]
@@ -200,6 +205,80 @@ async def test_an_action_that_another_site_asks_for_is_refused(
     console, browser = signed_in
     answer = await browser.act(await browser.token(), **headers)
     assert (answer.status_code, console.acted) == (403, [])
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        pytest.param("https://console.example", "console.example:443", id="HTTPS"),
+        pytest.param("http://console.example", "console.example:80", id="HTTP"),
+        pytest.param("https://[fd00::1]", "[fd00::1]:443", id="IPv6"),
+        pytest.param("https://Console.example", "console.example", id="another case"),
+    ],
+)
+async def test_a_proxy_may_add_the_default_port_to_the_host(origin: str, host: str) -> None:
+    console = Console(open_to_all=True)
+    async with console.browser() as browser:
+        assert (await browser.act(await browser.token(), origin=origin, host=host)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        pytest.param("http://console.example", "console.example:443", id="HTTPS's port with HTTP"),
+        pytest.param("https://console.example", "console.example:80", id="HTTP's port with HTTPS"),
+        pytest.param("https://console.example:8443", "console.example", id="a port that the host lacks"),
+    ],
+)
+async def test_another_port_is_another_origin(origin: str, host: str) -> None:
+    console = Console(open_to_all=True)
+    async with console.browser() as browser:
+        assert (await browser.act(await browser.token(), origin=origin, host=host)).status_code == 403
+
+
+PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))
+
+
+async def test_behind_a_trusted_proxy_wrong_passwords_of_one_client_lock_nobody_else_out() -> None:
+    console = Console(trusted_proxies=PROXIES)
+    async with console.browser("10.0.0.1") as proxy:
+        attacker, user = {"x-forwarded-for": "1.2.3.4, 203.0.113.1"}, {"x-forwarded-for": "203.0.113.2"}
+        statuses = [(await proxy.sign_in("wrong", **attacker)).status_code for _ in range(11)]
+        assert statuses == [401] * 10 + [429]
+        with capture_logs() as lines:
+            assert (await proxy.sign_in(PASSWORD, **user)).status_code == 303
+        assert lines[0]["source"] == "203.0.113.2"
+
+
+async def test_behind_an_unknown_proxy_a_browser_that_signed_in_before_isnt_locked_out() -> None:
+    console = Console()
+    async with console.browser() as attacker, console.browser() as user:
+        await user.sign_in()
+        statuses = [(await attacker.sign_in("wrong")).status_code for _ in range(11)]
+        assert statuses == [401] * 10 + [429]
+        assert (await user.sign_in()).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "source"),
+    [
+        pytest.param("10.0.0.1", ["203.0.113.1"], "203.0.113.1", id="one proxy"),
+        pytest.param("10.0.0.1", ["203.0.113.1, 10.0.0.2"], "203.0.113.1", id="two proxies"),
+        pytest.param("10.0.0.1", ["203.0.113.1", "10.0.0.2"], "203.0.113.1", id="two headers"),
+        pytest.param("10.0.0.1", ["1.2.3.4, 203.0.113.1"], "203.0.113.1", id="what the client itself sent"),
+        pytest.param("10.0.0.1", ["10.9.9.9, 10.0.0.2"], "10.9.9.9", id="a client in the proxies' network"),
+        pytest.param("10.0.0.1", ["203.0.113.1:4711"], "203.0.113.1", id="with a port"),
+        pytest.param("10.0.0.1", ["[2001:db8::1]:4711"], "2001:db8::1", id="IPv6 with a port"),
+        pytest.param("::ffff:10.0.0.1", ["2001:db8::1"], "2001:db8::1", id="an IPv4 proxy on an IPv6 socket"),
+        pytest.param("10.0.0.1", ["203.0.113.1, unknown"], "10.0.0.1", id="not an address"),
+        pytest.param("10.0.0.1", [""], "10.0.0.1", id="empty"),
+        pytest.param("10.0.0.1", [], "10.0.0.1", id="no header"),
+        pytest.param("203.0.113.9", ["203.0.113.1"], "203.0.113.9", id="a peer that isn't trusted"),
+    ],
+)
+def test_the_client_is_the_last_address_that_isnt_a_trusted_proxy(peer: str, forwarded: list[str], source: str) -> None:
+    headers = Headers(raw=[(b"x-forwarded-for", entry.encode()) for entry in forwarded])
+    assert client_address({"client": (peer, 1)}, headers, PROXIES) == source
 
 
 async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Console, Browser]) -> None:
@@ -257,8 +336,8 @@ async def test_read_only_is_refused_by_the_server() -> None:
 async def test_a_body_has_a_bound(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     token = await browser.token()
-    assert (await browser.act(token, b"x" * MOST_BODY)).status_code == 200
-    assert (await browser.act(token, b"x" * (MOST_BODY + 1))).status_code == 413
+    assert (await browser.act(token, b"x" * MAX_BODY)).status_code == 200
+    assert (await browser.act(token, b"x" * (MAX_BODY + 1))).status_code == 413
 
     async def without_length() -> AsyncIterator[bytes]:
         for _ in range(100):
@@ -266,12 +345,12 @@ async def test_a_body_has_a_bound(signed_in: tuple[Console, Browser]) -> None:
 
     answer = await browser.client.post("/actions/test", content=without_length(), headers={"X-CSRF-Token": token})
     assert answer.status_code == 413
-    assert [len(body) for body in console.acted] == [MOST_BODY]
+    assert [len(body) for body in console.acted] == [MAX_BODY]
 
 
 async def test_a_strangers_body_has_a_small_one() -> None:
     async with Console().browser() as browser:
-        assert (await browser.sign_in("x" * MOST_FORM)).status_code == 413
+        assert (await browser.sign_in("x" * MAX_FORM)).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -341,7 +420,8 @@ async def test_signing_in_leads_nowhere_else(wanted: str, there: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.client.post("/login", data={"password": PASSWORD, "next": wanted})
         assert answer.headers["location"] == there
-        assert len(answer.headers.get_list("set-cookie")) == 1
+        cookies = [cookie.partition("=")[0] for cookie in answer.headers.get_list("set-cookie")]
+        assert cookies == ["beanscale", "beanscale-browser"]
 
 
 async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -> None:

@@ -104,12 +104,12 @@ async def test_nobody_gets_in_before_the_password_is_known() -> None:
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     for guess in (b"", b"swordfish"):
         assert not password.is_right(guess)
-    await password.look()
-    assert password.trouble == "https://k can't be asked: connection refused"
+    await password.refresh()
+    assert password.error == "https://k can't be asked: connection refused"
     assert not password.is_right(b"")
     secret.lost = False
-    await password.look()
-    assert password.trouble is None
+    await password.refresh()
+    assert password.error is None
     assert password.is_right(b"swordfish")
     assert not password.is_right(b"swordfis")
     assert not password.is_right(b"")
@@ -118,24 +118,24 @@ async def test_nobody_gets_in_before_the_password_is_known() -> None:
 async def test_while_the_secret_cant_be_read_the_known_password_holds() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
-    await password.look()
+    await password.refresh()
     secret.lost = True
-    await password.look()
+    await password.refresh()
     assert password.is_right(b"swordfish")
-    assert password.trouble is None
+    assert password.error is None
 
 
 async def test_that_a_password_cant_be_read_any_more_is_told_once() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
-    await password.look()
+    await password.refresh()
     secret.lost = True
     with capture_logs() as lines:
-        await password.look()
-        await password.look()
+        await password.refresh()
+        await password.refresh()
     (line,) = lines
-    assert (line["meanwhile"], line["why"]) == (
-        "the password that was known goes on to hold",
+    assert (line["effect"], line["error"]) == (
+        "the previous password stays valid",
         "https://k can't be asked: connection refused",
     )
 
@@ -143,28 +143,28 @@ async def test_that_a_password_cant_be_read_any_more_is_told_once() -> None:
 async def test_who_deletes_the_secret_signs_everybody_out_and_is_told_how_to_make_another() -> None:
     secret, ended = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}), []
     password = Password(from_secret(secret, SECRET), lambda: ended.append("all signed out"))  # type: ignore[arg-type]
-    await password.look()
+    await password.refresh()
     secret.gone = True
-    await password.look()
-    await password.look()
+    await password.refresh()
+    await password.refresh()
     assert ended == ["all signed out"]
     assert not password.is_right(b"swordfish")
-    assert "kubectl -n beanscale create secret generic beanscale-console" in str(password.trouble)
+    assert "kubectl -n beanscale create secret generic beanscale-console" in str(password.error)
     secret.gone, secret.data = False, None
-    await password.look()
-    assert password.trouble is None
+    await password.refresh()
+    assert password.error is None
     assert KEY in (secret.data or {})
 
 
 async def test_a_changed_password_is_told_once_and_the_old_one_ends() -> None:
     given, changes = [b"first"], []
     password = Password(lambda: given[0], lambda: changes.append("all signed out"))
-    await password.look()
-    await password.look()
+    await password.refresh()
+    await password.refresh()
     assert changes == []
     given[0] = b"second"
-    await password.look()
-    await password.look()
+    await password.refresh()
+    await password.refresh()
     assert changes == ["all signed out"]
     assert password.is_right(b"second")
     assert not password.is_right(b"first")

@@ -1,0 +1,95 @@
+"""Guessing is slow, whoever guesses from wherever; who knows the password waits for nobody."""
+
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from app.console.errors import RequestError
+from app.console.login import ALL_GUESSES, GUESSES, MAX_SOURCES, ConcurrencyLimiter, LoginLimiter, network_of
+
+
+def wrong(limiter: LoginLimiter, source: str, times: int, now_s: float = 0) -> int:
+    """How many of so many guesses at once were looked at."""
+    return sum(limiter.take(source, "", now_s) == 0 for _ in range(times))
+
+
+def test_a_source_may_guess_ten_times_and_then_once_in_six_seconds() -> None:
+    limiter = LoginLimiter(0)
+    assert wrong(limiter, "10.0.0.1", 100) == GUESSES[0]
+    assert limiter.take("10.0.0.1", "", 0) == pytest.approx(6)
+    assert limiter.take("10.0.0.1", "", 6.01) == 0
+    assert limiter.take("10.0.0.1", "", 6.01) > 5
+    assert wrong(limiter, "10.0.0.1", 2000, now_s=3600) == GUESSES[0]
+
+
+def test_many_sources_together_have_a_limit_too() -> None:
+    limiter = LoginLimiter(0)
+    assert sum(wrong(limiter, f"10.0.{number}.1", 10) for number in range(200)) == ALL_GUESSES[0]
+    assert limiter.take("192.0.2.1", "", 0) > 0
+
+
+def test_one_guesser_doesnt_lock_another_source_out() -> None:
+    limiter = LoginLimiter(0)
+    wrong(limiter, "10.0.0.1", 1000)
+    assert limiter.take("10.0.0.2", "", 0) == 0
+
+
+def test_right_guesses_arent_counted() -> None:
+    limiter = LoginLimiter(0)
+    for _ in range(1000):
+        assert limiter.take("10.0.0.1", "", 0) == 0
+        limiter.put_back("10.0.0.1", "", 0)
+
+
+def test_what_is_remembered_of_sources_is_bounded() -> None:
+    limiter = LoginLimiter(0)
+    for number in range(MAX_SOURCES + 10):
+        limiter.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "", float(number))
+    assert len(limiter._sources) == MAX_SOURCES  # noqa: SLF001 - memory shows nowhere else
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        pytest.param("10.0.0.1", "10.0.0.1", id="an IPv4 address"),
+        pytest.param("2001:db8::1", "2001:db8::/64", id="a /64 is one guesser's"),
+        pytest.param("2001:db8::ffff:1", "2001:db8::/64", id="whatever its end"),
+        pytest.param("::ffff:10.0.0.1", "10.0.0.1", id="IPv4 in IPv6"),
+        pytest.param("", "", id="nothing known"),
+    ],
+)
+def test_a_guesser_is(source: str, network: str) -> None:
+    assert network_of(source) == network
+
+
+def enter(limiter: ConcurrencyLimiter, source: str, times: int, stack: ExitStack) -> int:
+    """How many of so many at once were let in."""
+    inside = 0
+    for _ in range(times):
+        with suppress(RequestError):
+            stack.enter_context(limiter.admit(source))
+            inside += 1
+    return inside
+
+
+def test_of_strangers_who_take_their_time_so_many_are_awaited() -> None:
+    limiter = ConcurrencyLimiter(per_source=3, total=5)
+    with ExitStack() as stack:
+        assert enter(limiter, "10.0.0.1", 9, stack) == 3
+        assert enter(limiter, "10.0.0.2", 9, stack) == 2
+        assert enter(limiter, "10.0.0.3", 9, stack) == 0
+    with ExitStack() as stack:
+        assert enter(limiter, "10.0.0.3", 9, stack) == 3
+
+
+def test_a_browser_that_signed_in_before_has_a_limit_of_its_own() -> None:
+    limiter = LoginLimiter(0)
+    browser = limiter.remember("", 0)
+    assert wrong(limiter, "10.0.0.1", 100) == GUESSES[0]
+    for number in range(200):
+        wrong(limiter, f"10.1.{number}.1", 10)
+    assert limiter.take("10.0.0.1", browser, 0) == 0
+    assert limiter.take("10.0.0.1", "unknown", 0) > 0
+    assert sum(limiter.take("10.0.0.9", browser, 0) == 0 for _ in range(100)) == GUESSES[0] - 1
+    assert limiter.remember(browser, 0) == browser
+    assert limiter.remember("unknown", 0) not in {"unknown", browser}
