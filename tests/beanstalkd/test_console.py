@@ -339,11 +339,12 @@ def test_a_large_body_is_taken_and_a_larger_one_refused(start: Start) -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        pytest.param({"auth": "none", "bind": "0.0.0.0"}, "lets everybody who reaches it", id="open to the world"),  # noqa: S104
-        pytest.param({"bind": "0.0.0.0"}, "needs a password that others can't read in the log", id="password in a log"),  # noqa: S104
+        pytest.param({"auth": "none", "bind": "0.0.0.0"}, "lets anyone change every queue", id="open to the world"),  # noqa: S104
+        pytest.param({"bind": "0.0.0.0"}, "a generated password would be logged", id="password in a log"),  # noqa: S104
         pytest.param({"path_prefix": "beans"}, "isn't a path prefix", id="a prefix without a slash"),
         pytest.param({"path_prefix": "/a/../b"}, "isn't a path prefix", id="a prefix that climbs"),
         pytest.param({"path_prefix": '/"><script>'}, "isn't a path prefix", id="a prefix of markup"),
+        pytest.param({"trusted_proxies": "10.0.0.0/33"}, "expected addresses or CIDRs", id="no network"),
         pytest.param({"password_secret": "a/b", "no_kubernetes": True}, "needs a cluster", id="no cluster"),
         pytest.param({"password_file": "/nowhere"}, "does not exist", id="no such file"),
     ],

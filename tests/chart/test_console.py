@@ -53,6 +53,11 @@ def test_a_given_password_comes_as_a_file_that_nobody_else_reads(chart: Chart) -
     assert not any(each.startswith("--password-secret") for each in arguments(objects))
 
 
+def test_it_gets_the_proxies_that_it_trusts(chart: Chart) -> None:
+    objects = chart.render({"console": {"trustedProxies": ["10.0.0.0/8", "fd00::1"]}})
+    assert "--trusted-proxies=10.0.0.0/8,fd00::1" in arguments(objects)
+
+
 def test_an_open_console_is_one_by_the_users_will(chart: Chart) -> None:
     objects = chart.render({"console": {"auth": {"mode": "none"}}})
     assert {"--auth=none", "--force-open"} <= set(arguments(objects))
