@@ -39,7 +39,7 @@ def image_values(key: str, reference: str) -> list[str]:
     """`REPOSITORY[:TAG][@DIGEST]` as options for helm, below the chart's `key`. Raises ValueError."""
     parts = _IMAGE.fullmatch(reference)
     if not parts:
-        raise ValueError(f"{reference!r} is no image: write REPOSITORY:TAG, e.g. registry.example.com/beanscale:0.1.0")
+        raise ValueError(f"{reference!r} is no image: write REPOSITORY:TAG, e.g. registry.example.com/beanscale:0.2.0")
     return [f"--set-string={key}.{part}={value}" for part, value in parts.groupdict().items() if value]
 
 

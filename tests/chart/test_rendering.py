@@ -302,18 +302,18 @@ def test_labels_reach_everything_and_override_nothing(chart: Chart) -> None:
 @pytest.mark.parametrize(
     ("values", "server", "beanstalkd"),
     [
-        ({}, "beanscale:0.1.0", "beanscale-beanstalkd:0.1.0"),
-        ({"image": {"tag": "1.10"}}, "beanscale:1.10", "beanscale-beanstalkd:0.1.0"),
-        ({"image": {"registry": "a.example/b"}}, "a.example/b/beanscale:0.1.0", "beanscale-beanstalkd:0.1.0"),
+        ({}, "beanscale:0.2.0", "beanscale-beanstalkd:0.2.0"),
+        ({"image": {"tag": "1.10"}}, "beanscale:1.10", "beanscale-beanstalkd:0.2.0"),
+        ({"image": {"registry": "a.example/b"}}, "a.example/b/beanscale:0.2.0", "beanscale-beanstalkd:0.2.0"),
         (
             {"global": {"imageRegistry": "a.example"}, "beanstalkd": {"image": {"registry": "b.example"}}},
-            "a.example/beanscale:0.1.0",
-            "a.example/beanscale-beanstalkd:0.1.0",
+            "a.example/beanscale:0.2.0",
+            "a.example/beanscale-beanstalkd:0.2.0",
         ),
         (
             {"image": {"digest": f"sha256:{'0' * 64}", "tag": "1"}},
             f"beanscale@sha256:{'0' * 64}",
-            "beanscale-beanstalkd:0.1.0",
+            "beanscale-beanstalkd:0.2.0",
         ),
     ],
 )
@@ -423,7 +423,7 @@ def test_the_chart_lives_in_an_umbrella(chart: Chart, tmp_path: Path) -> None:
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts/beanscale").symlink_to(chart.path)
     metadata = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0"}
-    dependency = {"name": "beanscale", "version": "0.1.0", "condition": "beanscale.enabled"}
+    dependency = {"name": "beanscale", "version": "0.2.0", "condition": "beanscale.enabled"}
     (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(metadata | {"dependencies": [dependency]}))
     values = {
         "global": {
@@ -442,7 +442,7 @@ def test_the_chart_lives_in_an_umbrella(chart: Chart, tmp_path: Path) -> None:
         for each in yaml.safe_load_all(done.stdout)
         if each and each["metadata"]["name"] == "release-beanscale-server" and each["kind"] == "Deployment"
     )
-    assert server["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example.com/beanscale:0.1.0"
+    assert server["spec"]["template"]["spec"]["containers"][0]["image"] == "mirror.example.com/beanscale:0.2.0"
     assert server["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
     off = chart.helm("template", "release", str(tmp_path), "--set=beanscale.enabled=false")
     assert (off.returncode, off.stdout.strip()) == (0, "")

@@ -17,6 +17,8 @@ import yaml
 from tests.cluster.commands import eventually, ran, raw, run
 
 CHART = str(Path(__file__).parents[2] / "chart")
+VERSION = str(yaml.safe_load(Path(CHART, "Chart.yaml").read_text())["appVersion"])
+"""Tag of both images."""
 API_SERVICE = "apiservice/v1beta1.external.metrics.k8s.io"
 PATIENCE = "300s"
 """For Helm: pods start slowly on a busy machine."""

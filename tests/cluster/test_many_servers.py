@@ -14,7 +14,7 @@ import pytest
 
 from app.beanstalkd.lingering import LINGER_S
 from tests.cluster.commands import eventually, raw, refused, run
-from tests.cluster.release import PATIENCE, Release
+from tests.cluster.release import PATIENCE, VERSION, Release
 from tests.cluster.workloads import autoscaler, restricted_pod, sleeper
 
 pytestmark = pytest.mark.timeout(900)
@@ -42,7 +42,7 @@ def pair() -> list[object]:
     }
     pod = restricted_pod(
         "beanstalkd",
-        "beanscale-beanstalkd:0.1.0",
+        f"beanscale-beanstalkd:{VERSION}",
         command=["sh", "-c", start],
         readinessProbe=probe,
         volumeMounts=[{"name": "jobs", "mountPath": "/jobs"}],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.cluster.release import Release
+from tests.cluster.release import VERSION, Release
 
 AT_ONCE = {
     "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 1}]},
@@ -30,7 +30,7 @@ def restricted_pod(name: str, image: str, **more: Any) -> Mapping[str, Any]:
 
 def sleeper(name: str) -> Mapping[str, Any]:
     """A Deployment that does nothing."""
-    pod = restricted_pod("sleeper", "beanscale:0.1.0", command=["sleep", "infinity"])
+    pod = restricted_pod("sleeper", f"beanscale:{VERSION}", command=["sleep", "infinity"])
     labels = {"sleeper": name}
     template = {"metadata": {"labels": labels}, "spec": pod}
     spec = {"selector": {"matchLabels": labels}, "template": template}

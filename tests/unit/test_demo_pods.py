@@ -12,7 +12,7 @@ def pod(name: str, *, ready: bool = False, waiting: str = "", **status: object) 
         "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": str(ready)}],
-            "containerStatuses": [{"image": "beanscale:0.1.0", "state": state}],
+            "containerStatuses": [{"image": "beanscale:0.2.0", "state": state}],
             **status,
         },
     }
@@ -43,7 +43,7 @@ def test_a_pod_that_is_being_deleted_is_leaving() -> None:
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"])
 def test_an_image_that_cannot_be_had_is_named(reason: str) -> None:
     assert unpullable([pod("a", ready=True), pod("b", waiting=reason)]) == (
-        "the cluster has no image beanscale:0.1.0 and can't pull it (pod b)"
+        "the cluster has no image beanscale:0.2.0 and can't pull it (pod b)"
     )
 
 
@@ -55,7 +55,7 @@ def test_a_pod_that_waits_for_something_else_lacks_no_image() -> None:
     ("reference", "values"),
     [
         ("beanscale", ["repository=beanscale"]),
-        ("beanscale:0.1.0", ["repository=beanscale", "tag=0.1.0"]),
+        ("beanscale:0.2.0", ["repository=beanscale", "tag=0.2.0"]),
         ("localhost:5000/x/beanscale:1", ["repository=localhost:5000/x/beanscale", "tag=1"]),
         ("localhost:5000/beanscale", ["repository=localhost:5000/beanscale"]),
         (f"a/b@sha256:{'0' * 64}", ["repository=a/b", f"digest=sha256:{'0' * 64}"]),
