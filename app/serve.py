@@ -254,7 +254,7 @@ class _Server:
         # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
         delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
         _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._parts.requests.under_way)
-        self._parts.identity.retire()
+        self._parts.identity.stop()
         http.leave(delay_s)
 
     def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:

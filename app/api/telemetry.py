@@ -232,28 +232,28 @@ class _Certificate(Collector):
     def collect(self) -> Iterable[Metric]:
         """How the serving certificate stands, and what was done about it."""
         identity = self._identity
+        state, served = identity.state, identity.state.served
         yield GaugeMetricFamily(
             "beanscale_serving_certificate_up",
             "1 while the last look found its Secret and its APIService right, or put them right.",
-            value=float(identity.certificate is not None and identity.error is None),
+            value=float(served is not None and state.error is None),
         )
-        if identity.made_at is not None:
+        if served is not None:
             yield GaugeMetricFamily(
                 "beanscale_serving_certificate_start_timestamp_seconds",
                 "Unix time at which the serving certificate's life began.",
-                value=identity.made_at.timestamp(),
+                value=served.serving_made_at.timestamp(),
             )
-        if identity.certificate is not None:
             yield GaugeMetricFamily(
                 "beanscale_serving_certificate_expiry_timestamp_seconds",
                 "Unix time at which the serving certificate ends.",
-                value=identity.certificate.expires_at.timestamp(),
+                value=served.serving.expires_at.timestamp(),
             )
-        if identity.authority_expires_at is not None:
+        if served is not None and served.authority_expires_at is not None:
             yield GaugeMetricFamily(
                 "beanscale_serving_ca_expiry_timestamp_seconds",
                 "Unix time at which the CA of the serving certificate ends.",
-                value=identity.authority_expires_at.timestamp(),
+                value=served.authority_expires_at.timestamp(),
             )
         changes = CounterMetricFamily(
             "beanscale_serving_certificate_changes",
@@ -261,7 +261,7 @@ class _Certificate(Collector):
             labels=["change"],
         )
         for change in (*CHANGES, *REPAIRS):
-            changes.add_metric([change], identity.changes[change])
+            changes.add_metric([change], state.changes.get(change, 0))
         yield changes
         yield GaugeMetricFamily(
             "beanscale_clock_ahead_seconds",

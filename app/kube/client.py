@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from app.clock import Instant
 from app.kube.credentials import Credentials, find_credentials
 from app.kube.errors import KubernetesError
 
@@ -125,6 +127,10 @@ class Kubernetes:
                 response.close()  # an unread stream can't go back to the pool
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(asked, error) from error
+
+    def server_time(self, now: Instant) -> datetime:
+        """Return the server's time at `now`, by the last response; this machine's if there was none."""
+        return datetime.fromtimestamp(now.unix_s - self.clock_ahead_s, UTC)
 
     def _url(self, path: str, query: Query | None) -> str:
         return f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"

@@ -100,22 +100,22 @@ FAULTS = {
         ("delete", SECRET),
         costs_requests=False,
         change="secret-recreated",
-        event="the Secret of the serving certificate was gone, and is made anew",
-        remark="the Secret was gone and was made anew",
+        event="serving certificate Secret was missing, recreating it",
+        remark="the Secret was missing and was recreated",
     ),
     "a corrupt Secret": Fault(
         ("patch", SECRET, "--type=merge", '--patch={"data": {"tls.key": "Z2FyYmFnZQ=="}}'),
         costs_requests=False,
         change="restored",
-        event="serving certificate unusable, replacing it",
-        remark="the certificate in the Secret was gone or spoilt and was put back",
+        event="serving certificate invalid, replacing it",
+        remark="the certificate in the Secret was missing or invalid and was restored",
     ),
     "a wiped caBundle": Fault(
         ("patch", API_SERVICE, "--type=merge", '--patch={"spec": {"caBundle": null}}'),
         costs_requests=True,
         change="bundle-published",
         event="CA published",
-        remark="the CA wasn't in the APIService and was put there",
+        remark="the CA was missing in the APIService and was published",
     ),
 }
 

@@ -53,5 +53,5 @@ def test_it_is_served_on_and_all_comes_back_by_itself(
         eventually(is_up)
     assert ca_bundle(registration) == trusted
     events = [json.loads(line)["event"] for line in server.log.read_text().splitlines()]
-    assert events.count("serving certificate not checked") == 1
-    assert events.index("serving certificate not checked") < events.index("serving certificate in order again")
+    assert events.count("serving certificate check failed") == 1
+    assert events.index("serving certificate check failed") < events.index("serving certificate check succeeded again")

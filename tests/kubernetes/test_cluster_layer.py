@@ -1,21 +1,25 @@
 """Secret and APIService beside a real kube-apiserver: replicas share, kube-apiserver trusts, what breaks heals."""
 
 import asyncio
+import os
 import ssl
 import uuid
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.clock import Instant, now
 from app.kube.certificates.authority import ServingCertificate, make_authority, make_serving
 from app.kube.certificates.controller import CertificateController, CertificateTargets, load_into
-from app.kube.certificates.renewal import LIFETIMES, KeyRing
+from app.kube.certificates.renewal import LIFETIMES, KeyRing, write
 from app.kube.certificates.secret import reconcile
 from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 from tests.kubernetes.behind_service import forwarded_to
@@ -45,7 +49,7 @@ async def test_replicas_that_start_together_share_one_certificate(registration: 
         for replica in replicas:
             tasks.create_task(replica.check(ignore, now()))
     assert len({replica.certificate for replica in replicas}) == 1
-    assert sum(replica.changes["made"] for replica in replicas) == 1
+    assert sum(replica.state.changes.get("made", 0) for replica in replicas) == 1
     assert {replica.bundle for replica in replicas} == {ca_bundle(registration)}
 
 
@@ -65,8 +69,8 @@ async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: Certi
     assert {name: found["metadata"][name] for name in marks} == marks, "else Helm would leave it behind"
     assert changes == []
     assert identity.warning(later) == (
-        "the Secret was gone and was made anew,"
-        " the certificate in the Secret was gone or spoilt and was put back 0 s ago"
+        "the Secret was missing and was recreated,"
+        " the certificate in the Secret was missing or invalid and was restored 0 s ago"
     )
 
 
@@ -102,14 +106,20 @@ async def test_a_spoilt_secret_is_made_anew_at_start(registration: CertificateTa
     assert sorted(stored) == ["ca.crt", "ca.key", "mine", "tls.crt", "tls.key"]
 
 
-def test_somebody_who_always_writes_first_is_an_error(kubernetes: Kubernetes, secret: ObjectName) -> None:
-    def lose(_: KeyRing | None) -> KeyRing:
-        note = {"metadata": {"annotations": {"note": uuid.uuid4().hex}}}
-        kubernetes.request("PATCH", path(secret), body=note, content_type=MERGE)
-        return aged(["beanscale"], timedelta(0))
+class Loser(Kubernetes):
+    """Another client always writes between its GET and its PATCH."""
 
+    def request(self, *asked: Any, **more: Any) -> dict[str, Any]:
+        if asked[0] == "PATCH":
+            note = {"metadata": {"annotations": {"note": uuid.uuid4().hex}}}
+            super().request("PATCH", asked[1], body=note, content_type=MERGE)
+        return super().request(*asked, **more)
+
+
+def test_somebody_who_always_writes_first_is_an_error(secret: ObjectName) -> None:
+    loser = Loser(find_credentials(Path(os.environ["KUBECONFIG"]), None))
     with pytest.raises(KubernetesError, match="changed 5 times"):
-        reconcile(kubernetes, secret, lose)
+        reconcile(loser, secret, ["beanscale"], LIFETIMES, now())
 
 
 async def test_a_wiped_bundle_heals(registration: CertificateTargets) -> None:
@@ -134,9 +144,9 @@ async def test_anothers_is_left_alone(registration: CertificateTargets) -> None:
     patch_api_service(registration, service={"namespace": "keda", "name": "keda-metrics"})
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
-    assert identity.error is not None
-    assert identity.error.reason == "NotOurs"
-    assert "belongs to Service keda/keda-metrics, not to" in str(identity.error)
+    assert identity.state.error is not None
+    assert identity.state.error.reason == "NotOurs"
+    assert "belongs to Service keda/keda-metrics, not to" in str(identity.state.error)
     assert ca_bundle(registration) == b""
     owner = api_service(registration)["spec"]["service"]
     assert (owner["namespace"], owner["name"]) == ("keda", "keda-metrics")
@@ -146,13 +156,13 @@ async def test_one_that_comes_later_gets_its_bundle_then(registration: Certifica
     late = replace(registration, api_service="v1.late.beanscale.example")
     identity = CertificateController(names(late), late)
     await identity.check(ignore, now())
-    assert "no APIService v1.late.beanscale.example" in str(identity.error)
+    assert "no APIService v1.late.beanscale.example" in str(identity.state.error)
     spec = api_service(registration)["spec"] | {"group": "late.beanscale.example"}
     body = {"metadata": {"name": late.api_service}, "spec": spec}
     late.kubernetes.request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", body=body)
     try:
         await identity.check(ignore, now())
-        assert identity.error is None
+        assert identity.state.error is None
         assert ca_bundle(late) == identity.bundle
     finally:
         late.kubernetes.request("DELETE", api_service_path(late))
@@ -165,7 +175,8 @@ def ours(managed_fields: list[dict[str, str]]) -> list[dict[str, str]]:
 async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(registration: CertificateTargets) -> None:
     """The CA is 250 days old: it's rolled at the first check; an hour later, by our clock, the new one has signed."""
     old = aged(names(registration), timedelta(days=250))
-    reconcile(registration.kubernetes, registration.secret, lambda _: old)
+    data = {key: b64encode(value).decode() for key, value in write(old).items()}
+    registration.kubernetes.request("PATCH", path(registration.secret), body={"data": data}, content_type=MERGE)
     identity = CertificateController(names(registration), registration)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 

@@ -80,11 +80,11 @@ async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration:
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     assert str(identity.failure(now())) == (
-        f"Secret {registration.secret} can't be served from: it has no tls.crt and no tls.key yet"
+        f"the certificate in Secret {registration.secret} can't be served: it has no tls.crt and no tls.key yet"
     )
     served = keep(registration, new_authority())
     await identity.check(ignore, now())
-    assert (identity.failure(now()), identity.error) == (None, None)
+    assert (identity.failure(now()), identity.state.error) == (None, None)
     spoilt = {"data": {"tls.key": b64encode(b"garbage").decode()}}
     registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
     await identity.check(ignore, now())
@@ -98,9 +98,7 @@ async def test_one_that_is_not_there_is_awaited(registration: CertificateTargets
     registration.kubernetes.request("DELETE", path(gone.secret))
     identity = CertificateController(names(gone), gone)
     await identity.check(ignore, now())
-    assert f"has no Secret {gone.secret}, from which the serving certificate is to come: create it" in str(
-        identity.failure(now())
-    )
+    assert f"has no Secret {gone.secret} with the serving certificate; create it" in str(identity.failure(now()))
 
 
 async def test_a_replica_that_finds_it_published_already_waits_as_well(registration: CertificateTargets) -> None:

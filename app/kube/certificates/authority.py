@@ -1,6 +1,6 @@
-"""Our own CA and serving certificates: made and read, with time as an argument and no I/O.
+"""beanscale's own CA and serving certificates: made and parsed, with time as an argument and without I/O.
 
-They carry every extension that Go's verifier and OpenSSL's VERIFY_X509_STRICT ask for (RFC 5280, 4.2): Python's clients
+They have every extension that Go's verifier and OpenSSL's VERIFY_X509_STRICT require (RFC 5280, 4.2): Python's clients
 are strict by default since 3.13.
 """
 
@@ -29,14 +29,14 @@ UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-"""How cryptography says that it can't make sense of bytes; not all are a ValueError."""
+"""What cryptography raises for bytes that it can't parse; not all are a ValueError."""
 
 BACKDATED = timedelta(hours=1)
-"""Certificates hold from an hour before they were made: clocks of nodes differ."""
+"""Certificates are valid from an hour before they were made, because clocks of nodes differ."""
 
 
 class CertificateError(ValueError):
-    """Stored certificates or keys can't be used; `str()` says which and why."""
+    """Certificates or keys can't be used; `str()` says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +49,26 @@ class _Certified:
 
     @property
     def made_at(self) -> datetime:
-        """When it came into being; it holds from BACKDATED earlier."""
+        """When it was made; it is valid from BACKDATED earlier."""
         return self.certificate.not_valid_before_utc + BACKDATED
 
     @property
     def expires_at(self) -> datetime:
-        """When nobody accepts it any more."""
+        """When its validity ends."""
         return self.certificate.not_valid_after_utc
 
     @property
-    def life(self) -> timedelta:
-        """How long it was made to last."""
+    def lifetime(self) -> timedelta:
+        """From `made_at` to `expires_at`."""
         return self.expires_at - self.made_at
 
     @property
     def renew_at(self) -> datetime:
-        """Two thirds into its life: a third is left to find and mend what keeps it from being renewed."""
-        return self.made_at + self.life * 2 / 3
+        """Two thirds into its lifetime: a third is left to find and fix what prevents its renewal."""
+        return self.made_at + self.lifetime * 2 / 3
 
     def is_valid_at(self, now: datetime) -> bool:
-        """Whether clients accept its dates."""
+        """Return whether clients accept its dates."""
         return self.certificate.not_valid_before_utc <= now < self.expires_at
 
 
@@ -77,32 +77,32 @@ class Authority(_Certified):
     """A CA, with the key that signs."""
 
     def signed(self, certificate: x509.Certificate) -> bool:
-        """Whether this CA vouches for a certificate."""
+        """Return whether this CA issued a certificate."""
         return issued_by(certificate, self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
 class ServingCertificate(_Certified):
-    """What a TLS server presents, with its key; `pem` may bring certificates of CAs in between."""
+    """What a TLS server presents, with its key; `pem` may include intermediate certificates."""
 
     @property
     def names(self) -> frozenset[str]:
-        """The DNS names and IP addresses that it is good for."""
+        """The DNS names and IP addresses that it is valid for."""
         names = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return frozenset(names.get_values_for_type(x509.DNSName)) | frozenset(
             map(str, names.get_values_for_type(x509.IPAddress))
         )
 
 
-def make_authority(now: datetime, life: timedelta) -> Authority:
-    """A new self-signed CA; `now` with a time zone, counted in whole seconds."""
+def make_authority(now: datetime, lifetime: timedelta) -> Authority:
+    """Make a self-signed CA; `now` has a time zone and is rounded down to seconds."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # Dated, so that two CAs in one bundle are told apart by people too.
+    # Dated, so that people can distinguish two CAs in one bundle.
     subject = _name(f"beanscale CA {now:%Y-%m-%dT%H:%M:%S}Z")
     builder = (
         _builder(subject, subject, key, key)
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + life)
+        .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
     )
@@ -110,14 +110,14 @@ def make_authority(now: datetime, life: timedelta) -> Authority:
     return Authority(certificate.public_bytes(Encoding.PEM), _key_pem(key), certificate)
 
 
-def make_serving(authority: Authority, names: Iterable[str], now: datetime, life: timedelta) -> ServingCertificate:
-    """A new certificate for DNS names and IP addresses; it never outlives its CA."""
+def make_serving(authority: Authority, names: Iterable[str], now: datetime, lifetime: timedelta) -> ServingCertificate:
+    """Make a serving certificate for DNS names and IP addresses; it never outlives its CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     signer = _load_key(authority.key_pem, "the CA's key")
     builder = (
         _builder(_name("beanscale"), authority.certificate.subject, key, signer)
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(min(now + life, authority.expires_at))
+        .not_valid_after(min(now + lifetime, authority.expires_at))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -128,13 +128,13 @@ def make_serving(authority: Authority, names: Iterable[str], now: datetime, life
 
 
 def read_authority(pem: bytes, key_pem: bytes) -> Authority:
-    """Raises CertificateError."""
+    """Parse a CA and its key. Raise CertificateError."""
     certificate = _load_certificate(pem, key_pem, "the CA")
     return Authority(certificate.public_bytes(Encoding.PEM), key_pem, certificate)
 
 
 def read_serving(pem: bytes, key_pem: bytes) -> ServingCertificate:
-    """Raises CertificateError."""
+    """Parse a serving certificate and its key. Raise CertificateError."""
     certificate = _load_certificate(pem, key_pem, "the serving certificate")
     try:
         certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -144,12 +144,12 @@ def read_serving(pem: bytes, key_pem: bytes) -> ServingCertificate:
 
 
 def read_bundle(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates of a bundle in their order. Raises CertificateError."""
+    """Parse the certificates of a bundle, in their order. Raise CertificateError."""
     return load_certificates(pem, "the CA bundle")
 
 
 def load_certificates(pem: bytes, what: str) -> tuple[x509.Certificate, ...]:
-    """All of them, whose dates can be read too. Raises CertificateError, which begins with `what`."""
+    """Parse PEM certificates and their dates. Raise CertificateError, whose message begins with `what`."""
     try:
         certificates = tuple(x509.load_pem_x509_certificates(pem))
         for each in certificates:
@@ -160,7 +160,7 @@ def load_certificates(pem: bytes, what: str) -> tuple[x509.Certificate, ...]:
 
 
 def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Whether the names fit and the signature is right; dates are another question."""
+    """Return whether the names match and the signature is valid; dates are not checked."""
     try:
         certificate.verify_directly_issued_by(authority)
     except (*UNREADABLE, InvalidSignature):

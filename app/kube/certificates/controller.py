@@ -1,239 +1,251 @@
-"""The certificate that the server presents at this moment, kept valid for as long as it runs."""
+"""The certificate that the server presents now, kept valid for as long as the process runs."""
 
 import asyncio
 import os
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import structlog
+from cryptography import x509
 
 from app import clock
 from app.clock import Instant
 from app.kube.certificates import api_service
-from app.kube.certificates.api_service import Others
-from app.kube.certificates.authority import CertificateError, ServingCertificate
+from app.kube.certificates.authority import CertificateError, ServingCertificate, read_bundle
 from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring
-from app.kube.certificates.secret import ProvidedCertificate, Reconciled, read_given, reconcile
+from app.kube.certificates.secret import ProvidedCertificate, Reconciled, read_provided_secret, reconcile
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
+from app.text import duration
 
 RETRY_S = 5.0
-CLOCK_TOLERANCE_S = 60.0
-"""Clocks that differ by more are told of."""
-_NEWS_S = 600.0
-"""How long a change is told where people look."""
+MAX_CLOCK_DIFFERENCE_S = 60.0
+"""A larger difference between the clocks causes a warning."""
+_REPAIR_SHOWN_S = 600.0
+"""How long /readyz shows a repair."""
 CHANGES = ("made", "renewed", "authority-renewed", "authority-retired")
-"""What becomes of a certificate in the course of time."""
+"""What happens to a certificate in the normal course of time."""
 REPAIRS: Mapping[str, str] = {
-    "secret-recreated": "the Secret was gone and was made anew",
-    "restored": "the certificate in the Secret was gone or spoilt and was put back",
-    "remade": "the certificate in the Secret couldn't be used and was made anew",
-    "bundle-published": "the CA wasn't in the APIService and was put there",
+    "secret-recreated": "the Secret was missing and was recreated",
+    "restored": "the certificate in the Secret was missing or invalid and was restored",
+    "remade": "the certificate in the Secret was invalid and was recreated",
+    "bundle-published": "the CA was missing in the APIService and was published",
 }
-"""What else we do to what is kept, and how people are told."""
+"""Other changes, with what /readyz shows."""
 
 _log = structlog.get_logger()
 
-OnChange = Callable[[ServingCertificate], None]
-"""Serves it from now on. Raises CertificateError, and then serves what it did."""
+Present = Callable[[ServingCertificate], None]
+"""Serves a certificate from now on. Raises CertificateError, and then goes on to serve the previous one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateTargets:
-    """Where the certificate is kept, and who must trust it."""
+    """Where the certificate is kept, and the APIService whose clients must trust it."""
 
     kubernetes: Kubernetes
     secret: ObjectName
     api_service: str
     service: ObjectName
-    """The Service in front of us, to which the APIService must point."""
+    """The server's Service, to which the APIService must point."""
     provided: bool = False
-    """Somebody else fills the Secret; else replicas share there what they make."""
+    """Another program, such as cert-manager, writes the Secret; otherwise beanscale's replicas share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """What the checks so far have found and done."""
+
+    served: KeyRing | ProvidedCertificate | None = None
+    found: KeyRing | ProvidedCertificate | None = None
+    """In the Secret at the last check, served already or not."""
+    secret: Reconciled | None = None
+    """What is restored if the Secret is deleted; None if beanscale doesn't write it."""
+    cas: "_KnownCAs | None" = None
+    error: KubernetesError | CertificateError | None = None
+    """Why the last check failed; None if Secret and APIService are as they should be."""
+    changes: Mapping[str, int] = field(default_factory=dict)
+    """How often each of CHANGES and REPAIRS happened."""
+    repair: str = ""
+    repaired_at: Instant | None = None
+    clock_is_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownCAs:
+    bundle: bytes
+    others: frozenset[x509.Certificate]
+    """In the APIService besides those of `bundle`."""
+    since: datetime
+    """When one of both last changed."""
 
 
 class CertificateController:
-    """In memory without a registration: each process its own CA, and nobody is told.
+    """Keeps a valid certificate in memory, and with `targets` also in the Secret and its CA in the APIService.
 
-    With one, kube-apiserver's clock counts, because it judges the certificate's dates: ours may be days off.
+    With targets, kube-apiserver's clock is used, because kube-apiserver checks the certificate's dates: this node's
+    clock may be days off.
     """
 
     def __init__(
-        self, names: Sequence[str], registration: CertificateTargets | None = None, lives: Lifetimes = LIFETIMES
+        self, names: Sequence[str], targets: CertificateTargets | None = None, lifetimes: Lifetimes = LIFETIMES
     ) -> None:
-        self.error: KubernetesError | CertificateError | None = None
-        """Why the last check failed, and the certificate in hand stays; None: Secret and APIService are right."""
-        self.changes: Counter[str] = Counter()
-        """What was made, renewed, put back and so on, and how often."""
+        self.state = CertificateState()
+        """Immutable, replaced as a whole by each check."""
         self._names = tuple(names)
-        self._registration = registration
-        self._lives = lives
-        self._held: KeyRing | ProvidedCertificate | None = None
-        self._settled: Reconciled | None = None
-        self._bundle = b""
-        """The one that was found last, served yet or not."""
-        self._steady: tuple[bytes, Others, datetime] | None = None
-        """The bundle and the other CAs in the APIService, and since when they are these."""
-        self._news: tuple[str, Instant] | None = None
-        self._clock_is_off = False
-        self._retired = False
+        self._targets = targets
+        self._lifetimes = lifetimes
+        self._stopped = False
 
     @property
     def certificate(self) -> ServingCertificate | None:
-        """What is served; None before the first `check` that went well."""
-        return self._held.serving if self._held else None
-
-    @property
-    def made_at(self) -> datetime | None:
-        """When the life of what is served began: ours hold from an hour earlier; None before there is a certificate."""
-        return self._held.serving_made_at if self._held else None
-
-    @property
-    def authority_expires_at(self) -> datetime | None:
-        """When the CA behind it ends; None where that isn't known."""
-        return self._held.authority_expires_at if self._held else None
+        """The served certificate; None before the first successful `check`."""
+        return self.state.served.serving if self.state.served else None
 
     @property
     def bundle(self) -> bytes:
-        """The CAs to verify us by, as PEM; empty before there is a certificate."""
-        return self._held.bundle if self._held else b""
+        """The CAs that verify the served certificate, as PEM; empty before there is one."""
+        return self.state.served.bundle if self.state.served else b""
 
     @property
     def clock_ahead_s(self) -> float:
-        """Our wall clock before kube-apiserver's."""
-        return self._registration.kubernetes.clock_ahead_s if self._registration else 0.0
+        """How far this node's clock is ahead of kube-apiserver's."""
+        return self._targets.kubernetes.clock_ahead_s if self._targets else 0.0
 
     def failure(self, now: Instant) -> str | None:
-        """Why nobody can verify us, in one sentence."""
-        if self._held is None:
-            return str(self.error or "the serving certificate is being made")
-        if self._held.serving.is_valid_at(self._utc(now)):
+        """Return why no client can verify the server, or None."""
+        state = self.state
+        if state.served is None:
+            return str(state.error or "the serving certificate is being created")
+        if state.served.serving.is_valid_at(self._time(now)):
             return None
-        why = f": {self.error}" if self.error else ""
-        return (
-            f"the serving certificate, which ends at {self._held.serving.expires_at.isoformat()}, doesn't hold now{why}"
-        )
+        why = f": {state.error}" if state.error else ""
+        return f"the serving certificate is not valid now (expires {state.served.serving.expires_at.isoformat()}){why}"
 
     def warning(self, now: Instant) -> str | None:
-        """What else people should know, although all works."""
-        if self.error is not None:
-            return str(self.error)
-        if abs(self.clock_ahead_s) > CLOCK_TOLERANCE_S:
+        """Return a problem or repair that doesn't affect clients (yet), or None."""
+        state = self.state
+        if state.error is not None:
+            return str(state.error)
+        if abs(self.clock_ahead_s) > MAX_CLOCK_DIFFERENCE_S:
             return _clock_problem(self.clock_ahead_s)
-        if self._news and self._news[1].age_s(now) < _NEWS_S:
-            return f"{self._news[0]} {self._news[1].age_s(now):.0f} s ago"
+        if state.repaired_at is not None and state.repaired_at.age_s(now) < _REPAIR_SHOWN_S:
+            return f"{state.repair} {duration(state.repaired_at.age_s(now))} ago"
         return None
 
-    async def run(self, on_change: OnChange) -> None:
-        """Check for ever; call back, in the event loop, with each new certificate."""
+    async def run(self, present: Present) -> None:
+        """Check forever; call `present`, in the event loop, with each new certificate."""
         while True:
-            await self.check(on_change, clock.now())
-            await asyncio.sleep(RETRY_S if self.error else self._lives.check.total_seconds())
+            await self.check(present, clock.now())
+            await asyncio.sleep(RETRY_S if self.state.error else self._lifetimes.check.total_seconds())
 
-    async def check(self, on_change: OnChange, now: Instant) -> None:
-        """Secret, then APIService, then what we serve: nobody may meet a certificate before they trust its CA."""
-        if self._retired:
+    async def check(self, present: Present, now: Instant) -> None:
+        """Reconcile the Secret, then the APIService, then the served certificate.
+
+        The order ensures that clients trust a CA before they see a certificate from it.
+        """
+        if self._stopped:
             return
-        trouble: KubernetesError | CertificateError | None = None
-        try:
-            found = await asyncio.to_thread(self._find, now)
-        except (KubernetesError, CertificateError) as error:
-            self._tell(error)
-            return
-        is_new, self._bundle = found.bundle != self._bundle, found.bundle
-        try:
-            is_trusted = not await asyncio.to_thread(self._publish, found, now) and not is_new
-        except KubernetesError as error:
-            trouble = error
-            # Whom nobody is sent to, nobody has to trust first; and who is trusted already stays so.
-            is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
-        served = self.certificate
-        # A CA that came just now, by us or by another replica, reaches every kube-apiserver until the next check.
-        if is_trusted or served is None or not served.is_valid_at(self._utc(now)):
+        before = self.state
+        state, is_trusted = await asyncio.to_thread(self._reconcile, before, now)
+        served = before.served
+        # An untrusted certificate is better than none, or than one that is not valid.
+        is_due = is_trusted or served is None or not served.serving.is_valid_at(self._time(now))
+        if state.found is not None and is_due:
             try:
-                self._serve(found, on_change)
+                if served is None or state.found.serving != served.serving:
+                    present(state.found.serving)
+                    _log.info("serving certificate changed", expires_at=state.found.serving.expires_at.isoformat())
+                state = replace(state, served=state.found)
             except CertificateError as error:
-                kept_in = f"Secret {self._registration.secret}: " if self._registration else ""
-                trouble = CertificateError(f"{kept_in}{error}")
-        self._compare_clocks()
-        self._tell(trouble)
-
-    def _serve(self, found: KeyRing | ProvidedCertificate, on_change: OnChange) -> None:
-        """Raises CertificateError."""
-        if found.serving != self.certificate:
-            on_change(found.serving)
-            _log.info("serving certificate changed", expires_at=found.serving.expires_at.isoformat())
-        self._held = found
-
-    def retire(self) -> None:
-        """Write nothing any more: what is uninstalled together with us must not come back."""
-        self._retired = True
-
-    def _find(self, now: Instant) -> KeyRing | ProvidedCertificate:
-        """What is to be served. Raises KubernetesError, CertificateError."""
-        to = self._registration
-        if to is not None and to.provided:
-            return read_given(to.kubernetes, to.secret, self._names[0], partial(self._utc, now))
-        if to is None:
-            return self._due(now, self._held if isinstance(self._held, KeyRing) else None)
-        self._settled = reconcile(to.kubernetes, to.secret, partial(self._due, now), self._settled)
-        self._happened(now, self._settled.changes)
-        return self._settled.ring
-
-    def _due(self, now: Instant, ring: KeyRing | None) -> KeyRing:
-        return next_key_ring(ring, self._names, self._utc(now), self._lives)
-
-    def _publish(self, found: KeyRing | ProvidedCertificate, now: Instant) -> bool:
-        """Have the CAs trusted; tells whether that was a change. Raises KubernetesError."""
-        to = self._registration
-        if to is None or not found.bundle:
-            return False
-        are_needed = partial(self._are_needed, found.bundle, self._utc(now))
-        is_change = api_service.publish(to.kubernetes, to.api_service, to.service, found.bundle, are_needed)
-        if is_change:
-            self._happened(now, ("bundle-published",))
-        return is_change
-
-    def _are_needed(self, bundle: bytes, now: datetime, others: Others) -> bool:
-        """Other CAs are until all has been the same for so long that every replica must have found what we found."""
-        if self._steady is None or self._steady[:2] != (bundle, others):
-            self._steady = bundle, others, now
-        return now - self._steady[2] < self._lives.published
-
-    def _happened(self, now: Instant, changes: Sequence[str]) -> None:
-        self.changes.update(changes)
-        if repairs := [REPAIRS[change] for change in changes if change in REPAIRS]:
-            self._news = ", ".join(repairs), now
-
-    def _compare_clocks(self) -> None:
-        is_off = abs(self.clock_ahead_s) > CLOCK_TOLERANCE_S
-        if is_off and not self._clock_is_off:
+                where = f"Secret {self._targets.secret}: " if self._targets else ""
+                state = replace(state, error=CertificateError(f"{where}{error}"))
+        if state.clock_is_off and not before.clock_is_off:
             _log.warning(_clock_problem(self.clock_ahead_s))
-        self._clock_is_off = is_off
+        if state.error is None and before.error is not None:
+            _log.info("serving certificate check succeeded again")
+        elif state.error is not None and str(state.error) != str(before.error):  # a lasting fault is one line
+            _log.warning("serving certificate check failed", error=str(state.error))
+        self.state = state
 
-    def _tell(self, trouble: KubernetesError | CertificateError | None) -> None:
-        if trouble is None and self.error is not None:
-            _log.info("serving certificate in order again")
-        elif trouble is not None and str(trouble) != str(self.error):  # a lasting fault is one line
-            _log.warning("serving certificate not checked", error=str(trouble))
-        self.error = trouble
+    def stop(self) -> None:
+        """Write nothing from now on: what is uninstalled together with the server must not come back."""
+        self._stopped = True
 
-    def _utc(self, now: Instant) -> datetime:
-        return datetime.fromtimestamp(now.unix_s, UTC) - timedelta(seconds=self.clock_ahead_s)
+    def _reconcile(self, before: CertificateState, now: Instant) -> tuple[CertificateState, bool]:
+        """Reconcile Secret and APIService; blocking. Return the new state, and whether clients trust what was found."""
+        targets, changes, secret = self._targets, list[str](), before.secret
+        found: KeyRing | ProvidedCertificate
+        try:
+            if targets is None:
+                ring = before.found if isinstance(before.found, KeyRing) else None
+                found = next_key_ring(ring, self._names, self._time(now), self._lifetimes)
+            elif targets.provided:
+                found = read_provided_secret(targets.kubernetes, targets.secret, self._names[0], now)
+            else:
+                secret = reconcile(targets.kubernetes, targets.secret, self._names, self._lifetimes, now, before=secret)
+                found = secret.ring
+                changes += secret.changes
+        except (KubernetesError, CertificateError) as error:
+            return replace(before, error=error), False
+        state = replace(before, found=found, secret=secret, error=None)
+        # Every kube-apiserver sees a newly published CA before the next check, so serve its certificate then.
+        is_trusted = found.bundle == (before.found.bundle if before.found else b"")
+        if targets is not None and found.bundle:
+            try:
+                cas, is_change = self._publish(targets, before.cas, found.bundle, now)
+                state = replace(state, cas=cas)
+                if is_change:
+                    changes.append("bundle-published")
+                    is_trusted = False
+            except KubernetesError as error:
+                state = replace(state, error=error)
+                # No APIService points here, so no client must trust the CA first; or the bundle is unchanged.
+                is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
+        repairs = [REPAIRS[change] for change in changes if change in REPAIRS]
+        if repairs:
+            state = replace(state, repair=", ".join(repairs), repaired_at=now)
+        counts = Counter(before.changes) + Counter(changes)
+        is_off = abs(self.clock_ahead_s) > MAX_CLOCK_DIFFERENCE_S
+        return replace(state, changes=counts, clock_is_off=is_off), is_trusted
+
+    def _publish(
+        self, targets: CertificateTargets, known: _KnownCAs | None, bundle: bytes, now: Instant
+    ) -> tuple[_KnownCAs, bool]:
+        """Make the APIService trust `bundle`. Return the CAs known now, and whether that was a change."""
+        published = api_service.read(targets.kubernetes, targets.api_service, targets.service)
+        wanted = read_bundle(bundle)
+        others = [each for each in published.authorities if each not in wanted]
+        # Another replica may need other CAs: one that has read an older Secret, or runs with other settings. They are
+        # kept until all has been the same for so long that every replica must have found what this one found.
+        utc = self._time(now)
+        if known is None or (known.bundle, known.others) != (bundle, frozenset(others)):
+            known = _KnownCAs(bundle, frozenset(others), utc)
+        if utc - known.since < self._lifetimes.published:
+            wanted = (*wanted, *others)
+        if set(published.authorities) == set(wanted) and published.is_verified:
+            return known, False
+        api_service.publish(targets.kubernetes, targets.api_service, targets.service, wanted)
+        return known, True
+
+    def _time(self, now: Instant) -> datetime:
+        if self._targets is None:
+            return datetime.fromtimestamp(now.unix_s, UTC)
+        return self._targets.kubernetes.server_time(now)
 
 
 def service_names(service: ObjectName, cluster_domain: str) -> tuple[str, ...]:
-    """All names of a Service; the first is the one by which kube-apiserver verifies it."""
+    """Return all DNS names of a Service; kube-apiserver verifies the first."""
     name, namespace = service.name, service.namespace
     return (f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.{cluster_domain}", f"{name}.{namespace}", name)
 
 
 def load_into(context: ssl.SSLContext, certificate: ServingCertificate) -> None:
-    """Have a new context serve this; its key touches no disk, the root may be read-only. Raises CertificateError."""
+    """Make a new context serve this certificate, without writing its key to a disk. Raise CertificateError."""
     # `ssl` reads certificates from files only: an anonymous one in memory, gone when closed.
     descriptor = os.memfd_create("serving-certificate")
     with os.fdopen(descriptor, "wb") as file:
@@ -248,6 +260,6 @@ def load_into(context: ssl.SSLContext, certificate: ServingCertificate) -> None:
 def _clock_problem(ahead_s: float) -> str:
     direction = "ahead of" if ahead_s > 0 else "behind"
     return (
-        f"this node's clock is {abs(ahead_s):.0f} s {direction} kube-apiserver's, whose counts for certificates;"
-        " set it right: clients' certificates and readings' times go by the node's"
+        f"the node clock is {duration(abs(ahead_s))} {direction} kube-apiserver's: fix it, because client certificates"
+        " and timestamps use it (serving certificates use kube-apiserver's clock)"
     )

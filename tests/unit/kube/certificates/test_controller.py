@@ -34,11 +34,11 @@ async def test_a_certificate_in_memory_is_renewed_in_time() -> None:
 
 async def test_one_that_has_ended_is_a_failure() -> None:
     identity = CertificateController(["localhost"])
-    assert identity.failure(NOW) == "the serving certificate is being made"
+    assert identity.failure(NOW) == "the serving certificate is being created"
     await identity.check(lambda _: None, NOW)
     assert identity.certificate
     ends = identity.certificate.expires_at.isoformat()
-    assert identity.failure(in_days(31)) == f"the serving certificate, which ends at {ends}, doesn't hold now"
+    assert identity.failure(in_days(31)) == f"the serving certificate is not valid now (expires {ends})"
 
 
 async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
@@ -53,16 +53,17 @@ async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
 
 
 async def test_lives_are_as_long_as_wished() -> None:
-    identity = CertificateController(["localhost"], lives=Lifetimes(3 * DAY, DAY))
+    identity = CertificateController(["localhost"], lifetimes=Lifetimes(3 * DAY, DAY))
     await identity.check(lambda _: None, NOW)
     assert identity.certificate
-    assert identity.certificate.life == DAY
-    assert identity.authority_expires_at == identity.certificate.expires_at + 2 * DAY
+    assert identity.certificate.lifetime == DAY
+    assert identity.state.served is not None
+    assert identity.state.served.authority_expires_at == identity.certificate.expires_at + 2 * DAY
 
 
 async def test_who_leaves_writes_nothing_any_more() -> None:
     identity = CertificateController(["localhost"])
-    identity.retire()
+    identity.stop()
     await identity.check(lambda _: None, NOW)
     assert identity.certificate is None
 

@@ -114,16 +114,22 @@ Spoil = Callable[[], dict[str, bytes]]
         (lambda: {"tls.key": rsa_key(b"secret")}, "its tls.key isn't a PEM key without a password"),
         (lambda: {"tls.key": rsa_key()}, "its tls.crt and its tls.key don't belong together"),
         (lambda: {"ca.crt": b"garbage"}, "its ca.crt isn't a PEM certificate"),
-        (lambda: {"ca.crt": make_authority(NOW, DAY).pem}, "no CA in its ca.crt vouches now for its tls.crt"),
+        (
+            lambda: {"ca.crt": make_authority(NOW, DAY).pem},
+            "no valid CA in its ca.crt signed its tls.crt or its intermediates",
+        ),
         (lambda: issued(usage=ExtendedKeyUsageOID.CLIENT_AUTH), "lacks server authentication"),
-        (lambda: issued(between=()), "no CA in its ca.crt vouches now for its tls.crt"),
-        (lambda: issued(between=("root",)), "no CA in its ca.crt vouches now for its tls.crt"),
-        (lambda: issued(ends=NOW - DAY), "no CA in its ca.crt vouches now for its tls.crt"),
+        (lambda: issued(between=()), "no valid CA in its ca.crt signed its tls.crt or its intermediates"),
+        (lambda: issued(between=("root",)), "no valid CA in its ca.crt signed its tls.crt or its intermediates"),
+        (lambda: issued(ends=NOW - DAY), "no valid CA in its ca.crt signed its tls.crt or its intermediates"),
         (
             lambda: {"tls.crt": self_signed(["*.svc"]), "tls.key": rsa_key()},
-            rf"its certificate isn't for {NAME}, by which kube-apiserver asks, but for \*\.svc",
+            rf"its certificate must name {NAME}, which kube-apiserver verifies, but names \*\.svc",
         ),
-        (lambda: {"tls.crt": self_signed([]), "tls.key": rsa_key()}, "by which kube-apiserver asks, but for no name"),
+        (
+            lambda: {"tls.crt": self_signed([]), "tls.key": rsa_key()},
+            "which kube-apiserver verifies, but names no name",
+        ),
     ],
 )
 def test_what_kube_apiserver_would_refuse_is_refused_by_its_fault(spoil: Spoil, why: str) -> None:
@@ -133,7 +139,7 @@ def test_what_kube_apiserver_would_refuse_is_refused_by_its_fault(spoil: Spoil, 
 
 
 def test_dates_count() -> None:
-    with pytest.raises(CertificateError, match=r"its certificate has ended on 20..-..-.. at ..:..:.. UTC"):
+    with pytest.raises(CertificateError, match=r"its certificate expired on 20..-..-.. at ..:..:.. UTC"):
         read_provided(SECRET, NAME, NOW + 30 * DAY)
-    with pytest.raises(CertificateError, match="its certificate begins only on"):
+    with pytest.raises(CertificateError, match="its certificate is valid only from"):
         read_provided(SECRET, NAME, NOW - DAY)

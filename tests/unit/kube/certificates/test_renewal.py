@@ -63,10 +63,10 @@ def test_what_holds_only_later_is_made_anew() -> None:
 def test_a_shorter_life_counts_from_now_on() -> None:
     shorter = Lifetimes(authority=90 * DAY, serving=3 * DAY)
     ring = next_key_ring(RING, NAMES, NOW + DAY, shorter)
-    assert (ring.authority.life, ring.bundle) == (90 * DAY, ring.authority.pem + RING.authority.pem)
+    assert (ring.authority.lifetime, ring.bundle) == (90 * DAY, ring.authority.pem + RING.authority.pem)
     assert ring.serving == RING.serving
     signed = next_key_ring(ring, NAMES, NOW + DAY + shorter.published, shorter)
-    assert signed.serving.life == 3 * DAY
+    assert signed.serving.lifetime == 3 * DAY
     assert next_key_ring(signed, NAMES, NOW + DAY + shorter.published, shorter) == signed
 
 
