@@ -21,8 +21,8 @@ from app.clock import Instant
 from app.console.errors import RequestError
 from app.console.events import Event, of_autoscalers
 from app.console.history import ReplicaTrack
-from app.explain.collect import Facts, Gathered, gather_autoscaler
-from app.explain.report import document, judge
+from app.explain.collect import Collected, CollectedAutoscaler, collect_autoscaler
+from app.explain.report import make_report, report_json
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, with_target
 from app.kube.client import Kubernetes
@@ -142,7 +142,9 @@ class Known:
         self.look = Look((), ())
         self._tracks: dict[ObjectName, ReplicaTrack] = {}
 
-    def take(self, look: Look, now_s: float, asked: Mapping[ObjectName, Gathered] = MappingProxyType({})) -> None:
+    def take(
+        self, look: Look, now_s: float, asked: Mapping[ObjectName, CollectedAutoscaler] = MappingProxyType({})
+    ) -> None:
         """A new look; who isn't there any more is forgotten. `asked`: what was just gathered of some of them, which is
         nearer to the truth: the metric as served, and the workload's own pods.
         """
@@ -150,7 +152,7 @@ class Known:
         self._tracks = {each.name: self._tracks.get(each.name) or ReplicaTrack() for each in look.judged}
         for each in look.judged:
             known = asked.get(each.name)
-            value, target = _value_and_target(each.autoscaler, known.seen if known else each.seen)
+            value, target = _value_and_target(each.autoscaler, known.observed if known else each.seen)
             present = (known.scale if known else each.autoscaler.scale).status_replicas
             self._tracks[each.name].add(now_s, value, target, each.autoscaler.desired, present)
 
@@ -235,7 +237,7 @@ _MOST_AT_ONCE = 500
 @dataclass(eq=False)
 class _Gathering:
     begun_s: float
-    task: asyncio.Task[Facts]
+    task: asyncio.Task[Collected]
 
 
 @dataclass(eq=False)
@@ -269,21 +271,21 @@ class Watcher:
         self.tell(list(of_autoscalers(before, [each.autoscaler for each in look.judged], now_s)))
         self.known.take(look, now_s, self._asked())
 
-    async def facts(self, judged: Judged) -> Facts:
+    async def facts(self, judged: Judged) -> Collected:
         """All there is to say about one autoscaler, a moment old at most; asked for once, however many wait for it."""
         now_s = self.clock().monotonic_s
         current = self._gatherings.get(judged.name)
         if current is None or (current.task.done() and now_s - current.begun_s > FACTS_AGE_S):
             if self.kubernetes is None:
                 raise LookupError("there is no cluster")
-            work = asyncio.to_thread(gather_autoscaler, self.kubernetes, judged.autoscaler)
+            work = asyncio.to_thread(collect_autoscaler, self.kubernetes, judged.autoscaler)
             current = self._gatherings[judged.name] = _Gathering(now_s, asyncio.create_task(work))
             self._gatherings.move_to_end(judged.name)
             if len(self._gatherings) > MOST_FACTS:
                 self._gatherings.popitem(last=False)
         return await asyncio.shield(current.task)
 
-    def _asked(self) -> Mapping[ObjectName, Gathered]:
+    def _asked(self) -> Mapping[ObjectName, CollectedAutoscaler]:
         """What was gathered since the last look."""
         now_s = self.clock().monotonic_s
         return {
@@ -339,12 +341,12 @@ def parse_target(text: str) -> int | None:
     return target
 
 
-def explained(facts: Facts, now_unix_s: float) -> Json:
+def explained(facts: Collected, now_unix_s: float) -> Json:
     """The document; `now_unix_s` on the cluster's clock."""
-    return document(judge(facts, now_unix_s))
+    return report_json(make_report(facts, now_unix_s))
 
 
-def what_if(facts: Facts, target: int | None, now_unix_s: float) -> Mapping[str, Any] | None:
+def what_if(facts: Collected, target: int | None, now_unix_s: float) -> Mapping[str, Any] | None:
     """How many pods the autoscaler would go to with another target, in thousandths, of its first external metric."""
     if target is None or not facts.autoscalers:
         return None
@@ -354,7 +356,7 @@ def what_if(facts: Facts, target: int | None, now_unix_s: float) -> Mapping[str,
         return None
     before = gathered.autoscaler.metrics[position].target
     tried = with_target(gathered.autoscaler, position, replace(before, amount=target))
-    decision = decide(tried, gathered.scale, gathered.seen, now_unix_s)
+    decision = decide(tried, gathered.scale, gathered.observed, now_unix_s)
     return {"target": _number(target), "pods": decision.pods}
 
 

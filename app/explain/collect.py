@@ -1,167 +1,179 @@
-"""Asks the external metrics API for explanations, each once, and tells why where there is none.
+"""Collect what an explanation needs from kube-apiserver: the metric, its HPAs and their workloads. Blocking."""
 
-Asks kube-apiserver for all that an explanation needs: the metric, its autoscalers, their workloads.
-"""
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from app.explain.explanation import KIND, VALUES, Explanation, read_explanation, total_of_values
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.kube.checks import CheckFailedError, ask, check_available
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.selector import SelectorError, parse_selector
-from app.quantity import QuantityError
+from app.quantity import MOST, QuantityError, milli, parse_quantity
 from app.settings import ObjectName
 
-RUNS = "does kube-apiserver run, and is this the right cluster? kubectl get --raw /readyz?verbose"
-LOG_IN = "log in again, or use another context of the kubeconfig (--context)"
-_GROUP_VERSION = "/apis/external.metrics.k8s.io/v1beta1"
-_APISERVICE = "v1beta1.external.metrics.k8s.io"
-_APISERVICE_PATH = f"/apis/apiregistration.k8s.io/v1/apiservices/{_APISERVICE}"
-
+type Json = Mapping[str, Any]
 type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
 
-
-def selector_key(selector: str) -> SelectorKey:
-    """Equal for selectors that say the same in other words or another order. Raises SelectorError."""
-    alike = {"=": "in", "==": "in", "!=": "notin"}
-    return frozenset(
-        (part.key, alike.get(part.operator, part.operator), part.values)
-        for part in parse_selector(selector).requirements
-    )
-
-
-def mean_the_same(selector: str, other: str) -> bool:
-    """Whether two selectors do; one that makes no sense means what no other does."""
-    try:
-        return selector_key(selector) == selector_key(other)
-    except SelectorError:
-        return False
-
-
-class AskedMetrics:
-    """Asks for each metric and selector once."""
-
-    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
-        self._kubernetes = kubernetes
-        self._namespace = namespace
-        self._known: dict[tuple[str, SelectorKey], Explanation | CheckFailedError | Total] = {}
-
-    def explanation(self, metric: str, selector: str) -> Explanation:
-        """Raises CheckFailedError, also where it isn't beanscale that answers, and SelectorError."""
-        answer = self._answer(metric, selector)
-        if isinstance(answer, CheckFailedError):
-            raise answer
-        if isinstance(answer, Total):
-            raise _plain_values()
-        return answer
-
-    def seen(self, metric: Metric) -> Observed:
-        """What an autoscaler gets."""
-        try:
-            answer = self._answer(metric.name, metric.selector)
-        except SelectorError as error:  # kube-apiserver lets an autoscaler have any
-            return Missing(f"its selector makes no sense: {error}")
-        match answer:
-            case Total() as total:
-                return total
-            case CheckFailedError() as refused:
-                return Missing(str(refused))
-            case Explanation() as explanation:
-                amount = explanation.total
-                return Missing(explanation.why_not) if amount is None else Total(amount)
-
-    def of(self, metric: str) -> tuple[Explanation, ...]:
-        """Those of one metric, in the order in which they were asked for."""
-        return tuple(
-            answer
-            for (name, _), answer in self._known.items()
-            if name == metric.lower() and isinstance(answer, Explanation)
-        )
-
-    def _answer(self, metric: str, selector: str) -> Explanation | CheckFailedError | Total:
-        key = metric.lower(), selector_key(selector)
-        if key not in self._known:
-            try:
-                self._known[key] = _explanation_or_total(self._kubernetes, metric, self._namespace, selector)
-            except CheckFailedError as refused:
-                self._known[key] = refused
-        return self._known[key]
-
-
-def _explanation_or_total(kubernetes: Kubernetes, metric: str, namespace: str, selector: str) -> Explanation | Total:
-    path = f"{_GROUP_VERSION}/namespaces/{quote(namespace, safe='')}/{quote(metric.lower(), safe='')}"
-    query = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
-    try:
-        document = ask(kubernetes, path, _metric_fixes(metric, namespace), query)
-    except CheckFailedError as refused:
-        if _nobody_there(refused):
-            _look_at_the_apiservice(kubernetes)
-        raise
-    try:
-        if document.get("kind") == KIND:
-            return read_explanation(document)
-        total = total_of_values(document) if document.get("kind") == VALUES else None
-    except (QuantityError, KeyError, TypeError) as error:
-        raise _strange(metric, error) from error
-    if total is None:
-        raise _plain_values()
-    return Total(total)
-
-
-def _nobody_there(refused: CheckFailedError) -> bool:
-    """Whether kube-apiserver answered that it has nobody to ask."""
-    return isinstance(refused.__cause__, KubernetesError) and refused.__cause__.status in {404, 503}
-
-
-def _metric_fixes(metric: str, namespace: str) -> Mapping[int | None, str]:
-    return {
-        401: LOG_IN,
-        403: f"this account must be allowed to get and list {metric} of external.metrics.k8s.io in namespace"
-        f" {namespace}: in the chart by the ClusterRole that ends in :metrics-reader",
-        404: "is its name right? kubectl api-resources --api-group=external.metrics.k8s.io; a beanscale that explains"
-        " would have told more: helm upgrade",
-        None: RUNS,
-    }
-
-
-def _look_at_the_apiservice(kubernetes: Kubernetes) -> None:
-    """Raises CheckFailedError where that tells why nobody answers; whoever may not look there goes without."""
-    fixes = {404: "install beanscale with apiService.create=true: helm install", 403: "", None: RUNS}
-    try:
-        apiservice = ask(kubernetes, _APISERVICE_PATH, fixes)
-    except CheckFailedError as refused:
-        if refused.hint == fixes[404]:
-            raise CheckFailedError("this cluster has no external metrics API", refused.hint, final=True) from refused
-        return
-    service = (apiservice.get("spec") or {}).get("service") or {}
-    check_available(apiservice, ObjectName(service.get("namespace", ""), service.get("name", "")))
-
-
-def _plain_values() -> CheckFailedError:
-    return CheckFailedError(
-        "the external metrics API answers with plain values, unexplained: an older beanscale, or another adapter",
-        f"kubectl get apiservice {_APISERVICE} shows whose Service answers; if it is beanscale's: helm upgrade",
-    )
-
-
-def _strange(metric: str, error: Exception) -> CheckFailedError:
-    return CheckFailedError(
-        f"the answer about {metric} can't be read: {error}", "are this program and the server of the same version?"
-    )
-
-
-_WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "ReplicaSet": "replicasets"}
+_APISERVICE = "v1beta1.external.metrics.k8s.io"
+_CHECK_APISERVER = (
+    "check that kube-apiserver is running and that this is the right cluster: kubectl get --raw /readyz?verbose"
+)
+_LOG_IN = "log in again, or use another context of the kubeconfig (--context)"
+_SCALABLE = {"Deployment": "deployments", "StatefulSet": "statefulsets", "ReplicaSet": "replicasets"}
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What somebody wants explained."""
+class RuleInfo:
+    """What a metric counts."""
+
+    name: str
+    built_in: bool
+    meaning: str
+    tubes: tuple[str, ...]
+    """Globs."""
+    formula: str
+    on_failure: str
+    max_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """One beanstalkd that a metric covers."""
+
+    name: str
+    address: str
+    fresh: bool
+    age_s: float | None
+    """Age of its last reading; None: never read."""
+    failure: str | None
+    failing_for_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TubeInfo:
+    """One tube on one server."""
+
+    server: str
+    name: str
+    exists: bool
+    age_s: float | None
+    fields: Mapping[str, Any]
+    paused: bool
+    pause_left_s: float | None
+
+    def count(self, name: str) -> int | None:
+        """Return a field as an integer; None if the server didn't report it."""
+        value = self.fields.get(name)
+        return int(value) if isinstance(value, (int, float)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One value of a metric, as an HPA gets it."""
+
+    labels: Mapping[str, str]
+    arithmetic: str
+    value: int
+    """Thousandths."""
+    window_s: float | None
+    held_for_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """The reason why a metric has no value."""
+
+    message: str
+    near: tuple[str, ...]
+    """Similar names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The server's explanation of a metric (`?explain=true`)."""
+
+    metric: str
+    namespace: str
+    selector: str
+    rule: RuleInfo | None
+    servers: tuple[ServerInfo, ...]
+    tubes: tuple[TubeInfo, ...]
+    tubes_omitted: int
+    items: tuple[Item, ...]
+    error: ErrorInfo | None
+    source: Json = field(repr=False)
+    """The JSON that it was parsed from."""
+
+    @property
+    def observed(self) -> Total | Missing:
+        """Return the sum that an HPA computes, or why it has none."""
+        if self.error is not None or not self.items:
+            return Missing(self.error.message if self.error else "the response has no items")
+        return Total(min(sum(item.value for item in self.items), MOST))
+
+
+def parse_explanation(document: Json) -> Explanation:
+    """Return the explanation as values. Raises QuantityError, KeyError or TypeError if it isn't one."""
+    rule, error = document.get("rule"), document.get("error")
+    return Explanation(
+        metric=document["metric"],
+        namespace=document["namespace"],
+        selector=document.get("selector") or "",
+        rule=rule
+        and RuleInfo(
+            name=rule["name"],
+            built_in=bool(rule.get("builtIn")),
+            meaning=rule.get("meaning") or "",
+            tubes=tuple(rule.get("tubes") or ()),
+            formula=rule.get("formula") or "",
+            on_failure=rule.get("onFailure") or "fail",
+            max_age_s=rule.get("maxAgeSeconds"),
+        ),
+        servers=tuple(
+            ServerInfo(
+                name=server["name"],
+                address=server.get("address") or "",
+                fresh=bool(server.get("fresh")),
+                age_s=server.get("ageSeconds"),
+                failure=server.get("failure"),
+                failing_for_s=server.get("failingForSeconds"),
+            )
+            for server in document.get("servers") or ()
+        ),
+        tubes=tuple(
+            TubeInfo(
+                server=tube["server"],
+                name=tube["tube"],
+                exists=bool(tube.get("exists")),
+                age_s=tube.get("ageSeconds"),
+                fields=tube.get("fields") or {},
+                paused=bool(tube.get("paused")),
+                pause_left_s=tube.get("pauseSecondsLeft"),
+            )
+            for tube in document.get("tubes") or ()
+        ),
+        tubes_omitted=document.get("tubesOmitted") or 0,
+        items=tuple(
+            Item(
+                labels=item.get("labels") or {},
+                arithmetic=item.get("arithmetic") or "",
+                value=milli(parse_quantity(str(item["value"]))),
+                window_s=item.get("window"),
+                held_for_s=item.get("heldForSeconds"),
+            )
+            for item in document.get("items") or ()
+        ),
+        error=error and ErrorInfo(error.get("message") or "", tuple(error.get("near") or ())),
+        source=document,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainQuery:
+    """The metric to explain."""
 
     metric: str
     namespace: str
@@ -169,100 +181,208 @@ class Inquiry:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """One autoscaler that goes by the metric, and what it goes by."""
+class CollectedAutoscaler:
+    """One HPA that uses the metric, with its workload's scale and its metrics' values."""
 
     autoscaler: Autoscaler
     scale: Scale
-    scale_is_live: bool
-    """Else it is what the autoscaler saw at its last look, because we may not read the workload."""
-    seen: tuple[Observed, ...]
-    """Of each of its metrics."""
+    scale_error: str
+    """Why `scale` is as of the HPA's last sync, because the workload can't be read: a clause. Empty: it is current."""
+    observed: tuple[Observed, ...]
+    """One for each of the autoscaler's metrics."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """All that was gathered."""
+class Collected:
+    """All that an explanation is made from."""
 
-    inquiry: Inquiry
+    query: ExplainQuery
     explanations: tuple[Explanation, ...]
-    """The one asked for first, then those for other selectors that autoscalers have."""
-    autoscalers: tuple[Gathered, ...]
-    unlisted: CheckFailedError | None
-    """Why the autoscalers couldn't be listed."""
+    """The queried one first, then those for other selectors that HPAs have."""
+    autoscalers: tuple[CollectedAutoscaler, ...]
+    error: CheckFailedError | None = None
+    """Why the HPAs can't be listed."""
 
 
-def gather(kubernetes: Kubernetes, inquiry: Inquiry) -> Facts:
-    """Ask for all of it. Raises CheckFailedError where the metric itself can't be asked for; `selector` must be one."""
-    metrics = AskedMetrics(kubernetes, inquiry.namespace)
-    asked = metrics.explanation(inquiry.metric, inquiry.selector)
-    try:
-        autoscalers = _autoscalers(kubernetes, inquiry)
-    except CheckFailedError as refused:
-        return Facts(inquiry, (asked,), (), refused)
-    gathered = tuple(_gathered(kubernetes, autoscaler, metrics) for autoscaler in autoscalers)
-    return Facts(inquiry, metrics.of(inquiry.metric), gathered, None)
-
-
-def gather_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Facts:
-    """The same about one autoscaler: each of its external metrics, as far as beanscale answers, and its workload."""
-    metrics = AskedMetrics(kubernetes, autoscaler.namespace)
-    gathered = _gathered(kubernetes, autoscaler, metrics)
-    external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
-    known = tuple(answer for name in dict.fromkeys(metric.name for metric in external) for answer in metrics.of(name))
-    first = external[0] if external else autoscaler.metrics[0]
-    return Facts(Inquiry(first.name, autoscaler.namespace, first.selector), known, (gathered,), None)
-
-
-def _autoscalers(kubernetes: Kubernetes, inquiry: Inquiry) -> list[Autoscaler]:
-    path = f"/apis/autoscaling/v2/namespaces/{quote(inquiry.namespace, safe='')}/horizontalpodautoscalers"
-    fixes = {
-        401: LOG_IN,
+def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
+    """Collect about a metric and its HPAs. Raises CheckFailedError if the metric can't be queried; SelectorError."""
+    metrics = MetricClient(kubernetes, query.namespace)
+    asked = metrics.explanation(query.metric, query.selector)
+    path = f"/apis/autoscaling/v2/namespaces/{quote(query.namespace, safe='')}/horizontalpodautoscalers"
+    hints = {
+        401: _LOG_IN,
         403: "this account must be allowed to list horizontalpodautoscalers.autoscaling in namespace"
-        f" {inquiry.namespace}, as the ClusterRole view allows",
-        None: RUNS,
+        f" {query.namespace}, as the ClusterRole view allows",
+        None: _CHECK_APISERVER,
     }
-    listed = ask(kubernetes, path, fixes).get("items") or []
-    return [autoscaler for autoscaler in map(parse_hpa, listed) if any(_ours(autoscaler, inquiry))]
-
-
-def _ours(autoscaler: Autoscaler, inquiry: Inquiry) -> Iterator[Metric]:
-    """Its metrics that the inquiry is about."""
-    for metric in autoscaler.metrics:
-        same = metric.source == EXTERNAL and metric.name.lower() == inquiry.metric.lower()
-        if same and (not inquiry.selector or mean_the_same(metric.selector, inquiry.selector)):
-            yield metric
-
-
-def _gathered(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: AskedMetrics) -> Gathered:
-    seen = tuple(metrics.seen(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics)
-    scale = _scale(kubernetes, autoscaler)
-    return Gathered(autoscaler, scale or autoscaler.scale, scale is not None, seen)
-
-
-def _scale(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Scale | None:
-    """The workload's pods; None where it is of another kind, or we may not read it."""
-    workload = autoscaler.workload
-    if workload.api_version != "apps/v1" or workload.kind not in _WORKLOADS:
-        return None
-    namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
-    path = f"/apis/apps/v1/namespaces/{namespace}/{_WORKLOADS[workload.kind]}/{name}"
-    found = _read(kubernetes, path)
-    if found is not None:
-        return _scale_of(found, (found.get("status") or {}).get("readyReplicas", 0))
-    # Its scale tells all but who is ready, and nothing of what is in the pods: so less is needed to be allowed to.
-    found = _read(kubernetes, f"{path}/scale")
-    return None if found is None else _scale_of(found, None)
-
-
-def _read(kubernetes: Kubernetes, path: str) -> Mapping[str, Any] | None:
     try:
-        return ask(kubernetes, path, {None: ""})
-    except CheckFailedError:
-        return None
+        listed = ask(kubernetes, path, hints).get("items") or ()
+    except CheckFailedError as error:
+        return Collected(query, (asked,), (), error)
+    autoscalers = tuple(
+        _autoscaler(kubernetes, autoscaler, metrics)
+        for autoscaler in map(parse_hpa, listed)
+        if any(
+            metric.source == EXTERNAL
+            and metric.name.lower() == query.metric.lower()
+            and (not query.selector or same_selector(metric.selector, query.selector))
+            for metric in autoscaler.metrics
+        )
+    )
+    return Collected(query, metrics.explanations(query.metric), autoscalers)
 
 
-def _scale_of(found: Mapping[str, Any], ready: int | None) -> Scale:
-    wanted, status = (found.get("spec") or {}).get("replicas"), found.get("status") or {}
-    # a Scale leaves out a 0, and a workload that was never scaled wants 1
-    return Scale((0 if ready is None else 1) if wanted is None else wanted, status.get("replicas", 0), ready)
+def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collected:
+    """Collect about one HPA: its external metrics, as far as beanscale serves them, and its workload."""
+    metrics = MetricClient(kubernetes, autoscaler.namespace)
+    collected = _autoscaler(kubernetes, autoscaler, metrics)
+    external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
+    names = dict.fromkeys(metric.name for metric in external)
+    first = external[0] if external else autoscaler.metrics[0]
+    return Collected(
+        ExplainQuery(first.name, autoscaler.namespace, first.selector),
+        tuple(explanation for name in names for explanation in metrics.explanations(name)),
+        (collected,),
+    )
+
+
+def _autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: "MetricClient") -> CollectedAutoscaler:
+    observed = tuple(
+        metrics.observe(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics
+    )
+    workload = autoscaler.workload
+    if workload.api_version != "apps/v1" or workload.kind not in _SCALABLE:
+        return CollectedAutoscaler(autoscaler, autoscaler.scale, f"{workload} is of another kind", observed)
+    namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
+    path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
+    try:
+        found = kubernetes.request("GET", path)
+        status = found.get("status") or {}
+        replicas = (found.get("spec") or {}).get("replicas", 1)
+        scale = Scale(replicas, status.get("replicas", 0), status.get("readyReplicas", 0))
+    except KubernetesError:
+        try:
+            # The subresource needs less permission, as it shows nothing of the pods: not even how many are ready.
+            found = kubernetes.request("GET", f"{path}/scale")
+        except KubernetesError as error:
+            why = f"{workload} doesn't exist" if error.status == 404 else f"{workload} can't be read"
+            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed)
+        # A Scale omits 0.
+        scale = Scale((found.get("spec") or {}).get("replicas", 0), (found.get("status") or {}).get("replicas", 0))
+    return CollectedAutoscaler(autoscaler, scale, "", observed)
+
+
+class MetricClient:
+    """Queries each metric and selector once, with an explanation where the server gives one."""
+
+    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+        self._kubernetes = kubernetes
+        self._namespace = namespace
+        self._results: dict[tuple[str, SelectorKey], Explanation | CheckFailedError | Total] = {}
+
+    def explanation(self, metric: str, selector: str) -> Explanation:
+        """Return the explanation. Raises CheckFailedError, also if another adapter responds; SelectorError."""
+        result = self._result(metric, selector)
+        if isinstance(result, CheckFailedError):
+            raise result
+        if isinstance(result, Total):
+            raise _not_explained()
+        return result
+
+    def observe(self, metric: Metric) -> Observed:
+        """Return what an HPA gets for one of its external metrics."""
+        try:
+            result = self._result(metric.name, metric.selector)
+        except SelectorError as error:  # kube-apiserver accepts any selector in an HPA
+            return Missing(f"its selector is invalid: {error}")
+        match result:
+            case Total():
+                return result
+            case Explanation():
+                return result.observed
+            case CheckFailedError():
+                return Missing(str(result))
+
+    def explanations(self, metric: str) -> tuple[Explanation, ...]:
+        """Return the metric's explanations so far, in the order of the queries."""
+        return tuple(
+            result
+            for (name, _), result in self._results.items()
+            if name == metric.lower() and isinstance(result, Explanation)
+        )
+
+    def _result(self, metric: str, selector: str) -> Explanation | CheckFailedError | Total:
+        key = metric.lower(), selector_key(selector)
+        if key not in self._results:
+            try:
+                self._results[key] = self._query(metric, selector)
+            except CheckFailedError as error:
+                self._results[key] = error
+        return self._results[key]
+
+    def _query(self, metric: str, selector: str) -> Explanation | Total:
+        namespace, name = quote(self._namespace, safe=""), quote(metric.lower(), safe="")
+        path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{name}"
+        hints = {
+            401: _LOG_IN,
+            403: f"this account must be allowed to get and list {metric} of external.metrics.k8s.io in namespace"
+            f" {self._namespace}: in the chart by the ClusterRole that ends in :metrics-reader",
+            404: "check the metric name: kubectl api-resources --api-group=external.metrics.k8s.io; if it is right,"
+            " this beanscale is too old to explain: helm upgrade",
+            None: _CHECK_APISERVER,
+        }
+        try:
+            parameters = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
+            document = ask(self._kubernetes, path, hints, parameters)
+        except CheckFailedError as error:
+            if isinstance(error.__cause__, KubernetesError) and error.__cause__.status in {404, 503}:
+                self._check_apiservice()
+            raise
+        try:
+            if document.get("kind") == "MetricExplanation":
+                return parse_explanation(document)
+            if document.get("kind") == "ExternalMetricValueList" and (items := document.get("items")):
+                return Total(min(sum(milli(parse_quantity(str(item["value"]))) for item in items), MOST))
+        except (QuantityError, KeyError, TypeError) as error:
+            raise CheckFailedError(
+                f"the response about {metric} is invalid: {error}",
+                "check that this program and the server have the same version",
+            ) from error
+        raise _not_explained()
+
+    def _check_apiservice(self) -> None:
+        """Raise CheckFailedError if the APIService shows why no server responds. Needs permission to get it."""
+        install = "install beanscale with apiService.create=true: helm install"
+        path = f"/apis/apiregistration.k8s.io/v1/apiservices/{_APISERVICE}"
+        try:
+            apiservice = ask(self._kubernetes, path, {404: install, None: _CHECK_APISERVER})
+        except CheckFailedError as error:
+            if error.hint == install:
+                raise CheckFailedError("this cluster has no external metrics API", install, final=True) from error
+            return
+        service = (apiservice.get("spec") or {}).get("service") or {}
+        check_available(apiservice, ObjectName(service.get("namespace", ""), service.get("name", "")))
+
+
+def _not_explained() -> CheckFailedError:
+    return CheckFailedError(
+        "the external metrics API returned no explanation: it is an older beanscale or another adapter",
+        f"kubectl get apiservice {_APISERVICE} shows whose Service responds; if it is beanscale's: helm upgrade",
+    )
+
+
+def selector_key(selector: str) -> SelectorKey:
+    """Return a value that is equal for selectors with the same meaning. Raises SelectorError."""
+    alike = {"=": "in", "==": "in", "!=": "notin"}
+    return frozenset(
+        (part.key, alike.get(part.operator, part.operator), part.values)
+        for part in parse_selector(selector).requirements
+    )
+
+
+def same_selector(selector: str, other: str) -> bool:
+    """Return whether two selectors have the same meaning. An invalid one has none."""
+    try:
+        return selector_key(selector) == selector_key(other)
+    except SelectorError:
+        return False

@@ -1,124 +1,32 @@
-"""What is noteworthy about a metric, its servers and its tubes: sentences for people, with what to do.
+"""The report about a metric and its HPAs: findings, decisions and conditions, as values and as JSON. Pure."""
 
-What was gathered, judged: each autoscaler's decision and conditions.
-
-A verdict as JSON: the same facts and steps as the page, for programs and the console.
-"""
-
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.explain.collect import Facts, Gathered
-from app.explain.explanation import Explanation, ServerInfo, TubeInfo
-from app.hpa.conditions import ConditionSummary, summarize
-from app.hpa.decision import Decision, Missing, NotQueried, Observed, Step, Total, decide
+from app.explain.collect import Collected, CollectedAutoscaler, Explanation, TubeInfo
+from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
+from app.hpa.decision import Decision, Missing, Step, Total, decide
 from app.quantity import plain
-from app.text import duration
+from app.text import count, duration
+
+type Json = dict[str, Any]
 
 _SHOWN = 3
-"""Tubes of one kind of finding that are named."""
+"""Tubes that are named for one kind of finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One of them."""
+    """A problem or a fact worth knowing about a metric, its servers or its tubes."""
 
     sentence: str
-    fix: str
-    """Empty where there is nothing to do."""
-
-
-def find(explanation: Explanation) -> tuple[Finding, ...]:
-    """What explains most comes first."""
-    return (
-        *_errors(explanation),
-        *(_unread(server) for server in explanation.servers if not server.fresh),
-        *_held(explanation),
-        *(finding for kind in _KINDS for finding in _of_tubes(kind, explanation)),
-    )
-
-
-def _errors(explanation: Explanation) -> Iterator[Finding]:
-    if explanation.error is None:
-        return
-    fix = f"did you mean {' or '.join(explanation.error.near)}?" if explanation.error.near else ""
-    yield Finding(f"there is no value: {explanation.error.message}", fix)
-
-
-def _unread(server: ServerInfo) -> Finding:
-    why = server.failure or "its last reading is too old"
-    since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
-    last = "it was never read" if server.age_s is None else f"it was last read {duration(server.age_s)} ago"
-    return Finding(
-        f"beanstalkd {server} at {server.address} can't be read{since}: {why}; {last}",
-        "does it run, and do its address and the NetworkPolicies let the server's pods reach it?",
-    )
-
-
-def _held(explanation: Explanation) -> Iterator[Finding]:
-    held = [item.held_for_s for item in explanation.items if item.held_for_s is not None]
-    if held:
-        yield Finding(
-            f"the last good value is held for {duration(max(held))} already, as the rule's onFailure says"
-            f" ({explanation.rule.on_failure if explanation.rule else 'hold'})",
-            "",
-        )
+    hint: str = ""
+    """Empty if there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    applies: Callable[[Explanation, TubeInfo], bool]
-    says: Callable[[TubeInfo], str]
-    fix: str
-
-
-def _of_tubes(kind: _Kind, explanation: Explanation) -> Iterable[Finding]:
-    found = [tube for tube in explanation.tubes if tube.exists and kind.applies(explanation, tube)]
-    for tube in found[:_SHOWN]:
-        yield Finding(f"tube {tube.name} on {tube.server} {kind.says(tube)}", kind.fix)
-    if len(found) > _SHOWN:
-        yield Finding(f"the same goes for {len(found) - _SHOWN} tubes more", "")
-
-
-def _paused(tube: TubeInfo) -> str:
-    left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
-    return f"is paused{left}: nobody gets a job of it until then"
-
-
-def _unwatched(_: Explanation, tube: TubeInfo) -> bool:
-    return bool(tube.count("ready")) and tube.count("watching") == 0
-
-
-def _all_delayed(explanation: Explanation, tube: TubeInfo) -> bool:
-    formula = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
-    return (
-        bool(tube.count("delayed")) and not (tube.count("ready") or tube.count("reserved")) and "delayed" not in formula
-    )
-
-
-_KINDS = (
-    _Kind(lambda _, tube: tube.paused, _paused, "to end the pause now: pause-tube with 0 seconds"),
-    _Kind(
-        _unwatched,
-        lambda tube: f"has {tube.count('ready')} jobs ready, and nobody watches it",
-        "do its workers run, and watch a tube of exactly that name? (With 0 pods it is as it should be.)",
-    ),
-    _Kind(
-        _all_delayed,
-        lambda tube: f"has only delayed jobs ({tube.count('delayed')}): they count once their time has come",
-        "",
-    ),
-    _Kind(
-        lambda _, tube: bool(tube.count("buried")),
-        lambda tube: f"has {tube.count('buried')} buried jobs, which no worker gets",
-        "look at why their workers buried them; kick makes them ready again",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedMetric:
+class MetricReport:
     """A metric for one selector."""
 
     explanation: Explanation
@@ -126,120 +34,128 @@ class JudgedMetric:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedAutoscaler:
-    """One autoscaler."""
+class AutoscalerReport:
+    """One HPA."""
 
-    gathered: Gathered
+    collected: CollectedAutoscaler
     decision: Decision
     conditions: tuple[ConditionSummary, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """All that a page or a document says."""
+class Report:
+    """All that is shown."""
 
-    facts: Facts
-    metrics: tuple[JudgedMetric, ...]
-    autoscalers: tuple[JudgedAutoscaler, ...]
-
-
-def judge(facts: Facts, now_unix_s: float) -> Verdict:
-    """`now_unix_s` on the cluster's clock."""
-    return Verdict(
-        facts,
-        tuple(JudgedMetric(explanation, find(explanation)) for explanation in facts.explanations),
-        tuple(_judged(gathered, now_unix_s) for gathered in facts.autoscalers),
-    )
+    collected: Collected
+    metrics: tuple[MetricReport, ...]
+    autoscalers: tuple[AutoscalerReport, ...]
 
 
-def _judged(gathered: Gathered, now_unix_s: float) -> JudgedAutoscaler:
-    decision = decide(gathered.autoscaler, gathered.scale, gathered.seen, now_unix_s)
-    return JudgedAutoscaler(
-        gathered, decision, tuple(_with_better_advice(told, gathered) for told in summarize(gathered.autoscaler))
-    )
+def make_report(collected: Collected, now_unix_s: float) -> Report:
+    """Return the report. `now_unix_s` is on the cluster's clock."""
+    autoscalers = []
+    for one in collected.autoscalers:
+        conditions = summarize(one.autoscaler)
+        # beanscale has just queried the metric itself, so it knows more than the condition.
+        hint = "beanscale has no value either: see the finding above"
+        if not any(isinstance(observed, Missing) for observed in one.observed):
+            hint = (
+                "beanscale returns a value now, so the next sync (every 15 s) should too; if not, check the HPA"
+                f" controller's permission: {METRICS_READER}"
+            )
+        conditions = tuple(
+            replace(each, hint=hint) if each.condition.reason == "FailedGetExternalMetric" else each
+            for each in conditions
+        )
+        decision = decide(one.autoscaler, one.scale, one.observed, now_unix_s)
+        autoscalers.append(AutoscalerReport(one, decision, conditions))
+    metrics = tuple(MetricReport(each, tuple(find(each))) for each in collected.explanations)
+    return Report(collected, metrics, tuple(autoscalers))
 
 
-def _with_better_advice(told: ConditionSummary, gathered: Gathered) -> ConditionSummary:
-    """Of a metric that the autoscaler lacks we know more: we have just asked for it ourselves."""
-    if told.condition.reason != "FailedGetExternalMetric":
-        return told
-    if any(isinstance(seen, Missing) for seen in gathered.seen):
-        return replace(told, hint="we get no value either: the error above says why")
-    return replace(
-        told,
-        hint="we get a value now, and so it should at its next look (every 15 s); if not, may its account read it?"
-        " kubectl get clusterrolebinding | grep metrics-reader",
-    )
+def find(explanation: Explanation) -> Iterator[Finding]:
+    """Yield the findings, the most important first."""
+    if explanation.error is not None:
+        near = explanation.error.near
+        yield Finding(
+            f"there is no value: {explanation.error.message}", f"did you mean {' or '.join(near)}?" if near else ""
+        )
+    for server in explanation.servers:
+        if not server.fresh:
+            since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
+            last = "never read" if server.age_s is None else f"last read {duration(server.age_s)} ago"
+            yield Finding(
+                f"beanstalkd {server.name} at {server.address} can't be read{since}:"
+                f" {server.failure or 'its last reading is too old'}; {last}",
+                "check that it is running, its address, and that NetworkPolicies admit the server's pods",
+            )
+    held = [item.held_for_s for item in explanation.items if item.held_for_s is not None]
+    if held:
+        policy = explanation.rule.on_failure if explanation.rule else "hold"
+        yield Finding(f"value held for {duration(max(held))} by onFailure ({policy})")
+    for applies, describe, hint in _TUBE_FINDINGS:
+        tubes = [tube for tube in explanation.tubes if tube.exists and applies(explanation, tube)]
+        for tube in tubes[:_SHOWN]:
+            yield Finding(f"tube {tube.name} on {tube.server} {describe(tube)}", hint)
+        if len(tubes) > _SHOWN:
+            yield Finding(f"the same applies to {len(tubes) - _SHOWN} more tubes")
 
 
-type Json = dict[str, Any]
+def _only_delayed(explanation: Explanation, tube: TubeInfo) -> bool:
+    counted = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
+    ready = tube.count("ready") or tube.count("reserved")
+    return bool(tube.count("delayed")) and not ready and "delayed" not in counted
 
 
-def document(verdict: Verdict) -> Json:
-    """Numbers of metrics are plain decimal text, numbers of pods are integers."""
-    inquiry, unlisted = verdict.facts.inquiry, verdict.facts.unlisted
+def _paused(tube: TubeInfo) -> str:
+    left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
+    return f"is paused{left}: workers can't reserve its jobs until then"
+
+
+_TUBE_FINDINGS: tuple[tuple[Callable[[Explanation, TubeInfo], bool], Callable[[TubeInfo], str], str], ...] = (
+    (lambda _, tube: tube.paused, _paused, "to resume now: pause-tube with 0 seconds"),
+    (
+        lambda _, tube: bool(tube.count("ready")) and tube.count("watching") == 0,
+        lambda tube: f"has {count(tube.count('ready') or 0, 'ready job')} but no watching worker",
+        "check that workers run and watch exactly this tube (expected at 0 pods)",
+    ),
+    (
+        _only_delayed,
+        lambda tube: f"has only delayed jobs ({tube.count('delayed')}); they count once their delay ends",
+        "",
+    ),
+    (
+        lambda _, tube: bool(tube.count("buried")),
+        lambda tube: f"has {count(tube.count('buried') or 0, 'buried job')}, which no worker can reserve",
+        "find out why workers buried them; kick makes them ready again",
+    ),
+)
+"""Condition, predicate and hint of each kind of finding about a tube."""
+
+
+def report_json(report: Report) -> Json:
+    """Return the report as JSON. Metric values are decimal strings, numbers of pods are integers."""
+    query, error = report.collected.query, report.collected.error
     return {
-        "metric": inquiry.metric,
-        "namespace": inquiry.namespace,
-        "selector": inquiry.selector,
-        "metrics": [_metric(metric) for metric in verdict.metrics],
-        "autoscalers": [autoscaler_document(autoscaler) for autoscaler in verdict.autoscalers],
-        "autoscalersError": None if unlisted is None else {"message": str(unlisted), "fix": unlisted.hint},
-    }
-
-
-def _metric(judged: JudgedMetric) -> Json:
-    total = judged.explanation.total
-    return {
-        "selector": judged.explanation.selector,
-        "total": None if total is None else plain(total),
-        "findings": [{"sentence": finding.sentence, "fix": finding.fix} for finding in judged.findings],
-        "explanation": judged.explanation.source,
-    }
-
-
-def autoscaler_document(judged: JudgedAutoscaler) -> Json:
-    """One autoscaler, its decision and its conditions."""
-    autoscaler, scale, decision = judged.gathered.autoscaler, judged.gathered.scale, judged.decision
-    return {
-        "namespace": autoscaler.namespace,
-        "name": autoscaler.name,
-        "workload": {"kind": autoscaler.workload.kind, "name": autoscaler.workload.name},
-        "minReplicas": autoscaler.minimum,
-        "maxReplicas": autoscaler.maximum,
-        "pods": {
-            "wanted": scale.spec_replicas,
-            "present": scale.status_replicas,
-            "ready": scale.ready,
-            "live": judged.gathered.scale_is_live,
-        },
+        "metric": query.metric,
+        "namespace": query.namespace,
+        "selector": query.selector,
         "metrics": [
             {
-                "source": metric.source,
-                "name": metric.name,
-                "selector": metric.selector,
-                "target": {"type": metric.target.kind.value, "amount": plain(metric.target.amount)},
-                **_seen(seen),
+                "selector": metric.explanation.selector,
+                "total": _total(metric.explanation.observed),
+                "findings": [{"sentence": finding.sentence, "fix": finding.hint} for finding in metric.findings],
+                "explanation": metric.explanation.source,
             }
-            for metric, seen in zip(autoscaler.metrics, judged.gathered.seen, strict=True)
+            for metric in report.metrics
         ],
-        "decision": {
-            "pods": decision.pods,
-            "decidedBy": _step(decision.decided_by),
-            "steps": [_step(step) for step in decision.steps],
-        },
-        "conditions": [_condition(told) for told in judged.conditions],
+        "autoscalers": [_autoscaler(autoscaler) for autoscaler in report.autoscalers],
+        "autoscalersError": None if error is None else {"message": str(error), "fix": error.hint},
     }
 
 
-def _seen(seen: Observed) -> Json:
-    match seen:
-        case Total(amount):
-            return {"total": plain(amount), "missing": None}
-        case Missing(why):
-            return {"total": None, "missing": why}
-        case NotQueried():
-            return {"total": None, "missing": None}
+def _total(observed: object) -> str | None:
+    return plain(observed.amount) if isinstance(observed, Total) else None
 
 
 def _step(step: Step) -> Json:
@@ -252,12 +168,46 @@ def _step(step: Step) -> Json:
     }
 
 
-def _condition(told: ConditionSummary) -> Json:
+def _autoscaler(report: AutoscalerReport) -> Json:
+    collected, decision = report.collected, report.decision
+    autoscaler, scale = collected.autoscaler, collected.scale
     return {
-        "type": told.condition.kind,
-        "holds": told.condition.holds,
-        "reason": told.condition.reason,
-        "message": told.condition.message,
-        "words": told.words,
-        "fix": told.hint,
+        "namespace": autoscaler.namespace,
+        "name": autoscaler.name,
+        "workload": {"kind": autoscaler.workload.kind, "name": autoscaler.workload.name},
+        "minReplicas": autoscaler.minimum,
+        "maxReplicas": autoscaler.maximum,
+        "pods": {
+            "wanted": scale.spec_replicas,
+            "present": scale.status_replicas,
+            "ready": scale.ready,
+            "live": not collected.scale_error,
+        },
+        "metrics": [
+            {
+                "source": metric.source,
+                "name": metric.name,
+                "selector": metric.selector,
+                "target": {"type": metric.target.kind.value, "amount": plain(metric.target.amount)},
+                "total": _total(observed),
+                "missing": observed.why if isinstance(observed, Missing) else None,
+            }
+            for metric, observed in zip(autoscaler.metrics, collected.observed, strict=True)
+        ],
+        "decision": {
+            "pods": decision.pods,
+            "decidedBy": _step(decision.decided_by),
+            "steps": [_step(step) for step in decision.steps],
+        },
+        "conditions": [
+            {
+                "type": each.condition.kind,
+                "holds": each.condition.holds,
+                "reason": each.condition.reason,
+                "message": each.condition.message,
+                "words": each.words,
+                "fix": each.hint,
+            }
+            for each in report.conditions
+        ],
     }

@@ -38,8 +38,8 @@ def test_the_way_from_the_jobs_to_the_pods_is_told_and_what_decides_is_marked(gu
     expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
     expect(page.locator("#steps li").first).to_contain_text("14 ÷ 2 = 7")
     expect(page.locator("#steps [aria-current=step]")).to_contain_text("this decides")
-    expect(page.locator("#conditions")).to_contain_text("maxReplicas keeps it from more pods")
-    expect(page.locator("#conditions .bad")).to_contain_text("raise maxReplicas")
+    expect(page.locator("#conditions")).to_contain_text("maxReplicas prevents more pods")
+    expect(page.locator("#conditions .bad")).to_contain_text("Raise maxReplicas")
     expect(page.locator(".plot .line.current")).to_have_count(1)
 
 

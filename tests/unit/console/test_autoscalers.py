@@ -10,7 +10,7 @@ from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.autoscalers import Known, Watcher, explained, links_of, look_at, parse_target, what_if
 from app.console.errors import RequestError
 from app.console.events import Event
-from app.explain.collect import gather_autoscaler
+from app.explain.collect import collect_autoscaler
 from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
@@ -164,7 +164,7 @@ def test_another_target_would_make(target: str, pods: int) -> None:
         "scaleDown": {"stabilizationWindowSeconds": 0},
         "scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]},
     }
-    facts = gather_autoscaler(cluster(), one(hpa(current=3, behavior=scaling)))  # type: ignore[arg-type] # as one
+    facts = collect_autoscaler(cluster(), one(hpa(current=3, behavior=scaling)))  # type: ignore[arg-type] # as one
     answer = what_if(facts, parse_target(target), 0)
     assert answer is not None
     assert answer == {"target": float(Fraction(target.replace("2500m", "5/2"))), "pods": pods}
@@ -177,12 +177,12 @@ def test_a_target_that_is_none_is_one_sentence(text: str) -> None:
 
 
 def test_without_a_target_nothing_is_tried() -> None:
-    facts = gather_autoscaler(cluster(), one(hpa()))  # type: ignore[arg-type]
+    facts = collect_autoscaler(cluster(), one(hpa()))  # type: ignore[arg-type]
     assert what_if(facts, parse_target(""), 0) is None
 
 
 def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
-    told = explained(gather_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
+    told = explained(collect_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
     assert told["metric"] == "tube-orders"
     (autoscaler,) = told["autoscalers"]
     assert autoscaler["pods"] == {"wanted": 3, "present": 3, "ready": 2, "live": True}

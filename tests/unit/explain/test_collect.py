@@ -1,10 +1,10 @@
-"""What an explanation needs is asked for, each thing once; a refusal is one sentence with what to do."""
+"""All that an explanation needs is queried once; an error is one sentence with a hint."""
 
 from typing import Any
 
 import pytest
 
-from app.explain.collect import Facts, Inquiry, gather, selector_key
+from app.explain.collect import Collected, ExplainQuery, collect, selector_key
 from app.hpa.autoscaler import Scale
 from app.hpa.decision import Missing, Total
 from app.kube.checks import CheckFailedError
@@ -16,11 +16,11 @@ ORDERS = f"{METRICS}/tube-orders"
 JOBS = f"{METRICS}/beanstalkd_tube_jobs"
 
 
-def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Facts:
-    return gather(cluster, Inquiry(metric, "shop", selector))
+def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Collected:
+    return collect(cluster, ExplainQuery(metric, "shop", selector))
 
 
-def test_the_metric_its_autoscalers_and_their_workloads_are_asked_for() -> None:
+def test_the_metric_its_autoscalers_and_their_workloads_are_queried() -> None:
     cluster = Cluster(
         {
             (ORDERS, ""): explanation(),
@@ -29,14 +29,14 @@ def test_the_metric_its_autoscalers_and_their_workloads_are_asked_for() -> None:
         }
     )
     facts = gathered(cluster)
-    assert [one.total for one in facts.explanations] == [4000]
+    assert [one.observed for one in facts.explanations] == [Total(4000)]
     (ours,) = facts.autoscalers
-    assert (ours.autoscaler.name, ours.scale, ours.scale_is_live) == ("orders", Scale(3, 3, 2), True)
-    assert ours.seen == (Total(4000),)
+    assert (ours.autoscaler.name, ours.scale, ours.scale_error) == ("orders", Scale(3, 3, 2), "")
+    assert ours.observed == (Total(4000),)
     assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
 
 
-def test_each_selector_that_an_autoscaler_has_is_asked_for_once() -> None:
+def test_each_selector_that_an_autoscaler_has_is_queried_once() -> None:
     ready = {"matchLabels": {"tube": "orders", "state": "ready"}}
     by_state = external("Beanstalkd_Tube_Jobs", ready, averageValue="2")
     selected = "state=ready,tube=orders"
@@ -48,12 +48,12 @@ def test_each_selector_that_an_autoscaler_has_is_asked_for_once() -> None:
         }
     )
     facts = gathered(cluster, "beanstalkd_tube_jobs")
-    assert [(one.selector, one.total) for one in facts.explanations] == [("", 9000), (selected, 3000)]
-    assert [one.seen for one in facts.autoscalers] == [(Total(3000),), (Total(3000),)]
+    assert [(one.selector, one.observed) for one in facts.explanations] == [("", Total(9000)), (selected, Total(3000))]
+    assert [one.observed for one in facts.autoscalers] == [(Total(3000),), (Total(3000),)]
     assert [selector for path, selector in cluster.asked if path == JOBS] == ["", selected]
 
 
-def test_a_selector_leaves_the_autoscalers_that_mean_the_same() -> None:
+def test_a_selector_keeps_the_autoscalers_with_the_same_meaning() -> None:
     same = external(
         "tube-orders", {"matchExpressions": [{"key": "server", "operator": "In", "values": ["eu"]}]}, value="2"
     )
@@ -64,16 +64,16 @@ def test_a_selector_leaves_the_autoscalers_that_mean_the_same() -> None:
     assert [one.autoscaler.name for one in facts.autoscalers] == ["eu"]
 
 
-def test_an_autoscaler_with_a_selector_that_makes_no_sense_has_no_value_and_the_others_have() -> None:
+def test_an_autoscaler_with_an_invalid_selector_has_no_value_and_the_others_have() -> None:
     slash = external("tube-orders", {"matchLabels": {"tube": "mail/eu"}}, value="2")
     unknown = external("tube-orders", {"matchExpressions": [{"key": "tube", "operator": "Is"}]}, value="2")
     autoscalers = listed(hpa(), hpa(slash, name="slash"), hpa(unknown, name="unknown"))
     facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): autoscalers}))
-    seen = {one.autoscaler.name: one.seen[0] for one in facts.autoscalers}
+    seen = {one.autoscaler.name: one.observed[0] for one in facts.autoscalers}
     assert seen["orders"] == Total(4000)
     for name in ("slash", "unknown"):
         assert isinstance(seen[name], Missing)
-        assert seen[name].why.startswith("its selector makes no sense: ")
+        assert seen[name].why.startswith("its selector is invalid: ")
     only = Cluster({(ORDERS, "tube=orders"): explanation(selector="tube=orders"), (HPAS, ""): autoscalers})
     assert gathered(only, selector="tube=orders").autoscalers == ()
 
@@ -88,33 +88,35 @@ def test_an_autoscaler_with_a_selector_that_makes_no_sense_has_no_value_and_the_
         ("", "a", False),
     ],
 )
-def test_selectors_are_compared_by_what_they_say(one: str, other: str, *, alike: bool) -> None:
+def test_selectors_are_compared_by_meaning(one: str, other: str, *, alike: bool) -> None:
     assert (selector_key(one) == selector_key(other)) is alike
 
 
-def test_another_metric_of_an_autoscaler_is_asked_for_too() -> None:
+def test_another_metric_of_an_autoscaler_is_queried_too() -> None:
     values = {"kind": "ExternalMetricValueList", "items": [{"value": "1500m"}, {"value": "2"}]}
     autoscaler = hpa(external(averageValue="2"), external("sqs", averageValue="1"), external("gone", value="1"))
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(autoscaler), (f"{METRICS}/sqs", ""): values})
     (ours,) = gathered(cluster).autoscalers
-    assert ours.seen[:2] == (Total(4000), Total(3500))
-    assert isinstance(ours.seen[2], Missing)
+    assert ours.observed[:2] == (Total(4000), Total(3500))
+    assert isinstance(ours.observed[2], Missing)
 
 
 def test_a_metric_in_error_is_explained_and_blocks_its_autoscaler() -> None:
     error = {"reason": "ServiceUnavailable", "message": "eu can't be read", "near": []}
     cluster = Cluster({(ORDERS, ""): explanation(items=[], error=error), (HPAS, ""): listed(hpa())})
     (ours,) = gathered(cluster).autoscalers
-    assert ours.seen == (Missing("eu can't be read"),)
+    assert ours.observed == (Missing("eu can't be read"),)
 
 
-def test_a_workload_that_may_not_be_read_is_as_its_autoscaler_saw_it() -> None:
-    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), (DEPLOYMENT, ""): 403})
+@pytest.mark.parametrize(("status", "why"), [(403, "can't be read"), (404, "doesn't exist")])
+def test_a_workload_that_cannot_be_read_is_as_of_the_last_sync(status: int, why: str) -> None:
+    answers = dict.fromkeys([(DEPLOYMENT, ""), (f"{DEPLOYMENT}/scale", "")], status)
+    cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), **answers})
     (ours,) = gathered(cluster).autoscalers
-    assert (ours.scale, ours.scale_is_live) == (Scale(5, 5), False)
+    assert (ours.scale, ours.scale_error) == (Scale(5, 5), f"Deployment/orders {why}")
 
 
-def test_a_workloads_name_asks_for_that_workload_and_for_nothing_else() -> None:
+def test_a_workloads_name_queries_that_workload_and_nothing_else() -> None:
     odd = hpa()
     odd["spec"]["scaleTargetRef"]["name"] = "orders?watch=true#x"
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(odd)})
@@ -122,7 +124,7 @@ def test_a_workloads_name_asks_for_that_workload_and_for_nothing_else() -> None:
     assert (f"{DEPLOYMENT}%3Fwatch%3Dtrue%23x", "") in cluster.asked
 
 
-def test_where_the_workload_may_not_be_read_its_scale_does() -> None:
+def test_without_permission_for_the_workload_its_scale_is_read() -> None:
     answers: dict[tuple[str, str], Any] = {
         (ORDERS, ""): explanation(),
         (HPAS, ""): listed(hpa(current=5)),
@@ -130,17 +132,17 @@ def test_where_the_workload_may_not_be_read_its_scale_does() -> None:
     }
     scale = {"spec": {"replicas": 4}, "status": {"replicas": 3}}
     (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): scale})).autoscalers
-    assert (ours.scale, ours.scale_is_live) == (Scale(4, 3), True)
+    assert (ours.scale, ours.scale_error) == (Scale(4, 3), "")
     none = {"spec": {}, "status": {"replicas": 0}}
     (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): none})).autoscalers
     assert ours.scale == Scale(0, 0)
 
 
-def test_autoscalers_that_may_not_be_listed_leave_the_metric_explained() -> None:
+def test_autoscalers_that_cannot_be_listed_leave_the_metric_explained() -> None:
     facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
     assert facts.explanations
-    assert facts.unlisted is not None
-    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in facts.unlisted.hint
+    assert facts.error is not None
+    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in facts.error.hint
 
 
 @pytest.mark.parametrize(
@@ -163,19 +165,22 @@ def test_autoscalers_that_may_not_be_listed_leave_the_metric_explained() -> None
         pytest.param({(ORDERS, ""): 500, (APISERVICE, ""): 403}, "with 500", "kube-apiserver", id="something else"),
         pytest.param(
             {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": [{"value": "4"}]}},
-            "plain values",
+            "no explanation",
             "helm upgrade",
             id="another adapter",
         ),
         pytest.param(
-            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": []}}, "plain values", "helm upgrade", id="empty"
+            {(ORDERS, ""): {"kind": "ExternalMetricValueList", "items": []}},
+            "no explanation",
+            "helm upgrade",
+            id="empty",
         ),
         pytest.param(
             {(ORDERS, ""): explanation(items=[item("lots")])}, "'lots' isn't a quantity", "same version", id="strange"
         ),
     ],
 )
-def test_a_metric_that_cannot_be_asked_for_is_one_sentence_and_what_to_do(
+def test_a_metric_that_cannot_be_queried_is_one_sentence_and_a_hint(
     answers: dict[tuple[str, str], Any], why: str, fix: str
 ) -> None:
     with pytest.raises(CheckFailedError, match=why) as broken:

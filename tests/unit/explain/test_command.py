@@ -1,4 +1,4 @@
-"""`beanscale explain`: a page for people, a document for programs, an exit status for scripts."""
+"""`beanscale explain`: text for people, JSON for programs, an exit status for scripts."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
-from app.explain.collect import Inquiry
-from app.explain.report import document
-from app.explain.run import explain
-from app.explain.text import page
+from app.explain.collect import ExplainQuery
+from app.explain.command import explain
+from app.explain.report import report_json
+from app.explain.text import render
 from app.kube.certificates.renewal import KeyRing
 from app.kube.credentials import own_namespace
 from tests.unit.explain.cluster import DEPLOYMENT, HPAS, METRICS, Cluster, deployment, listed
@@ -29,19 +29,19 @@ ACTIVE = [
 
 
 def written(
-    told: Json, *hpas: Json, workload: Json | int = 404, autoscalers: Json | int | None = None, selector: str = ""
+    answer: Json, *hpas: Json, workload: Json | int = 404, autoscalers: Json | int | None = None, selector: str = ""
 ) -> str:
     answers = {
-        (ORDERS, selector): told,
+        (ORDERS, selector): answer,
         (HPAS, ""): listed(*hpas) if autoscalers is None else autoscalers,
         (DEPLOYMENT, ""): workload,
     }
-    lines = list(page(explain(Cluster(answers), Inquiry("tube-orders", "shop", selector))))
+    lines = list(render(explain(Cluster(answers), ExplainQuery("tube-orders", "shop", selector))))
     assert max(map(len, lines)) <= 100
     return "\n".join(lines) + "\n"
 
 
-def test_the_page_tells_the_whole_way_from_the_jobs_to_the_pods() -> None:
+def test_the_text_shows_each_step_from_the_jobs_to_the_pods() -> None:
     prompt = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
     told = explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")])
     assert (
@@ -53,7 +53,7 @@ tube-orders in namespace shop is 20
 
 Servers
   server  address           state
-  eu      eu.example:11300  fine, read 1 s ago (counts up to 15 s)
+  eu      eu.example:11300  ok, read 1 s ago (maxAge 15 s)
 
 Tubes
   server  tube    read     ready  reserved  delayed  buried  watching
@@ -75,7 +75,7 @@ def test_stabilization_is_explained_although_the_hpa_has_no_conditions_yet() -> 
     text = written(explanation(), hpa(current=8), workload=deployment(8, 8, 8))
     assert "8 pods, no change" in text
     assert "Decided by      stabilization: 8 pods at the next sync" in text
-    assert "Kubernetes hasn't worked on it yet" in text
+    assert "The HPA controller hasn't synced it yet" in text
 
 
 def test_the_number_that_zero_pods_leave_in_a_status_is_not_repeated() -> None:
@@ -90,8 +90,8 @@ def test_the_number_that_zero_pods_leave_in_a_status_is_not_repeated() -> None:
         conditions=[*ACTIVE, condition("ScaledToZero", "ScaledToZero")],
     )
     answers = {(ORDERS, ""): explanation(items=[item("0", "0 + 0")]), (HPAS, ""): listed(resting)}
-    verdict = explain(Cluster(answers), Inquiry("tube-orders", "shop"))
-    shown = "\n".join(page(verdict)) + json.dumps(document(verdict))
+    report = explain(Cluster(answers), ExplainQuery("tube-orders", "shop"))
+    shown = "\n".join(render(report)) + json.dumps(report_json(report))
     assert "9223372036854775808" not in shown
     assert "0 pods, no change" in shown
 
@@ -102,24 +102,24 @@ def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> No
     down = server(fresh=False, ageSeconds=130, failure="connection refused", failingForSeconds=125)
     text = written(explanation(items=[], tubes=[], servers=[down], error=error), hpa(current=3, conditions=[failed]))
     assert text.startswith("tube-orders in namespace shop has no value\n")
-    assert "eu      eu.example:11300  FAILS, see above" in text
+    assert "eu      eu.example:11300  failed, see Findings" in text
     assert "no metric has a value, so the autoscaler keeps 3 pods" in text
     assert "“unable to get external metric”" in text
-    assert "we get no value either" in text
+    assert "beanscale has no value either" in text
     assert "metrics-reader" in written(explanation(), hpa(current=3, conditions=[failed]))
 
 
-def test_a_name_that_matches_nothing_is_answered_by_near_ones() -> None:
+def test_an_unknown_name_gets_similar_ones() -> None:
     error = {"reason": "NotFound", "message": "there is no metric tube-ordres", "near": ["tube-orders"]}
     text = written(explanation(rule=None, servers=[], tubes=[], items=[], error=error))
     assert "- There is no value: there is no metric tube-ordres" in text
     assert "→ did you mean tube-orders?" in text
-    assert "No HorizontalPodAutoscaler of namespace shop goes by this metric." in text
+    assert "No HorizontalPodAutoscaler in namespace shop uses this metric." in text
 
 
 def test_a_permission_that_is_missing_is_named() -> None:
     text = written(explanation(), autoscalers=403)
-    assert "Autoscalers: not known" in text
+    assert "Autoscalers: unknown" in text
     assert "list horizontalpodautoscalers.autoscaling in namespace shop" in " ".join(text.split())
 
 
@@ -134,12 +134,12 @@ def test_several_values_are_shown_by_label_and_as_a_sum_and_a_rule_by_its_formul
     rule = RULE | {"builtIn": False, "name": "backlog", "meaning": "A rule of yours", "tubes": ["a", "b-*"]}
     items = [item("1500m", "1.5", labels={"tube": tube_name}, window=60) for tube_name in ("a", "b-1")]
     text = written(explanation(rule=rule, items=items))
-    assert "A rule of yours (rule backlog: ready + reserved, of the tubes a, b-*)" in text
+    assert "A rule of yours (rule backlog: ready + reserved, tubes a, b-*)" in text
     assert "tube=a: 1.5 = 1.5, over 1 min\n" in text
-    assert "An autoscaler adds them up: 3\n" in text
+    assert "The autoscaler uses the sum: 3\n" in text
 
 
-def test_nothing_that_commands_a_terminal_is_passed_on() -> None:
+def test_no_terminal_control_sequence_is_printed() -> None:
     down = server(fresh=False, failure="\x1b[2J\nrefused")
     text = written(explanation(servers=[down], tubes=[tube("a\x07")]))
     assert "?[2J refused" in text
@@ -147,9 +147,9 @@ def test_nothing_that_commands_a_terminal_is_passed_on() -> None:
     assert "a?" in text
 
 
-def test_the_document_has_the_facts_and_the_steps() -> None:
+def test_the_json_has_the_metric_and_the_steps() -> None:
     answers = {(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(conditions=ACTIVE))}
-    told = json.loads(json.dumps(document(explain(Cluster(answers), Inquiry("tube-orders", "shop")))))
+    told = json.loads(json.dumps(report_json(explain(Cluster(answers), ExplainQuery("tube-orders", "shop")))))
     assert told["metrics"][0]["total"] == "4"
     assert told["metrics"][0]["explanation"] == explanation()
     (autoscaler,) = told["autoscalers"]
@@ -174,7 +174,7 @@ def config(tmp_path: Path, listener: Apiserver, cluster: KeyRing) -> Path:
     return kubeconfig(tmp_path / "config", listener.address, cluster.bundle, token="t")  # noqa: S106
 
 
-def test_the_command_explains_and_is_content(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_explains_and_exits_with_0(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "tube-orders", "-n", "shop", "--kubeconfig", str(config)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("tube-orders in namespace shop is 4\n")
@@ -187,7 +187,7 @@ def test_the_command_writes_json(config: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["namespace"] == "shop"
 
 
-def test_what_cannot_be_asked_for_is_told_on_standard_error(
+def test_a_metric_that_cannot_be_queried_is_an_error_on_standard_error(
     config: Path,
     listener: Apiserver,
     capsys: pytest.CaptureFixture[str],
@@ -204,18 +204,18 @@ def test_what_cannot_be_asked_for_is_told_on_standard_error(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["a/b"], "can't be a metric's name"),
-        (["tube-mail/eu"], "reached by a rule of its own"),
-        (["beanstalkd_tube_jobs", "-l", "tube=mail/eu"], "isn't a label selector"),
-        ([".."], "can't be a metric's name"),
-        (["a%2f"], "can't be a metric's name"),
-        (["a", "-l", "=="], "isn't a label selector"),
+        (["a/b"], "is not a valid metric name"),
+        (["tube-mail/eu"], "define a rule for that tube"),
+        (["beanstalkd_tube_jobs", "-l", "tube=mail/eu"], "is not a label selector"),
+        ([".."], "is not a valid metric name"),
+        (["a%2f"], "is not a valid metric name"),
+        (["a", "-l", "=="], "is not a label selector"),
         (["a", "-n", "No"], "isn't a name"),
         (["a", "-o", "yaml"], "'yaml' is not one of"),
         ([], "Missing argument 'METRIC'"),
     ],
 )
-def test_a_wrong_use_is_one_clear_line(
+def test_a_usage_error_is_one_clear_line(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["explain", *arguments]) == 2
