@@ -99,7 +99,7 @@ def _label(label: str, description: str) -> _Column:
 def _names(row: Row, servers: Sequence[ServerState]) -> Iterable[str]:
     labels = row[0].labels
     if "server" in labels:
-        return [f"{labels['server']}/{labels['address']}" if "address" in labels else labels["server"]]
+        return [labels["server"]]
     return dict.fromkeys(state.server.name for state in servers)
 
 

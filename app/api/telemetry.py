@@ -36,7 +36,7 @@ class ReadingFigures(Collector):
         self._max_age_s = max_age_s
 
     def collect(self) -> Iterable[Metric]:
-        """One series an address of each server, none for what isn't known."""
+        """One series for each server, none for what isn't known."""
         servers, now = self._snapshot().servers, self._clock()
         return *_readings(servers, now), _jobs(servers, now, self._max_age_s)
 
@@ -53,8 +53,8 @@ def _readings(servers: Iterable[ServerState], now: Instant) -> Iterable[Metric]:
         if state.reading is not None:
             age.add_metric(name, state.reading.listed_at.age_s(now))
             tubes.add_metric(name, len(state.reading.tubes))
-        if state.sweep_s is not None:
-            sweep.add_metric(name, state.sweep_s)
+            if state.reading.sweep_s is not None:
+                sweep.add_metric(name, state.reading.sweep_s)
     return up, age, tubes, sweep
 
 
@@ -64,7 +64,7 @@ def _jobs(servers: Iterable[ServerState], now: Instant, max_age_s: float) -> Met
         "beanscale_jobs", "Jobs in all tubes of a beanstalkd, by state.", labels=["server", "address", "state"]
     )
     for state in servers:
-        totals = state.reading.jobs if state.reading and not state.doubted else None
+        totals = state.reading.jobs if state.reading else None
         if totals is not None and totals.answered_at.age_s(now) <= max_age_s:
             for job_state in STATES:
                 jobs.add_metric([*_name(state), job_state], getattr(totals, job_state))
@@ -72,8 +72,7 @@ def _jobs(servers: Iterable[ServerState], now: Instant, max_age_s: float) -> Met
 
 
 def _name(state: ServerState) -> list[str]:
-    # as configured where there is one address: its series goes on when its name leads elsewhere
-    return [state.server.name, state.member or state.server.host]
+    return [state.server.name, state.server.host]
 
 
 LOOK_EVERY_S = 5.0
@@ -89,7 +88,7 @@ class UnnamedTubes:
         self._snapshot = snapshot
         self._rules = rules
         self._told: set[str] = set()
-        self._names: Mapping[tuple[str, str | None], tuple[str, ...]] = {}
+        self._names: Mapping[str, tuple[str, ...]] = {}
         self._is_done = False
 
     async def keep(self) -> NoReturn:
@@ -124,9 +123,9 @@ class UnnamedTubes:
     def _found(self) -> Iterator[tuple[str, str]]:
         """Tubes and their servers."""
         before, states = self._names, self._snapshot().servers
-        self._names = {(state.server.name, state.member): state.reading.names for state in states if state.reading}
-        for (server, member), names in self._names.items():
-            known = before.get((server, member), ())
+        self._names = {state.server.name: state.reading.names for state in states if state.reading}
+        for server, names in self._names.items():
+            known = before.get(server, ())
             new = set(names).difference(known) if names is not known else ()
             yield from ((tube, server) for tube in new if not self._rules.can_name(server, tube))
 

@@ -1,49 +1,66 @@
-"""One connection to one beanstalkd: questions out in windows, answers back in order, a deadline on all of it."""
+"""One connection to one beanstalkd: pipelined commands, replies in order, a deadline for each wait."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from math import inf
 from typing import cast
 
-from app.beanstalkd.protocol import MAX_BODY, MAX_STATS, NOT_FOUND, ProtocolError, Replies
+from app.beanstalkd.protocol import MAX_BODY, MAX_STATS, ProtocolError, Reply, ReplyParser, body_of
 
 WINDOW = 256
-"""Questions under way at once: so many that beanstalkd has the next one even if we get no processor for a while. It
-takes other clients' commands between any two of them, and 256 answers are a quarter of a megabyte."""
+"""Maximum commands in flight: enough that beanstalkd has work while this process gets no CPU time. It serves other
+clients between any two of them, and 256 replies are a quarter of a megabyte."""
 GATHER_S = 0.005
-"""For so long answers pile up unread. beanstalkd sends each in a packet of its own, and waking us for each one costs it
-as much time as finding the answer. With 10,000 tubes it answers about 50 meanwhile."""
+"""Seconds for which replies pile up unread: beanstalkd sends each in its own packet, and waking up for each costs as
+much time as beanstalkd takes to produce it. With 10,000 tubes it answers about 50 meanwhile."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
 
 
 class Connection(asyncio.Protocol):
-    """A conversation that any anomaly ends: whoever meets an error must let the connection go."""
+    """A conversation that ends with the first anomaly: after an error, close the connection."""
 
     _transport: asyncio.Transport
 
-    def __init__(self) -> None:
-        self._replies = Replies()
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        """An IP address."""
+        self.port = port
+        self._parser = ReplyParser()
         self._owed = 0
-        self._bodies: list[bytes | None] = []
-        self._came = asyncio.Event()
+        self._replies: deque[Reply] = deque()
+        self._changed = asyncio.Event()
         self._error: Exception | None = None
 
+    def send(self, commands: Sequence[bytes], max_body: int) -> None:
+        """Send commands; each reply is then owed, with a body of at most `max_body` bytes. Raises like `reply`."""
+        self._check()
+        self._parser.max_body = max_body
+        self._owed += len(commands)
+        self._transport.write(b"".join(commands))
+
+    async def reply(self) -> Reply:
+        """Wait for the next reply. Raises ProtocolError, TimeoutError, OSError, but only after all earlier replies."""
+        if not self._replies:
+            await self._wait()
+        return self._replies.popleft()
+
     async def ask(self, command: bytes) -> bytes:
-        """One question, one answer's body. Raises ProtocolError, TimeoutError, OSError."""
-        self._send([command], MAX_BODY)
-        (body,) = await self._answers()
-        if body is NOT_FOUND:
+        """Send one command and return the body of its OK reply. Raises ProtocolError, TimeoutError, OSError."""
+        self.send([command], MAX_BODY)
+        body = body_of(await self.reply())
+        if body is None:
             raise ProtocolError(f"answered NOT_FOUND to {command.decode('ascii').strip()}")
         return body
 
     async def ask_all(self, commands: Iterator[bytes], within_s: float = inf) -> AsyncIterator[Sequence[bytes | None]]:
-        """Their bodies in the same order, NOT_FOUND where a tube is gone, in such portions as they come.
+        """Send stats commands pipelined, and yield the bodies in order, in batches; None for NOT_FOUND.
 
-        After `within_s` no more are taken from `commands`; all that were taken are answered. Take all bodies: what is
-        left unread would be the answer to the next question. Raises ProtocolError, TimeoutError, OSError.
+        Take no more commands after `within_s` seconds. Consume all batches: an unread reply would be taken for the
+        reply to a later command. Raises ProtocolError, TimeoutError, OSError.
         """
         time = asyncio.get_running_loop().time
         end, owed = time() + within_s, 0
@@ -52,31 +69,32 @@ class Connection(asyncio.Protocol):
             owed += len(window)
             if not owed:
                 return
-            self._send(window, MAX_STATS)
-            await self._gather()
-            bodies = await self._answers()
+            self.send(window, MAX_STATS)
+            self._transport.pause_reading()
+            await asyncio.sleep(GATHER_S)
+            self._check()
+            self._transport.resume_reading()
+            await self._wait()
+            bodies = [body_of(reply) for reply in self._replies]
+            self._replies.clear()
             owed -= len(bodies)
             yield bodies
 
-    def _send(self, commands: Sequence[bytes], most_body: int) -> None:
-        self._check()
-        self._replies.most_body = most_body  # of all that is owed: a list of tubes is never asked for beside others
-        self._owed += len(commands)
-        self._transport.write(b"".join(commands))
-
-    async def _gather(self) -> None:
-        self._transport.pause_reading()
-        await asyncio.sleep(GATHER_S)
-        self._check()
-        self._transport.resume_reading()
-
-    async def _answers(self) -> Sequence[bytes | None]:
+    async def closed_by_quit(self) -> None:
+        """Send `quit` and wait until beanstalkd closes: from then on no tube counts this connection. Raises OSError."""
+        self._transport.write(b"quit\r\n")
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            await self._came.wait()
-        self._check()
-        self._came.clear()
-        bodies, self._bodies = self._bodies, []
-        return bodies
+            while self._error is None:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _wait(self) -> None:
+        """Wait until there is a reply."""
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            while not self._replies:
+                self._check()
+                self._changed.clear()
+                await self._changed.wait()
 
     def _check(self) -> None:
         if self._error is not None:
@@ -86,42 +104,39 @@ class Connection(asyncio.Protocol):
         """Called by the event loop."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, received: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        self._replies.feed(received)
+        self._parser.feed(data)
         try:
-            while (reply := self._replies.next()) is not None:
-                self._take(reply[0])
+            while (reply := self._parser.next()) is not None and self._owed:
+                self._owed -= 1
+                self._replies.append(reply)
         except ProtocolError as error:
             self._end(error)
-
-    def _take(self, body: bytes | None) -> None:
-        if self._owed == 0:
-            raise ProtocolError("answered more than it was asked")
-        self._owed -= 1
-        self._bodies.append(body)
-        self._came.set()
+        else:
+            if reply is not None:
+                self._end(ProtocolError("sent more replies than there were commands"))
+        self._changed.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop."""
-        told = "closed the connection instead of answering" if self._owed else "closed the connection"
-        self._end(error or ProtocolError(told))
+        self._end(error or ProtocolError("closed the connection" + " instead of answering" * bool(self._owed)))
 
     def _end(self, error: Exception) -> None:
         self._error = self._error or error
         self._transport.abort()
-        self._came.set()
+        self._changed.set()
 
     def close(self) -> None:
-        """Nothing is owed: every answer was read, or the connection isn't trusted any more."""
+        """Close at once."""
         self._transport.abort()
 
 
 @asynccontextmanager
 async def connect(host: str, port: int) -> AsyncIterator[Connection]:
-    """Connect to an IP address, and close in the end. Raises OSError, TimeoutError."""
+    """Connect to an IP address, and close at the end. Raises OSError, TimeoutError."""
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
+        _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(host, port), host, port)
     try:
         yield connection
     finally:

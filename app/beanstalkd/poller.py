@@ -1,19 +1,18 @@
-"""The only one that reads beanstalkd: one task and one connection an address, one snapshot for everybody."""
+"""The only reader of beanstalkd for metrics: one task and one connection per server, one snapshot for all requests."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from itertools import chain
+from contextlib import aclosing
 
-from app.beanstalkd.addresses import LookUp, look_up
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.reading import ServerState, Snapshot
-from app.beanstalkd.server import Source
-from app.beanstalkd.session import Presence
+from app.beanstalkd.server import LookUp, ServerPoller, look_up
+from app.beanstalkd.session import OwnConnections
 from app.clock import Instant
 from app.settings import Server
 
-OVERDUE_S = 60.0
-"""Seconds without a turn after which a loop counts as stuck: far above every deadline that it keeps."""
+STUCK_AFTER_S = 60.0
+"""Seconds without progress after which a poll loop counts as stuck: far above the sum of its deadlines."""
 
 
 class Poller:
@@ -27,24 +26,28 @@ class Poller:
         look_up: LookUp = look_up,
     ) -> None:
         self.demand = demand or Demand()
-        """To be told of what is asked for."""
-        presence = Presence()
-        self._sources = [Source(each, self.demand, presence, clock, look_up, self._see) for each in servers]
-        self.snapshot = Snapshot(tuple(ServerState(source.server) for source in self._sources))
+        """Register requested tubes here."""
+        own_connections = OwnConnections()
+        self._pollers = [ServerPoller(each, self.demand, own_connections, clock, look_up) for each in servers]
+        self.snapshot = Snapshot(tuple(ServerState(poller.server) for poller in self._pollers))
+        """Immutable; replaced as a whole."""
 
     async def run(self) -> None:
         """Poll every server until cancelled; one that hangs delays no other."""
         async with asyncio.TaskGroup() as tasks:
-            for source in self._sources:
-                tasks.create_task(source.run())
+            for index in range(len(self._pollers)):
+                tasks.create_task(self._follow(index))
+
+    async def _follow(self, index: int) -> None:
+        async with aclosing(self._pollers[index].states()) as states:
+            async for state in states:
+                servers = self.snapshot.servers
+                self.snapshot = Snapshot((*servers[:index], state, *servers[index + 1 :]))
 
     def stuck(self, now: Instant) -> str | None:
-        """The name of a server of which a loop doesn't turn any more, which would be our own fault."""
-        return next((source.server.name for source in self._sources if source.stuck(now, OVERDUE_S)), None)
+        """Return the name of a server whose poll loop makes no progress, which is a bug, or None."""
+        return next((each.server.name for each in self._pollers if each.active_at.age_s(now) > STUCK_AFTER_S), None)
 
     def awaited(self) -> list[str]:
-        """The names of servers that no first attempt to read has ended for yet; what comes later changes nothing."""
-        return [source.server.name for source in self._sources if not source.attempted]
-
-    def _see(self) -> None:
-        self.snapshot = Snapshot(tuple(chain.from_iterable(source.states() for source in self._sources)))
+        """Return the names of the servers whose first attempt hasn't ended yet."""
+        return [state.server.name for state in self.snapshot.servers if not state.attempted]

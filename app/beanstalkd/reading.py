@@ -1,7 +1,7 @@
-"""What is known of the tubes at one moment: frozen, swapped whole, asked by many."""
+"""The state of all tubes at one moment: immutable, replaced as a whole, shared by all requests."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -9,7 +9,12 @@ from app.beanstalkd.protocol import JobTotals, TubeStats
 from app.clock import Instant
 from app.settings import Server
 
-_NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+class TubeRef(NamedTuple):
+    """A tube on a server."""
+
+    server: Server
+    tube: str
 
 
 class Counts(NamedTuple):
@@ -21,44 +26,42 @@ class Counts(NamedTuple):
 
 
 class NextJob(NamedTuple):
-    """The job that would be reserved next, as `peek-ready` and `stats-job` gave it."""
+    """The job that would be reserved next, from `peek-ready` and `stats-job`."""
 
     answered_at: Instant
     age_s: int | None
-    """Whole seconds since it was put; None where no job was ready."""
+    """Whole seconds since it was put; None if no job was ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All tubes of one server, read one after the other in one sweep."""
+    """All tubes of one server."""
 
     server_id: str
-    """beanstalkd's id: another one means that it was restarted."""
+    """Random for each start of a beanstalkd: another id means a restart."""
     listed_at: Instant
-    """When `list-tubes` answered: a tube that it didn't name held no jobs then."""
+    """When `list-tubes` was answered: a tube that isn't in it had no jobs then."""
     tubes: Mapping[str, TubeStats]
     """By exact name."""
-    cased: Mapping[str, tuple[str, ...]] = _NONE
-    """For names with upper case: lower-cased name → the names that it may stand for, sorted."""
+    cased: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """For names with upper-case letters: lower-cased name to the exact names, sorted."""
     names: tuple[str, ...] = ()
-    """All tubes, sorted; the very object of the reading before where no tube came or went: matches can be kept."""
+    """All tubes, sorted; the same object as in the previous reading if no tube came or went: usable as a cache key."""
     missed: Mapping[str, Instant] = MappingProxyType({})
-    """Tubes that were asked for by name after the listing, and weren't there: tube → when beanstalkd said so."""
+    """Tubes that were queried after the listing and didn't exist, with the time of the reply."""
     earlier: Mapping[str, Counts] = MappingProxyType({})
-    """The oldest counters within the rates' window of the same life of server and tube; none where there was only one
-    reading. A tube that came within the window has those of the listing that didn't have it: 0 and 0."""
+    """Counters about one rate window ago, of the same start of the server and generation of the tube; missing after
+    only one reading. For a tube that came within the window: 0 and 0 at the time of the listing without it."""
     listed_earlier_at: Instant | None = None
-    """The oldest listing of the same server's life within the window: what no listing has had, has had no jobs."""
+    """The oldest listing within the rate window since the server started."""
     next_jobs: Mapping[str, NextJob] = MappingProxyType({})
-    """Of those tubes whose next job's age was asked for."""
+    """Of the tubes whose next job's age was requested."""
     draining: bool | None = None
-    """Whether it takes no job any more until it is restarted; None: not known (yet)."""
+    """True if it accepts no jobs until it restarts; None if unknown (beanstalkd before 1.12)."""
     jobs: JobTotals | None = None
-    """All its jobs; None: not known."""
-    idle_since: Instant | None = None
-    """Since when, by every `stats`, it has had no job and been given none; None: it isn't so, or not known."""
-    hostname: str | None = None
-    """Of its host, in Kubernetes of its pod; None: not known."""
+    """All its jobs; None if unknown."""
+    sweep_s: float | None = None
+    """Duration of the last sweep over all tubes, in seconds."""
 
     @classmethod
     def of(
@@ -68,82 +71,55 @@ class Reading:
         tubes: Iterable[TubeStats] | Mapping[str, TubeStats],
         before: "Reading | None" = None,
     ) -> "Reading":
-        """Index tubes; by their names already, they are taken as they are. `before`: where no tube came or went since
-        that reading, its names are taken over."""
+        """Index tubes. `before`: reuse its names if no tube came or went since."""
         by_name = tubes if isinstance(tubes, Mapping) else {tube.name: tube for tube in tubes}
         if before is not None and by_name.keys() == before.tubes.keys():
             return cls(server_id, listed_at, MappingProxyType(by_name), before.cased, before.names)
         names = tuple(sorted(by_name))
-        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(_cased(names)), names)
+        cased: dict[str, tuple[str, ...]] = {}
+        for name in names:
+            lower = name.lower()
+            if lower != name:
+                cased[lower] = (*cased.get(lower, ()), name)
+        return cls(server_id, listed_at, MappingProxyType(by_name), MappingProxyType(cased), names)
 
     def answered_at(self, tube: str) -> Instant:
-        """When beanstalkd last spoke for this tube: a listing without it speaks too."""
+        """Return when this tube was last confirmed: by its own stats, or by a reply that it doesn't exist."""
         stats = self.tubes.get(tube)
         return stats.answered_at if stats else self.missed.get(tube, self.listed_at)
 
 
-def _cased(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-    cased: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        lower = name.lower()
-        if lower != name:
-            cased[lower] = (*cased.get(lower, ()), name)
-    return cased
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a server can't be read just now."""
+    """Why a server can't be read."""
 
     message: str
-    """A clause after the server's name: "connection refused"."""
+    """A clause that follows the server's name: "connection refused"."""
     since: Instant
     """The first failure since the last good reading."""
-    jobs: int | None = None
-    """So many it had when it was last read, where its address is gone; None: it isn't, or not yet."""
-
-    @property
-    def whole(self) -> str:
-        """The message, and with it what only those may know who may see every tube."""
-        if self.jobs is None:
-            return self.message
-        had = f"{self.jobs:,} job{'s' * (self.jobs != 1)}" if self.jobs else "no job"
-        return (
-            f"{self.message}; it had {had} when it was last read{'' if self.jobs else ', and may have got some since'}"
-        )
+    names_tube: bool = False
+    """True if the message may contain a tube's name, which not every namespace may see."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One beanstalkd: its last good reading, and what went wrong since."""
+    """The last good reading of a server, and the failure since then."""
 
     server: Server
-    """As configured; several have the same one where its name has several addresses, as a headless Service's has."""
     reading: Reading | None = None
     failure: Failure | None = None
     attempted: bool = False
-    """Whether a first attempt to read it has ended, well or not."""
-    member: str | None = None
-    """The one of several addresses that this is, as a label value: `10.0.0.3`, `fd00--3`. None for a name with one."""
-    sweep_s: float | None = None
-    """What the last good sweep over all tubes took, in seconds."""
-    doubted: bool = False
-    """Whether its reading counts no more, however young: an address came since which may be the same beanstalkd's."""
-
-    def failed(self, message: str, now: Instant, jobs: int | None = None) -> "ServerState":
-        """The same after one more failure to read it."""
-        since = self.failure.since if self.failure else now
-        return replace(self, failure=Failure(message, since, jobs), attempted=True)
+    """True once the first attempt to read it has ended, successfully or not."""
 
     def fresh(self, now: Instant, max_age_s: float) -> Reading | None:
-        """The last reading, or None where it is older than `max_age_s` seconds, doubted, or there is none."""
-        if self.reading is None or self.doubted or self.reading.listed_at.age_s(now) > max_age_s:
+        """Return the reading, or None if it is older than `max_age_s` seconds or missing."""
+        if self.reading is None or self.reading.listed_at.age_s(now) > max_age_s:
             return None
         return self.reading
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All servers, in the order in which they were configured, those of one name by their addresses."""
+    """All servers, in the configured order."""
 
     servers: tuple[ServerState, ...]

@@ -17,11 +17,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from app.beanstalkd.protocol import (
-    NOT_FOUND,
     JobTotals,
     TubeStats,
     parse_draining,
-    parse_hostname,
     parse_job_totals,
     parse_tube,
 )
@@ -176,28 +174,36 @@ def _nearest[T](candidates: Iterable[tuple[Instant, T]], now: Instant) -> T | No
 _DEFAULT = "default"
 
 
-class Answers:
-    """To `stats-tube`, as they come: of two about one tube the later counts."""
+class TubeReplies:
+    """Replies to `stats-tube`; of two about one tube the later one counts."""
 
     def __init__(self) -> None:
         self.tubes: dict[str, TubeStats] = {}
         self.missed: dict[str, Instant] = {}
 
-    def take(self, answers: Iterable[tuple[bytes | None, str]], answered_at: Instant, ours: int) -> None:
-        """Bodies, and the tubes they are about; `ours`: so many connections there are ours. Raises ProtocolError."""
+    def take(self, replies: Iterable[tuple[bytes | None, str]], answered_at: Instant, own_connections: int) -> None:
+        """Parse pairs of a body (None: no such tube) and the tube that it is about. Raises ProtocolError.
+
+        `own_connections` is subtracted from the connections of tube `default`.
+        """
         tubes, missed = self.tubes, self.missed
-        for body, tube in answers:
-            if body is NOT_FOUND:
+        for body, tube in replies:
+            if body is None:
                 missed[tube] = answered_at
                 tubes.pop(tube, None)
                 continue
             stats = parse_tube(body, tube, answered_at)
-            tubes[tube] = _without(ours, stats) if tube == _DEFAULT else stats
+            if tube == _DEFAULT:  # new connections use and watch `default`: don't count beanscale's own as workers
+                stats = stats._replace(
+                    current_using=max(0, stats.current_using - own_connections),
+                    current_watching=max(0, stats.current_watching - own_connections),
+                )
+            tubes[tube] = stats
             if missed:
                 missed.pop(tube, None)
 
-    def update(self, later: "Answers") -> None:
-        """Take over later ones."""
+    def update(self, later: "TubeReplies") -> None:
+        """Add later replies."""
         for tube in later.missed:
             self.tubes.pop(tube, None)
         for tube in later.tubes:
@@ -206,98 +212,81 @@ class Answers:
         self.missed.update(later.missed)
 
 
-def _without(ours: int, tube: TubeStats) -> TubeStats:
-    # every connection uses and watches `default` from its first moment: ours isn't a worker's
-    return tube._replace(
-        current_using=max(0, tube.current_using - ours), current_watching=max(0, tube.current_watching - ours)
-    )
-
-
-class _Said(NamedTuple):
-    """What a life's `stats` last said."""
+class _ServerStats(NamedTuple):
+    """From the last `stats` of one server start."""
 
     server_id: str | None = None
     draining: bool | None = None
     jobs: JobTotals | None = None
-    idle_since: Instant | None = None
-    hostname: str | None = None
 
 
-class Readings:
-    """Of one server, over restarts and outages."""
+class Recorder:
+    """Turns replies into readings of one server, over restarts and outages."""
 
     def __init__(self) -> None:
         self.latest: Reading | None = None
-        """None too where it says nothing about what comes next."""
-        self._said = _Said()
+        """None also if it says nothing about what comes next."""
+        self._stats = _ServerStats()
         self._counters = Counters()
-        self._read_at: Instant | None = None
+        self._recorded_at: Instant | None = None
 
     def resume(self, now: Instant) -> None:
-        """Reading starts, or starts again: what was known before a long outage makes no rates."""
-        if self._read_at is None or self._read_at.age_s(now) > RATE_WINDOW_S:
+        """Begin, or begin again after an outage: what was known before a long one makes no rates."""
+        if self._recorded_at is None or self._recorded_at.age_s(now) > RATE_WINDOW_S:
             self.latest = None
 
-    def hear(self, server_id: str, stats: bytes, now: Instant) -> None:
-        """`stats` has answered: that holds for each reading of this life from now on."""
-        jobs = parse_job_totals(stats, now)
-        idle_since = self._said.idle_since if self._said.server_id == server_id else None
-        if jobs is None or jobs.total_jobs is None or any(jobs.by_state):
-            idle_since = None
-        elif idle_since is None or self._said.jobs is None or self._said.jobs.total_jobs != jobs.total_jobs:
-            idle_since = now
-        self._said = _Said(server_id, parse_draining(stats), jobs, idle_since, parse_hostname(stats))
+    def record_stats(self, server_id: str, stats: bytes, now: Instant) -> None:
+        """Keep a `stats` reply for the next readings of this server start."""
+        self._stats = _ServerStats(server_id, parse_draining(stats), parse_job_totals(stats, now))
 
-    def sweep(self, server_id: str, listed_at: Instant, answers: Answers, now: Instant) -> Reading:
-        """All tubes of a listing have answered, or weren't there any more. Keeps `answers`."""
-        before = self._of_the_same_life(server_id)
-        swept = Reading.of(server_id, listed_at, answers.tubes, before)
+    def record_sweep(
+        self, server_id: str, listed_at: Instant, replies: TubeReplies, now: Instant, sweep_s: float
+    ) -> Reading:
+        """Return a reading of all tubes of a listing. Keeps `replies`."""
+        before = self.latest if self.latest and self.latest.server_id == server_id else None
+        swept = Reading.of(server_id, listed_at, replies.tubes, before)
         if before is None:
             self._counters = Counters()
         else:
-            self._counters.follow(before, answers.tubes)
+            self._counters.follow(before, replies.tubes)
             swept = replace(swept, next_jobs=before.next_jobs)
-        return self._take(replace(swept, missed=MappingProxyType(answers.missed)), None, now)
+        return self._record(replace(swept, missed=MappingProxyType(replies.missed), sweep_s=sweep_s), None, now)
 
-    def renew(self, answers: Answers, now: Instant) -> Reading:
-        """Some tubes of the life that was read last have answered, or weren't there. Raises ValueError without one."""
-        before = self._known()
-        self._counters.follow(before, answers.tubes)
-        tubes = {**before.tubes, **answers.tubes}
-        for tube in answers.missed:
+    def record_round(self, replies: TubeReplies, now: Instant) -> Reading:
+        """Return the latest reading with some of its tubes renewed. Raises ValueError if there is none."""
+        before = self._latest()
+        self._counters.follow(before, replies.tubes)
+        tubes = {**before.tubes, **replies.tubes}
+        for tube in replies.missed:
             tubes.pop(tube, None)
-        missed = {tube: at for tube, at in before.missed.items() if tube not in answers.tubes} | answers.missed
+        missed = {tube: at for tube, at in before.missed.items() if tube not in replies.tubes} | replies.missed
         renewed = replace(
             Reading.of(before.server_id, before.listed_at, tubes, before),
             missed=MappingProxyType(missed),
             next_jobs=before.next_jobs,
+            sweep_s=before.sweep_s,
         )
-        return self._take(renewed, answers.tubes, now)
+        return self._record(renewed, replies.tubes, now)
 
-    def learn(self, next_jobs: Mapping[str, NextJob]) -> Reading:
-        """The next jobs of those tubes whose were asked for. Raises ValueError where nothing was read yet."""
-        self.latest = replace(self._known(), next_jobs=MappingProxyType(next_jobs))
+    def record_next_jobs(self, next_jobs: Mapping[str, NextJob]) -> Reading:
+        """Return the latest reading with these next jobs. Raises ValueError if there is none."""
+        self.latest = replace(self._latest(), next_jobs=MappingProxyType(next_jobs))
         return self.latest
 
-    def _of_the_same_life(self, server_id: str) -> Reading | None:
-        return self.latest if self.latest and self.latest.server_id == server_id else None
-
-    def _known(self) -> Reading:
+    def _latest(self) -> Reading:
         if self.latest is None:
             raise ValueError("no sweep came first")
         return self.latest
 
-    def _take(self, reading: Reading, wanted: Iterable[str] | None, now: Instant) -> Reading:
-        said = self._said if self._said.server_id == reading.server_id else _Said()
+    def _record(self, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> Reading:
+        stats = self._stats if self._stats.server_id == reading.server_id else _ServerStats()
         self.latest = replace(
             reading,
             earlier=self._counters.earlier(reading.tubes),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
-            draining=said.draining,
-            jobs=said.jobs,
-            idle_since=said.idle_since,
-            hostname=said.hostname,
+            draining=stats.draining,
+            jobs=stats.jobs,
         )
-        self._counters.keep(self.latest, wanted, now)
-        self._read_at = now
+        self._counters.keep(self.latest, renewed, now)
+        self._recorded_at = now
         return self.latest

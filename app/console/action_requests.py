@@ -8,15 +8,14 @@ from app import clock
 from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import ServerState
 from app.console.action_input import BadInputError, Fields
-from app.console.places import reached
 from app.jobs import actions
 from app.jobs.actions import MOST_SECONDS, Done, Place, Shown, State, delete_some, empty, kick_some, within
 from app.jobs.move import copy, move, move_some
 
 type Act = Callable[[Place], Done]
 """Blocking. Raises what app.tubes' actions raise."""
-type Find = Callable[[str, str | None], ServerState | None]
-"""A beanstalkd by its configured name and its member."""
+type Find = Callable[[str], ServerState | None]
+"""A beanstalkd by its configured name."""
 
 BATCH_S = 4.0
 """How long an action on many jobs goes on before it tells how far it came."""
@@ -37,8 +36,8 @@ class NamedTube:
 
     @property
     def place(self) -> Place:
-        """To connect to; blocking, like `reached`."""
-        return Place(reached(self.state), self.tube)
+        """To connect to."""
+        return Place(self.state.server, self.tube)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +64,17 @@ def wanted(name: str, fields: Fields, named: NamedTube, find: Find) -> Wanted:
     return Wanted(*_HERE[name](fields, named))
 
 
-def server_of(fields: Fields, find: Find, server: str = "server", member: str = "member") -> ServerState:
+def server_of(fields: Fields, find: Find, server: str = "server") -> ServerState:
     """Raises BadInputError."""
     name = fields.text(server)
-    state = find(name, fields.text(member, "") or None)
+    state = find(name)
     if state is None:
         raise BadInputError(f"the console knows no beanstalkd named {name[:63]!r}")
     return state
 
 
 def _destination(fields: Fields, named: NamedTube, find: Find) -> NamedTube:
-    told = "toMember" in fields or ("toServer" in fields and fields.text("toServer") != named.state.server.name)
-    state = server_of(fields, find, "toServer", "toMember") if told else named.state
+    state = server_of(fields, find, "toServer") if "toServer" in fields else named.state
     return NamedTube(state, check_tube_name(fields.text("to")))
 
 

@@ -20,7 +20,6 @@ from app.clock import Instant
 from app.console.action_input import BadInputError, fields_of
 from app.console.action_requests import NAMES, Find, NamedTube, Wanted, named_tube, wanted
 from app.console.events import Event
-from app.console.history import MemberName
 from app.console.load_test import Labs
 from app.console.threads import BusyError, Threads
 from app.jobs.actions import (
@@ -100,7 +99,7 @@ class Actions:
                 self._note(what.kind, each, done)
 
     def _note(self, kind: str, named: NamedTube, done: Done) -> None:
-        self._tell([Event(self._clock().unix_s, kind, done.message, MemberName.of(named.state), named.tube)])
+        self._tell([Event(self._clock().unix_s, kind, done.message, named.state.server, named.tube)])
 
 
 def _told(done: Done, status: int) -> Response:

@@ -9,12 +9,13 @@ Takes notice of what is read: every second of what happened, every few of how ma
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.beanstalkd.protocol import TubeStats
-from app.beanstalkd.reading import Reading, ServerState, Snapshot
+from app.beanstalkd.reading import Reading, Snapshot, TubeRef
 from app.clock import Instant
 from app.metrics.built_in import STATES
+from app.settings import Server
 
 STEP_S = 5.0
 POINTS = 720
@@ -30,27 +31,6 @@ _NO_JOBS = (0,) * len(STATES)
 
 type Numbers = list[int | None]
 type Json = Mapping[str, Any]
-
-
-class MemberName(NamedTuple):
-    """One beanstalkd, by its names."""
-
-    server: str
-    """Its name as configured."""
-    member: str | None = None
-    """As in ServerState."""
-
-    @classmethod
-    def of(cls, state: ServerState) -> "MemberName":
-        """Of one that is read, or should be."""
-        return cls(state.server.name, state.member)
-
-
-class Where(NamedTuple):
-    """One tube of one beanstalkd."""
-
-    member: MemberName
-    tube: str
 
 
 class _Track:
@@ -79,10 +59,10 @@ class History:
         """How many samples were taken."""
         self._most = most_tracks
         self._at_s = array("d")
-        self._tracks: dict[Where, _Track] = {}
-        self._untracked: set[Where] = set()
+        self._tracks: dict[TubeRef, _Track] = {}
+        self._untracked: set[TubeRef] = set()
         """With jobs, and there are too many tracks."""
-        self._read: dict[MemberName, bytearray] = {}
+        self._read: dict[Server, bytearray] = {}
         """Whether each beanstalkd could be read, turn by turn."""
 
     def sample(self, snapshot: Snapshot, now: Instant, max_age_s: float) -> None:
@@ -90,13 +70,13 @@ class History:
         self.turn += 1
         self._at_s.append(now.unix_s)
         _trim(self._at_s)
-        readings = {MemberName.of(state): state.fresh(now, max_age_s) for state in snapshot.servers}
+        readings = {state.server: state.fresh(now, max_age_s) for state in snapshot.servers}
         self._note_servers(readings)
         self._untracked.clear()
-        for member, reading in readings.items():
-            self._begin_tracks(member, reading)
+        for server, reading in readings.items():
+            self._begin_tracks(server, reading)
         for where, track in self._tracks.items():
-            track.add(self._jobs(where, track, readings.get(where.member)))
+            track.add(self._jobs(where, track, readings.get(where.server)))
         if self.turn % _TIDY_EVERY == 0:
             self._tidy()
 
@@ -104,34 +84,34 @@ class History:
         """Of the samples, oldest first; unix seconds."""
         return list(self._at_s[-points:])
 
-    def series(self, where: Where) -> Json:
+    def series(self, where: TubeRef) -> Json:
         """`t`, and for each state how many jobs there were then; None: not known."""
         times = self.times()
         by_state = {state: self._numbers(where, position, len(times)) for position, state in enumerate(STATES)}
         return {"t": times, **by_state}
 
-    def spark(self, where: Where) -> Numbers:
+    def spark(self, where: TubeRef) -> Numbers:
         """Ready and reserved jobs of the last five minutes, oldest first."""
         points = min(SPARK_POINTS, len(self._at_s))
         pairs = zip(self._numbers(where, 0, points), self._numbers(where, 1, points), strict=True)
         return [None if ready is None or reserved is None else ready + reserved for ready, reserved in pairs]
 
-    def _note_servers(self, readings: Mapping[MemberName, Reading | None]) -> None:
-        for member in readings:
-            self._read.setdefault(member, bytearray())
-        for member, read in self._read.items():
-            read.append(readings.get(member) is not None)
+    def _note_servers(self, readings: Mapping[Server, Reading | None]) -> None:
+        for server in readings:
+            self._read.setdefault(server, bytearray())
+        for server, read in self._read.items():
+            read.append(readings.get(server) is not None)
             _trim(read)
 
-    def _begin_tracks(self, member: MemberName, reading: Reading | None) -> None:
+    def _begin_tracks(self, server: Server, reading: Reading | None) -> None:
         for stats in reading.tubes.values() if reading else ():
-            if _jobs_of(stats) != _NO_JOBS and (where := Where(member, stats.name)) not in self._tracks:
+            if _jobs_of(stats) != _NO_JOBS and (where := TubeRef(server, stats.name)) not in self._tracks:
                 if len(self._tracks) >= self._most:
                     self._untracked.add(where)
                 else:
                     self._tracks[where] = _Track()
 
-    def _jobs(self, where: Where, track: _Track, reading: Reading | None) -> tuple[int, ...]:
+    def _jobs(self, where: TubeRef, track: _Track, reading: Reading | None) -> tuple[int, ...]:
         if reading is None:
             return _NOTHING
         stats = reading.tubes.get(where.tube)
@@ -142,27 +122,27 @@ class History:
                 return tuple(min(number, _MOST) for number in jobs)
         return jobs
 
-    def _numbers(self, where: Where, state: int, points: int) -> Numbers:
+    def _numbers(self, where: TubeRef, state: int, points: int) -> Numbers:
         track = self._tracks.get(where)
         if track is None and where in self._untracked:
             return [None] * points
         tracked: Sequence[int] = track.of(state, points) if track else ()
         return [
-            *self._empty(where.member, points)[: points - len(tracked)],
+            *self._empty(where.server, points)[: points - len(tracked)],
             *(None if number == _UNKNOWN else number for number in tracked),
         ]
 
-    def _empty(self, member: MemberName, points: int) -> Numbers:
+    def _empty(self, server: Server, points: int) -> Numbers:
         """Of a tube without jobs: 0 whenever its server could be read."""
-        read = self._read.get(member, bytearray())[-points:]
+        read = self._read.get(server, bytearray())[-points:]
         return [*[None] * (points - len(read)), *(0 if there else None for there in read)]
 
     def _tidy(self) -> None:
         quiet = [where for where, track in self._tracks.items() if self.turn - track.busy_turn > POINTS]
         for where in quiet:
             del self._tracks[where]
-        for member in [member for member, read in self._read.items() if not any(read[-POINTS:])]:
-            del self._read[member]
+        for server in [server for server, read in self._read.items() if not any(read[-POINTS:])]:
+            del self._read[server]
 
     def __len__(self) -> int:
         """How many tubes have a track."""

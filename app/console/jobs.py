@@ -15,7 +15,6 @@ from app.beanstalkd.protocol import check_tube_name
 from app.console.action_input import BadInputError, Fields
 from app.console.action_requests import MOST_ID, Find, server_of
 from app.console.payloads import payload
-from app.console.places import reached
 from app.console.threads import BusyError, Threads
 from app.jobs import peek
 from app.jobs.actions import Place, jobs, within
@@ -47,7 +46,7 @@ class Looks:
         except (BadInputError, SettingError) as error:
             return _refused(error, 400)
         try:
-            found = await self._threads.call(lambda: peek.next_jobs(Place(reached(state), tube)))
+            found = await self._threads.call(lambda: peek.next_jobs(Place(state.server, tube)))
         except (BeanstalkdError, BusyError) as error:
             return JSONResponse({**dict.fromkeys(SEEN), "error": str(error)})
         now_s = clock.now().unix_s
@@ -60,7 +59,7 @@ class Looks:
         except (BadInputError, SettingError) as error:
             return _refused(error, 400)
         try:
-            found = await self._threads.call(lambda: peek.job(reached(state), job_id))
+            found = await self._threads.call(lambda: peek.job(state.server, job_id))
         except BeanstalkdError as error:
             return _refused(error, 502)
         except BusyError as error:
@@ -131,7 +130,7 @@ class Searches:
             return _search_refused(str(error), 400)
         try:
             found = await self._threads.call(
-                lambda: find(Place(reached(state), tube), text.encode(), before, within(LONGEST_S))
+                lambda: find(Place(state.server, tube), text.encode(), before, within(LONGEST_S))
             )
         except BeanstalkdError as error:
             return _search_refused(str(error), 502)

@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import TubeStats
-from app.beanstalkd.reading import ServerState, Snapshot
+from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink
 from app.console.errors import RequestError
 from app.console.events import EventLog
-from app.console.history import History, MemberName, Where
+from app.console.history import History
 from app.metrics.explanation import rounded
 from app.metrics.freshness import ReadServer
 from app.metrics.metric import Evaluation, NoValueError
 from app.metrics.rates import growth, per_second
 from app.metrics.rules import COUNTED, Rules
+from app.settings import Server
 
 MOST_GONE = 10_000
 """Of one server; beyond them the one that went first is forgotten."""
@@ -34,29 +35,29 @@ class SeenTubes:
 
     def __init__(self, most: int = MOST_GONE) -> None:
         self._most = most
-        self._names: dict[MemberName, tuple[str, ...]] = {}
-        self._gone: dict[MemberName, dict[str, float]] = {}
+        self._names: dict[Server, tuple[str, ...]] = {}
+        self._gone: dict[Server, dict[str, float]] = {}
 
     def sample(self, snapshot: Snapshot) -> None:
         """Take the tubes that are there now."""
         for state in snapshot.servers:
-            member, reading = MemberName.of(state), state.reading
-            if reading is None or self._names.get(member) is reading.names:
+            server, reading = state.server, state.reading
+            if reading is None or self._names.get(server) is reading.names:
                 continue
-            gone = self._gone.setdefault(member, {})
+            gone = self._gone.setdefault(server, {})
             there = set(reading.names)
-            for name in self._names.get(member, ()):
+            for name in self._names.get(server, ()):
                 if name not in there:
                     gone[name] = reading.listed_at.unix_s
             for name in there & gone.keys():
                 del gone[name]
             while len(gone) > self._most:
                 del gone[next(iter(gone))]
-            self._names[member] = reading.names
+            self._names[server] = reading.names
 
-    def gone(self, member: MemberName) -> Mapping[str, float]:
+    def gone(self, server: Server) -> Mapping[str, float]:
         """Tube → when it was first found gone, unix seconds."""
-        return self._gone.get(member, _NOBODY)
+        return self._gone.get(server, _NOBODY)
 
 
 type Json = dict[str, Any]
@@ -80,12 +81,9 @@ class View:
     """Which tubes autoscalers go by."""
     rules: Rules = field(default_factory=Rules)
 
-    def state(self, server: str, member: str | None = None) -> ServerState | None:
-        """A server by its name; of several members the first, unless one is named."""
-        for state in self.snapshot.servers:
-            if state.server.name == server and member in {None, state.member}:
-                return state
-        return None
+    def state(self, server: str) -> ServerState | None:
+        """Return the state of the server with this name, or None."""
+        return next((state for state in self.snapshot.servers if state.server.name == server), None)
 
     @property
     def evaluation(self) -> Evaluation:
@@ -104,9 +102,9 @@ class TubeNow(NamedTuple):
     """Whether what beanstalkd said of it is fresh."""
 
     @property
-    def where(self) -> Where:
+    def where(self) -> TubeRef:
         """For the history."""
-        return Where(MemberName.of(self.state), self.name)
+        return TubeRef(self.state.server, self.name)
 
     @property
     def gone(self) -> bool:
@@ -145,7 +143,6 @@ def row(view: View, tube: TubeNow) -> Json:
     reading = tube.state.reading
     return {
         "server": tube.state.server.name,
-        "member": tube.state.member,
         "tube": tube.name,
         **{field: count(tube, field) for field in SHOWN},
         **{name: rate(view, tube, name) for name in RATES},
@@ -175,14 +172,13 @@ def server_json(view: View, state: ServerState) -> Json:
     reading, fresh = state.reading, state.fresh(view.now, view.max_age_s)
     return {
         "name": state.server.name,
-        "member": state.member,
         "address": state.server.address,
         "up": fresh is not None,
         "ageSeconds": rounded(reading.listed_at.age_s(view.now)) if reading else None,
-        "failure": state.failure.whole if state.failure else None,
+        "failure": state.failure.message if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
-        "restartedAt": view.events.restarted_at(MemberName.of(state)),
+        "restartedAt": view.events.restarted_at(state.server),
     }
 
 
@@ -279,7 +275,7 @@ def _found(view: View, query: Query) -> Iterator[TubeNow]:
     words = query.q.lower().split()
     for state in view.snapshot.servers:
         names = state.reading.names if state.reading else ()
-        gone = view.seen.gone(MemberName.of(state)) if query.gone else ()
+        gone = view.seen.gone(state.server) if query.gone else ()
         server = state.server.name.lower()
         for tube in (*names, *gone):
             if not words or _has(f"{server} {tube.lower()}", words):

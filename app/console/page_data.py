@@ -69,7 +69,7 @@ class PageAnswers:
 
     async def _tube(self, given: Given) -> Json:
         view, tube = self._view(), check_tube_name(given.get("name", ""))
-        state = view.state(given.get("server", ""), given.get("member") or None)
+        state = view.state(given.get("server", ""))
         if state is None:
             raise RequestError(f"the console knows no beanstalkd named {given.get('server', '')[:63]!r}", 404)
         self._demand.want([tube], view.now)

@@ -148,8 +148,8 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     login = LoginRoutes(password, sessions, limiter, rendering, settings.path_prefix, clock.now)
     threads = Threads(_MAX_ACTIONS, "action")
 
-    def find(server: str, member: str | None) -> Any:
-        return view().state(server, member)
+    def find(server: str) -> Any:
+        return view().state(server)
 
     labs = Labs(lab, view, watcher.known, threads)
     actions = Actions(find, labs, threads, sampler.events.add, clock.now)

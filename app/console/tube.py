@@ -2,7 +2,6 @@
 
 from app.beanstalkd.reading import ServerState
 from app.console.autoscalers import Known
-from app.console.history import MemberName
 from app.console.overview import Json, View, rate, row, server_json, tube_now
 from app.metrics.built_in import STATES
 from app.metrics.explanation import rounded
@@ -21,7 +20,7 @@ def tube_page(view: View, state: ServerState, tube: str, known: Known) -> Json:
         "tube": row(view, here) | _more(view, state, tube),
         "history": view.history.series(here.where),
         "autoscalers": [series for name in dict.fromkeys(names) if (series := known.series(name)) is not None],
-        "events": view.events.of(MemberName.of(state), tube, names, view.now.unix_s),
+        "events": view.events.of(state.server, tube, names, view.now.unix_s),
     }
 
 
@@ -42,7 +41,7 @@ def _more(view: View, state: ServerState, tube: str) -> Json:
 def _seen_at(view: View, state: ServerState, tube: str) -> float | None:
     """When it was last there, in unix seconds; None: never while this console ran."""
     stats = state.reading.tubes.get(tube) if state.reading else None
-    return stats.answered_at.unix_s if stats else view.seen.gone(MemberName.of(state)).get(tube)
+    return stats.answered_at.unix_s if stats else view.seen.gone(state.server).get(tube)
 
 
 def _drain_s(view: View, state: ServerState, tube: str) -> float | int | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import greenstalk
 
 from app.beanstalkd.protocol import check_tube_name
-from app.beanstalkd.retry import because
+from app.beanstalkd.retry import describe_error
 from app.settings import Server
 
 TIMEOUT_S = 5.0
@@ -111,7 +111,7 @@ def explained(server: Server) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BeanstalkdError(f"beanstalkd {server.address}: {because(error)}") from error
+        raise BeanstalkdError(f"beanstalkd {server.address}: {describe_error(error)}") from error
     except greenstalk.Error as error:
         raise BeanstalkdError(f"beanstalkd {server.address}: {_refusal(error)}") from error
     except (AssertionError, ValueError) as error:  # greenstalk's ways to say that an answer broke off or made no sense

@@ -18,7 +18,7 @@ from app.metrics.rates import growth, next_job_age, per_second
 from app.metrics.resolve import evaluate, rule_asked, servers_spanned, unknown
 from app.metrics.rule import combined, judged_by, policy_text, result
 from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, Glob, Label, Rule
-from app.metrics.selection import Span, labels_of, span
+from app.metrics.selection import Span, span
 from app.metrics.selector import Selector
 from app.metrics.signal import NO_TUBE
 from app.metrics.tenancy import patterns_seen, sight
@@ -34,8 +34,7 @@ def of_server(state: ServerState, named: Sequence[str] | None, given: Evaluation
     return {
         "name": state.server.name,
         "address": state.server.address,
-        "member": state.member,
-        "fresh": age_s is not None and age_s <= given.max_age_s and not state.doubted,
+        "fresh": age_s is not None and age_s <= given.max_age_s,
         "ageSeconds": rounded(age_s),
         "failure": reason(state, given),
         "failingForSeconds": rounded(state.failure.since.age_s(given.now)) if state.failure else None,
@@ -48,7 +47,6 @@ def of_tube(server: ReadServer, tube: str, given: Evaluation) -> Json:
     left_s = stats.pause_time_left if stats else 0
     return {
         "server": server.state.server.name,
-        "member": server.state.member,
         "tube": tube,
         "exists": stats is not None,
         "ageSeconds": rounded(server.reading.answered_at(tube).age_s(given.now)),
@@ -260,7 +258,7 @@ def _of_signal(signal: Signal, values: Sequence[MetricValue], given: Evaluation)
     if signal.fields[0] not in RATES:
         return [value.quantity for value in values]
     servers = [ReadServer(state, state.reading) for state in given.snapshot.servers if state.reading]
-    by_labels = {tuple(labels_of(server.state).values()): server for server in servers}
+    by_labels: dict[tuple[str, ...], ReadServer] = {(server.state.server.name,): server for server in servers}
     return [_pace(signal.fields[0], value, by_labels, given) for value in values]
 
 

@@ -8,8 +8,6 @@ from app.metrics.metric import Evaluation, SameServerError, StaleReadingError
 
 _SHORT_SWEEP = 0.2
 """Of the age that a reading may have, what a look at all tubes may take: the next comes after five times as long."""
-_WITH_WHAT_IT_ANSWERED = (" tube ", " instead of OK")
-"""In what is said of an answer that can't be right: beside these words is a tube's name, or may be."""
 
 
 class ReadServer(NamedTuple):
@@ -24,7 +22,7 @@ def fresh_servers(
 ) -> Sequence[ReadServer]:
     """All of them, each another beanstalkd's, and fresh for the tubes that are named, or (None) for whatever it lists.
 
-    Where several addresses of a name lead to one beanstalkd, it counts once. Raises StaleReadingError, SameServerError.
+    Raises StaleReadingError, SameServerError.
     """
     oldest_s = given.now.monotonic_s - given.limit_s
     servers = []
@@ -32,8 +30,6 @@ def fresh_servers(
         reading = state.reading
         if reading is None:
             raise _never_read(state, given)
-        if state.doubted:
-            raise _doubted(state, reading, given)
         if tubes is None:
             if reading.listed_at.monotonic_s < oldest_s:
                 raise stale(state, reading, None, given)
@@ -42,14 +38,14 @@ def fresh_servers(
                 if reading.answered_at(tube).monotonic_s < oldest_s:
                     raise stale(state, reading, tube, given)
         servers.append(ReadServer(state, reading))
-    alone = len({server.reading.server_id for server in servers}) == len(servers)
-    return servers if alone else _each_once(servers)
+    if len({server.reading.server_id for server in servers}) < len(servers):
+        raise _same_server(servers)
+    return servers
 
 
 def called(state: ServerState) -> str:
     """A server as errors name it."""
-    member = f" at {state.member}" if state.member else ""
-    return f"beanstalkd {state.server.name!r}{member} ({state.server.address})"
+    return f"beanstalkd {state.server.name!r} ({state.server.address})"
 
 
 def stale(state: ServerState, reading: Reading, tube: str | None, given: Evaluation) -> StaleReadingError:
@@ -67,11 +63,12 @@ def stale(state: ServerState, reading: Reading, tube: str | None, given: Evaluat
 
 def _awaited(state: ServerState, tube: str | None, given: Evaluation) -> str:
     """What is said where nothing failed: of very many tubes most are read rarely."""
-    if state.sweep_s is None or state.sweep_s < given.max_age_s * _SHORT_SWEEP:
+    sweep_s = state.reading.sweep_s if state.reading else None
+    if sweep_s is None or sweep_s < given.max_age_s * _SHORT_SWEEP:
         return "the next answer is awaited"
     if tube is None:
         return (
-            f"its tubes are so many that to tell of all takes it {state.sweep_s:.0f} s, so it is asked rarely; name"
+            f"its tubes are so many that to tell of all takes it {sweep_s:.0f} s, so it is asked rarely; name"
             " tubes exactly, or let maxAge be longer"
         )
     return "its tubes are so many that only those are read at once that are asked for: ask again in a second"
@@ -81,44 +78,28 @@ def reason(state: ServerState, given: Evaluation) -> str | None:
     """Why it can't be read just now, as far as it may be told."""
     if state.failure is None:
         return None
-    if not given.rules.tenancy:
-        return state.failure.whole
-    may_name_a_tube = any(words in state.failure.message for words in _WITH_WHAT_IT_ANSWERED)
-    return "it answered what can't be right: see beanscale's log" if may_name_a_tube else state.failure.message
+    if given.rules.tenancy and state.failure.names_tube:
+        return "invalid reply; see the beanscale server log"
+    return state.failure.message
 
 
 def outages(given: Evaluation) -> str | None:
     """All servers that can't be read just now, and why, as far as everybody may be told."""
-    failed = [
-        f"{state.server.name!r}{f' at {state.member}' if state.member else ''}: {reason(state, given)}"
-        for state in given.snapshot.servers
-        if state.failure
-    ]
+    failed = [f"{state.server.name!r}: {reason(state, given)}" for state in given.snapshot.servers if state.failure]
     return f"can't be read: {'; '.join(failed)}" if failed else None
 
 
 def _never_read(state: ServerState, given: Evaluation) -> StaleReadingError:
-    why = reason(state, given) or "the first answer is awaited"
-    return StaleReadingError(f"{called(state)} can't be read: {why}; it was never read")
-
-
-def _doubted(state: ServerState, reading: Reading, given: Evaluation) -> StaleReadingError:
-    """What is said of one whose jobs may be counted elsewhere; without an age, since no rule may hold it either."""
-    age_s = reading.listed_at.age_s(given.now)
-    why = reason(state, given) or "the next answer is awaited"
+    why = reason(state, given)
     return StaleReadingError(
-        f"{called(state)} can't be read: {why}; its last good reading, {age_s:.0f} s old,"
-        " isn't served beside an address that came since and may be the same beanstalkd's"
+        f"{called(state)} can't be read: {f'{why}; no usable reading' if why else 'waiting for the first poll'}"
     )
 
 
-def _each_once(servers: Iterable[ReadServer]) -> Sequence[ReadServer]:
-    seen: dict[str, ReadServer] = {}
-    for server in servers:
-        twin = seen.setdefault(server.reading.server_id, server)
-        if twin.state.server.name != server.state.server.name:
-            raise SameServerError(
-                f"beanstalkd {twin.state.server.name!r} and {server.state.server.name!r} are one and the same"
-                f" (id {server.reading.server_id}), so its jobs would count twice; give it to beanscale once"
-            )
-    return list(seen.values())
+def _same_server(servers: Sequence[ReadServer]) -> SameServerError:
+    ids = [server.reading.server_id for server in servers]
+    twice = next(server_id for server_id in ids if ids.count(server_id) > 1)
+    names = [repr(server.state.server.name) for server in servers if server.reading.server_id == twice]
+    return SameServerError(
+        f"{' and '.join(names)} are the same server (id {twice}), so its jobs would be counted twice; configure it once"
+    )

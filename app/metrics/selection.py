@@ -22,7 +22,7 @@ from app.metrics.tenancy import check_seen, check_sees_any, patterns_seen, sight
 MOST_KEPT = 512
 """Patterns times servers; at 10,000 tubes a server each takes up to 80 kB."""
 
-_Whose = tuple[str, str | None, tuple[str, ...]]
+_Whose = tuple[str, tuple[str, ...]]
 
 
 class Matches:
@@ -35,7 +35,7 @@ class Matches:
 
     def of(self, glob: Glob, state: ServerState, reading: Reading) -> Sequence[str]:
         """The reading's tubes that fit, sorted."""
-        whose = (state.server.name, state.member, glob.patterns)
+        whose = (state.server.name, glob.patterns)
         names, found = self._kept.get(whose, ((), ()))
         if names is not reading.names:
             found = tuple(glob.of(reading.names))
@@ -67,25 +67,11 @@ def check_labels(metric: str, selector: Selector, labels: Collection[str]) -> No
         raise UnknownMetricError(f"{metric} has no label {names}; it has {has}")
 
 
-def server_labels(states: Iterable[ServerState]) -> frozenset[str]:
-    """Labels that tell servers apart: where a name has several addresses, the address too."""
-    return frozenset({"server", "address"} if any(state.member for state in states) else {"server"})
-
-
-def labels_of(state: ServerState) -> Mapping[str, str]:
-    """Those of one server."""
-    if state.member is None:
-        return {"server": state.server.name}
-    return {"address": state.member, "server": state.server.name}
-
-
 def left_in(metric: str, selector: Selector, states: Sequence[ServerState]) -> Sequence[ServerState]:
     """The servers that the selector leaves in; only they must be fresh. Raises UnknownMetricError."""
-    for key in ("address", "server"):
-        if any(part.key == key for part in selector.requirements):
-            known = [value for state in states if (value := labels_of(state).get(key)) is not None]
-            check_value(metric, selector, key, known)
-            states = [state for state in states if may_be(selector, key, labels_of(state))]
+    if any(part.key == "server" for part in selector.requirements):
+        check_value(metric, selector, "server", [state.server.name for state in states])
+        states = [state for state in states if may_be(selector, "server", {"server": state.server.name})]
     return states
 
 
@@ -160,7 +146,7 @@ class Span:
         parts = [Part(server, self.tubes_of(server)) for server in fresh_servers(self.states, self.named, given)]
         if Label.SERVER not in self.rule.per:
             return self._by_tube({}, parts)
-        return chain.from_iterable(self._by_tube(labels_of(part.server.state), [part]) for part in parts)
+        return chain.from_iterable(self._by_tube({"server": part.server.state.server.name}, [part]) for part in parts)
 
     def groups_of_none(self, given: Evaluation) -> Iterator[Group]:
         """What is said where no tube is there that fits: without a tube's label, since autoscalers scale in by a 0."""
@@ -178,7 +164,7 @@ class Span:
 def span(rule: Rule, question: Question, given: Evaluation) -> Span:
     """Raises MetricError where the question is wrong."""
     states = servers_of(rule, given)
-    check_labels(rule.name, question.selector, labels_kept(rule, states))
+    check_labels(rule.name, question.selector, labels_kept(rule))
     if Label.SERVER in rule.per:
         states = left_in(rule.name, question.selector, states)
     if Label.TUBE not in rule.per:
@@ -204,10 +190,10 @@ def servers_of(rule: Rule, given: Evaluation) -> Sequence[ServerState]:
     return [state for state in states if state.server.name in rule.servers]
 
 
-def labels_kept(rule: Rule, states: Sequence[ServerState]) -> frozenset[str]:
+def labels_kept(rule: Rule) -> frozenset[str]:
     """The labels of its items."""
     of_tube = frozenset({"tube"} if Label.TUBE in rule.per else ())
-    return of_tube | server_labels(states) if Label.SERVER in rule.per else of_tube
+    return of_tube | {"server"} if Label.SERVER in rule.per else of_tube
 
 
 def _spanned(named: Sequence[str], rule: Rule, seen: Glob | None, question: Question) -> Sequence[str]:

@@ -14,12 +14,10 @@ from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, Glob
 from app.metrics.selection import (
     check_labels,
     check_value,
-    labels_of,
     leaves_tubes,
     left_in,
     matches,
     may_be,
-    server_labels,
     tubes_named,
 )
 from app.metrics.selector import Selector
@@ -34,7 +32,7 @@ def values_of_signal(signal: Signal, question: Question, given: Evaluation) -> t
     """Raises MetricError."""
     selector, seen = question.selector, sight(question, given)
     states: Sequence[ServerState] = given.snapshot.servers
-    check_labels(signal.name, selector, server_labels(states).union({"tube"}, [signal.label] if signal.label else []))
+    check_labels(signal.name, selector, {"server", "tube", *([signal.label] if signal.label else [])})
     states = left_in(signal.name, selector, states)
     items = _Items(signal, _left_in(signal, question), selector, given)
     named = tubes_named(selector)
@@ -78,7 +76,7 @@ class _Items:
     def of(self, server: ReadServer, tubes: Sequence[str]) -> Iterator[MetricValue]:
         """One server's. Raises NoValueError."""
         oldest_s = self.given.now.monotonic_s - self.given.limit_s
-        of_server = labels_of(server.state)
+        of_server = {"server": server.state.server.name}
         label, kinds = self.signal.label, [(field, _AMOUNTS[field]) for field in self.fields]
         for tube in tubes:
             for field, amount in kinds:

@@ -21,16 +21,13 @@ class Beanstalkd:
     def __init__(self, binary: str, *options: str) -> None:
         self.host = "127.0.0.1"
         self.port = _free_port()
-        self.hostname: str | None = None
-        """What it calls its host from its next start on; None: as this machine is called."""
         self._binary, self._options = binary, options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [self._binary, "-l", self.host, "-p", str(self.port), *self._options]
-        own_host = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.hostname]
-        self._process = subprocess.Popen([*own_host, *command] if self.hostname else command)
+        self._process = subprocess.Popen(command)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, "beanstalkd ended at once"
@@ -118,9 +115,6 @@ def running_beanstalkd(*options: str) -> Iterator[Beanstalkd]:
 
 @pytest.fixture
 def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look-ups and readings ten times as often, and what is idle so much sooner."""
-    monkeypatch.setattr("app.beanstalkd.look_ups.RESOLVE_S", 0.1)
-    monkeypatch.setattr("app.beanstalkd.look_ups.FIRST_RETRY_S", 0.05)
+    """Look up and read ten times as often."""
+    monkeypatch.setattr("app.beanstalkd.server.LOOKUP_PERIOD_S", 0.1)
     monkeypatch.setattr("app.beanstalkd.session.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.beanstalkd.member.PERIOD_S", 0.1)
-    monkeypatch.setattr("app.beanstalkd.lingering.IDLE_S", 0.5)

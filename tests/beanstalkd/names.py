@@ -1,9 +1,8 @@
-"""A name with several addresses, in tests: what DNS says of it changes while they run."""
+"""A name whose addresses change while a test runs."""
 
 import socket
 from collections.abc import Sequence
 
-from app.beanstalkd import lingering
 from app.beanstalkd.poller import Poller
 from app.settings import Server
 from tests.beanstalkd.conftest import Beanstalkd
@@ -35,18 +34,6 @@ def named(servers: Sequence[Beanstalkd], name: str = "eu") -> Server:
     return Server(name, "queues.example", servers[0].port)
 
 
-def members(poller: Poller) -> list[str | None]:
-    return [state.member for state in poller.snapshot.servers]
-
-
-def all_read(poller: Poller, number: int) -> bool:
-    states = poller.snapshot.servers
-    return len(states) == number and all(state.reading and not state.failure for state in states)
-
-
-def is_idle(poller: Poller, number: int = 0) -> bool:
-    """Whether the server of this number has had no job for so long that none is thought to be left in it."""
-    reading = first(poller, number).reading
-    if reading is None or reading.jobs is None or reading.idle_since is None:
-        return False
-    return reading.idle_since.age_s(reading.jobs.answered_at) >= lingering.IDLE_S
+def all_read(poller: Poller) -> bool:
+    state = first(poller)
+    return state.reading is not None and state.failure is None

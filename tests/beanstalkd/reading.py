@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import greenstalk
 
 from app import clock
-from app.beanstalkd.addresses import LookUp, look_up
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.beanstalkd.reading import Reading, ServerState
+from app.beanstalkd.server import LookUp, look_up
 from app.settings import Server
 from tests.beanstalkd.conftest import Beanstalkd
 

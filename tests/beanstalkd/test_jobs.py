@@ -87,14 +87,14 @@ def test_a_beanstalkd_that_is_down_is_named_with_the_reason(server: Server, bean
 
 
 def test_a_host_without_address_is_named() -> None:
-    with pytest.raises(BeanstalkdError, match="its name can't be resolved"), connect(Server("x", "no.invalid", 11300)):
+    with pytest.raises(BeanstalkdError, match="DNS lookup failed"), connect(Server("x", "no.invalid", 11300)):
         pass
 
 
 def test_one_that_accepts_and_never_answers_takes_no_longer_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = Server("silent", *silent.getsockname())
-        with pytest.raises(BeanstalkdError, match="no answer in time"), connect(server, 0.2, watch="t"):
+        with pytest.raises(BeanstalkdError, match="timed out"), connect(server, 0.2, watch="t"):
             pass
 
 

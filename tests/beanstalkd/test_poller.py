@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import threading
+from contextlib import aclosing
 from typing import NoReturn
 
 import pytest
@@ -11,11 +12,10 @@ import pytest
 from app import clock
 from app.beanstalkd.connection import WINDOW, connect
 from app.beanstalkd.demand import Demand
-from app.beanstalkd.next_job import Ages
 from app.beanstalkd.protocol import stats_tube
 from app.beanstalkd.reading import Reading
-from app.beanstalkd.recorder import Readings
-from app.beanstalkd.session import Polling, Presence, pause_s, server_of
+from app.beanstalkd.recorder import Recorder
+from app.beanstalkd.session import OwnConnections, Session, pause_s, read_server_id
 from app.settings import Server
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, client, first, polling, pretender, reading, until
@@ -26,14 +26,14 @@ LIST = b"OK 14\r\n---\n- default\n\r\n"
 
 
 async def read(beanstalkd: Beanstalkd) -> Reading:
-    server, demand, presence, readings = address(beanstalkd), Demand(), Presence(), Readings()
+    """The first reading of a session: all tubes."""
+    own_connections = OwnConnections()
     async with connect(beanstalkd.host, beanstalkd.port) as connection:
-        server_id = await server_of(connection)
-        presence.enter(server_id, server, connection)
-        ages = Ages(server, beanstalkd.host, demand, clock.now)
-        await Polling(connection, server_id, readings, demand, ages, presence, clock.now, lambda *_: None).sweep()
-    assert readings.latest
-    return readings.latest
+        server_id = await read_server_id(connection)
+        session = Session(connection, server_id, Recorder(), Demand(), own_connections, clock.now)
+        with own_connections.counted(server_id):
+            async with aclosing(session.readings()) as readings:
+                return await anext(readings)
 
 
 async def test_jobs_are_counted_by_state(beanstalkd: Beanstalkd) -> None:
@@ -145,7 +145,7 @@ async def test_a_server_that_isnt_there_fails_alone(beanstalkd: Beanstalkd) -> N
 async def test_a_name_that_cant_be_resolved_is_said_so() -> None:
     async with polling(Server("eu", "nowhere.invalid", 11300)) as poller:
         await until(lambda: first(poller).attempted)
-    assert "can't be resolved" in first(poller).failure.message  # type: ignore[union-attr]
+    assert "DNS lookup failed" in first(poller).failure.message  # type: ignore[union-attr]
 
 
 async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
@@ -158,13 +158,13 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
         released.wait(120)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr("app.beanstalkd.addresses.LOOK_UP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("app.beanstalkd.server.LOOKUP_TIMEOUT_S", 0.05)
     servers = [Server(f"eu{number}", "slow.example", 11300) for number in range(20)]
     async with polling(*servers, look_up=slow) as poller:
         await until(lambda: all(state.attempted for state in poller.snapshot.servers))
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 60) == "done"
         released.set()
-    assert first(poller).failure.message == "its name can't be resolved (no answer in time)"  # type: ignore[union-attr]
+    assert first(poller).failure.message == "DNS lookup failed (timed out)"  # type: ignore[union-attr]
     gc.collect()
     assert not caplog.records
 
@@ -174,10 +174,10 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
     [
         ([b"OK 100\r\n---\nid: 00"], "closed the connection"),
         ([b"INTERNAL_ERROR\r\n"], "INTERNAL_ERROR"),
-        ([STATS, STATS, LIST, b"OK 4\r\nabcd\r\n"], "the answer names 'nothing'"),
-        ([STATS, STATS, LIST, b"OK 8193\r\n"], "announced a body of 8,193 bytes; at most 8,192 are read"),
-        ([STATS, STATS, b"OK 16777217\r\n"], "announced a body of 16,777,217 bytes; at most 16,777,216 are read"),
-        ([STATS + STATS], "more than it was asked"),
+        ([STATS, STATS, LIST, b"OK 4\r\nabcd\r\n"], "about tube 'none'"),
+        ([STATS, STATS, LIST, b"OK 8193\r\n"], "announced a body of 8,193 bytes; the limit is 8,192"),
+        ([STATS, STATS, b"OK 16777217\r\n"], "announced a body of 16,777,217 bytes; the limit is 16,777,216"),
+        ([STATS + STATS], "more replies than there were commands"),
         ([STATS, STATS, b"NOT_FOUND\r\n"], "NOT_FOUND"),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400"),
     ],
@@ -200,7 +200,7 @@ async def test_a_server_that_accepts_and_never_answers_fails_within_seconds() ->
         async with polling(Server("eu", "127.0.0.1", silent.getsockname()[1])) as poller:
             await until(lambda: first(poller).attempted)
     assert first(poller).failure is not None
-    assert "no answer in time" in first(poller).failure.message
+    assert "timed out" in first(poller).failure.message
 
 
 async def test_ten_thousand_tubes_are_read_in_one_sweep(beanstalkd: Beanstalkd) -> None:

@@ -13,10 +13,10 @@ import pytest
 from app import clock
 from app.beanstalkd.connection import connect
 from app.beanstalkd.demand import Demand
-from app.beanstalkd.next_job import MOST_BODY, Whom, ask_ages
+from app.beanstalkd.next_job import MAX_JOB, NextJobReader
 from app.beanstalkd.protocol import ProtocolError
 from app.beanstalkd.reading import NextJob
-from app.beanstalkd.session import server_of
+from app.beanstalkd.session import read_server_id
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, beanstalkds, client, fill, first, polling, pretender, reading, until
 
@@ -43,8 +43,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def ages(server: Beanstalkd, *tubes: str) -> dict[str, int | None]:
     found: dict[str, NextJob] = {}
     async with connect(server.host, server.port) as connection:
-        server_id = await server_of(connection)
-    await ask_ages(Whom(server.host, server.port, server_id), tubes, clock.now, found)
+        server_id = await read_server_id(connection)
+    await NextJobReader(server.host, server.port, server_id, Demand(), clock.now).read_ages(tubes, found)
     return {tube: job.age_s for tube, job in found.items()}
 
 
@@ -95,7 +95,7 @@ def roomy() -> Iterator[Beanstalkd]:
 
 @pytest.mark.usefixtures("patient")
 async def test_a_huge_job_isnt_read_and_its_age_is_known(roomy: Beanstalkd) -> None:
-    sizes, began_s = {"before": 1, "huge": HUGE, "limit": MOST_BODY, "beyond": MOST_BODY + 1}, time.monotonic()
+    sizes, began_s = {"before": 1, "huge": HUGE, "limit": MAX_JOB, "beyond": MAX_JOB + 1}, time.monotonic()
     with client(roomy, "before") as jobs:
         for tube, size in sizes.items():
             jobs.use(tube)
@@ -217,9 +217,9 @@ async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judg
     ("answers", "complaint"),
     [
         ([b"USING other\r\n"], "'USING other' to use checkout"),
-        ([b"USING checkout\r\n", b"FOUND x 1\r\n"], "'FOUND x 1' to peek-ready"),
-        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "names another one"),
-        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 99999\r\n"], "'OK 99999' to stats-job"),
+        ([b"USING checkout\r\n", b"FOUND x 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
+        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
+        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 99999\r\n"], "announced a body of 99,999 bytes"),
         ([b"USING checkout\r\n", b"FOUND 7 9\r\nx"], "closed the connection"),
         ([b"x" * 200_000], "doesn't end"),
     ],
@@ -234,8 +234,9 @@ async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[by
 
     found: dict[str, NextJob] = {}
     async with pretender(converse) as server:
+        reader = NextJobReader(server.host, server.port, "00ffff", Demand(), clock.now)
         with pytest.raises(ProtocolError, match=complaint):
-            await ask_ages(Whom(server.host, server.port, "00ffff"), ["checkout"], clock.now, found)
+            await reader.read_ages(["checkout"], found)
     assert not found
 
 

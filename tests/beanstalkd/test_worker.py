@@ -246,7 +246,7 @@ def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
 def test_a_worker_whose_beanstalkd_never_answers_is_alive_but_not_ready(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         worker = start(f"127.0.0.1:{silent.getsockname()[1]}")
-        until(lambda: "no answer in time" in worker.get("/readyz").text)
+        until(lambda: "timed out" in worker.get("/readyz").text)
         assert worker.status("/readyz") == 503
         assert worker.status("/livez") == 200
 

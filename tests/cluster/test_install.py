@@ -105,14 +105,14 @@ def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
     """
     events = [event for pod in release.pods("server") for event in release.logs(pod["metadata"]["name"])]
     complaints = [event for event in events if event["level"] in {"warning", "error"} and not asked_too_early(event)]
-    known = {"can't read beanstalkd", "request refused", STOOD_STILL}
+    known = {"beanstalkd can't be read", "request refused", STOOD_STILL}
     assert {event["event"] for event in complaints} <= known, complaints
     assert [event["event"] for event in events].count("serving certificate stored") == 1
 
 
 def asked_too_early(event: Mapping[str, Any]) -> bool:
     """By the autoscaler, which looks whenever it likes."""
-    return event["event"] == "request failed" and "it was never read" in event["reason"]
+    return event["event"] == "request failed" and "no usable reading" in event["reason"]
 
 
 def test_kube_apiserver_has_nothing_to_complain_about(release: Release, pki: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import greenstalk
 import pytest
-
 from app.beanstalkd.lingering import LINGER_S
+
 from tests.cluster.commands import eventually, raw, refused, run
 from tests.cluster.release import PATIENCE, VERSION, Release
 from tests.cluster.workloads import autoscaler, restricted_pod, sleeper

@@ -58,7 +58,7 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["serve", "--beanstalkd", "a", "--rules", "/etc/passwd"], "beanscale: /etc/passwd: "),
         (["serve", "--nope"], "No such option '--nope'"),
         (["nope"], "No such command 'nope'"),
-        (["worker", "--beanstalkd", "a", "--tube", "-x"], "can't name a tube"),
+        (["worker", "--beanstalkd", "a", "--tube", "-x"], "is not a valid tube name"),
         (["worker", "--beanstalkd", "a", "--tube", "x", "--bind", "1.2.3.4"], "can't listen on 1.2.3.4 port 8080"),
         (
             ["worker", "--beanstalkd", "a", "--tube", "x", "--bind", "here"],

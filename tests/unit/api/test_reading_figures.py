@@ -1,7 +1,5 @@
 """What Prometheus is told of the beanstalkds: a number that holds at this moment, or none."""
 
-from dataclasses import replace
-
 from app.api.telemetry import ReadingFigures
 from app.beanstalkd.protocol import JobTotals
 from app.beanstalkd.reading import ServerState, Snapshot
@@ -17,22 +15,14 @@ def told(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
     return {tuple(sample.labels.values()): sample.value for sample in figure.samples}
 
 
-def holding(name: str, age_s: float = 1, failure: str = "", member: str | None = None) -> ServerState:
+def holding(name: str, age_s: float = 1, failure: str = "") -> ServerState:
     """A server whose `stats` told of jobs so many seconds ago."""
-    return server(name, age_s=age_s, failure=failure, jobs=JobTotals(ago(age_s), 7, 3, 2, 1), member=member)
+    return server(name, age_s=age_s, failure=failure, jobs=JobTotals(ago(age_s), 7, 3, 2, 1))
 
 
 def test_all_jobs_of_a_server_are_told_by_state() -> None:
     assert told("beanscale_jobs", holding("eu")) == {
         ("eu", "eu.example", state): count for state, count in BY_STATE.items()
-    }
-
-
-def test_each_address_of_a_server_has_its_own() -> None:
-    first, second = holding("eu", member="10.0.0.1"), holding("eu", member="10.0.0.2")
-    assert {labels[:2] for labels in told("beanscale_jobs", first, second)} == {
-        ("eu", "10.0.0.1"),
-        ("eu", "10.0.0.2"),
     }
 
 
@@ -45,12 +35,6 @@ def test_a_short_outage_keeps_the_numbers_as_long_as_they_count_for_autoscalers(
 def test_what_is_too_old_is_no_number() -> None:
     assert told("beanscale_jobs", holding("eu", age_s=15.1, failure="connection refused")) == {}
     assert told("beanscale_jobs", holding("eu", age_s=15.1)) == {}
-
-
-def test_what_may_be_counted_at_another_address_is_no_number() -> None:
-    state = replace(holding("eu", failure="connection refused"), doubted=True)
-    assert told("beanscale_jobs", state) == {}
-    assert told("beanscale_beanstalkd_up", state) == {("eu", "eu.example"): 0}
 
 
 def test_what_was_never_read_or_never_said_is_no_number() -> None:

@@ -82,15 +82,6 @@ def test_a_held_value_shows_for_how_long() -> None:
     assert (held["Held"], held["Age"], held["Server"], fresh["Held"]) == ("1m25s", "1m40s", "eu", "")
 
 
-def test_several_addresses_of_a_name_are_told_apart() -> None:
-    states = [server("queue", tube("a"), member=f"10.0.0.{each}") for each in (1, 2)]
-    rows = printed_of("beanstalkd_tube_urgent_jobs", known(*states), priority=1)
-    assert [(row["Server"], row["Address"]) for row in rows] == [
-        ("queue/10.0.0.1", "queue.example:11300"),
-        ("queue/10.0.0.2", "queue.example:11300"),
-    ]
-
-
 def test_no_values_are_no_rows_but_columns() -> None:
     answer = asked("tube-checkout", selector=parse_selector("tube=other"))
     assert (answer["rows"], answer["columnDefinitions"][0]["name"]) == ([], "Tube")

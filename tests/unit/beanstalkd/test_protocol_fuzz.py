@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from app.beanstalkd.protocol import (
     MAX_BODY,
     ProtocolError,
-    Replies,
+    ReplyParser,
     TubeStats,
+    body_of,
     is_tube_name,
     parse_server_id,
     parse_tube,
@@ -28,12 +29,12 @@ type Outcome = tuple[list[bytes | None], str | None]
 
 
 def outcome(pieces: list[bytes]) -> Outcome:
-    replies, read = Replies(), []
+    replies, read = ReplyParser(), []
     for piece in pieces:
         replies.feed(piece)
         try:
             while (reply := replies.next()) is not None:
-                read += reply
+                read.append(body_of(reply))
         except ProtocolError as refused:
             return read, str(refused)
     return read, None

@@ -1,6 +1,6 @@
-"""Readings follow one another: what a round learned isn't lost in a sweep, and counters belong to one life."""
+"""Recorder follow one another: what a round learned isn't lost in a sweep, and counters belong to one life."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.beanstalkd.protocol import JobTotals, TubeStats
 from app.beanstalkd.reading import Counts, NextJob, Reading
-from app.beanstalkd.recorder import LEAST_SPAN_S, RATE_WINDOW_S, Answers, Readings
+from app.beanstalkd.recorder import LEAST_SPAN_S, RATE_WINDOW_S, Recorder, TubeReplies
 from app.clock import Instant
 
 
@@ -21,23 +21,23 @@ def tube(name: str, second: float, total: int = 0, deleted: int = 0) -> TubeStat
     return TubeStats(name, at(second), 0, total - deleted, 0, 0, 0, total, 0, 0, 0, deleted, 0, 0, 0)
 
 
-def answers(second: float, *missed: str, **totals: int) -> Answers:
-    given = Answers()
+def answers(second: float, *missed: str, **totals: int) -> TubeReplies:
+    given = TubeReplies()
     given.tubes = {name: tube(name, second, total) for name, total in totals.items()}
     given.missed = dict.fromkeys(missed, at(second))
     return given
 
 
-def swept(readings: Readings, second: float, server_id: str = "life", **totals: int) -> Reading:
-    return readings.sweep(server_id, at(second), answers(second, **totals), at(second))
+def swept(readings: Recorder, second: float, server_id: str = "life", **totals: int) -> Reading:
+    return readings.record_sweep(server_id, at(second), answers(second, **totals), at(second), 0.1)
 
 
-def renewed(readings: Readings, second: float, *missed: str, **totals: int) -> Reading:
-    return readings.renew(answers(second, *missed, **totals), at(second))
+def renewed(readings: Recorder, second: float, *missed: str, **totals: int) -> Reading:
+    return readings.record_round(answers(second, *missed, **totals), at(second))
 
 
 def test_a_round_changes_what_it_asked_for_and_the_listing_stays_as_old_as_it_is() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, checkout=1, mail=1, fleeting=1)
     reading = renewed(readings, 1, "fleeting", "nobody", mail=2, Fresh=3)
     assert {name: stats.total_jobs for name, stats in reading.tubes.items()} == {"checkout": 1, "mail": 2, "Fresh": 3}
@@ -49,14 +49,14 @@ def test_a_round_changes_what_it_asked_for_and_the_listing_stays_as_old_as_it_is
 
 
 def test_a_tube_that_was_missed_and_is_there_again_isnt_missed() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0)
     renewed(readings, 1, "checkout")
     assert dict(renewed(readings, 2, checkout=1).missed) == {}
 
 
 def test_names_are_the_same_object_while_no_tube_comes_or_goes() -> None:
-    readings = Readings()
+    readings = Recorder()
     first = swept(readings, 0, checkout=1, Mail=1)
     again = renewed(readings, 1, checkout=2)
     last = swept(readings, 2, Mail=1, checkout=2)
@@ -73,22 +73,22 @@ def test_of_two_answers_about_a_tube_within_a_sweep_the_later_counts() -> None:
 
 
 def test_next_jobs_stay_known_until_the_server_lives_anew() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, checkout=1)
-    readings.learn({"checkout": NextJob(at(0), 7)})
+    readings.record_next_jobs({"checkout": NextJob(at(0), 7)})
     assert swept(readings, 1, checkout=1).next_jobs["checkout"].age_s == 7
     assert renewed(readings, 2, checkout=1).next_jobs["checkout"].age_s == 7
     assert not swept(readings, 3, "another life", checkout=1).next_jobs
 
 
 def test_one_reading_has_nothing_earlier() -> None:
-    reading = swept(Readings(), 0, checkout=1)
+    reading = swept(Recorder(), 0, checkout=1)
     assert dict(reading.earlier) == {}
     assert reading.listed_earlier_at is None
 
 
 def test_a_tube_that_came_had_no_jobs_when_the_listing_lacked_it() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0)
     swept(readings, 1)
     assert swept(readings, 2, checkout=5).earlier["checkout"] == Counts(at(1), 0, 0)
@@ -96,16 +96,16 @@ def test_a_tube_that_came_had_no_jobs_when_the_listing_lacked_it() -> None:
 
 @pytest.mark.parametrize("reborn", [{"total": 3, "deleted": 3}, {"total": 20, "deleted": 4}], ids=["jobs", "deletions"])
 def test_a_counter_that_went_down_starts_anew(reborn: Mapping[str, int]) -> None:
-    readings = Readings()
+    readings = Recorder()
     for second, counts in enumerate([{"total": 10, "deleted": 5}, {"total": 12, "deleted": 6}, reborn]):
-        one = Answers()
+        one = TubeReplies()
         one.tubes = {"checkout": tube("checkout", second, **counts)}
-        reading = readings.sweep("life", at(second), one, at(second))
+        reading = readings.record_sweep("life", at(second), one, at(second), 0.1)
     assert reading.earlier["checkout"] == Counts(at(1), 0, 0)
 
 
 def test_a_restarted_server_has_nothing_earlier() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, checkout=1)
     swept(readings, 1, checkout=2)
     reading = swept(readings, 2, "another life", checkout=3)
@@ -114,7 +114,7 @@ def test_a_restarted_server_has_nothing_earlier() -> None:
 
 
 def test_after_a_long_outage_there_is_nothing_earlier() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, checkout=1)
     readings.resume(at(RATE_WINDOW_S))
     assert swept(readings, RATE_WINDOW_S, checkout=2).earlier["checkout"] == Counts(at(0), 1, 0)
@@ -123,14 +123,14 @@ def test_after_a_long_outage_there_is_nothing_earlier() -> None:
 
 
 def test_a_job_put_between_two_hasty_readings_makes_no_rate_yet() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0)
     assert dict(renewed(readings, LEAST_SPAN_S / 2, checkout=1).earlier) == {}
     assert renewed(readings, 1, checkout=1).earlier["checkout"] == Counts(at(0), 0, 0)
 
 
 def test_rates_are_over_about_half_a_minute() -> None:
-    readings = Readings()
+    readings = Recorder()
     for second in range(200):
         reading = swept(readings, second, checkout=second)
         if second > 40:
@@ -140,7 +140,7 @@ def test_rates_are_over_about_half_a_minute() -> None:
 
 
 def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tubes() -> None:
-    readings = Readings()
+    readings = Recorder()
     for second in range(500):
         if second % 100 == 0:
             reading = swept(readings, second, checkout=second, mail=second)
@@ -152,7 +152,7 @@ def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tu
 
 
 def test_where_sweeps_are_minutes_apart_a_new_tubes_rate_lasts_until_the_next() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, mail=1)
     swept(readings, 100, mail=1, checkout=5)
     for second in range(101, 200):
@@ -162,7 +162,7 @@ def test_where_sweeps_are_minutes_apart_a_new_tubes_rate_lasts_until_the_next() 
 
 
 def test_counters_beyond_63_bits_are_kept() -> None:
-    readings = Readings()
+    readings = Recorder()
     swept(readings, 0, checkout=10**19 - 1)
     assert swept(readings, 1, checkout=10**19 - 1).earlier["checkout"].total_jobs == 10**19 - 1
 
@@ -209,7 +209,7 @@ STEPS = st.lists(
 def test_earlier_counters_are_true_ones_of_the_same_life(
     steps: list[tuple[float, str, dict[str, tuple[int, int]], set[str]]],
 ) -> None:
-    readings, reference = Readings(), Reference()
+    readings, reference = Recorder(), Reference()
     there: dict[str, tuple[int, int]] = {}
     second, life = 0.0, 0
     for after_s, done, came, vanished in steps:
@@ -226,14 +226,14 @@ def test_earlier_counters_are_true_ones_of_the_same_life(
 
 
 def _step(
-    readings: Readings,
+    readings: Recorder,
     reference: Reference,
     server_id: str,
     done: str,
     there: Mapping[str, tuple[int, int]],
     second: float,
 ) -> Reading:
-    now, heard = at(second), Answers()
+    now, heard = at(second), TubeReplies()
     if reference.server_id != server_id:
         reference.__init__(server_id)  # type: ignore[misc]
         done = "sweep"
@@ -247,9 +247,9 @@ def _step(
             if done == "round":
                 heard.missed[name] = now
     if done == "round":
-        return readings.renew(heard, now)
+        return readings.record_round(heard, now)
     reference.listed_at = now
-    return readings.sweep(server_id, now, heard, now)
+    return readings.record_sweep(server_id, now, heard, now, 0.1)
 
 
 def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None:
@@ -263,47 +263,19 @@ def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None
     assert stats.cmd_delete >= earlier.cmd_delete
 
 
-def said(jobs: int, total: int, hostname: str = "queue-0", draining: str = "false") -> bytes:
+def server_stats(jobs: int, draining: str) -> bytes:
     states = "".join(f"current-jobs-{state}: 0\n" for state in ("urgent", "reserved", "delayed", "buried"))
-    more = f"total-jobs: {total}\ndraining: {draining}\nid: 00ff\nhostname: {hostname}\n"
+    more = f"draining: {draining}\nid: 00ff\n"
     return f"---\ncurrent-jobs-ready: {jobs}\n{states}{more}".encode()
 
 
 def test_what_stats_said_is_in_each_reading_of_one_life_of_the_server() -> None:
-    readings = Readings()
+    readings = Recorder()
     assert swept(readings, 0).jobs is None
-    readings.hear("life", said(1, 1, draining="true"), at(1))
+    readings.record_stats("life", server_stats(1, "true"), at(1))
     for reading in (renewed(readings, 1, checkout=1), swept(readings, 2, checkout=1)):
-        assert (reading.jobs, reading.hostname, reading.draining) == (JobTotals(at(1), 1, 0, 0, 0, 1), "queue-0", True)
+        assert (reading.jobs, reading.draining) == (JobTotals(at(1), 1, 0, 0, 0), True)
     readings.resume(at(3))
     assert swept(readings, 3, checkout=1).jobs == reading.jobs
     other = swept(readings, 4, server_id="another")
-    assert (other.jobs, other.hostname, other.draining, other.idle_since) == (None, None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("heard", "since"),
-    [
-        pytest.param([("life", 0, 0)], 0, id="it was empty from the first"),
-        pytest.param([("life", 0, 7), ("life", 0, 7), ("life", 0, 7)], 0, id="none came"),
-        pytest.param([("life", 0, 7), ("life", 0, 8), ("life", 0, 8)], 1, id="one came and went between"),
-        pytest.param([("life", 1, 7), ("life", 0, 7)], 1, id="one was there"),
-        pytest.param([("life", 0, 7), ("life", 1, 8)], None, id="one is there"),
-        pytest.param([("life", 0, 0), ("another", 0, 0)], 1, id="it was restarted"),
-    ],
-)
-def test_a_server_is_idle_while_none_of_its_answers_leaves_room_for_a_job(
-    heard: Sequence[tuple[str, int, int]], since: float | None
-) -> None:
-    readings = Readings()
-    for second, (life, jobs, total) in enumerate(heard):
-        readings.hear(life, said(jobs, total), at(second))
-        reading = swept(readings, second, server_id=life)
-    assert reading.idle_since == (None if since is None else at(since))
-
-
-def test_a_server_that_doesnt_tell_its_jobs_isnt_idle() -> None:
-    readings = Readings()
-    for stats in (b"---\nid: 00ff\n", said(0, 0).replace(b"total", b"fatal")):
-        readings.hear("life", stats, at(0))
-        assert swept(readings, 0).idle_since is None
+    assert (other.jobs, other.draining) == (None, None)

@@ -38,7 +38,6 @@ def server(
     name: str = "eu",
     second: float = 0,
     life: str = "life",
-    member: str | None = None,
     failure: str = "",
     before: Reading | None = None,
 ) -> ServerState:
@@ -46,10 +45,9 @@ def server(
     read = [each._replace(answered_at=at(second)) for each in tubes]
     return ServerState(
         Server(name, f"{name}.example", 11300),
-        Reading.of(f"{life} of {name} {member}", at(second), read, before),
+        Reading.of(f"{life} of {name}", at(second), read, before),
         Failure(failure, at(second)) if failure else None,
         attempted=True,
-        member=member,
     )
 
 

@@ -6,9 +6,8 @@ import pytest
 
 from app.beanstalkd.reading import Failure, ServerState, Snapshot
 from app.console.events import Event, EventLog, of_autoscalers, of_servers
-from app.console.history import MemberName
 from app.hpa.autoscaler import parse_hpa
-from app.settings import ObjectName
+from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, server, tube, unread
 from tests.unit.hpa.hpas import hpa
 
@@ -30,8 +29,8 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
         ),
         pytest.param(
             server(),
-            replace(server(), failure=Failure("gone", at(0), 3)),
-            [("down", "beanstalkd eu can't be read: gone; it had 3 jobs when it was last read", None)],
+            replace(server(), failure=Failure("gone", at(0))),
+            [("down", "beanstalkd eu can't be read: gone", None)],
             id="gone",
         ),
         pytest.param(server(failure="x"), server(failure="y"), [], id="still down"),
@@ -87,7 +86,7 @@ def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
 
 
 def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
-    log, eu = EventLog(), MemberName("eu")
+    log, eu = EventLog(), Server("eu", "eu.example", 11300)
     log.add([Event(10.0, "pause", "you paused it", eu, "orders")])
     log.notice([Event(11.0, "pause", "paused for 1 min", eu, "orders"), Event(11.0, "pause", "another", eu, "mail")])
     log.notice([Event(40.0, "pause", "paused once more", eu, "orders")])
@@ -97,7 +96,7 @@ def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
 
 def test_the_log_is_bounded_and_knows_the_last_restart() -> None:
     log = EventLog()
-    log.add(Event(float(second), "restart", "again", MemberName("eu")) for second in range(6000))
-    assert log.restarted_at(MemberName("eu")) == 5999
-    assert log.restarted_at(MemberName("us")) is None
-    assert len(log.of(MemberName("eu"), "orders", (), 6000.0)) == 200
+    log.add(Event(float(second), "restart", "again", Server("eu", "eu.example", 11300)) for second in range(6000))
+    assert log.restarted_at(Server("eu", "eu.example", 11300)) == 5999
+    assert log.restarted_at(Server("us", "us.example", 11300)) is None
+    assert len(log.of(Server("eu", "eu.example", 11300), "orders", (), 6000.0)) == 200

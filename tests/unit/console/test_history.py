@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.beanstalkd.reading import Snapshot
-from app.console.history import POINTS, SPARK_POINTS, STATES, STEP_S, History, MemberName, ReplicaTrack, Where
+from app.beanstalkd.reading import Snapshot, TubeRef
+from app.console.history import POINTS, SPARK_POINTS, STATES, STEP_S, History, ReplicaTrack
+from app.settings import Server
 from tests.unit.console.moments import MAX_AGE_S, at, sampled, server, tube
 
-ORDERS = Where(MemberName("eu"), "orders")
+ORDERS = TubeRef(Server("eu", "eu.example", 11300), "orders")
 
 
-def jobs(history: History, where: Where = ORDERS) -> list[int | None]:
+def jobs(history: History, where: TubeRef = ORDERS) -> list[int | None]:
     """Ready ones."""
     return list(history.series(where)["ready"])
 
@@ -34,20 +35,14 @@ def test_while_a_server_cant_be_read_nothing_is_known_of_its_tubes() -> None:
     stale = (server(tube(ready=5), second=-MAX_AGE_S),)
     history = sampled(read(0, orders=5), stale, stale, read(3, orders=7))
     assert jobs(history) == [5, None, None, 7]
-    assert jobs(history, Where(MemberName("eu"), "nobody")) == [0, None, None, 0]
+    assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), "nobody")) == [0, None, None, 0]
 
 
 def test_a_server_that_is_new_has_no_past() -> None:
     us = server(tube(ready=1), name="us", second=STEP_S)
     history = sampled(read(0, orders=1), (*read(1, orders=1), us))
-    assert jobs(history, Where(MemberName("us"), "orders")) == [None, 1]
-    assert jobs(history, Where(MemberName("nobody"), "orders")) == [None, None]
-
-
-def test_members_of_one_name_have_their_own_past() -> None:
-    both = (server(tube(ready=1), member="10.0.0.1"), server(tube(ready=2), member="10.0.0.2"))
-    history = sampled(both)
-    assert [jobs(history, Where(MemberName("eu", each.member), "orders")) for each in both] == [[1], [2]]
+    assert jobs(history, TubeRef(Server("us", "us.example", 11300), "orders")) == [None, 1]
+    assert jobs(history, TubeRef(Server("nobody", "nobody.example", 11300), "orders")) == [None, None]
 
 
 def test_a_spark_is_the_last_five_minutes_of_work() -> None:
@@ -76,8 +71,8 @@ def test_a_tube_without_jobs_for_an_hour_lets_its_memory_go_and_still_shows_zero
 
 def test_beyond_the_bound_a_busy_tube_is_unknown_rather_than_empty() -> None:
     history = sampled(read(0, first=1, second=2), history=History(most_tracks=1))
-    assert jobs(history, Where(MemberName("eu"), "first")) == [1]
-    assert jobs(history, Where(MemberName("eu"), "second")) == [None]
+    assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), "first")) == [1]
+    assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), "second")) == [None]
 
 
 def test_a_count_too_large_to_be_kept_is_held_at_the_most_and_never_unknown() -> None:
@@ -92,7 +87,7 @@ def test_the_history_is_what_each_moment_said(moments: list[Mapping[str, int] | 
         history.sample(Snapshot(states), at(turn * STEP_S), MAX_AGE_S)
     for name in "abc":
         known = [None if tubes is None else tubes.get(name, 0) for tubes in moments]
-        assert jobs(history, Where(MemberName("eu"), name)) == known
+        assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), name)) == known
 
 
 def test_an_autoscalers_track_has_gaps_where_nothing_was_known() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.beanstalkd.reading import Failure, Snapshot
+from app.beanstalkd.reading import Snapshot
 from app.console.autoscalers import AutoscalerLink
 from app.console.errors import RequestError
 from app.console.history import POINTS
 from app.console.overview import MOST_SIZE, Query, SeenTubes, overview, parse_query
 from app.metrics.built_in import JOBS_TO_DO
 from app.metrics.rules import Glob, Rule, Rules
-from app.settings import ObjectName
+from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
 
 NUMBERS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting", "pauseLeft")
@@ -50,14 +50,6 @@ def test_while_a_server_cant_be_read_its_tubes_are_unknown_and_never_zero() -> N
     assert (told["up"], told["failure"], told["ageSeconds"]) == (False, "connection refused", 16)
 
 
-def test_a_server_that_is_gone_with_jobs_says_how_many_and_counts_no_more_beside_one_that_may_be_it() -> None:
-    gone = server(tube(ready=3), failure="connection refused")
-    gone = replace(gone, failure=Failure("connection refused", at(0), 3), doubted=True)
-    told = overview(view(gone, second=1), Query())["servers"][0]
-    assert (told["up"], told["ageSeconds"]) == (False, 1)
-    assert told["failure"] == "connection refused; it had 3 jobs when it was last read"
-
-
 def test_a_server_that_was_never_read_says_why() -> None:
     answer = overview(view(unread()), Query())
     assert answer["tubes"] == []
@@ -80,14 +72,14 @@ def test_a_tube_that_came_back_isnt_gone() -> None:
     seen = SeenTubes()
     for tubes in ([tube()], [], [tube()]):
         seen.sample(Snapshot((server(*tubes),)))
-    assert dict(seen.gone(("eu", None))) == {}
+    assert dict(seen.gone(Server("eu", "eu.example", 11300))) == {}
 
 
 def test_tubes_that_went_are_bounded_and_the_oldest_are_forgotten() -> None:
     seen = SeenTubes(most=2)
     for number in range(5):
         seen.sample(Snapshot((server(tube(f"run-{number}")),)))
-    assert list(seen.gone(("eu", None))) == ["run-2", "run-3"]
+    assert list(seen.gone(Server("eu", "eu.example", 11300))) == ["run-2", "run-3"]
 
 
 @pytest.mark.parametrize(

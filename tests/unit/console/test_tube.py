@@ -3,9 +3,9 @@
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.autoscalers import Known
 from app.console.events import Event
-from app.console.history import MemberName
 from app.console.overview import SeenTubes, View
 from app.console.tube import tube_page
+from app.settings import Server
 from tests.unit.console.moments import at, sampled, server, tube, view
 
 NOBODY = Known("there is no cluster")
@@ -52,7 +52,7 @@ def test_a_tubes_page_has_its_hour() -> None:
 
 def test_a_tubes_events_are_its_own_and_its_servers() -> None:
     state, given = server(tube(), second=0), view(server(tube()), second=10)
-    eu, us = MemberName("eu"), MemberName("us")
+    eu, us = Server("eu", "eu.example", 11300), Server("us", "us.example", 11300)
     given.events.add(
         [
             Event(at(-3600).unix_s, "kick", "more than an hour ago", eu, "orders"),

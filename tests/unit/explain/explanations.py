@@ -9,7 +9,6 @@ def server(name: str = "eu", **fields: Any) -> Json:
     return {
         "name": name,
         "address": f"{name}.example:11300",
-        "member": None,
         "fresh": True,
         "ageSeconds": 0.8,
         "failure": None,

@@ -33,13 +33,14 @@ def reading(*tubes: TubeStats, server_id: str = "id", age_s: float = 1, **more: 
     return replace(Reading.of(server_id, ago(age_s), tubes), **more)
 
 
-def server(name: str, *tubes: TubeStats, age_s: float = 1, failure: str = "", **more: Any) -> ServerState:
+def server(
+    name: str, *tubes: TubeStats, age_s: float = 1, failure: str = "", names_tube: bool = False, **more: Any
+) -> ServerState:
     """One that was read `age_s` seconds ago, its tubes as they say themselves."""
-    failed = Failure(failure, ago(age_s)) if failure else None
-    member = more.pop("member", None)
-    server_id = more.pop("server_id", f"id of {name} {member}")
+    failed = Failure(failure, ago(age_s), names_tube) if failure else None
+    server_id = more.pop("server_id", f"id of {name}")
     read = reading(*tubes, server_id=server_id, age_s=age_s, **more)
-    return ServerState(Server(name, f"{name}.example", 11300), read, failed, attempted=True, member=member)
+    return ServerState(Server(name, f"{name}.example", 11300), read, failed, attempted=True)
 
 
 def unread(name: str) -> ServerState:

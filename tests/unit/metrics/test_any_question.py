@@ -56,7 +56,6 @@ def servers(draw: st.DrawFn, name: str) -> ServerState:
         *tubes,
         age_s=age_s,
         failure=draw(st.sampled_from(["", "connection refused", "asked for tube 'secret' but the answer names 'x'"])),
-        member=draw(st.sampled_from([None, "10.0.0.1"])),
         earlier={each: counts(90, 0, 0) for each in there},
         listed_earlier_at=draw(st.sampled_from([None, ago(90)])),
         next_jobs={each: next_job(5, asked_s=min(age, age_s)) for each, (_, age) in there.items()},

@@ -50,7 +50,6 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
     assert told["servers"][0] == {
         "name": "eu",
         "address": "eu.example:11300",
-        "member": None,
         "fresh": True,
         "ageSeconds": 1,
         "failure": None,
@@ -200,9 +199,7 @@ def test_the_drain_time_shows_its_division_and_its_window() -> None:
 
 def test_a_rate_shows_what_was_counted_in_how_many_seconds() -> None:
     one, other = (
-        server(
-            "queue", tube("a", cmd_delete=each * 10), member=f"10.0.0.{each}", earlier={"a": counts(each + 0.5, 0, 0)}
-        )
+        server(f"queue-{each}", tube("a", cmd_delete=each * 10), earlier={"a": counts(each + 0.5, 0, 0)})
         for each in (1, 2)
     )
     told = explained("beanstalkd_tube_jobs_deleted_per_second", "tube=a", known(one, other, EU))

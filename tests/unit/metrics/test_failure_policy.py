@@ -58,7 +58,8 @@ def test_hold_ends_and_says_when() -> None:
 
 def test_hold_holds_nothing_that_was_never_read() -> None:
     with pytest.raises(
-        StaleReadingError, match=r"never read; .* is hold 5m, and since beanscale started there was no reading"
+        StaleReadingError,
+        match=r"waiting for the first poll; .* is hold 5m, and since beanscale started there was no reading",
     ):
         asked("backlog", "", known(unread("eu"), rules=[rule(on_failure=HOLD)]))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.beanstalkd.protocol import TubeStats
-from app.beanstalkd.reading import Failure, ServerState
+from app.beanstalkd.reading import ServerState
 from app.metrics.built_in import NAMES
 from app.metrics.explanation import explanation
 from app.metrics.metric import (
@@ -27,10 +27,8 @@ from tests.unit.metrics.given import (
     known,
     next_job,
     quantities,
-    rule,
     server,
     tube,
-    unread,
 )
 
 AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
@@ -45,113 +43,14 @@ BUSY = tube(
 )
 
 
-@pytest.mark.parametrize(
-    ("metric", "value"),
-    [
-        ("beanstalkd_tube_urgent_jobs", "1"),
-        ("beanstalkd_tube_workers_waiting", "4"),
-        ("beanstalkd_tube_workers_watching", "5"),
-        ("beanstalkd_tube_producers_using", "6"),
-    ],
-)
-def test_a_signal_is_one_field_by_server_and_tube(metric: str, value: str) -> None:
-    given = known(server("eu", BUSY), server("us"))
-    (eu, us) = asked(metric, "tube=a", given)
-    assert (eu.metric_name, dict(eu.labels), eu.quantity) == (metric, {"server": "eu", "tube": "a"}, value)
-    assert (dict(us.labels), us.quantity) == ({"server": "us", "tube": "a"}, "0")
-    assert quantities(asked(metric.upper(), "tube=a,server=eu", given)) == [value]
-
-
-@pytest.mark.parametrize("metric", [name for name in NAMES if name != "beanstalkd_tube_jobs"])
-def test_no_signal_but_jobs_has_a_state(metric: str) -> None:
-    with pytest.raises(UnknownMetricError, match="has no label 'state'; it has "):
-        asked(metric, "tube=a,state=ready", known(server("eu", BUSY)))
-
-
-@pytest.mark.parametrize("metric", NAMES)
-def test_no_signal_makes_a_number_of_an_outage(metric: str) -> None:
-    for state in (unread("eu"), server("eu", tube("a", age_s=60), age_s=60, failure="connection refused")):
-        with pytest.raises(StaleReadingError, match=r"beanstalkd 'eu' .* can't be read"):
-            asked(metric, "tube=a", known(state))
-
-
-def test_what_a_selector_names_must_be_fresh_itself_whatever_the_listing() -> None:
-    """A sweep over very many tubes takes long; those that somebody asks for are read in between."""
-    old_sweep = server("eu", tube("hot", ready=3, age_s=1), tube("cold", age_s=30), age_s=30)
-    given = known(old_sweep)
-    assert quantities(asked("tube-hot", "", given)) == ["3"]
-    assert quantities(asked("beanstalkd_tube_jobs", "tube=hot,state=ready", given)) == ["3"]
-    for metric, selector in (("tube-cold", ""), ("beanstalkd_tube_jobs", "tube=cold"), ("beanstalkd_tube_jobs", "")):
-        with pytest.raises(StaleReadingError, match="is 30 s old"):
-            asked(metric, selector, given)
-
-
-def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
-    given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
-    (value,) = asked("tube-gone", "", given)
-    assert (value.quantity, value.answered_at) == ("0", ago(2))
-
-
-def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_to_do() -> None:
-    large = replace(server("eu", tube("cold", age_s=30), age_s=40), sweep_s=17)
-    given = known(large, rules=[rule("sum", "c*")])
-    for metric in ("beanstalkd_tube_jobs", "sum"):
-        with pytest.raises(StaleReadingError, match=r"takes it 17 s, so .*; name tubes exactly, or let maxAge"):
-            asked(metric, "", given)
-    with pytest.raises(StaleReadingError, match="are read at once that are asked for: ask again in a second; its last"):
-        asked("tube-cold", "", given)
-    with pytest.raises(StaleReadingError, match="can't be read: connection refused"):
-        asked("tube-cold", "", known(replace(large, failure=Failure("connection refused", ago(9)))))
-    with pytest.raises(StaleReadingError, match="can't be read: the next answer is awaited"):
-        asked("tube-cold", "", known(replace(large, sweep_s=1)))
-
-
-def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
-    given = known(server("eu", tube("a", age_s=20)))
-    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
-        asked("tube-a", "", given)
-    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
-        asked("beanstalkd_tube_jobs", "", given)
-
-
-def members() -> tuple[ServerState, ...]:
-    return tuple(server("queue", tube("a", ready=ready), member=f"10.0.0.{ready}") for ready in (1, 2))
-
-
-def test_a_name_with_several_addresses_tells_them_apart_by_a_label() -> None:
-    given = known(*members(), server("eu", tube("a", ready=4)))
-    values = asked("beanstalkd_tube_jobs", "tube=a,state=ready", given)
-    assert [dict(value.labels) for value in values] == [
-        {"address": "10.0.0.1", "server": "queue", "state": "ready", "tube": "a"},
-        {"address": "10.0.0.2", "server": "queue", "state": "ready", "tube": "a"},
-        {"server": "eu", "state": "ready", "tube": "a"},
-    ]
-    assert quantities(asked("tube-a", "", given)) == ["7"]
-    assert quantities(asked("beanstalkd_tube_jobs", "tube=a,state=ready,server=queue", given)) == ["1", "2"]
-    assert quantities(asked("beanstalkd_tube_jobs", "tube=a,state=ready,address=10.0.0.2", given)) == ["2"]
-    with pytest.raises(UnknownMetricError, match=r"no address '10\.0\.0\.9'; there is '10\.0\.0\.1', '10\.0\.0\.2'"):
-        asked("beanstalkd_tube_jobs", "tube=a,address=10.0.0.9", given)
-
-
-def test_without_such_a_name_there_is_no_such_label() -> None:
+def test_a_label_that_the_metric_does_not_have_is_an_error() -> None:
     with pytest.raises(UnknownMetricError, match="no label 'address'; it has 'server', 'state', 'tube'"):
         asked("beanstalkd_tube_jobs", "address=10.0.0.1", known(server("eu", BUSY)))
 
 
-def test_every_address_of_a_name_must_be_fresh() -> None:
-    one, other = members()
-    old = server("queue", tube("a", age_s=20), age_s=20, member="10.0.0.2", failure="no answer in time")
-    with pytest.raises(StaleReadingError, match=r"beanstalkd 'queue' at 10\.0\.0\.2 \(queue\.example:11300\)"):
-        asked("tube-a", "", known(one, old))
-    assert quantities(asked("tube-a", "", known(one, other))) == ["3"]
-
-
-def test_two_addresses_of_one_name_that_lead_to_one_beanstalkd_count_once() -> None:
-    """As an IPv4 and an IPv6 address of one pod do."""
-    one, other = members()
-    twin = replace(other, reading=one.reading)
-    assert quantities(asked("tube-a", "", known(one, twin))) == ["1"]
-    with pytest.raises(SameServerError, match="'queue' and 'eu' are one and the same"):
+def test_two_names_of_one_server_are_an_error() -> None:
+    one = server("queue", tube("a", ready=1))
+    with pytest.raises(SameServerError, match="'queue' and 'eu' are the same server"):
         asked("tube-a", "", known(one, replace(server("eu"), reading=one.reading)))
 
 

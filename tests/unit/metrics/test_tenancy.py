@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.beanstalkd.protocol import ProtocolError, Replies
+from app.beanstalkd.protocol import ProtocolError, Reply, body_of
 from app.metrics.built_in import NAMES
 from app.metrics.explanation import explanation
 from app.metrics.freshness import outages
@@ -175,32 +175,30 @@ def test_no_error_of_a_rule_names_what_may_not_be_seen(value: str) -> None:
         asked("backlog", "", of, "ops")
 
 
-def said_of_a_body() -> str:
-    """By what reads answers, of a stream that is out of step."""
-    replies = Replies()
-    replies.feed(b"name: secret\r\n")
+def error_that_quotes_a_reply() -> str:
+    """Of a stream that is out of step."""
     with pytest.raises(ProtocolError) as failed:
-        replies.next()
+        body_of(Reply(b"name:", (b"secret",)))
+    assert failed.value.names_tube
     return str(failed.value)
 
 
-@pytest.mark.parametrize("failure", ["asked for tube 'secret' but the answer names 'x'", said_of_a_body()])
+@pytest.mark.parametrize("failure", ["answered about tube 'x' instead of 'secret'", error_that_quotes_a_reply()])
 def test_no_error_of_a_server_quotes_what_it_said_of_a_tube(failure: str) -> None:
-    failed = server("eu", age_s=60, failure=failure)
-    with pytest.raises(StaleReadingError, match=r"it answered what can't be right: see beanscale's log; its last"):
+    failed = server("eu", age_s=60, failure=failure, names_tube=True)
+    with pytest.raises(StaleReadingError, match=r"invalid reply; see the beanscale server log; its last"):
         asked("tube-shop-a", "", known(failed, tenancy=SHOP))
     with pytest.raises(StaleReadingError, match="secret"):
         asked("tube-shop-a", "", known(failed))
 
 
 def test_no_probe_quotes_it_either_because_strangers_may_ask_them() -> None:
-    failed = server("eu", age_s=60, failure="asked for tube 'secret' but the answer names 'x'")
-    down = server("us", age_s=60, failure="connection refused", member="10.0.0.3")
+    failed = server("eu", age_s=60, failure="answered about tube 'x' instead of 'secret'", names_tube=True)
+    down = server("us", age_s=60, failure="connection refused")
     assert outages(known(failed, down, server("asia"), tenancy=SHOP)) == (
-        "can't be read: 'eu': it answered what can't be right: see beanscale's log;"
-        " 'us' at 10.0.0.3: connection refused"
+        "can't be read: 'eu': invalid reply; see the beanscale server log; 'us': connection refused"
     )
-    assert outages(known(failed)) == "can't be read: 'eu': asked for tube 'secret' but the answer names 'x'"
+    assert outages(known(failed)) == "can't be read: 'eu': answered about tube 'x' instead of 'secret'"
     assert outages(known(server("asia"))) is None
 
 
