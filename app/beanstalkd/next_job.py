@@ -102,9 +102,10 @@ class NextJobReader:
         batch = [tube.encode("ascii") for tube in islice(left, BATCH)]
         connection.send([command for tube in batch for command in (b"use %b\r\n" % tube, b"peek-ready\r\n")], MAX_JOB)
         for name in batch:
-            using, found = await connection.reply(), await connection.reply()
+            using = await connection.reply()
             if (using.word, using.arguments) != (b"USING", (name,)):
                 raise ProtocolError(f"answered {using.line!r} to use {name.decode()}", names_tube=True)
+            found = await connection.reply()
             tube = left.popleft()
             if found is NOT_FOUND:
                 known[tube] = NextJob(self._clock(), None)

@@ -217,8 +217,8 @@ async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judg
     ("answers", "complaint"),
     [
         ([b"USING other\r\n"], "'USING other' to use checkout"),
-        ([b"USING checkout\r\n", b"FOUND x 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
-        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 14\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
+        ([b"USING checkout\r\n", b"FOUND x 1\r\nx\r\n", b"OK 16\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
+        ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 16\r\n---\nid: 8\nage: 1\r\n"], "without this job's age"),
         ([b"USING checkout\r\n", b"FOUND 7 1\r\nx\r\n", b"OK 99999\r\n"], "announced a body of 99,999 bytes"),
         ([b"USING checkout\r\n", b"FOUND 7 9\r\nx"], "closed the connection"),
         ([b"x" * 200_000], "doesn't end"),

@@ -43,7 +43,7 @@ async def watched(poller: Poller, tube: str) -> Watched:
     while len(seen.ages) < 600 or len(seen.sweeps) < 3:
         seen.ages.append(reading(poller).answered_at(tube).age_s(clock.now()))
         seen.answers.add(reading(poller).answered_at(tube).monotonic_s)
-        seen.sweeps[reading(poller).listed_at.monotonic_s] = first(poller).sweep_s or 0
+        seen.sweeps[reading(poller).listed_at.monotonic_s] = reading(poller).sweep_s or 0
         await asyncio.sleep(0.005)
     return seen
 
