@@ -376,7 +376,7 @@ def smoke(beanstalkd: tuple[Server, ...], timeout: float, **options: Any) -> int
     It puts three jobs into a scratch tube and takes them away again, whatever happens. Exit status 1: a link is broken,
     and the output says which and how to mend it.
     """
-    from app.smoke.run import SmokeSettings, run  # noqa: PLC0415
+    from app.smoke.command import SmokeSettings, run  # noqa: PLC0415
 
     return run(SmokeSettings(servers=distinct_servers(beanstalkd), timeout_s=timeout, **options))
 

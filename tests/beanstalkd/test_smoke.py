@@ -14,8 +14,7 @@ import pytest
 
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName, Server
-from app.smoke.check import Outcome, Patience, State, walk
-from app.smoke.run import SmokeSettings, chain
+from app.smoke.command import Outcome, Result, Retrier, SmokeSettings, Stop, run_checks, smoke_checks
 from app.smoke.scratch import ScratchTube
 from tests.beanstalkd.conftest import Beanstalkd
 
@@ -23,14 +22,14 @@ SERVICE = ObjectName("beanscale", "beanscale-server")
 APISERVICE = "v1beta1.external.metrics.k8s.io"
 METRICS = "/apis/external.metrics.k8s.io/v1beta1"
 HPA = ObjectName("beanscale", "hello")
-LINKS = [
+CHECKS = [
     "beanstalkd",
     "APIService",
     "discovery",
     "empty tube",
     "jobs counted",
     "autoscaler",
-    "jobs taken away",
+    "jobs deleted",
     "empty again",
 ]
 
@@ -95,19 +94,19 @@ def smoke(beanstalkd: Beanstalkd, cluster: CountingCluster) -> Smoke:
 
     def walk_the_chain(
         meanwhile: Callable[[str, ScratchTube], object] = lambda _link, _scratch: None,
-        stopped: Callable[[], bool] = lambda: False,
+        stop: Stop | None = None,
     ) -> list[Outcome]:
         server = Server("main", beanstalkd.host, beanstalkd.port)
         settings = SmokeSettings((server,), SERVICE, APISERVICE, HPA, "smoke-", 0.6, None, None)
         with ScratchTube(settings.tube_prefix, settings.servers) as scratch:
-            links = chain(settings, cluster, scratch, Patience(settings.timeout_s, stopped))
-            return list(walk(links, lambda link: meanwhile(link, scratch)))
+            checks = smoke_checks(settings, cluster, scratch, Retrier(settings.timeout_s, stop or Stop()))
+            return list(run_checks(checks, lambda name: meanwhile(name, scratch)))
 
     return walk_the_chain
 
 
 def broken(outcomes: list[Outcome]) -> dict[str, str]:
-    return {outcome.name: outcome.said for outcome in outcomes if outcome.state is State.BROKEN}
+    return {outcome.name: outcome.message for outcome in outcomes if outcome.result is Result.FAILED}
 
 
 def jobs_in(beanstalkd: Beanstalkd) -> int:
@@ -118,14 +117,14 @@ def jobs_in(beanstalkd: Beanstalkd) -> int:
 
 def test_a_whole_chain_holds_at_every_link_and_leaves_nothing(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     outcomes = smoke()
-    assert [outcome.name for outcome in outcomes] == LINKS
+    assert [outcome.name for outcome in outcomes] == CHECKS
     assert broken(outcomes) == {}
     assert jobs_in(beanstalkd) == 0
 
 
 def test_jobs_of_others_are_never_touched(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def somebody_puts(link: str, scratch: ScratchTube) -> None:
-        if link == "jobs taken away":
+        if link == "jobs deleted":
             with client_of(beanstalkd) as client:
                 client.use(scratch.name)
                 client.put(b"not yours")
@@ -137,7 +136,7 @@ def test_jobs_of_others_are_never_touched(smoke: Smoke, beanstalkd: Beanstalkd) 
 
 def test_after_a_restart_the_same_job_numbers_are_somebody_elses(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def restart_and_reuse_the_numbers(link: str, _scratch: ScratchTube) -> None:
-        if link == "jobs taken away":
+        if link == "jobs deleted":
             beanstalkd.restart()
             with client_of(beanstalkd) as client:
                 for _ in range(5):
@@ -151,21 +150,29 @@ def test_after_a_restart_the_same_job_numbers_are_somebody_elses(smoke: Smoke, b
 def test_jobs_are_taken_away_whatever_link_breaks(
     smoke: Smoke, cluster: CountingCluster, beanstalkd: Beanstalkd, at: str
 ) -> None:
-    failure = KubernetesError("https://k answered GET /x with 503: main can't be read; see the log", status=503)
+    failure = KubernetesError("https://k answered GET /x with 503: main can't be read", "see the log", status=503)
     cluster.refuse = lambda path: failure if at in path and jobs_in(beanstalkd) else None
     outcomes = smoke()
     (why,) = broken(outcomes).values()
     assert why == "https://k answered GET /x with 503: main can't be read (waited 0.6 s)"
-    assert outcomes[-2].state is State.HOLDS
-    assert outcomes[-1].state is State.NOT_REACHED
+    assert outcomes[-2].result is Result.PASSED
+    assert outcomes[-1].result is Result.SKIPPED
     assert jobs_in(beanstalkd) == 0
 
 
 def test_jobs_are_taken_away_when_somebody_stops_the_test(
     smoke: Smoke, cluster: CountingCluster, beanstalkd: Beanstalkd
 ) -> None:
-    cluster.refuse = lambda path: KubernetesError("not yet; wait") if jobs_in(beanstalkd) and "tube-" in path else None
-    outcomes = smoke(stopped=lambda: jobs_in(beanstalkd) > 0)
+    stop = Stop()
+
+    def stopped_as_soon_as_there_are_jobs(path: str) -> KubernetesError | None:
+        if jobs_in(beanstalkd) == 0 or "tube-" not in path:
+            return None
+        stop(signal.SIGTERM, None)
+        return KubernetesError("not yet", "wait")
+
+    cluster.refuse = stopped_as_soon_as_there_are_jobs
+    outcomes = smoke(stop=stop)
     assert "stopped" in broken(outcomes)["jobs counted"]
     assert jobs_in(beanstalkd) == 0
 
@@ -181,9 +188,9 @@ def test_jobs_are_taken_away_even_when_we_fail_ourselves(smoke: Smoke, beanstalk
 
 
 def test_jobs_that_cannot_be_taken_away_are_named(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
-    outcomes = smoke(lambda link, _scratch: beanstalkd.stop() if link == "jobs taken away" else None)
-    assert "connection refused" in broken(outcomes)["jobs taken away"]
-    assert f"1 ({beanstalkd.host}:{beanstalkd.port})" in outcomes[-2].fix
+    outcomes = smoke(lambda link, _scratch: beanstalkd.stop() if link == "jobs deleted" else None)
+    assert "connection refused" in broken(outcomes)["jobs deleted"]
+    assert f"1 ({beanstalkd.host}:{beanstalkd.port})" in outcomes[-2].hint
 
 
 def test_a_metric_that_counts_wrong_is_said_with_both_numbers(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
@@ -197,11 +204,11 @@ def test_a_metric_that_counts_wrong_is_said_with_both_numbers(smoke: Smoke, bean
 
 
 def test_a_missing_right_is_final_and_names_the_binding(smoke: Smoke, cluster: CountingCluster) -> None:
-    forbidden = KubernetesError("https://k answered GET /x with 403: User cannot list; grant it", status=403)
+    forbidden = KubernetesError("https://k answered GET /x with 403: User cannot list", "grant it", status=403)
     cluster.refuse = lambda path: forbidden if "tube-" in path else None
     outcomes = smoke()
     assert broken(outcomes) == {"empty tube": "https://k answered GET /x with 403: User cannot list"}
-    assert "ClusterRoleBinding NAMESPACE:RELEASE:smoke" in outcomes[3].fix
+    assert "ClusterRoleBinding NAMESPACE:RELEASE:smoke" in outcomes[3].hint
 
 
 def test_a_beanstalkd_that_is_down_breaks_the_first_link_and_nothing_is_put(
@@ -210,9 +217,9 @@ def test_a_beanstalkd_that_is_down_breaks_the_first_link_and_nothing_is_put(
     beanstalkd.stop()
     outcomes = smoke()
     assert list(broken(outcomes)) == ["beanstalkd"]
-    assert "connection refused" in outcomes[0].said
-    assert "scaled to 0" in outcomes[0].fix
-    assert {outcome.state for outcome in outcomes[1:]} == {State.NOT_REACHED}
+    assert "connection refused" in outcomes[0].message
+    assert "scaled to 0" in outcomes[0].hint
+    assert {outcome.result for outcome in outcomes[1:]} == {Result.SKIPPED}
 
 
 def test_a_draining_beanstalkd_takes_no_jobs(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
@@ -256,9 +263,9 @@ def test_the_command_prints_a_line_for_each_link_and_ends_with_1(command: list[s
     lines = done.stdout.splitlines()
     assert lines[0].startswith("✓ beanstalkd")
     assert lines[1].startswith("✗ APIService")
-    assert "fix: " in lines[2]
-    assert [line for line in lines if "not reached" in line] == lines[3:-1]
-    assert lines[-1] == "Broken: APIService."
+    assert "hint: " in lines[2]
+    assert [line for line in lines if "skipped" in line] == lines[3:-1]
+    assert lines[-1] == "Failed: APIService."
 
 
 def test_sigterm_ends_a_waiting_smoke_test_at_once(command: list[str]) -> None:

@@ -63,8 +63,9 @@ def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
     assert (
         f"✗ beanstalkd       beanstalkd beanscale-beanstalkd.{outage.release.namespace}.svc:11300: connection" in said
     )
-    assert f"is its StatefulSet scaled to 0, or its pod starting? kubectl -n {outage.release.namespace} get" in said
-    assert "Broken: beanstalkd." in said
+    hint = "its StatefulSet isn't scaled to 0, and its pod has started"
+    assert f"{hint}: kubectl -n {outage.release.namespace} get" in said
+    assert "Failed: beanstalkd." in said
 
 
 def test_the_metric_is_an_error_that_says_why(outage: Outage) -> None:

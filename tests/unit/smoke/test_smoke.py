@@ -1,5 +1,6 @@
 """How the chain is walked, and what its documents from Kubernetes mean."""
 
+import signal
 import time
 from collections.abc import Callable
 
@@ -7,10 +8,9 @@ import pytest
 
 from app.kube.checks import CheckFailedError, check_available
 from app.settings import ObjectName, SettingError
-from app.smoke.aggregation import check_spec
-from app.smoke.autoscaler import judge
-from app.smoke.check import Link, Patience, State, walk
-from app.smoke.run import check_tube_prefix
+from app.smoke.command import Result, Retrier, SmokeCheck, Stop, check_tube_prefix, run_checks
+from app.smoke.hpa_status import check_status
+from app.smoke.metrics_api import check_spec
 
 SERVICE = ObjectName("beanscale", "beanscale-server")
 HPA = ObjectName("beanscale", "hello")
@@ -20,30 +20,30 @@ def breaks() -> str:
     raise CheckFailedError("it is torn", "mend it")
 
 
-def names_and_states(*links: Link) -> list[tuple[str, State]]:
-    return [(outcome.name, outcome.state) for outcome in walk(links, lambda _: None)]
+def names_and_results(*checks: SmokeCheck) -> list[tuple[str, Result]]:
+    return [(outcome.name, outcome.result) for outcome in run_checks(checks, lambda _: None)]
 
 
 def test_links_behind_a_broken_one_are_not_reached_but_what_is_owed_is_done() -> None:
     chain = (
-        Link("first", lambda: "fine"),
-        Link("second", breaks),
-        Link("third", lambda: "never looked at"),
-        Link("cleaning", lambda: "done", owed=lambda: True),
-        Link("last", lambda: "never looked at"),
+        SmokeCheck("first", lambda: "fine"),
+        SmokeCheck("second", breaks),
+        SmokeCheck("third", lambda: "never looked at"),
+        SmokeCheck("cleaning", lambda: "done", always=lambda: True),
+        SmokeCheck("last", lambda: "never looked at"),
     )
-    assert names_and_states(*chain) == [
-        ("first", State.HOLDS),
-        ("second", State.BROKEN),
-        ("third", State.NOT_REACHED),
-        ("cleaning", State.HOLDS),
-        ("last", State.NOT_REACHED),
+    assert names_and_results(*chain) == [
+        ("first", Result.PASSED),
+        ("second", Result.FAILED),
+        ("third", Result.SKIPPED),
+        ("cleaning", Result.PASSED),
+        ("last", Result.SKIPPED),
     ]
 
 
 def test_a_broken_link_says_why_and_what_to_do() -> None:
-    (outcome,) = walk([Link("only", breaks)], lambda _: None)
-    assert (outcome.said, outcome.fix) == ("it is torn", "mend it")
+    (outcome,) = run_checks([SmokeCheck("only", breaks)], lambda _: None)
+    assert (outcome.message, outcome.hint) == ("it is torn", "mend it")
 
 
 def holds_after(looks: int) -> Callable[[], str]:
@@ -57,12 +57,12 @@ def holds_after(looks: int) -> Callable[[], str]:
 
 
 def test_what_comes_true_in_time_holds() -> None:
-    assert Patience(60, stopped=lambda: False).wait(holds_after(1)) == "fine"
+    assert Retrier(60, Stop()).wait(holds_after(1)) == "fine"
 
 
 def test_what_does_not_come_true_in_time_gives_the_last_reason_and_how_long_was_waited() -> None:
     with pytest.raises(CheckFailedError, match=r"it is torn \(waited 0\.1 s\)"):
-        Patience(0.1, stopped=lambda: False).wait(breaks)
+        Retrier(0.1, Stop()).wait(breaks)
 
 
 def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
@@ -71,19 +71,26 @@ def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
 
     begun = time.monotonic()
     with pytest.raises(CheckFailedError, match=r"^forbidden$"):
-        Patience(60, stopped=lambda: False).wait(hopeless)
+        Retrier(60, Stop()).wait(hopeless)
     assert time.monotonic() - begun < 30
 
 
 def test_nobody_waits_after_being_stopped() -> None:
+    stop = Stop()
+    stop.requested = True
     with pytest.raises(CheckFailedError, match="stopped"):
-        Patience(60, stopped=lambda: True).wait(breaks)
+        Retrier(60, stop).wait(breaks)
 
 
 def test_being_stopped_while_waiting_keeps_the_reason() -> None:
-    answers = iter([False, True])
+    stop = Stop()
+
+    def breaks_at_the_signal() -> str:
+        stop(signal.SIGTERM, None)
+        return breaks()
+
     with pytest.raises(CheckFailedError, match=r"it is torn \(stopped while waiting\)"):
-        Patience(60, stopped=lambda: next(answers)).wait(breaks)
+        Retrier(60, stop).wait(breaks_at_the_signal)
 
 
 def apiservice(conditions: list[dict[str, str]] | None = None, **spec: object) -> dict[str, object]:
@@ -104,11 +111,11 @@ def test_a_verified_apiservice_of_ours_is_fine() -> None:
     [
         (
             {"service": {"namespace": "keda", "name": "keda-metrics"}},
-            "leads to keda/keda-metrics, not to",
+            "points to keda/keda-metrics, not to",
             "uninstall it",
         ),
-        ({"service": None}, "leads to kube-apiserver itself", "helm list -A"),
-        ({"insecureSkipTLSVerify": True}, "anybody in between", 'insecureSkipTLSVerify":null'),
+        ({"service": None}, "points to kube-apiserver itself", "helm list -A"),
+        ({"insecureSkipTLSVerify": True}, "doesn't verify the server", 'insecureSkipTLSVerify":null'),
         ({"caBundle": None}, "no caBundle", "logs deployment/beanscale-server"),
     ],
 )
@@ -168,12 +175,12 @@ def autoscaler(
 
 
 def test_an_active_autoscaler_tells_what_it_sees() -> None:
-    said = judge(autoscaler(SCALES, {"averageValue": "500m"}, replicas=2), HPA)
-    assert said == "beanscale/hello is active and sees: tube-hello-world is 500m a pod; 2 replicas"
+    said = check_status(autoscaler(SCALES, {"averageValue": "500m"}, replicas=2), HPA)
+    assert said == "beanscale/hello is active: tube-hello-world is 500m per pod; 2 replicas"
 
 
 def test_a_value_target_shows_the_value() -> None:
-    assert "tube-hello-world is 7;" in judge(autoscaler(SCALES, {"value": "7"}), HPA)
+    assert "tube-hello-world is 7;" in check_status(autoscaler(SCALES, {"value": "7"}), HPA)
 
 
 @pytest.mark.parametrize(
@@ -191,20 +198,20 @@ def test_a_value_target_shows_the_value() -> None:
 def test_an_inactive_autoscaler_is_explained_by_its_condition(reason: str, message: str, fix: str) -> None:
     inactive = {"type": "ScalingActive", "status": "False", "reason": reason, "message": message}
     with pytest.raises(CheckFailedError, match=message) as broken:
-        judge(autoscaler([SCALES[0], inactive], None), HPA)
+        check_status(autoscaler([SCALES[0], inactive], None), HPA)
     assert fix in broken.value.hint
 
 
 def test_an_autoscaler_without_workload_says_so() -> None:
     missing = {"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": "deployments not found"}
     with pytest.raises(CheckFailedError, match="deployments not found") as broken:
-        judge(autoscaler([missing], None), HPA)
+        check_status(autoscaler([missing], None), HPA)
     assert "scaleTargetRef" in broken.value.hint
 
 
 def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
-    with pytest.raises(CheckFailedError, match="hasn't worked on it yet") as broken:
-        judge({"spec": autoscaler([], None)["spec"]}, HPA)
+    with pytest.raises(CheckFailedError, match="hasn't synced it yet") as broken:
+        check_status({"spec": autoscaler([], None)["spec"]}, HPA)
     assert not broken.value.final
 
 
@@ -213,18 +220,18 @@ def test_an_autoscaler_without_a_sensible_value_is_not_fine_and_the_number_is_no
     current: dict[str, str] | None,
 ) -> None:
     with pytest.raises(CheckFailedError, match="has no value of tube-hello-world yet") as broken:
-        judge(autoscaler(SCALES, current), HPA)
+        check_status(autoscaler(SCALES, current), HPA)
     assert "9223372036854775808" not in f"{broken.value} {broken.value.hint}"
 
 
 def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
     resting = autoscaler(SCALES, {"averageValue": "-9223372036854775808m"}, replicas=0, minimum=0)
-    assert judge(resting, HPA) == "beanscale/hello is active and rests at 0 replicas"
+    assert check_status(resting, HPA) == "beanscale/hello is active and at 0 replicas"
 
 
 def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs() -> None:
-    with pytest.raises(CheckFailedError, match="asks for no external metric") as broken:
-        judge({"spec": {"metrics": [{"type": "Resource", "resource": {}}]}}, HPA)
+    with pytest.raises(CheckFailedError, match="uses no external metric") as broken:
+        check_status({"spec": {"metrics": [{"type": "Resource", "resource": {}}]}}, HPA)
     assert broken.value.final
 
 
