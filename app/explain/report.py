@@ -1,12 +1,12 @@
 """The report about a metric and its HPAs: findings, decisions and conditions, as values and as JSON. Pure."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from app.explain.collect import Collected, CollectedAutoscaler, Explanation, TubeInfo
+from app.explain.collect import Collected, CollectedAutoscaler, Explanation
 from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
-from app.hpa.decision import Decision, Missing, Step, Total, decide
+from app.hpa.decision import Decision, Missing, Total, decide
 from app.quantity import plain
 from app.text import count, duration
 
@@ -57,7 +57,7 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
     for one in collected.autoscalers:
         conditions = summarize(one.autoscaler)
         # beanscale has just queried the metric itself, so it knows more than the condition.
-        hint = "beanscale has no value either: see the finding above"
+        hint = "beanscale has no value either, see above"
         if not any(isinstance(observed, Missing) for observed in one.observed):
             hint = (
                 "beanscale returns a value now, so the next sync (every 15 s) should too; if not, check the HPA"
@@ -93,44 +93,33 @@ def find(explanation: Explanation) -> Iterator[Finding]:
     if held:
         policy = explanation.rule.on_failure if explanation.rule else "hold"
         yield Finding(f"value held for {duration(max(held))} by onFailure ({policy})")
-    for applies, describe, hint in _TUBE_FINDINGS:
-        tubes = [tube for tube in explanation.tubes if tube.exists and applies(explanation, tube)]
-        for tube in tubes[:_SHOWN]:
-            yield Finding(f"tube {tube.name} on {tube.server} {describe(tube)}", hint)
-        if len(tubes) > _SHOWN:
-            yield Finding(f"the same applies to {len(tubes) - _SHOWN} more tubes")
+    yield from _find_in_tubes(explanation)
 
 
-def _only_delayed(explanation: Explanation, tube: TubeInfo) -> bool:
+def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
     counted = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
-    ready = tube.count("ready") or tube.count("reserved")
-    return bool(tube.count("delayed")) and not ready and "delayed" not in counted
-
-
-def _paused(tube: TubeInfo) -> str:
-    left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
-    return f"is paused{left}: workers can't reserve its jobs until then"
-
-
-_TUBE_FINDINGS: tuple[tuple[Callable[[Explanation, TubeInfo], bool], Callable[[TubeInfo], str], str], ...] = (
-    (lambda _, tube: tube.paused, _paused, "to resume now: pause-tube with 0 seconds"),
-    (
-        lambda _, tube: bool(tube.count("ready")) and tube.count("watching") == 0,
-        lambda tube: f"has {count(tube.count('ready') or 0, 'ready job')} but no watching worker",
-        "check that workers run and watch exactly this tube (expected at 0 pods)",
-    ),
-    (
-        _only_delayed,
-        lambda tube: f"has only delayed jobs ({tube.count('delayed')}); they count once their delay ends",
-        "",
-    ),
-    (
-        lambda _, tube: bool(tube.count("buried")),
-        lambda tube: f"has {count(tube.count('buried') or 0, 'buried job')}, which no worker can reserve",
-        "find out why workers buried them; kick makes them ready again",
-    ),
-)
-"""Condition, predicate and hint of each kind of finding about a tube."""
+    paused, unwatched, delayed, buried = [], [], [], []
+    for tube in filter(lambda tube: tube.exists, explanation.tubes):
+        ready, waiting = tube.count("ready") or 0, tube.count("ready") or tube.count("reserved")
+        if tube.paused:
+            left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
+            paused.append((tube, f"is paused{left}: workers can't reserve its jobs until then"))
+        if ready and tube.count("watching") == 0:
+            unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))
+        if tube.count("delayed") and not waiting and "delayed" not in counted:
+            delayed.append((tube, f"has only delayed jobs ({tube.count('delayed')}); they count once their delay ends"))
+        if jobs := tube.count("buried"):
+            buried.append((tube, f"has {count(jobs, 'buried job')}, which no worker can reserve"))
+    for found, hint in (
+        (paused, "to resume now: pause-tube with 0 seconds"),
+        (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
+        (delayed, ""),
+        (buried, "find out why workers buried them; kick makes them ready again"),
+    ):
+        for tube, sentence in found[:_SHOWN]:
+            yield Finding(f"tube {tube.name} on {tube.server} {sentence}", hint)
+        if len(found) > _SHOWN:
+            yield Finding(f"the same applies to {len(found) - _SHOWN} more tubes")
 
 
 def report_json(report: Report) -> Json:
@@ -156,16 +145,6 @@ def report_json(report: Report) -> Json:
 
 def _total(observed: object) -> str | None:
     return plain(observed.amount) if isinstance(observed, Total) else None
-
-
-def _step(step: Step) -> Json:
-    return {
-        "stage": step.stage.value,
-        "before": step.before,
-        "after": step.after,
-        "metric": step.metric,
-        "sentence": step.sentence,
-    }
 
 
 def _autoscaler(report: AutoscalerReport) -> Json:
@@ -196,8 +175,8 @@ def _autoscaler(report: AutoscalerReport) -> Json:
         ],
         "decision": {
             "pods": decision.pods,
-            "decidedBy": _step(decision.decided_by),
-            "steps": [_step(step) for step in decision.steps],
+            "decidedBy": asdict(decision.decided_by),
+            "steps": [asdict(step) for step in decision.steps],
         },
         "conditions": [
             {

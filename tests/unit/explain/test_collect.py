@@ -16,7 +16,7 @@ ORDERS = f"{METRICS}/tube-orders"
 JOBS = f"{METRICS}/beanstalkd_tube_jobs"
 
 
-def gathered(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Collected:
+def collected_from(cluster: Cluster, metric: str = "tube-orders", selector: str = "") -> Collected:
     return collect(cluster, ExplainQuery(metric, "shop", selector))
 
 
@@ -28,9 +28,9 @@ def test_the_metric_its_autoscalers_and_their_workloads_are_queried() -> None:
             (DEPLOYMENT, ""): deployment(3, 3, 2),
         }
     )
-    facts = gathered(cluster)
-    assert [one.observed for one in facts.explanations] == [Total(4000)]
-    (ours,) = facts.autoscalers
+    collected = collected_from(cluster)
+    assert [one.observed for one in collected.explanations] == [Total(4000)]
+    (ours,) = collected.autoscalers
     assert (ours.autoscaler.name, ours.scale, ours.scale_error) == ("orders", Scale(3, 3, 2), "")
     assert ours.observed == (Total(4000),)
     assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
@@ -47,9 +47,12 @@ def test_each_selector_that_an_autoscaler_has_is_queried_once() -> None:
             (HPAS, ""): listed(hpa(by_state), hpa(by_state, name="again")),
         }
     )
-    facts = gathered(cluster, "beanstalkd_tube_jobs")
-    assert [(one.selector, one.observed) for one in facts.explanations] == [("", Total(9000)), (selected, Total(3000))]
-    assert [one.observed for one in facts.autoscalers] == [(Total(3000),), (Total(3000),)]
+    collected = collected_from(cluster, "beanstalkd_tube_jobs")
+    assert [(one.selector, one.observed) for one in collected.explanations] == [
+        ("", Total(9000)),
+        (selected, Total(3000)),
+    ]
+    assert [one.observed for one in collected.autoscalers] == [(Total(3000),), (Total(3000),)]
     assert [selector for path, selector in cluster.asked if path == JOBS] == ["", selected]
 
 
@@ -60,22 +63,22 @@ def test_a_selector_keeps_the_autoscalers_with_the_same_meaning() -> None:
     cluster = Cluster(
         {(ORDERS, "server=eu"): explanation(selector="server=eu"), (HPAS, ""): listed(hpa(), hpa(same, name="eu"))}
     )
-    facts = gathered(cluster, selector="server=eu")
-    assert [one.autoscaler.name for one in facts.autoscalers] == ["eu"]
+    collected = collected_from(cluster, selector="server=eu")
+    assert [one.autoscaler.name for one in collected.autoscalers] == ["eu"]
 
 
 def test_an_autoscaler_with_an_invalid_selector_has_no_value_and_the_others_have() -> None:
     slash = external("tube-orders", {"matchLabels": {"tube": "mail/eu"}}, value="2")
     unknown = external("tube-orders", {"matchExpressions": [{"key": "tube", "operator": "Is"}]}, value="2")
     autoscalers = listed(hpa(), hpa(slash, name="slash"), hpa(unknown, name="unknown"))
-    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): autoscalers}))
-    seen = {one.autoscaler.name: one.observed[0] for one in facts.autoscalers}
-    assert seen["orders"] == Total(4000)
+    collected = collected_from(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): autoscalers}))
+    observed = {one.autoscaler.name: one.observed[0] for one in collected.autoscalers}
+    assert observed["orders"] == Total(4000)
     for name in ("slash", "unknown"):
-        assert isinstance(seen[name], Missing)
-        assert seen[name].why.startswith("its selector is invalid: ")
+        assert isinstance(observed[name], Missing)
+        assert observed[name].why.startswith("its selector is invalid: ")
     only = Cluster({(ORDERS, "tube=orders"): explanation(selector="tube=orders"), (HPAS, ""): autoscalers})
-    assert gathered(only, selector="tube=orders").autoscalers == ()
+    assert collected_from(only, selector="tube=orders").autoscalers == ()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_another_metric_of_an_autoscaler_is_queried_too() -> None:
     values = {"kind": "ExternalMetricValueList", "items": [{"value": "1500m"}, {"value": "2"}]}
     autoscaler = hpa(external(averageValue="2"), external("sqs", averageValue="1"), external("gone", value="1"))
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(autoscaler), (f"{METRICS}/sqs", ""): values})
-    (ours,) = gathered(cluster).autoscalers
+    (ours,) = collected_from(cluster).autoscalers
     assert ours.observed[:2] == (Total(4000), Total(3500))
     assert isinstance(ours.observed[2], Missing)
 
@@ -104,7 +107,7 @@ def test_another_metric_of_an_autoscaler_is_queried_too() -> None:
 def test_a_metric_in_error_is_explained_and_blocks_its_autoscaler() -> None:
     error = {"reason": "ServiceUnavailable", "message": "eu can't be read", "near": []}
     cluster = Cluster({(ORDERS, ""): explanation(items=[], error=error), (HPAS, ""): listed(hpa())})
-    (ours,) = gathered(cluster).autoscalers
+    (ours,) = collected_from(cluster).autoscalers
     assert ours.observed == (Missing("eu can't be read"),)
 
 
@@ -112,7 +115,7 @@ def test_a_metric_in_error_is_explained_and_blocks_its_autoscaler() -> None:
 def test_a_workload_that_cannot_be_read_is_as_of_the_last_sync(status: int, why: str) -> None:
     answers = dict.fromkeys([(DEPLOYMENT, ""), (f"{DEPLOYMENT}/scale", "")], status)
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(current=5)), **answers})
-    (ours,) = gathered(cluster).autoscalers
+    (ours,) = collected_from(cluster).autoscalers
     assert (ours.scale, ours.scale_error) == (Scale(5, 5), f"Deployment/orders {why}")
 
 
@@ -120,7 +123,7 @@ def test_a_workloads_name_queries_that_workload_and_nothing_else() -> None:
     odd = hpa()
     odd["spec"]["scaleTargetRef"]["name"] = "orders?watch=true#x"
     cluster = Cluster({(ORDERS, ""): explanation(), (HPAS, ""): listed(odd)})
-    gathered(cluster)
+    collected_from(cluster)
     assert (f"{DEPLOYMENT}%3Fwatch%3Dtrue%23x", "") in cluster.asked
 
 
@@ -131,18 +134,18 @@ def test_without_permission_for_the_workload_its_scale_is_read() -> None:
         (DEPLOYMENT, ""): 403,
     }
     scale = {"spec": {"replicas": 4}, "status": {"replicas": 3}}
-    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): scale})).autoscalers
+    (ours,) = collected_from(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): scale})).autoscalers
     assert (ours.scale, ours.scale_error) == (Scale(4, 3), "")
     none = {"spec": {}, "status": {"replicas": 0}}
-    (ours,) = gathered(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): none})).autoscalers
+    (ours,) = collected_from(Cluster({**answers, (f"{DEPLOYMENT}/scale", ""): none})).autoscalers
     assert ours.scale == Scale(0, 0)
 
 
 def test_autoscalers_that_cannot_be_listed_leave_the_metric_explained() -> None:
-    facts = gathered(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
-    assert facts.explanations
-    assert facts.error is not None
-    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in facts.error.hint
+    collected = collected_from(Cluster({(ORDERS, ""): explanation(), (HPAS, ""): 403}))
+    assert collected.explanations
+    assert collected.error is not None
+    assert "list horizontalpodautoscalers.autoscaling in namespace shop" in collected.error.hint
 
 
 @pytest.mark.parametrize(
@@ -184,5 +187,5 @@ def test_a_metric_that_cannot_be_queried_is_one_sentence_and_a_hint(
     answers: dict[tuple[str, str], Any], why: str, fix: str
 ) -> None:
     with pytest.raises(CheckFailedError, match=why) as broken:
-        gathered(Cluster(answers))
+        collected_from(Cluster(answers))
     assert fix in broken.value.hint

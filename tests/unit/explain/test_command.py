@@ -43,9 +43,9 @@ def written(
 
 def test_the_text_shows_each_step_from_the_jobs_to_the_pods() -> None:
     prompt = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
-    told = explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")])
+    answer = explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")])
     assert (
-        written(told, hpa(behavior=prompt, conditions=ACTIVE), workload=deployment(1, 1, 1))
+        written(answer, hpa(behavior=prompt, conditions=ACTIVE), workload=deployment(1, 1, 1))
         == """\
 tube-orders in namespace shop is 20
   Jobs ready and reserved in the tube orders, over all servers.
@@ -149,10 +149,10 @@ def test_no_terminal_control_sequence_is_printed() -> None:
 
 def test_the_json_has_the_metric_and_the_steps() -> None:
     answers = {(ORDERS, ""): explanation(), (HPAS, ""): listed(hpa(conditions=ACTIVE))}
-    told = json.loads(json.dumps(report_json(explain(Cluster(answers), ExplainQuery("tube-orders", "shop")))))
-    assert told["metrics"][0]["total"] == "4"
-    assert told["metrics"][0]["explanation"] == explanation()
-    (autoscaler,) = told["autoscalers"]
+    parsed = json.loads(json.dumps(report_json(explain(Cluster(answers), ExplainQuery("tube-orders", "shop")))))
+    assert parsed["metrics"][0]["total"] == "4"
+    assert parsed["metrics"][0]["explanation"] == explanation()
+    (autoscaler,) = parsed["autoscalers"]
     assert autoscaler["metrics"][0] | {"name": ""} == {
         "source": "External",
         "name": "",
@@ -163,7 +163,7 @@ def test_the_json_has_the_metric_and_the_steps() -> None:
     }
     assert [step["stage"] for step in autoscaler["decision"]["steps"]] == ["formula", "limits"]
     assert (autoscaler["decision"]["pods"], autoscaler["decision"]["decidedBy"]["stage"]) == (2, "formula")
-    assert [told["type"] for told in autoscaler["conditions"]] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
+    assert [parsed["type"] for parsed in autoscaler["conditions"]] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
 
 
 @pytest.fixture

@@ -42,16 +42,16 @@ def test_an_object_that_says_nothing_has_kubernetes_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "seen"),
+    ("current", "value"),
     [
         pytest.param({"averageValue": "2500m"}, 2500, id="a value"),
         pytest.param({"averageValue": "-9223372036854775808m"}, None, id="what dividing by no pods leaves"),
         pytest.param({"averageValue": "9223372036854775807m"}, None, id="and what it leaves on ARM"),
     ],
 )
-def test_what_the_status_shows_at_zero_pods_is_no_value(current: Json, seen: int | None) -> None:
+def test_what_the_status_shows_at_zero_pods_is_no_value(current: Json, value: int | None) -> None:
     shown = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": current}}
-    assert parse_hpa(hpa(current_metrics=[shown])).metrics[0].last_value == seen
+    assert parse_hpa(hpa(current_metrics=[shown])).metrics[0].last_value == value
 
 
 def test_a_metric_that_failed_has_an_empty_entry() -> None:
