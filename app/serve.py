@@ -7,6 +7,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,17 +19,17 @@ from typing import Any, Literal
 import structlog
 import uvicorn
 import uvloop
+from starlette.routing import Router
 
 from app import clock
-from app.api.app import Application, Handler
+from app.api.app import Api
 from app.api.audit import Audit
 from app.api.authentication import Authenticator
 from app.api.authorization import Authorizer
-from app.api.client_trust import ClientTrustKeeper
 from app.api.discovery import version_info
-from app.api.external_metrics import Values
+from app.api.external_metrics import ExternalMetrics
 from app.api.forwarding import Forwarding
-from app.api.limits import DEADLINE_S, Deadline, Requests
+from app.api.limits import DEADLINE_S, Limits
 from app.api.probes import Check, Probe
 from app.api.telemetry import ReadingFigures, ReviewFigures, Telemetry, UnnamedTubes
 from app.api.tls import ServingTls, TlsHttpProtocol
@@ -37,6 +38,7 @@ from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.http.connections import Connections
 from app.http.server import HttpServer, end_with, leave_at_signals, listen, most_connections, tell_of_defect
+from app.kube.auth_config import AuthConfig, AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController, CertificateTargets, service_names
 from app.kube.certificates.renewal import Lifetimes
 from app.kube.client import Kubernetes, connect
@@ -94,60 +96,66 @@ class Parts:
         named = demanded_by_rules(settings.rules)
         self.poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
         self._reviews = ReviewFigures()
-        self._authenticator = Authenticator(partial(review_token, kubernetes), self._reviews.observe)
+        self.auth_config = AuthConfigWatcher()
+        authenticator = Authenticator(self.auth_config, partial(review_token, kubernetes), self._reviews.observe)
+        self._authenticator = authenticator
         self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
         self.tls = ServingTls()
-        self.client_trust = ClientTrustKeeper(self._authenticator, self.tls)
+        self._trusted: AuthConfig | None = None
         self.connections = Connections(most_connections())
-        self.requests = Requests()
-        self.deadline = Deadline()
+        self.limits = Limits(authenticator)
         self.unnamed_tubes = UnnamedTubes(lambda: self.poller.snapshot, settings.rules)
         self.identity = CertificateController(names(settings), _registration(settings, kubernetes), _lives(settings))
 
-    def application(self) -> Application:
+    def application(self) -> Router:
         live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
         ready: dict[str, Check] = {
             "ping": lambda: None,
             "certificate": lambda: self.identity.failure(clock.now()),
-            "access": self.client_trust.check,
+            "access": self.auth_config.failure,
             "first-poll": self._first_poll,
             "shutdown": self._shutdown,
         }
         remarks: dict[str, Check] = {
             "certificate": lambda: self.identity.warning(clock.now()),
-            "access": self.client_trust.remark,
+            "access": self.auth_config.warning,
             "first-poll": lambda: outages(self._evaluation()),
         }
         if self.forwarding is not None:
-            ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.remark
+            ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.warning
         telemetry = Telemetry(
             self.identity,
-            self.requests,
+            self.limits,
             self.connections,
             ReadingFigures(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
             self._reviews,
-            self.client_trust,
+            self.auth_config,
             *([self.forwarding] if self.forwarding is not None else []),
         )
-        handler = Handler(
-            livez=Probe("/livez", live),
-            readyz=Probe("/readyz", ready, remarks),
+        return Api(
+            audit=Audit(self._settings.audit_log, telemetry.observe),
+            limits=self.limits,
+            authenticator=self._authenticator,
+            authorizer=self._authorizer,
+            probes=(Probe("/healthz", live), Probe("/livez", live), Probe("/readyz", ready, remarks)),
             telemetry=telemetry,
-            evaluation=self._evaluation,
-            values=Values(self._want),
+            context=self._evaluation,
+            external_metrics=ExternalMetrics(self._want),
             version=version_info(version("beanscale")),
             port=self._settings.port,
             forwarding=self.forwarding,
-        )
-        return Application(
-            self.requests,
-            self.deadline,
-            self._authenticator,
-            self._authorizer,
-            handler,
-            telemetry,
-            Audit(self._settings.audit_log),
-        )
+        ).application()
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return the context of the next handshake, which accepts clients of the CAs published last.
+
+        A CA is only added here; whether it is still trusted is decided at each request.
+        """
+        config = self.auth_config.current
+        if config is not None and config is not self._trusted:
+            self.tls.trust(*filter(None, (config.client_ca_pem, config.requestheader_ca_pem)))
+            self._trusted = config
+        return self.tls.context
 
     def _evaluation(self) -> Evaluation:
         return Evaluation(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
@@ -229,10 +237,8 @@ class _Server:
         # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
         # awaited; nobody else trusts it, and /readyz says so.
         await CertificateController(names(self._settings)).check(self._parts.tls.present, clock.now())
-        self._parts.client_trust.follow(self._parts.kubernetes)
-        http = HttpServer(
-            self._http_config(), self._parts.connections, lambda: self._parts.tls.context, TlsHttpProtocol
-        )
+        self._parts.auth_config.start(self._parts.kubernetes)
+        http = HttpServer(self._http_config(), self._parts.connections, self._parts.tls_context, TlsHttpProtocol)
         leave_at_signals(partial(self._leave, http))
         chores = [asyncio.create_task(chore) for chore in self._chores()]
         for chore in chores:
@@ -245,15 +251,15 @@ class _Server:
     def _chores(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield self._parts.poller.run()
         yield self._parts.identity.run(self._parts.tls.present)
-        yield self._parts.deadline.keep()
+        yield self._parts.limits.run()
         yield self._parts.unnamed_tubes.keep()
         if self._parts.forwarding is not None:
-            yield self._parts.forwarding.keep()
+            yield self._parts.forwarding.run()
 
     def _leave(self, http: HttpServer, number: signal.Signals) -> None:
         # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
         delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
-        _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._parts.requests.under_way)
+        _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._parts.limits.requests)
         self._parts.identity.stop()
         http.leave(delay_s)
 

@@ -1,27 +1,38 @@
-"""Who may: Kubernetes decides, by SubjectAccessReview; what it said holds for ten seconds, and no answer means no.
+"""Authorization: Kubernetes decides by SubjectAccessReview; results count for ten seconds, no result means no.
 
 Sources: k8s.io/apiserver/pkg/authorization/authorizerfactory/delegating.go, pkg/server/options/authorization.go and
 pkg/endpoints/filters/authorization.go.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from app.api.authentication import ANONYMOUS
-from app.api.request import FieldTerm, RequestInfo
-from app.api.review_cache import Observe, Reviews
+from app.api.request import Request, list_options
+from app.api.review_cache import Observe, ReviewCache
 from app.api.status import StatusError
-from app.go_syntax import quote
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
-from app.metrics.selector import Requirement
+from app.kube.upstream import GROUP, VERSION
 
 PRIVILEGED = "system:masters"
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
-"""The kubelet asks these without a name."""
+"""The kubelet requests these without a credential."""
 THREADS = 8
-STRANGERS_THREADS = 2
+UNAUTHENTICATED_THREADS = 2
 
+_VERBS: Mapping[str, str] = {
+    "GET": "list",
+    "HEAD": "list",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "deletecollection",
+}
+"""Of a resource without a name; any other method has none."""
 _OPERATORS: Mapping[str, str] = {
     "=": "In",
     "==": "In",
@@ -31,98 +42,111 @@ _OPERATORS: Mapping[str, str] = {
     "exists": "Exists",
     "!": "DoesNotExist",
 }
-"""What a review can tell; it leaves out the rest, which makes it stricter."""
+"""What a review can express; it omits the rest, which makes it stricter."""
+_MAX_SELECTING = 4096
+"""Bytes of a query whose selectors are part of the review. With a longer one the whole list must be allowed."""
 
 Attributes = ResourceAttributes | PathAttributes
 ReviewAccess = Callable[[User, Attributes], Decision]
 """A SubjectAccessReview, blocking. Raises KubernetesError."""
 
 
+class Authorization:
+    """Middleware of each route: authorizes what the route has matched, and rejects impersonation."""
+
+    def __init__(self, app: ASGIApp, authorizer: "Authorizer") -> None:
+        self._app = app
+        self._authorizer = authorizer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request. Raises StatusError."""
+        request: Request = scope["request"]
+        request.attributes = attributes(request, scope.get("path_params", {}))
+        assert request.caller  # noqa: S101 - set by Authentication
+        # Ignoring these headers would do with all rights what the client meant to try with few.
+        if b"impersonate" in b"\n".join(request.headers) and any(
+            name.replace(b"_", b"-").startswith(b"impersonate-") for name in request.headers
+        ):
+            message = "impersonation is not supported here: remove the Impersonate-* headers, or use kube-apiserver"
+            raise forbidden(request.caller.user, request.attributes, message)
+        request.allowed_by = await self._authorizer.check(request.caller.user, request.attributes)
+        await self._app(scope, receive, send)
+
+
+def attributes(request: Request, matched: Mapping[str, str]) -> Attributes:
+    """Return what a request is about: a metric if the route matched one, else its path."""
+    if "metric" not in matched:
+        return PathAttributes(request.path, request.method.lower())
+    verb, name = _VERBS.get(request.method, ""), ""
+    fields: tuple[Condition, ...] = ()
+    labels: tuple[Condition, ...] = ()
+    if request.query and verb in {"list", "deletecollection"}:
+        options = list_options(request.query)
+        if verb == "list":
+            verb, name = ("watch" if options.watch else "list"), options.name
+        if len(request.query) <= _MAX_SELECTING:
+            fields = tuple(
+                Condition(field, _OPERATORS[operator], (value,)) for field, operator, value in options.fields
+            )
+            labels = tuple(
+                Condition(each.key, _OPERATORS[each.operator], tuple(sorted(each.values)))
+                for each in options.selector.requirements
+                if each.operator in _OPERATORS
+            )
+    return ResourceAttributes(matched["namespace"], verb, GROUP, VERSION, matched["metric"], "", name, fields, labels)
+
+
 class Authorizer:
-    """Lets through what Kubernetes allows."""
+    """Admits what Kubernetes allows."""
 
     def __init__(self, review_access: ReviewAccess, observe: Observe = lambda *_: None) -> None:
         self._review_access = review_access
-        # Strangers have few threads and a memory of their own: however many paths they try, users don't wait for them.
-        self._of_users, self._of_strangers = (
-            Reviews("SubjectAccessReview", threads, _verdict, observe, kept=("allowed", "denied"))
-            for threads in (THREADS, STRANGERS_THREADS)
+        # Unauthenticated clients have few threads and a cache of their own: however many paths they try, users don't
+        # wait for them.
+        self._of_users, self._of_unauthenticated = (
+            ReviewCache("SubjectAccessReview", threads, _verdict, ("allowed", "denied"), observe)
+            for threads in (THREADS, UNAUTHENTICATED_THREADS)
         )
 
-    async def check(self, user: User, info: RequestInfo) -> str:
-        """Why it is allowed. Raises StatusError: 403 where Kubernetes says no, 500 where it can't be asked."""
+    async def check(self, user: User, what: Attributes) -> str:
+        """Return why it is allowed. Raises StatusError: 403 if Kubernetes denies it, 500 if it can't be reviewed."""
         if PRIVILEGED in user.groups:
             return PRIVILEGED
-        if info.path in ALWAYS_ALLOWED:
+        if isinstance(what, PathAttributes) and what.path in ALWAYS_ALLOWED:
             return "always allowed"
-        decision = await self._decide(user, _attributes(info))
-        if not decision.allowed:
-            refusal = forbidden(user, info, decision.reason)
-            refusal.add_note(decision.problem)  # for the log alone, as in Kubernetes
-            raise refusal
-        return decision.reason
-
-    async def _decide(self, user: User, attributes: Attributes) -> Decision:
-        reviews = self._of_strangers if user.name == ANONYMOUS.name else self._of_users
+        reviews = self._of_unauthenticated if user.name == ANONYMOUS.name else self._of_users
         try:
-            return await reviews.answer((user, attributes), partial(self._review_access, user, attributes))
+            decision = await reviews.get((user, what), partial(self._review_access, user, what))
         except KubernetesError as error:
-            raise StatusError("InternalError", f"Internal error occurred: access can't be reviewed: {error}") from error
+            failed = StatusError("InternalError", "Internal error occurred: access can't be reviewed now; retry later")
+            failed.add_note(str(error))  # names kube-apiserver's address and beanscale's permissions
+            raise failed from error
+        if not decision.allowed:
+            denied = forbidden(user, what, decision.reason)
+            denied.add_note(decision.problem)  # for the log alone, as in Kubernetes
+            raise denied
+        return decision.reason
 
 
 def _verdict(decision: Decision) -> str:
     return "allowed" if decision.allowed else "denied"
 
 
-def _attributes(info: RequestInfo) -> Attributes:
-    if not info.resource:
-        return PathAttributes(info.path, info.verb)
-    return ResourceAttributes(
-        namespace=info.namespace,
-        verb=info.verb,
-        group=info.group,
-        version=info.version,
-        resource=info.resource,
-        subresource=info.subresource,
-        name=info.name,
-        fields=tuple(_of_fields(info.fields)),
-        labels=tuple(_of_labels(info.labels)),
-    )
-
-
-def _of_fields(terms: Iterable[FieldTerm]) -> Iterator[Condition]:
-    for field, operator, value in terms:
-        yield Condition(field, _OPERATORS[operator], (value,))
-
-
-def _of_labels(requirements: Iterable[Requirement]) -> Iterator[Condition]:
-    for each in requirements:
-        if each.operator in _OPERATORS:
-            yield Condition(each.key, _OPERATORS[each.operator], tuple(sorted(each.values)))
-
-
-def forbidden(user: User, info: RequestInfo, reason: str) -> StatusError:
-    """In the words of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go."""
-    if not info.resource:
-        message = f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}"
-        return StatusError("Forbidden", f"forbidden: {_harmless(message)}{_why(reason)}", {})
-    resource = quote(f"{info.resource}/{info.subresource}" if info.subresource else info.resource)
-    scope = f"in the namespace {quote(info.namespace)}" if info.namespace else "at the cluster scope"
-    message = f"User {quote(user.name)} cannot {info.verb} resource {resource} in API group {quote(info.group)} {scope}"
-    of_group = f"{info.resource}.{info.group}" if info.group else info.resource
-    named = f" {quote(info.name)}" if info.name else ""
-    details = {"name": info.name, "group": info.group, "kind": info.resource}
+def forbidden(user: User, what: Attributes, reason: str) -> StatusError:
+    """Return the error that kube-apiserver would return."""
+    why = f": {reason}" if reason else ""
+    if isinstance(what, PathAttributes):
+        message = f"forbidden: User {_quoted(user.name)} cannot {what.verb} path {_quoted(what.path)}{why}"
+        return StatusError("Forbidden", message, {})
+    scope = f"in the namespace {_quoted(what.namespace)}"
+    resource, group = _quoted(what.resource), _quoted(what.group)
     return StatusError(
         "Forbidden",
-        f"{of_group}{named} is forbidden: {_harmless(message)}{_why(reason)}",
-        {key: value for key, value in details.items() if value},
+        f"{what.resource}.{what.group}{f' {_quoted(what.name)}' if what.name else ''} is forbidden:"
+        f" User {_quoted(user.name)} cannot {what.verb} resource {resource} in API group {group} {scope}{why}",
+        {**({"name": what.name} if what.name else {}), "group": what.group, "kind": what.resource},
     )
 
 
-def _harmless(message: str) -> str:
-    """Inside of a web page."""
-    return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _why(reason: str) -> str:
-    return f": {reason}" if reason else ""
+def _quoted(text: str) -> str:
+    return json.dumps(text)

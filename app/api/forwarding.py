@@ -1,8 +1,8 @@
-"""Metrics that aren't ours are asked of the adapter that had the API before, so that both live in one cluster.
+"""Forwarding: metrics that beanscale doesn't serve are requested from the adapter that had the API before.
 
-Nothing of ours hangs on it: it has threads of its own, few, with a short queue and a deadline; a name of ours is never
-asked there; and its discovery is read beside all requests, each of which is asked of it whatever that lists (KEDA lists
-one name for all).
+It can't slow down beanscale's own metrics: it has few threads of its own, a short queue and a deadline, and never gets
+requests for built-in metrics or rules. Its discovery is read in the background, and doesn't decide what is forwarded:
+KEDA lists one name for all.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from app.api.discovery import GROUP, GROUP_VERSION
-from app.api.external_metrics import checked
-from app.api.negotiation import Wishes
-from app.api.request import RequestInfo, list_options
-from app.api.response import answer_in, form_for
+from app.api.external_metrics import checked_options
+from app.api.negotiation import negotiate
+from app.api.request import Request, parse_query
+from app.api.response import respond
 from app.api.status import CODES, StatusError
-from app.go_syntax import parse_query
+from app.kube.reviews import ResourceAttributes
 from app.kube.upstream import (
+    GROUP,
     MAX_CONNECTIONS,
     VIA,
     UpstreamAdapter,
@@ -42,18 +42,19 @@ from app.metrics.rules import Rules
 from app.settings import is_dns_label
 
 DEADLINE_S = 5.0
-"""For an answer to be there, waiting for a thread included: a third of what the whole request may take."""
-MOST_WAITING = 64
+"""For a response, waiting for a thread included: a third of what the whole request may take."""
+MAX_WAITING = 64
 """Requests that wait for a thread; one more would only miss its deadline."""
 PERIOD_S = 30.0
-"""Between two looks at its discovery."""
+"""Between two reads of its discovery."""
 _LARGE = 1 << 16
-"""Bytes of an answer from which it is read only when no other such is: some take a hundred MiB meanwhile."""
+"""Bytes of a response that is parsed only while no other such is: some take a hundred MiB meanwhile."""
 
 _OURS = (TUBE_PREFIX, "beanstalkd_tube_")
-"""How the names of the built-in metrics begin, those that are yet to come too."""
-_NO_NAMES = frozenset({".", ".."})
-_NOT_PASSED_ON = frozenset({"watch", "explain"})
+"""How the names of the built-in metrics begin, future ones too."""
+_OTHER_RESOURCES = frozenset({".", "..", "finalize", "status"})
+"""Not metrics in a path: Kubernetes takes the last two as parts of the namespace before them."""
+_NOT_FORWARDED = frozenset({"watch", "explain"})
 _REASONS: Mapping[int, str] = {code: reason for reason, code in CODES.items()} | {429: "TooManyRequests"}
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -61,156 +62,127 @@ _log = structlog.get_logger()
 
 
 class Forwarding(Collector):
-    """Asks the incumbent, and knows what it has. For one event loop."""
+    """Requests metrics from the upstream adapter, and lists what it has. For one event loop."""
 
-    def __init__(self, incumbent: UpstreamAdapter, rules: Rules) -> None:
+    def __init__(self, upstream: UpstreamAdapter, rules: Rules) -> None:
         """`rules`: the operator's own metrics."""
-        self._incumbent = incumbent
+        self.names: tuple[str, ...] = ()
+        """The metrics that discovery lists after beanscale's own: those of its last successful read."""
+        self._upstream = upstream
         self._rules = rules
         self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="forwarding")
-        self._under_way: set[Future[Any]] = set()
+        self._pending: set[Future[Any]] = set()
         self._one_large = Lock()
-        self._names: tuple[str, ...] = ()
-        self._failure: str | None = "it hasn't been asked yet"
+        self._error: str | None = "not read yet"
         self._requests = Counter(
             "beanscale_forwarded_requests",
-            "Requests that the incumbent was asked for, by the HTTP status code of our answer.",
+            "Requests forwarded to the upstream adapter, by HTTP status code of the response.",
             ["code"],
             registry=None,
         )
         self._durations = Histogram(
             "beanscale_forwarded_request_duration_seconds",
-            "From the question to its answer, waiting for a thread included.",
+            "From the request to its response, waiting for a thread included.",
             buckets=_BUCKETS_S,
             registry=None,
         )
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The metrics that discovery lists after ours: as its own listed them last."""
-        return self._names
+    def accepts(self, request: Request, what: ResourceAttributes) -> bool:
+        """Return whether to forward the request.
 
-    def takes(self, info: RequestInfo, wishes: Wishes) -> bool:
-        """Whether this is the incumbent's to answer: by its name and who asks, so that no fault of ours sends any.
-
-        A rule that isn't for the namespace is none there: what the other says of its name tells nobody that it exists.
-        Not where another beanscale asks, and not for a path that could mean anything else there than here.
+        Decided by name and namespace only, so an internal error never forwards. False for built-in names, rules of this
+        namespace, requests with beanscale's Via header (loop), and paths that could mean something else upstream.
+        Rules of other namespaces are forwarded, so the response doesn't reveal them.
         """
-        name = info.resource.lower()
-        if name.startswith(_OURS) or self._rules.asked_by(info.namespace, name) or VIA in wishes.header(b"via"):
+        name = what.resource.lower()
+        if name.startswith(_OURS) or self._rules.asked_by(what.namespace, name) or VIA in request.header(b"via"):
             return False
-        whole = f"/apis/{GROUP_VERSION}/namespaces/{info.namespace}/{info.resource}"
-        is_plain = info.path.rstrip("/") == whole and info.resource not in _NO_NAMES
-        return is_plain and is_dns_label(info.namespace)
+        return what.resource not in _OTHER_RESOURCES and is_dns_label(what.namespace)
 
-    async def answer(self, info: RequestInfo, wishes: Wishes) -> Response:
-        """Its answer, in the form that was asked for, but never a Table. Raises StatusError."""
-        form = form_for(wishes)
-        checked(list_options(wishes.query))
-        query = _passed_on(wishes.query)
+    async def respond(self, request: Request, what: ResourceAttributes) -> Response:
+        """Return its response, as JSON or YAML. Raises StatusError."""
+        form = negotiate(request.header(b"accept"))
+        checked_options(request)
+        # encoded again from what was parsed, which is what was authorized
+        parameters = {name: values for name, values in parse_query(request.query).items() if name not in _NOT_FORWARDED}
+        query = urlencode(parameters, doseq=True, errors="surrogateescape")
 
-        def ask(until: float) -> Response:
-            content = self._incumbent.values(info.namespace, info.resource, query, until)
+        def get(until: float) -> Response:
+            content = self._upstream.values(what.namespace, what.resource, query, until)
             with self._one_large if len(content) > _LARGE else nullcontext():
                 seconds_left(until)
-                return answer_in(form, read_values(content), wishes)
+                return respond(read_values(content), request, form)
 
-        started = perf_counter()
+        started, code = perf_counter(), 500
         try:
-            response = await self._asked(ask)
+            response = await self._run(get)
+            code = response.status_code
+        except UpstreamStatusError as error:
+            code = error.code
+            details: Mapping[str, Any] = {"group": GROUP, "kind": what.resource}
+            if error.retry_after_s:
+                details = {**details, "retryAfterSeconds": error.retry_after_s}
+            reason = error.reason or _REASONS.get(code, "")
+            raise StatusError(reason, error.message, details, code) from error
         except UpstreamError as error:
-            failure = self._relayed(info.resource, error)
-            self._observe(failure.code, perf_counter() - started)
-            raise failure from error
-        self._observe(response.status_code, perf_counter() - started)
+            code = CODES["ServiceUnavailable"]
+            message = (
+                f"beanscale doesn't serve metric {what.resource}, and upstream adapter {self._upstream.name} {error}"
+            )
+            raise StatusError("ServiceUnavailable", message, {"group": GROUP, "kind": what.resource}) from error
+        finally:
+            self._requests.labels(code).inc()
+            self._durations.observe(perf_counter() - started)
         return response
 
-    async def keep(self) -> NoReturn:
-        """Read its discovery for ever."""
+    async def run(self) -> NoReturn:
+        """Read its discovery forever."""
         while True:
-            await self.look()
+            await self.read_discovery()
             await asyncio.sleep(PERIOD_S * uniform(0.8, 1.2))  # noqa: S311 - spreads load, hides nothing
 
-    async def look(self) -> None:
-        """Read its discovery once. Where that fails, the names read before stay."""
+    async def read_discovery(self) -> None:
+        """Read its discovery once. After a failure the names read before stay."""
         try:
-            listed = await self._asked(self._incumbent.metrics)
+            listed = await self._run(self._upstream.metrics)
         except UpstreamError as error:
-            if str(error) != self._failure:  # it is asked again for ever, and this is told once
-                _log.warning(
-                    "can't read the metrics of the incumbent", incumbent=self._incumbent.name, reason=str(error)
-                )
-            self._failure = str(error)
+            if str(error) != self._error:  # it is retried forever, and logged once
+                _log.warning("upstream metric discovery failed", upstream=self._upstream.name, error=str(error))
+            self._error = str(error)
             return
-        self._names = tuple(name for name in listed if not self._is_listed(name))
-        if self._failure is not None:
-            _log.info("forwarding what isn't ours", incumbent=self._incumbent.name, listed=len(self._names))
-        self._failure = None
+        names = []
+        for metric in listed:
+            rule = self._rules.metrics.get(metric.lower())
+            if not metric.lower().startswith(_OURS) and not (rule is not None and rule.is_for_all):
+                names.append(metric)
+        self.names = tuple(names)
+        if self._error is not None:
+            _log.info("upstream metric discovery succeeded", upstream=self._upstream.name, listed=len(names))
+        self._error = None
 
-    def remark(self) -> str | None:
-        """For /readyz?verbose: never a reason to be unready."""
-        return f"{self._incumbent.name}, which has the other metrics, {self._failure}" if self._failure else None
+    def warning(self) -> str | None:
+        """Return for /readyz?verbose why `names` may be outdated; never a reason to be unready."""
+        return f"upstream adapter {self._upstream.name} {self._error}" if self._error else None
 
     def collect(self) -> Iterable[Metric]:
-        """For /metrics."""
+        """Return the metrics for /metrics."""
         yield GaugeMetricFamily(
             "beanscale_forward_up",
-            "1 while the last look at the incumbent's discovery succeeded; what it listed last counts.",
-            value=float(self._failure is None),
+            "1 while the upstream adapter's discovery can be read; the names read last stay in use.",
+            value=float(self._error is None),
         )
         yield from self._requests.collect()
         yield from self._durations.collect()
 
-    def _is_listed(self, metric: str) -> bool:
-        """Whether discovery has it, or could, as ours."""
-        name = metric.lower()
-        rule = self._rules.metrics.get(name)
-        return name.startswith(_OURS) or (rule is not None and rule.is_for_all)
-
-    async def _asked[Answer](self, ask: Callable[[float], Answer]) -> Answer:
-        """What `ask`, which blocks and is told until when, returns or raises. Raises UpstreamError."""
-        if len(self._under_way) >= MAX_CONNECTIONS + MOST_WAITING:
-            raise UpstreamError(f"is asked for {len(self._under_way)} answers already; ask again later")
-        asked = self._threads.submit(ask, monotonic() + DEADLINE_S)
-        self._under_way.add(asked)
-        asked.add_done_callback(self._under_way.discard)
+    async def _run[Result](self, call: Callable[[float], Result]) -> Result:
+        """Run the blocking `call` in a thread; its argument is its deadline (monotonic). Raises UpstreamError."""
+        if len(self._pending) >= MAX_CONNECTIONS + MAX_WAITING:
+            raise UpstreamError(f"has {len(self._pending)} requests pending already; retry later")
+        future = self._threads.submit(call, monotonic() + DEADLINE_S)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return await asyncio.wrap_future(asked)
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
             raise UpstreamError(f"timed out after {DEADLINE_S:g} seconds; check its pods") from error
-
-    def _relayed(self, metric: str, error: UpstreamError) -> StatusError:
-        details = {"group": GROUP, "kind": metric}
-        if isinstance(error, UpstreamStatusError):
-            return RelayedError(error, details)
-        return StatusError(
-            "ServiceUnavailable",
-            f"metric {metric} isn't beanscale's own, and {self._incumbent.name}, which has the others, {error}",
-            details,
-        )
-
-    def _observe(self, code: int, duration_s: float) -> None:
-        self._requests.labels(code).inc()
-        self._durations.observe(duration_s)
-
-
-class RelayedError(StatusError):
-    """The incumbent's own refusal, in its own words."""
-
-    def __init__(self, refusal: UpstreamStatusError, details: Mapping[str, Any]) -> None:
-        reason = refusal.reason or _REASONS.get(refusal.code, "")
-        wait = {"retryAfterSeconds": refusal.retry_after_s} if refusal.retry_after_s else {}
-        super().__init__(reason, refusal.message, {**details, **wait})
-        self._code = refusal.code
-
-    @property
-    def code(self) -> int:
-        """As it was there."""
-        return self._code
-
-
-def _passed_on(query: bytes) -> str:
-    """What of a query concerns the incumbent: written anew from what was read, which is what was authorised."""
-    values = {key: listed for key, listed in parse_query(query).items() if key not in _NOT_PASSED_ON}
-    return urlencode(values, doseq=True, errors="surrogateescape")

@@ -1,74 +1,122 @@
-"""How many requests may be under way, how long one may take, and how much of the answers may wait for their readers.
+"""Limits on requests: how many at once, how long each, and how many bytes of responses wait for their readers.
 
-Source: k8s.io/apiserver/pkg/server/filters/maxinflight.go and timeout.go; the answers are in their words.
+Source: k8s.io/apiserver/pkg/server/filters/maxinflight.go and timeout.go.
 """
 
 import asyncio
+import math
+from functools import partial
 from time import perf_counter
-from types import TracebackType
 from typing import Any, NoReturn
 
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import Message, Send
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.authentication import Authenticator
+from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED
+from app.api.request import Request
 from app.api.status import StatusError
 
-MOST_REQUESTS = 400
-"""As many reading ones as kube-apiserver takes by default."""
+MAX_REQUESTS = 400
+"""In flight: the default of kube-apiserver for reads."""
 DEADLINE_S = 15.0
-"""For an answer to be there: longer than Kubernetes is asked about one request."""
-MOST_UNSENT = 1 << 26
-"""Bytes of large answers that may wait for their readers, of all together."""
+"""For a response to start: Kubernetes' own clients wait no longer for one request."""
+MAX_UNSENT = 1 << 26
+"""Bytes of all large responses together that may wait for their readers."""
 _LARGE = 1 << 16
-"""Bytes: a smaller answer goes out at once."""
+"""Bytes: a smaller response is sent at once."""
 
 
-class TooManyRequestsError(Exception):
-    """429: ask again in a second."""
+class Limits:
+    """Middleware: answers 429 above a limit, and raises StatusError 504 at the deadline. For one event loop."""
 
-
-class Requests:
-    """Those under way. One counts from its head until its answer has been taken, asking Kubernetes included."""
-
-    def __init__(self, most: int = MOST_REQUESTS) -> None:
-        self.under_way = 0
+    def __init__(
+        self, authenticator: Authenticator, max_requests: int = MAX_REQUESTS, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self.requests = 0
+        """In flight, from their head until their response has been taken, reviews included."""
         self.rejected = 0
-        self._most = most
+        """Responses with 429."""
+        self._authenticator = authenticator
+        self._max_requests = max_requests
+        self._deadline_s = deadline_s
         self._unsent = 0
+        self._started: dict[asyncio.Task[Any], float] = {}
+        """The tasks whose response hasn't started, and when they began; infinity: cancelled by `run`."""
 
-    def __enter__(self) -> None:
-        self.under_way += 1
+    async def run(self) -> NoReturn:
+        """Cancel what takes too long. One check a second for all requests: a timer for each would cost more."""
+        while True:
+            latest = perf_counter() - self._deadline_s
+            for task in [task for task, started in self._started.items() if started < latest]:
+                self._started[task] = math.inf
+                task.cancel()
+            await asyncio.sleep(1)
 
-    def __exit__(self, *_reason: object) -> None:
-        self.under_way -= 1
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Return `app` with these limits."""
+        return partial(self._handle, app)
 
-    @property
-    def are_too_many(self) -> bool:
-        """Whether the present one is one too many."""
-        return self.under_way > self._most
+    async def _handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests += 1
+        try:
+            if self.requests > self._max_requests and not self._is_exempt(scope):
+                await self._reject(scope, receive, send)
+            else:
+                await self._respond(app, scope, receive, send)
+        finally:
+            self.requests -= 1
 
-    def too_many(self) -> Response:
-        """Kubernetes' answer, which isn't a Status."""
+    def _is_exempt(self, scope: Scope) -> bool:
+        """Return whether it is a probe of the kubelet, or from system:masters, such as the aggregator's own check."""
+        request: Request = scope["request"]
+        if request.path in ALWAYS_ALLOWED:
+            return True
+        caller = self._authenticator.caller_by_certificate(scope)
+        return caller is not None and PRIVILEGED in caller.user.groups
+
+    async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.rejected += 1
         headers = {"retry-after": "1", "x-content-type-options": "nosniff"}
-        return PlainTextResponse("Too many requests, please try again later.\n", 429, headers=headers)
+        text = "Too many requests, please try again later.\n"  # not a Status, as in Kubernetes
+        await PlainTextResponse(text, 429, headers)(scope, receive, send)
 
-    def fitting(self, response: Response) -> Response:
-        """The answer itself, or 429 where too much of large ones waits for their readers."""
-        fits = len(response.body) <= _LARGE or self._unsent + len(response.body) <= MOST_UNSENT
-        return response if fits else self.too_many()
+    async def _respond(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        started, task = self._started, asyncio.current_task()
+        assert task  # noqa: S101 - a coroutine runs in one
+        start: Message | None = None
 
-    async def send(self, response: Response, send: Send) -> None:
-        """Give the answer, a large one piece by piece."""
-        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
-        if len(response.body) <= _LARGE:
-            await send(start)
-            await send({"type": "http.response.body", "body": response.body, "more_body": False})
-        else:
-            await self._send_slowly(start, memoryview(response.body), send)
+        async def send_limited(message: Message) -> None:
+            """Send, once it is known how large the response is."""
+            nonlocal start
+            if message["type"] == "http.response.start":
+                started.pop(task, None)
+                start = message
+            elif start is None or len(message["body"]) <= _LARGE:
+                if start is not None:
+                    await send(start)
+                    start = None
+                await send(message)
+            else:
+                await self._send_large(scope, receive, send, start, memoryview(message["body"]))
 
-    async def _send_slowly(self, start: Message, body: memoryview, send: Send) -> None:
-        """Not faster than it is read: `send` waits for its reader between two pieces."""
+        started[task] = perf_counter()
+        try:
+            await app(scope, receive, send_limited)
+        except asyncio.CancelledError:
+            if started.get(task) != math.inf:
+                raise
+            task.uncancel()
+            message = "Timeout: request did not complete within the allotted timeout"
+            raise StatusError("Timeout", message, {}) from None
+        finally:
+            started.pop(task, None)
+
+    async def _send_large(self, scope: Scope, receive: Receive, send: Send, start: Message, body: memoryview) -> None:
+        """Send piece by piece, not faster than it is read: `send` waits for the reader."""
+        if self._unsent + len(body) > MAX_UNSENT:
+            await self._reject(scope, receive, send)
+            return
         self._unsent += len(body)
         try:
             await send(start)
@@ -78,41 +126,3 @@ class Requests:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._unsent -= len(body)
-
-
-class Deadline:
-    """Ends what takes too long with 504. One look a second for all requests: a timer for each would cost more."""
-
-    def __init__(self, seconds: float = DEADLINE_S) -> None:
-        self._seconds = seconds
-        self._began: dict[asyncio.Task[Any], float] = {}
-
-    async def keep(self) -> NoReturn:
-        """For ever."""
-        while True:
-            self._expire()
-            await asyncio.sleep(1)
-
-    def _expire(self) -> None:
-        latest = perf_counter() - self._seconds
-        for task in [task for task, began in self._began.items() if began < latest]:
-            self._began[task] = float("inf")
-            task.cancel()
-
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task  # noqa: S101 - a coroutine asks
-        self._began[task] = perf_counter()
-
-    def __exit__(
-        self, _type: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
-    ) -> None:
-        """Raises StatusError 504 where it was this that cancelled."""
-        task = asyncio.current_task()
-        assert task  # noqa: S101
-        if self._began.pop(task) == float("inf"):
-            task.uncancel()
-            if isinstance(error, asyncio.CancelledError):
-                raise StatusError(
-                    "Timeout", "Timeout: request did not complete within the allotted timeout", {}
-                ) from error

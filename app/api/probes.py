@@ -1,67 +1,49 @@
-"""/healthz, /livez and /readyz as Kubernetes serves them: `ok`, or which check failed; `?verbose`, `?exclude=`, or one.
+"""/healthz, /livez and /readyz as in Kubernetes: `ok`, or which check failed; `?verbose` lists all checks.
 
-Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. Unlike there the reason isn't withheld: it holds no secret, and
-people need it.
+Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. Unlike there, the reason is shown: people need it.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from starlette.responses import PlainTextResponse, Response
 
-from app.api.negotiation import Wishes
-from app.go_syntax import parse_query, quote
+from app.api.request import Request
 
 Check = Callable[[], str | None]
-"""None, or a sentence that says what is wrong."""
+"""Returns None, or a sentence that states the problem."""
 
-_NO_REMARKS: Mapping[str, Check] = MappingProxyType({})
-_PLAIN = {"x-content-type-options": "nosniff"}
+_NOSNIFF = {"x-content-type-options": "nosniff"}
 
 
+@dataclass(frozen=True)
 class Probe:
     """One of the health paths: `/readyz`, and a path below it for each check."""
 
-    def __init__(self, path: str, checks: Mapping[str, Check], remarks: Mapping[str, Check] = _NO_REMARKS) -> None:
-        """`remarks`, by the same names: what is worth knowing while all is well."""
-        self.path = path
-        self.checks = checks
-        self.remarks = remarks
+    path: str
+    checks: Mapping[str, Check]
+    warnings: Mapping[str, Check] = field(default_factory=dict)
+    """By the same names: problems that don't make the check fail."""
 
-    @property
-    def paths(self) -> Mapping[str, Callable[[Wishes], Response]]:
-        """Each path, and what answers there."""
-        return {self.path: self._all} | {
-            f"{self.path}/{name}": partial(_one, check) for name, check in self.checks.items()
-        }
-
-    def _all(self, wishes: Wishes) -> Response:
-        options = parse_query(wishes.query)
-        excluded = set(options.get("exclude", ()))
-        lines, failed = [], []
-        for name, check in self.checks.items():
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-            elif (failure := check()) is None:
-                remark = self.remarks[name]() if name in self.remarks else None
-                lines.append(f"[+]{name} ok" + (f", but: {remark}" if remark else ""))
-            else:
-                lines.append(f"[-]{name} failed: {failure}")
-                failed.append(name)
-        if unknown := sorted(excluded - self.checks.keys()):
-            names = ",".join(map(quote, unknown))
-            lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
+    def all(self, request: Request) -> Response:
+        """Return the result of all checks."""
+        failures = {name: check() for name, check in self.checks.items()}
         title = self.path.strip("/")
-        if failed:
-            return _text(500, "\n".join([*lines, f"{title} check failed", ""]))
-        return _text(200, "\n".join([*lines, f"{title} check passed", ""]) if "verbose" in options else "ok")
+        if not any(failures.values()) and request.parameter("verbose") is None:
+            return PlainTextResponse("ok", headers=_NOSNIFF)
+        lines = []
+        for name, failure in failures.items():
+            warning = self.warnings[name]() if name in self.warnings else None
+            if failure:
+                lines.append(f"[-]{name} failed: {failure}")
+            else:
+                lines.append(f"[+]{name} ok" + (f", but: {warning}" if warning else ""))
+        code, verdict = (500, "failed") if any(failures.values()) else (200, "passed")
+        return PlainTextResponse("\n".join([*lines, f"{title} check {verdict}", ""]), code, headers=_NOSNIFF)
 
-
-def _one(check: Check, _: Wishes) -> Response:
-    failure = check()
-    return PlainTextResponse("ok") if failure is None else _text(500, f"internal server error: {failure}\n")
-
-
-def _text(code: int, text: str) -> Response:
-    return PlainTextResponse(text, code, headers=_PLAIN)
+    def one(self, name: str) -> Response:
+        """Return the result of one check."""
+        failure = self.checks[name]()
+        if failure is None:
+            return PlainTextResponse("ok")
+        return PlainTextResponse(f"internal server error: {failure}\n", 500, headers=_NOSNIFF)

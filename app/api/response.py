@@ -1,60 +1,57 @@
-"""Answers in the form that was asked for; refusals too, and always something that can be read.
-
-Objects on the wire: the bytes that Kubernetes' own encoders would write.
+"""Objects as responses, in the representation that was negotiated; errors too.
 
 Sources: k8s.io/apimachinery/pkg/runtime/serializer/json; sigs.k8s.io/yaml.
 """
 
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 import yaml
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.negotiation import AS_IT_IS, JSON, YAML, Form, Offer, Wishes, negotiated, not_acceptable
+from app.api.negotiation import JSON, YAML, Representation, negotiate
+from app.api.request import Request
 from app.api.status import StatusError
 
 Object = Mapping[str, Any]
 
+COMPRESSED_FROM = 128 * 1024
+"""Bytes: longer responses are compressed for clients that accept it."""
+_COMPRESSION_LEVEL = 1
+_NEVER_FOLD = 2**31 - 1
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _FOR_HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _FOR_HTML_ONE = re.compile("[<>&\u2028\u2029]")
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
-
-_NEVER_FOLD = 2**31 - 1
 _STRING = "tag:yaml.org,2002:str"
 _STRINGS = {_STRING, "tag:yaml.org,2002:yaml", "tag:yaml.org,2002:value"}
-"""What `*` and `=` are besides is PyYAML's own idea."""
+"""`*` and `=` are something else to PyYAML alone."""
 _NOT_A_STRING = re.compile(r"[yYnN]|0o[0-7]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-"""What PyYAML takes for a string, and other readers don't."""
+"""A string to PyYAML, and something else to other YAML parsers."""
 
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _indented = json.JSONEncoder(separators=(",", ": "), ensure_ascii=False, indent=2).encode
+_log = structlog.get_logger()
 
 
-def encoded(content: Object, media_type: str, *, line_breaks: bool = False) -> bytes:
-    """An object as a media type."""
-    if media_type == YAML:
-        return _yaml(content)
-    if line_breaks:
-        return _bytes(_indented(content))
-    return _bytes(_compact(content) + "\n")
-
-
-def _bytes(text: str) -> bytes:
-    if _FOR_HTML_ONE.search(text):  # Go's encoder keeps JSON harmless inside of a web page
+def encode(content: Object, media_type: str = JSON, *, indent: bool = False) -> bytes:
+    """Return an object as a media type. What isn't UTF-8 is replaced; JSON can't be mistaken for HTML."""
+    text = _indented(content) if indent else _compact(content) + "\n"
+    if _FOR_HTML_ONE.search(text):
         for mark, escape in _FOR_HTML.items():
             text = text.replace(mark, escape)
     try:
-        return text.encode()
+        encoded = text.encode()
     except UnicodeEncodeError:
-        return _NOT_UTF8.sub(r"\\ufffd", text).encode()
-
-
-def _yaml(content: Object) -> bytes:
-    plain = json.loads(_bytes(_compact(content)))  # as there: what isn't UTF-8 is replaced on the way through JSON
+        encoded = _NOT_UTF8.sub(r"\\ufffd", text).encode()
+    if media_type != YAML:
+        return encoded
+    plain = json.loads(encoded)
     return bytes(yaml.dump(plain, Dumper=_Dumper, encoding="utf-8", allow_unicode=True, width=_NEVER_FOLD))
 
 
@@ -66,7 +63,7 @@ class _Dumper(yaml.CSafeDumper):
         return True
 
     def string(self, text: str) -> yaml.ScalarNode:
-        """Plain where it stays a string, by any YAML's rules."""
+        """Return a plain scalar if every YAML parser reads it as a string."""
         style = None
         if "\n" in text:
             style = "|"
@@ -78,60 +75,85 @@ class _Dumper(yaml.CSafeDumper):
 _Dumper.add_representer(str, _Dumper.string)
 
 
-COMPRESSED_FROM = 128 * 1024
-"""Bytes: what is longer is compressed for who can read that."""
-_COMPRESSION_LEVEL = 1
+def respond(content: Object, request: Request, representation: Representation, code: int = 200) -> Response:
+    """Return an object in a negotiated representation."""
+    body = encode(content, representation.media_type, indent=request.wants_indent)
+    response = Response(body, code, media_type=representation.media_type)
+    return compress(response, request) if len(body) > COMPRESSED_FROM else response
 
 
-def form_for(wishes: Wishes, offer: Offer = AS_IT_IS) -> Form:
-    """The form that an answer shall have. Raises StatusError 406."""
-    form = negotiated(wishes.header(b"accept"), offer)
-    if form is None:
-        raise not_acceptable()
-    return form
-
-
-def answer(content: Mapping[str, Any], wishes: Wishes) -> Response:
-    """An object, as it is. Raises StatusError 406."""
-    return answer_in(form_for(wishes), content, wishes)
-
-
-def answer_in(form: Form, content: Mapping[str, Any], wishes: Wishes) -> Response:
-    """An object in a form that was settled before."""
-    body = encoded(content, form.media_type, line_breaks=form.pretty or wishes.line_breaks)
-    response = Response(body, media_type=form.media_type)
-    return compressed(response, wishes) if len(body) > COMPRESSED_FROM else response
-
-
-def compressed(response: Response, wishes: Wishes) -> Response:
-    """The same answer, gzipped if that is accepted."""
-    accepted = wishes.headers.get(b"accept-encoding", b"").split(b",")
-    if b"gzip" in {token.strip() for token in accepted}:
-        gzipped(response)
+def compress(response: Response, request: Request) -> Response:
+    """Return the same response, gzipped if the client accepts that."""
+    accepted = request.headers.get(b"accept-encoding", b"").split(b",")
+    if b"gzip" in {coding.strip() for coding in accepted}:
+        response.body = gzip.compress(response.body, _COMPRESSION_LEVEL, mtime=0)
+        response.headers["content-length"] = str(len(response.body))
+        response.headers["content-encoding"] = "gzip"
         response.headers.append("vary", "Accept-Encoding")
     return response
 
 
-def gzipped(response: Response) -> None:
-    """Compress what it has to say."""
-    response.body = gzip.compress(response.body, _COMPRESSION_LEVEL, mtime=0)
-    response.headers["content-length"] = str(len(response.body))
-    response.headers["content-encoding"] = "gzip"
+def etag_of(body: bytes) -> str:
+    """Return the entity tag of a representation, with its quotes."""
+    return f'"{hashlib.sha512(body).hexdigest().upper()}"'
 
 
-def raw_answer(content: Mapping[str, Any], code: int = 200) -> Response:
-    """An object as JSON, whatever was asked for."""
-    return Response(encoded(content, JSON, line_breaks=True), code, media_type=JSON)
+def unless_known(etag: str, request: Request, response: Response) -> Response:
+    """Return `response` with its ETag, or 304 if the client has this version already."""
+    known = {tag.strip().removeprefix("W/") for tag in request.header(b"if-none-match").split(",")}
+    if not known.isdisjoint({etag, "*"}):
+        headers = {name: value for name, value in response.headers.items() if name in {"vary", "cache-control"}}
+        response = Response(status_code=304, headers=headers)
+    response.headers["etag"] = etag
+    return response
 
 
-def refusal(error: StatusError, wishes: Wishes) -> Response:
-    """The error as a `Status` object, in JSON where nothing that is accepted can be had."""
-    form = negotiated(wishes.header(b"accept"))
-    response = raw_answer(error.content) if form is None else answer_in(form, error.content, wishes)
-    response.status_code = error.code
-    if error.is_about_access:
-        response.headers["x-content-type-options"] = "nosniff"
-    retry_after_s = (error.details or {}).get("retryAfterSeconds")
-    if retry_after_s:
+def status_response(error: StatusError, request: Request) -> Response:
+    """Return the error as a `Status`; in JSON if nothing acceptable is available."""
+    try:
+        representation = negotiate(request.header(b"accept"))
+    except StatusError:
+        representation = Representation()
+    response = respond(error.content, request, representation, error.code)
+    response.headers["x-content-type-options"] = "nosniff"
+    if retry_after_s := (error.details or {}).get("retryAfterSeconds"):
         response.headers["retry-after"] = str(retry_after_s)
     return response
+
+
+class ErrorResponses:
+    """Middleware: decodes the path, and answers every exception with a `Status`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        request: Request = scope["request"]
+        try:
+            scope["path"] = request.decode_path()
+            await self._app(scope, receive, send)
+        except StatusError as error:
+            await self._answer(error, scope, receive, send)
+        except Exception:
+            if request.status:  # too late for another response
+                raise
+            _log.exception(
+                "request failed", method=request.method, path=request.path, audit_id=request.audit_id.decode()
+            )
+            unexpected = StatusError("InternalError", "internal error: see the beanscale server log")
+            await self._answer(unexpected, scope, receive, send)
+
+    async def _answer(self, error: StatusError, scope: Scope, receive: Receive, send: Send) -> None:
+        request: Request = scope["request"]
+        request.error = without_traceback(error)
+        await status_response(error, request)(scope, receive, send)
+
+
+def without_traceback(error: StatusError) -> StatusError:
+    """Drop the frames, which hold the request and the error: such a circle would stay in memory for minutes."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

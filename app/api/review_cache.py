@@ -1,7 +1,7 @@
-"""Reviews for requests: in threads of their own, by a deadline, one for all who wait for the same, kept for a while.
+"""Reviews for requests: in threads of their own, with a deadline, shared by all that wait for the same, cached.
 
-As in the servers built on Kubernetes' own library: what was answered counts for ten seconds, be it yes or no; what
-couldn't be answered counts for those alone who waited for it; passing failures are asked again, with growing pauses.
+As in servers built on Kubernetes' own library: a result counts for ten seconds, positive or negative; a failure counts
+only for those who waited for it; transient failures are retried with growing pauses.
 Sources in k8s.io/apiserver: pkg/authentication/token/cache, plugin/pkg/authorizer/webhook, pkg/util/webhook and
 pkg/server/options/authentication.go.
 """
@@ -9,7 +9,6 @@ pkg/server/options/authentication.go.
 import asyncio
 from collections.abc import Callable, Container, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from random import uniform
 from time import perf_counter
@@ -20,91 +19,82 @@ from app.kube.errors import KubernetesError
 
 CACHED_S = 10.0
 DEADLINE_S = 10.0
-"""For an answer, repetitions and waiting for a thread included."""
+"""For a result, retries and waiting for a thread included."""
 PAUSES_S = (0.5, 0.75, 1.125, 1.6875)
-"""Before the second attempt and so on; up to a fifth more by chance."""
-MOST_UNDER_WAY = 256
+"""Before the second attempt and so on; up to a fifth longer at random."""
+MAX_PENDING = 256
 """Reviews that run or wait for a thread; one more would only miss its deadline."""
-MOST_REMEMBERED = 1 << 21
-"""Characters of what all remembered answers are about: some thousand of usual ones."""
-_USUAL = 256
-"""Characters of memory that any answer costs."""
-
-_PASSING = frozenset({"InternalError", "Timeout", "ServerTimeout", "TooManyRequests", "ConnectionReset"})
+MAX_CACHED = 1 << 21
+"""Characters of the keys of all cached results: some thousand usual ones."""
+_ENTRY = 256
+"""Characters of memory that any entry costs."""
+_TRANSIENT = frozenset({"InternalError", "Timeout", "ServerTimeout", "TooManyRequests", "ConnectionReset"})
 
 Observe = Callable[[str, str, float], None]
-"""Hears of each review asked: its kind, the verdict or `error`, and the seconds that it took."""
+"""Called for each review: its kind, the verdict or `error`, and its duration in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known[Answer]:
-    answer: Answer
-    size: int
-
-
-class Reviews[Answer]:
+class ReviewCache[Result]:
     """Reviews of one kind, so that one kind never waits for another. For one event loop."""
 
     def __init__(
-        self, kind: str, threads: int, verdict: Callable[[Answer], str], observe: Observe, *, kept: Container[str]
+        self, kind: str, threads: int, verdict: Callable[[Result], str], cached: Container[str], observe: Observe
     ) -> None:
-        """`verdict` names an answer; it is kept for a while if that is among `kept`."""
+        """`verdict` names a result; it is cached if that is among `cached`."""
         self._kind = kind
         self._verdict = verdict
+        self._cached = cached
         self._observe = observe
-        self._kept = kept
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=kind)
-        self._known: TTLCache[Hashable, _Known[Answer]] = TTLCache(
-            MOST_REMEMBERED, CACHED_S, getsizeof=lambda known: known.size
+        self._results: TTLCache[Hashable, tuple[Result, int]] = TTLCache(
+            MAX_CACHED, CACHED_S, getsizeof=lambda result_and_size: result_and_size[1]
         )
-        self._under_way: dict[Hashable, asyncio.Task[Answer]] = {}
+        self._pending: dict[Hashable, asyncio.Task[Result]] = {}
 
-    async def answer(self, key: Hashable, ask: Callable[[], Answer]) -> Answer:
-        """What is known, or what `ask`, which blocks, returns or raises. Raises KubernetesError."""
-        known = self._known.get(key)
-        if known is not None:
-            return known.answer
-        review = self._under_way.get(key)
+    async def get(self, key: Hashable, call: Callable[[], Result]) -> Result:
+        """Return the cached result for `key`, or run the blocking `call` in a thread; concurrent callers share one run.
+
+        Raises KubernetesError, also after DEADLINE_S or if MAX_PENDING reviews are pending.
+        """
+        found = self._results.get(key)
+        if found is not None:
+            return found[0]
+        review = self._pending.get(key)
         if review is None:
-            if len(self._under_way) >= MOST_UNDER_WAY:
-                raise KubernetesError(f"{MOST_UNDER_WAY} {self._kind}s are under way already; ask again later")
-            review = self._under_way[key] = asyncio.create_task(self._ask(ask))
-            review.add_done_callback(partial(self._settle, key))
-        return await asyncio.shield(review)  # others wait for it too: one who leaves doesn't take it along
+            if len(self._pending) >= MAX_PENDING:
+                raise KubernetesError(f"{MAX_PENDING} {self._kind}s are pending already; retry later")
+            review = self._pending[key] = asyncio.create_task(self._review(call))
+            review.add_done_callback(partial(self._finish, key))
+        return await asyncio.shield(review)  # shielded: other callers may be waiting for the same review
 
-    def _settle(self, key: Hashable, review: asyncio.Task[Answer]) -> None:
-        del self._under_way[key]
-        if review.cancelled() or review.exception() is not None or self._verdict(review.result()) not in self._kept:
-            return
-        known = _Known(review.result(), len(repr(key)) + _USUAL)
-        if known.size <= MOST_REMEMBERED // 64:  # a giant one would push out many others
-            self._known[key] = known
+    def _finish(self, key: Hashable, review: asyncio.Task[Result]) -> None:
+        del self._pending[key]
+        size = len(repr(key)) + _ENTRY
+        if review.cancelled() or review.exception() is not None or size > MAX_CACHED // 64:
+            return  # one huge entry would evict many others
+        if self._verdict(review.result()) in self._cached:
+            self._results[key] = review.result(), size
 
-    async def _ask(self, ask: Callable[[], Answer]) -> Answer:
+    async def _review(self, call: Callable[[], Result]) -> Result:
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return await self._ask_again(ask)
+                for pause_s in PAUSES_S:
+                    try:
+                        return await self._run(call)
+                    except KubernetesError as error:
+                        if error.reason not in _TRANSIENT:
+                            raise
+                    await asyncio.sleep(pause_s * uniform(1, 1.2))  # noqa: S311 - spreads load, hides nothing
+                return await self._run(call)
         except TimeoutError as error:
-            raise KubernetesError(
-                f"no {self._kind} was answered within {DEADLINE_S:.0f} seconds; is kube-apiserver well?",
-                reason="Unreachable",
-            ) from error
+            problem = f"no {self._kind} succeeded within {DEADLINE_S:.0f} seconds; check kube-apiserver"
+            raise KubernetesError(problem, reason="Unreachable") from error
 
-    async def _ask_again(self, ask: Callable[[], Answer]) -> Answer:
-        for pause_s in PAUSES_S:
-            try:
-                return await self._ask_once(ask)
-            except KubernetesError as error:
-                if error.reason not in _PASSING:
-                    raise
-            await asyncio.sleep(pause_s * uniform(1, 1.2))  # noqa: S311 - spreads load, hides nothing
-        return await self._ask_once(ask)
-
-    async def _ask_once(self, ask: Callable[[], Answer]) -> Answer:
+    async def _run(self, call: Callable[[], Result]) -> Result:
         started, verdict = perf_counter(), "error"
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-            verdict = self._verdict(answer)
-            return answer
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            verdict = self._verdict(result)
+            return result
         finally:
             self._observe(self._kind, verdict, perf_counter() - started)

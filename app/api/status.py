@@ -1,6 +1,7 @@
-"""Kubernetes' `Status`: how every refusal and failure is told, so that kubectl and the HPA controller can repeat it.
+"""Kubernetes' `Status` object: the body of every response that isn't a success.
 
-Source: k8s.io/apimachinery/pkg/api/errors/errors.go; the words are Kubernetes' where it has words for it.
+kubectl prints its message, and the HPA controller repeats it in the HPA's conditions.
+Source: k8s.io/apimachinery/pkg/api/errors/errors.go.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,6 @@ CODES: Mapping[str, int] = {
     "MethodNotAllowed": 405,
     "NotAcceptable": 406,
     "Conflict": 409,
-    "UnsupportedMediaType": 415,
-    "Invalid": 422,
     "InternalError": 500,
     "ServiceUnavailable": 503,
     "Timeout": 504,
@@ -24,14 +23,16 @@ CODES: Mapping[str, int] = {
 
 
 class StatusError(Exception):
-    """An answer that isn't a value; `str()` is its message."""
+    """A response other than success; `str()` is its message. Notes (`add_note`) are for the log only."""
 
-    def __init__(self, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, details: Mapping[str, Any] | None = None, code: int | None = None
+    ) -> None:
+        """`code`: the HTTP status code; None: the reason's."""
         super().__init__(message)
         self.reason = reason
         self.details = details
-        self.is_about_access = reason == "Forbidden"
-        """Such an answer no browser may take for anything else."""
+        self.code = CODES[reason] if code is None else code
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -39,18 +40,3 @@ class StatusError(Exception):
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": str(self)}
         details = {} if self.details is None else {"details": self.details}
         return status | {"reason": self.reason} | details | {"code": self.code}
-
-    @property
-    def code(self) -> int:
-        """The HTTP status code."""
-        return CODES[self.reason]
-
-
-def not_found() -> StatusError:
-    """A path that isn't served."""
-    return StatusError("NotFound", "the server could not find the requested resource", {})
-
-
-def method_not_allowed() -> StatusError:
-    """A path that is served, but not for this method."""
-    return StatusError("MethodNotAllowed", "the server does not allow this method on the requested resource", {})

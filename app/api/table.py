@@ -12,7 +12,6 @@ from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.beanstalkd.reading import ServerState
 from app.clock import Instant
-from app.go_syntax import parse_query, quote
 from app.metrics.metric import Evaluation, MetricValue, Question
 from app.metrics.resolve import servers_spanned
 
@@ -32,9 +31,10 @@ Row = tuple[MetricValue, Mapping[str, Any]]
 """A value, and the same as an object on the wire."""
 
 
-def table(rows: Sequence[Row], kind: Kind, question: Question, query: bytes, given: Evaluation) -> Mapping[str, Any]:
-    """The values as a Table of one of the KINDS. Raises StatusError 400."""
-    included = _included(query)
+def table(rows: Sequence[Row], kind: Kind, question: Question, included: str, given: Evaluation) -> Mapping[str, Any]:
+    """Return the values as a Table of one of the KINDS; `included`: one of the INCLUDED. Raises StatusError 400."""
+    if included not in _INCLUDED:
+        raise StatusError("BadRequest", f"includeObject is {included!r}; valid values: Metadata, Object, None")
     columns = list(_columns(rows, servers_spanned(question, given), given.now))
     return {
         "kind": "Table",
@@ -118,14 +118,6 @@ def _duration(seconds: float) -> str:
         return f"{max(seconds, 0):.1f}s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def _included(query: bytes) -> str:
-    wish = parse_query(query).get("includeObject", [""])[0]
-    if wish not in _INCLUDED:
-        reason = f"includeObject: Invalid value: {quote(wish)}: must be 'Metadata', 'Object', 'None', or empty"
-        raise StatusError("BadRequest", f"Unable to convert to Table as requested: {reason}")
-    return wish
 
 
 def _object(row: Row, included: str, kind: Kind, namespace: str) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from app.api.limits import Requests
+from app.api.limits import Limits
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
 from app.http.connections import Connections
@@ -140,14 +140,14 @@ class Telemetry:
     def __init__(
         self,
         identity: CertificateController,
-        requests: Requests,
+        limits: Limits,
         connections: Connections,
         *others: Collector,
     ) -> None:
         self._registry = CollectorRegistry()
         for other in others:
             self._registry.register(other)
-        self._registry.register(_Load(requests, connections))
+        self._registry.register(_Load(limits, connections))
         self._registry.register(_Certificate(identity))
         self._requests = Counter(
             "beanscale_requests", "Requests answered, by HTTP status code.", ["code"], registry=self._registry
@@ -168,8 +168,8 @@ class Telemetry:
         counter.inc()
         self._durations.observe(duration_s)
 
-    def answer(self) -> Response:
-        """The exposition."""
+    def response(self) -> Response:
+        """Return the exposition."""
         return Response(generate_latest(self._registry), headers={"content-type": _CONTENT_TYPE})
 
 
@@ -202,16 +202,16 @@ class ReviewFigures(Collector):
 
 
 class _Load(Collector):
-    def __init__(self, requests: Requests, connections: Connections) -> None:
-        self._requests = requests
+    def __init__(self, limits: Limits, connections: Connections) -> None:
+        self._limits = limits
         self._connections = connections
 
     def collect(self) -> Iterable[Metric]:
         """How near the bounds we are, and who met them."""
         under_way = GaugeMetricFamily("beanscale_requests_in_flight", "Requests under way.")
-        under_way.add_metric([], self._requests.under_way)
+        under_way.add_metric([], self._limits.requests)
         rejected = CounterMetricFamily("beanscale_requests_rejected", "Requests answered 429: too many at once.")
-        rejected.add_metric([], self._requests.rejected)
+        rejected.add_metric([], self._limits.rejected)
         connections = GaugeMetricFamily("beanscale_connections", "Open connections of clients.")
         connections.add_metric([], len(self._connections))
         ended = CounterMetricFamily(

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from app.http.connection import HttpConnection
+from app.kube.auth_config import anchor
 from app.kube.certificates.authority import CertificateError, ServingCertificate
 from app.kube.certificates.controller import load_into
 
@@ -80,12 +80,6 @@ class ClientCertificate:
     def _subject(self, oid: x509.ObjectIdentifier) -> tuple[str, ...]:
         attributes = self._certificates[0].subject.get_attributes_for_oid(oid)
         return tuple(str(attribute.value) for attribute in attributes)
-
-
-def anchor(authority: x509.Certificate) -> bytes:
-    """What makes a CA the same CA: name and key (RFC 5280, 6.1.1). One renewed with its key is no other."""
-    key = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(authority.subject.public_bytes() + key).digest()
 
 
 class TlsHttpProtocol(HttpConnection):

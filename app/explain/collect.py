@@ -10,6 +10,7 @@ from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.kube.checks import CheckFailedError, ask, check_available
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
+from app.kube.upstream import GROUP, GROUP_VERSION, VERSION
 from app.metrics.selector import SelectorError, parse_selector
 from app.quantity import MOST, QuantityError, milli, parse_quantity
 from app.settings import ObjectName
@@ -17,7 +18,7 @@ from app.settings import ObjectName
 type Json = Mapping[str, Any]
 type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
 
-_APISERVICE = "v1beta1.external.metrics.k8s.io"
+_APISERVICE = f"{VERSION}.{GROUP}"
 _CHECK_APISERVER = (
     "check that kube-apiserver is running and that this is the right cluster: kubectl get --raw /readyz?verbose"
 )
@@ -322,7 +323,7 @@ class MetricClient:
 
     def _query(self, metric: str, selector: str) -> Explanation | Total:
         namespace, name = quote(self._namespace, safe=""), quote(metric.lower(), safe="")
-        path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{name}"
+        path = f"/apis/{GROUP_VERSION}/namespaces/{namespace}/{name}"
         hints = {
             401: _LOG_IN,
             403: f"this account must be allowed to get and list {metric} of external.metrics.k8s.io in namespace"

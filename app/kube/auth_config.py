@@ -1,17 +1,26 @@
-"""Whom to trust as a client: what kube-apiserver publishes in kube-system/extension-apiserver-authentication.
+"""The authentication configuration of the cluster: ConfigMap kube-system/extension-apiserver-authentication.
 
+kube-apiserver publishes there which CAs sign the certificates of users and of the front proxy, and which headers the
+front proxy uses. A thread watches it and publishes each version as an immutable value.
 Source: k8s.io/apiserver/pkg/server/options/authentication_dynamic_request_header.go and authentication.go.
 """
 
+import hashlib
 import json
+import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -25,15 +34,17 @@ _LONGEST_PAUSE_S = 30.0
 _GONE = 410
 """The watch's version is too old: nothing to report, list again."""
 
+_log = structlog.get_logger()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class AuthConfig:
-    """Which client certificates count, and which headers the front proxy speaks in."""
+    """Which client certificates are trusted, and which headers the front proxy uses."""
 
     client_ca_pem: str
     """CAs of the cluster's own users; empty: none."""
     requestheader_ca_pem: str
-    """CAs of the front proxy (the aggregator); empty: nobody may speak for others."""
+    """CAs of the front proxy (the aggregator); empty: no client can act as front proxy."""
     allowed_names: frozenset[str]
     """Common names that the front proxy's certificate may have; empty: any name that its CA signed."""
     username_headers: tuple[bytes, ...]
@@ -42,10 +53,38 @@ class AuthConfig:
     extra_header_prefixes: tuple[bytes, ...]
     uid_headers: tuple[bytes, ...]
 
+    @cached_property
+    def client_anchors(self) -> frozenset[bytes]:
+        """The CAs of `client_ca_pem` as trust anchors."""
+        return _anchors(self.client_ca_pem)
+
+    @cached_property
+    def proxy_anchors(self) -> frozenset[bytes]:
+        """The CAs of `requestheader_ca_pem` as trust anchors."""
+        return _anchors(self.requestheader_ca_pem)
+
+    @cached_property
+    def user_headers(self) -> frozenset[bytes]:
+        """All headers in which the front proxy describes a part of the user, except the extra ones."""
+        return frozenset((*self.username_headers, *self.group_headers, *self.uid_headers))
+
+
+def anchor(authority: x509.Certificate) -> bytes:
+    """Return what makes a CA the same CA: name and key (RFC 5280, 6.1.1). One renewed with its key stays the same."""
+    key = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(authority.subject.public_bytes() + key).digest()
+
+
+def _anchors(pem: str) -> frozenset[bytes]:
+    return frozenset(map(anchor, x509.load_pem_x509_certificates(pem.encode()) if pem else []))
+
 
 def parse(configuration: Mapping[str, str]) -> AuthConfig:
-    """Read the ConfigMap's `data`; what is absent trusts nobody. Raises KubernetesError."""
-    return AuthConfig(
+    """Parse the ConfigMap's `data`; what is absent trusts no client. Raises KubernetesError.
+
+    The CAs of what is returned can be used: by OpenSSL, and as anchors.
+    """
+    config = AuthConfig(
         client_ca_pem=_bundle(configuration, "client-ca-file"),
         requestheader_ca_pem=_bundle(configuration, "requestheader-client-ca-file"),
         allowed_names=frozenset(_names(configuration, "requestheader-allowed-names")),
@@ -54,61 +93,97 @@ def parse(configuration: Mapping[str, str]) -> AuthConfig:
         extra_header_prefixes=_headers(configuration, "requestheader-extra-headers-prefix"),
         uid_headers=_headers(configuration, "requestheader-uid-headers"),
     )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        for pem in filter(None, (config.client_ca_pem, config.requestheader_ca_pem)):
+            context.load_verify_locations(cadata=pem)
+        assert config.client_anchors is not None  # noqa: S101
+        assert config.proxy_anchors is not None  # noqa: S101
+    except (ValueError, UnsupportedAlgorithm, ssl.SSLError) as error:
+        raise KubernetesError(
+            f"a CA in ConfigMap kube-system/{_NAME} can't be used: {error}", reason="Invalid"
+        ) from error
+    return config
 
 
-def follow(
-    kubernetes: Kubernetes,
-    on_change: Callable[[AuthConfig], None],
-    on_error: Callable[[KubernetesError], None],
-) -> threading.Thread:
-    """Call back, in a thread of its own, with the present value and each time it changes, as long as the process lives.
+class AuthConfigWatcher(Collector):
+    """Watches the ConfigMap in a thread, as long as the process lives.
 
-    `on_error` hears of each failed attempt; the last value stays, the thread asks again with growing pauses, and tells
-    the value as soon as there is one again, changed or not.
+    Each read replaces `current` as a whole; after a failure the last one stays, and it is read again with growing
+    pauses.
     """
-    thread = threading.Thread(target=_Follower(kubernetes, on_change, on_error).run, name="client-trust", daemon=True)
-    thread.start()
-    return thread
 
+    def __init__(self) -> None:
+        self.current: AuthConfig | None = None
+        """None until it has been read once: no client certificate is trusted before."""
+        self.error: str | None = "not read yet"
+        """Why the last attempt failed; None: `current` is up to date."""
 
-class _Follower:
-    def __init__(
-        self,
-        kubernetes: Kubernetes,
-        on_change: Callable[[AuthConfig], None],
-        on_error: Callable[[KubernetesError], None],
-    ) -> None:
-        self._kubernetes = kubernetes
-        self._on_change = on_change
-        self._on_error = on_error
-        self._last: AuthConfig | None = None
+    def start(self, kubernetes: Kubernetes) -> threading.Thread:
+        """Start the thread."""
+        thread = threading.Thread(target=self._run, args=(kubernetes,), name="auth-config", daemon=True)
+        thread.start()
+        return thread
 
-    def run(self) -> None:
+    def failure(self) -> str | None:
+        """Return for /readyz why client certificates can't be verified at all."""
+        return None if self.current else f"the authentication configuration can't be read: {self.error}"
+
+    def warning(self) -> str | None:
+        """Return for /readyz?verbose why `current` may be outdated."""
+        return self.error
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric for /metrics."""
+        yield GaugeMetricFamily(
+            "beanscale_access_configuration_up",
+            "1 while kube-apiserver's authentication configuration can be read; the last version read stays in use.",
+            value=float(self.error is None),
+        )
+
+    def _run(self, kubernetes: Kubernetes) -> None:
         pause_s = _SHORTEST_PAUSE_S
         while True:
             try:
-                self._tell_and_watch()
+                self._read_and_watch(kubernetes)
                 pause_s = _SHORTEST_PAUSE_S
-            except KubernetesError as error:
-                if error.status != _GONE:
-                    self._last = None
-                    self._on_error(error)
+            except Exception as error:  # noqa: BLE001 - if this thread ended, rotated CAs would never be trusted
+                if not isinstance(error, KubernetesError) or error.status != _GONE:
+                    self._fail(error)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             time.sleep(pause_s)
 
-    def _tell_and_watch(self) -> None:
-        """From the present value to the end of one watch. A list each time: it's one object, and misses nothing."""
-        trust, version = _list(self._kubernetes)
-        self._tell(trust)
+    def _read_and_watch(self, kubernetes: Kubernetes) -> None:
+        """Publish the present value, then each change until one watch ends."""
+        config, version = _list(kubernetes)  # a list each time: it is one object, and misses nothing
+        self._publish(config)
         query = {**_ONLY_OURS, "resourceVersion": version}
-        for event in self._kubernetes.watch(_PATH, query=query, timeout_s=_WATCH_S):
+        for event in kubernetes.watch(_PATH, query=query, timeout_s=_WATCH_S):
             if event.get("type") in {"ADDED", "MODIFIED"}:
-                self._tell(parse(_data(event.get("object"))))
+                self._publish(parse(_data(event.get("object"))))
 
-    def _tell(self, trust: AuthConfig) -> None:
-        if trust != self._last:
-            self._on_change(trust)
-            self._last = trust
+    def _publish(self, config: AuthConfig) -> None:
+        changed = config != self.current
+        if changed:
+            self.current = config
+        if changed or self.error is not None:
+            _log.info(
+                "authentication configuration loaded",
+                allowed_names=sorted(config.allowed_names),
+                client_cas=len(config.client_anchors),
+                front_proxy_cas=len(config.proxy_anchors),
+            )
+        self.error = None
+
+    def _fail(self, error: Exception) -> None:
+        message = str(error) if isinstance(error, KubernetesError) else f"internal error: {error!r}"
+        if message != self.error:  # it is retried forever, and logged once
+            _log.warning(
+                "authentication configuration can't be read",
+                error=message,
+                exc_info=None if isinstance(error, KubernetesError) else error,
+            )
+        self.error = message
 
 
 def _list(kubernetes: Kubernetes) -> tuple[AuthConfig, str]:

@@ -21,7 +21,8 @@ import urllib3
 from app.kube.client import CONNECTION_RESET, VerifiedPool, cause, root_cause
 from app.kube.errors import KubernetesError
 
-GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
+GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
+GROUP_VERSION = f"{GROUP}/{VERSION}"
 MAX_CONNECTIONS = 8
 MAX_BYTES = 4 << 20
 """Of one response: ten thousand items and more."""

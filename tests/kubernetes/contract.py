@@ -1,6 +1,6 @@
-"""Recorded requests, and whether an answer is the recorded one: in status, headers that matter, and body.
+"""Recorded requests, and whether a response agrees with the recorded one: in status, reason, content type and items.
 
-Where beanscale differs on purpose, contract_differences.py says in what and why; everything else must be alike.
+Where beanscale differs on purpose, contract_differences.py says in what and why; everything else must agree.
 """
 
 import gzip
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 HEADERS = (
     "allow",
     "cache-control",
@@ -20,7 +22,7 @@ HEADERS = (
     "vary",
     "x-content-type-options",
 )
-"""Compared by value; of audit-id and etag it only matters that they are there."""
+"""Recorded by value; of audit-id and etag it only matters that they are there."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _OWN_ADDRESS = re.compile(r'("serverAddress": ?"|serverAddress: ):\d+')
@@ -92,26 +94,27 @@ def case_of(line: Any) -> Case:
     )
 
 
+def structured(content: Any) -> Mapping[str, Any]:
+    """JSON as it is, YAML parsed; of other text, nothing."""
+    if isinstance(content, str):
+        content = yaml.safe_load(content) if "kind: " in content else {}
+    return content if isinstance(content, dict) else {}
+
+
+def items(content: Any) -> list[tuple[str, Mapping[str, str], str]] | None:
+    """The values of a list: name, labels and value; None where it is no list of values."""
+    listed = structured(content)
+    if listed.get("kind") != "ExternalMetricValueList":
+        return None
+    return [(item["metricName"], item["metricLabels"], item["value"]) for item in listed["items"]]
+
+
 def deviations(recorded: Answer, ours: Answer) -> list[str]:
     """In what two answers differ: one line each."""
-    found = []
-    if recorded.status != ours.status:
-        found.append(f"status {ours.status} instead of {recorded.status}")
-    found += [
-        f"{name}: {ours.headers.get(name)!r} instead of {recorded.headers.get(name)!r}"
-        for name in HEADERS
-        if recorded.headers.get(name) != ours.headers.get(name)
-    ]
-    found += [
-        f"{name}: {'none' if name in recorded.headers else 'unexpected'}"
-        for name in ("audit-id", "etag")
-        if (name in recorded.headers) != (name in ours.headers)
-    ]
-    if recorded.content != ours.content:
-        found.append(f"body {_short(ours.content)} instead of {_short(recorded.content)}")
-    return found
-
-
-def _short(content: Any) -> str:
-    text = json.dumps(content, ensure_ascii=False)
-    return text if len(text) < 600 else text[:600] + "…"
+    compared = {
+        "status": (recorded.status, ours.status),
+        "reason": (structured(recorded.content).get("reason"), structured(ours.content).get("reason")),
+        "content-type": (recorded.headers.get("content-type"), ours.headers.get("content-type")),
+        "items": (items(recorded.content), items(ours.content)),
+    }
+    return [f"{what}: {got!r} instead of {wanted!r}" for what, (wanted, got) in compared.items() if got != wanted]

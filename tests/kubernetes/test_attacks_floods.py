@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.limits import MOST_REQUESTS
+from app.api.limits import MAX_REQUESTS
 from app.http.connections import MOST_CONNECTIONS
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
@@ -154,12 +154,12 @@ def test_when_too_many_are_under_way_the_rest_shall_come_again(
 ) -> None:
     ask = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: patient\r\n\r\n".encode()
     with ExitStack() as stack:
-        crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MOST_REQUESTS)]
+        crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MAX_REQUESTS)]
         shared, stranger = stack.enter_context(line(flooded, aggregator)), stack.enter_context(line(flooded))
         wire[0].hold()
         for each in crowd:
             each.socket.sendall(ask)
-        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MOST_REQUESTS + 1, within_s=9)
+        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MAX_REQUESTS + 1, within_s=9)
         for refused in (shared.ask(ask), stranger.get("/metrics", authorization="Bearer made-up")):
             assert (refused.code, refused.headers["retry-after"]) == (429, "1")
             assert refused.body == b"Too many requests, please try again later.\n"

@@ -15,22 +15,24 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
-from app.api.app import Application, Handler
+from app.api.app import Api
 from app.api.audit import Audit
 from app.api.authentication import Authenticator
 from app.api.authorization import Authorizer
 from app.api.discovery import version_info
-from app.api.external_metrics import Values
-from app.api.limits import Deadline, Requests
+from app.api.external_metrics import ExternalMetrics
+from app.api.limits import Limits
 from app.api.probes import Probe
 from app.api.telemetry import Telemetry
 from app.http.connection import MOST_HEAD
 from app.http.connections import Connections
+from app.kube.auth_config import AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Decision, TokenOwner, User
+from tests.unit.api.requests import scope
 from tests.unit.api.test_authentication import AGGREGATOR, TRUST
 from tests.unit.metrics.test_evaluation import known, tube
 
@@ -47,32 +49,29 @@ def owner(token: str) -> TokenOwner:
     return TokenOwner(None if token == "nobodys" else User(token, ("dev",)))  # noqa: S105 - a name, not a password
 
 
-def application(*, allows: bool) -> Application:
+def api(*, allows: bool) -> Api:
     """Everybody is who their token says; all of them may do everything, or nothing."""
-    requests = Requests()
-    telemetry = Telemetry(CertificateController(("localhost",)), requests, Connections())
-    authenticator = Authenticator(owner)
-    authenticator.trust = TRUST
-    return Application(
-        requests,
-        Deadline(),
-        authenticator,
-        Authorizer(lambda _user, _what: Decision(allows, "a role\nsays <so> \udcff")),
-        Handler(
-            livez=Probe("/livez", {"ping": lambda: None}),
-            readyz=Probe("/readyz", {"ping": lambda: None}),
-            telemetry=telemetry,
-            evaluation=lambda: known(eu=[tube("checkout", ready=3)], us=[tube("Checkout"), tube("a/b")]),
-            values=Values(lambda _demanded, _now: None),
-            version=version_info("0.1.0"),
-            port=443,
-        ),
-        telemetry,
-        Audit("all"),
+    auth_config = AuthConfigWatcher()
+    auth_config.current = TRUST
+    authenticator = Authenticator(auth_config, owner)
+    limits = Limits(authenticator)
+    telemetry = Telemetry(CertificateController(("localhost",)), limits, Connections())
+    return Api(
+        audit=Audit("all", telemetry.observe),
+        limits=limits,
+        authenticator=authenticator,
+        authorizer=Authorizer(lambda _user, _what: Decision(allows, "a role\nsays <so> \udcff")),
+        probes=[Probe(path, {"ping": lambda: None}) for path in ("/healthz", "/livez", "/readyz")],
+        telemetry=telemetry,
+        context=lambda: known(eu=[tube("checkout", ready=3)], us=[tube("Checkout"), tube("a/b")]),
+        external_metrics=ExternalMetrics(lambda _demanded, _now: None),
+        version=version_info("0.1.0"),
+        port=443,
     )
 
 
-ALLOWING, DENYING = application(allows=True), application(allows=False)
+ALLOWING_API, DENYING_API = api(allows=True), api(allows=False)
+ALLOWING, DENYING = ALLOWING_API.application(), DENYING_API.application()
 
 
 @dataclass
@@ -88,18 +87,12 @@ class Answer:
 
 
 async def answer(
-    to: Application, method: str, path: bytes, query: bytes, headers: Headers, certificate: Any = None
+    to: ASGIApp, method: str, path: bytes, query: bytes, headers: Headers, certificate: Any = None
 ) -> Answer:
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path.decode("latin-1"),
-        "raw_path": path,
-        "query_string": query,
-        "headers": headers,
-        "client": ("192.0.2.7", 1234),
-        "extensions": {"tls": {"client_certificate": certificate}},
-    }
+    return await answer_to(scope(path, query, *headers, method=method, certificate=certificate), to)
+
+
+async def answer_to(asked: Any, to: ASGIApp) -> Answer:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -108,7 +101,7 @@ async def answer(
     async def receive() -> Message:
         raise AssertionError
 
-    await to(scope, receive, send)
+    await to(asked, receive, send)
     start, *pieces = sent
     return Answer(start["status"], start["headers"], b"".join(piece["body"] for piece in pieces))
 
@@ -176,7 +169,7 @@ proofs = st.sampled_from(
     proofs,
 )
 async def test_any_request_has_a_well_formed_answer(
-    to: Application, method: str, path: bytes, query: bytes, head: Headers, proof: Any
+    to: ASGIApp, method: str, path: bytes, query: bytes, head: Headers, proof: Any
 ) -> None:
     certificate, header = proof
     headers = [*([header] if header else []), *head]
@@ -270,16 +263,48 @@ async def test_of_a_request_that_was_refused_nothing_stays(headers: Headers) -> 
     def hangs(*_: object) -> NoReturn:
         raise KubernetesError("https://k can't be asked", reason="Unreachable")
 
-    bewildered = replace(DENYING, authorizer=Authorizer(hangs))
+    bewildered = replace(DENYING_API, authorizer=Authorizer(hangs)).application()
     gc.collect()
     gc.disable()  # a circle of references would wait for it
     try:
         for to in (DENYING, bewildered):
             head = Head(headers)
-            assert (await answer(to, "GET", b"/metrics", b"", head)).code in {401, 403, 500}
+            asked = {**scope("/metrics"), "headers": head}
+            assert (await answer_to(asked, to)).code in {401, 403, 406, 500}
+            del asked
             held = weakref.ref(head)
             del head
             await asyncio.sleep(0)  # the task that asked ends
             assert held() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"impersonate-user",
+        b"impersonate-group",
+        b"impersonate-uid",
+        b"impersonate-extra-a%2fb",
+        b"impersonate-extra-",
+        b"impersonate-",
+        b"impersonate-foo",
+        b"impersonate-user-",
+        b"impersonate_user",
+    ],
+)
+@pytest.mark.parametrize("path", [b"/livez", b"/metrics", b"/nope", METRICS + b"tube-checkout"])
+async def test_who_would_act_as_somebody_else_is_refused_and_never_served_as_themselves(
+    header: bytes, path: bytes
+) -> None:
+    for value in (b"system:masters", b""):
+        got = await answer(ALLOWING, "GET", path, b"", [(b"authorization", b"Bearer me"), (header, value)])
+        assert (got.code, json.loads(got.body)["reason"]) == (403, "Forbidden")
+        assert b"impersonation is not supported here" in got.body
+
+
+@pytest.mark.parametrize("path", [b"/metrics%0a", b"/livez%0a", b"/version%0a", b"/openapi/v2%0A", b"/readyz/ping%0a"])
+async def test_a_line_break_behind_a_path_makes_another_path(path: bytes) -> None:
+    assert (await answer(ALLOWING, "GET", path, b"", [(b"authorization", b"Bearer me")])).code == 404
+    assert (await answer(DENYING, "GET", path, b"", [])).code == 403

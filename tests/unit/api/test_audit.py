@@ -12,44 +12,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from app.api.audit import Audit, Budget, Trail
-from app.api.authentication import ANONYMOUS, Caller
-from app.api.request import request_info
+from app.api.audit import Audit, audit_id
+from app.api.authentication import ANONYMOUS
+from app.api.request import Caller, Request
 from app.api.status import StatusError
-from app.kube.reviews import User
+from app.kube.reviews import PathAttributes, ResourceAttributes, User
 from app.logs import LogFormat, configure
+from tests.unit.api.requests import request
 
 EVE = Caller(User("eve", ("dev", "system:authenticated"), "7"), "token")
 STRANGER = Caller(ANONYMOUS, "anonymous")
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
-SCOPE = {
-    "method": "GET",
-    "raw_path": METRIC.encode(),
-    "client": ("192.0.2.7", 1234),
-    "headers": [(b"audit-id", b"0f0f"), (b"authorization", b"Bearer secret"), (b"x-forwarded-for", b"198.51.100.1")],
-}
+CLIENT = ("192.0.2.7", 1234)
+HEADERS = [(b"audit-id", b"0f0f"), (b"authorization", b"Bearer secret"), (b"x-forwarded-for", b"198.51.100.1")]
 
 
-def trail(caller: Caller | None = EVE, path: str = METRIC, **known: Any) -> Trail:
-    made = Trail(dict(SCOPE["headers"]))  # type: ignore[call-overload]
-    made.info, made.caller = request_info("GET", path, b""), caller
-    for name, value in known.items():
+def known(caller: Caller | None = EVE, path: str = METRIC, query: bytes = b"", **values: Any) -> Request:
+    made = request(path, query, *HEADERS)
+    made.audit_id, made.caller = audit_id(made), caller
+    made.attributes = PathAttributes(made.path, "get")
+    if path == METRIC:
+        made.attributes = ResourceAttributes("shop", "list", "external.metrics.k8s.io", "v1beta1", "tube-a")
+    for name, value in values.items():
         setattr(made, name, value)
     return made
 
 
-def lines(*noted: tuple[Trail, int], audited: Any = "refusals") -> list[dict[str, Any]]:
-    audit = Audit(audited, lambda: 0.0)
+def note(audit: Audit, noted: Request, status: int) -> None:
+    noted.status = status
+    audit.note(noted, CLIENT, 0.0123)
+
+
+def lines(*noted: tuple[Request, int], audited: Any = "refusals") -> list[dict[str, Any]]:
+    audit = Audit(audited, clock=lambda: 0.0)
     with capture_logs() as logged:
-        for known, code in noted:
-            audit.note(SCOPE, known, code, 0.0123)
+        for each, status in noted:
+            note(audit, each, status)
     return [dict(line) for line in logged]
 
 
 def test_a_refusal_tells_who_asked_from_where_for_what_and_why_not() -> None:
     why = StatusError("Forbidden", "no")
     why.add_note("a role is missing")
-    assert lines((trail(why=why), 403)) == [
+    assert lines((known(error=why), 403)) == [
         {
             "log_level": "warning",
             "event": "request refused",
@@ -73,28 +78,23 @@ def test_a_refusal_tells_who_asked_from_where_for_what_and_why_not() -> None:
 
 
 def test_who_proved_nothing_has_no_name_and_what_failed_says_so() -> None:
-    (unknown,) = lines((trail(None, path="/metrics", why=StatusError("Unauthorized", "Unauthorized")), 401))
+    (unknown,) = lines((known(None, path="/metrics", error=StatusError("Unauthorized", "Unauthorized")), 401))
     assert (unknown["verdict"], unknown["path"], "user" in unknown) == ("unauthenticated", "/metrics", False)
-    (failed,) = lines((trail(allowed_because="RBAC", why=StatusError("ServiceUnavailable", "too old")), 503))
+    (failed,) = lines((known(allowed_by="RBAC", error=StatusError("ServiceUnavailable", "too old")), 503))
     assert (failed["event"], failed["verdict"], failed["reason"]) == ("request failed", "allowed", "too old")
-    (undecided,) = lines((trail(why=StatusError("InternalError", "away")), 500))
+    (undecided,) = lines((known(error=StatusError("InternalError", "away")), 500))
     assert undecided["verdict"] == "undecided"
 
 
-def test_who_acts_as_somebody_else_is_named_beside_them() -> None:
-    (line,) = lines((trail(acts_as=User("bob", ("ops",))), 403))
-    assert (line["user"], line["acts_as"], line["acts_as_groups"]) == ("eve", "bob", ["ops"])
-
-
 def test_only_the_aggregator_is_believed_where_a_request_came_from() -> None:
-    (line,) = lines((trail(), 403))
+    (line,) = lines((known(), 403))
     assert "forwarded_for" not in line
-    (line,) = lines((trail(Caller(EVE.user, "front-proxy")), 403))
+    (line,) = lines((known(Caller(EVE.user, "front-proxy")), 403))
     assert (line["source"], line["forwarded_for"]) == ("192.0.2.7", "198.51.100.1")
 
 
 def test_by_default_what_went_well_is_not_told() -> None:
-    well = [(trail(allowed_because="x"), code) for code in (200, 304, 400, 404, 405, 406)]
+    well = [(known(allowed_by="x"), code) for code in (200, 304, 400, 404, 405, 406)]
     assert lines(*well) == []
     told = lines(*well, audited="all")
     assert [(line["event"], line["log_level"], line["status"]) for line in told] == [
@@ -105,26 +105,20 @@ def test_by_default_what_went_well_is_not_told() -> None:
 
 def test_probes_are_told_of_only_when_they_are_refused() -> None:
     for audited in ("refusals", "all"):
-        probes = [(trail(STRANGER, path="/readyz", allowed_because="x"), code) for code in (200, 500, 401)]
+        probes = [(known(STRANGER, path="/readyz", allowed_by="x"), code) for code in (200, 500, 401)]
         assert [line["status"] for line in lines(*probes, audited=audited)] == [401]
 
 
 def test_strangers_lines_are_bounded_and_drown_nobodys() -> None:
-    noted = [(trail(STRANGER), 403)] * 1000 + [(trail(None), 401)] * 1000 + [(trail(), 403)]
+    noted = [(known(STRANGER), 403)] * 1000 + [(known(None), 401)] * 1000 + [(known(), 403)]
     told = lines(*noted)
     assert len(told) < 50
     assert told[-1]["user"] == "eve"
 
 
-def test_a_budget_says_how_many_it_kept_back() -> None:
-    budget = Budget(at_once=2, a_second=0.5)
-    assert [budget.spend(0.0) for _ in range(4)] == [0, 0, None, None]
-    assert [budget.spend(2.0), budget.spend(2.0), budget.spend(4.0)] == [2, None, 1]
-
-
 def test_long_values_are_cut() -> None:
     giant = Caller(User("e" * 10_000, tuple(f"{number}" * 1000 for number in range(1000))), "token")
-    (line,) = lines((trail(giant, path="/" + "a" * 10_000), 403))
+    (line,) = lines((known(giant, path="/" + "a" * 10_000), 403))
     assert len(json.dumps(line)) < 12_000
     assert line["groups"][-1] == "… 1000 in all"
 
@@ -149,7 +143,7 @@ def test_whatever_a_stranger_says_stays_on_one_line_and_is_no_terminals_command(
         "x status=200",
     ):
         path = "/" + quote(evil.encode("utf-8", "surrogateescape"))
-        Audit("refusals").note(SCOPE, trail(Caller(User(evil, (evil,), evil), "token"), path=path), 403, 0.1)
+        note(Audit("refusals"), known(Caller(User(evil, (evil,), evil), "token"), path=path), 403)
     written = said.getvalue()
     assert len(written.splitlines()) == 10
     assert all(character.isprintable() for character in written.replace("\n", ""))
@@ -160,8 +154,9 @@ def test_any_text_makes_one_printable_line(log_format: LogFormat, text: str) -> 
     said = io.StringIO()
     with redirect_stderr(said):
         configure(log_format, "info")
-    known = trail(Caller(User(text, (text,), text), "token"), why=StatusError("Forbidden", text))
-    Audit("refusals").note(SCOPE, known, 403, 0.1)
+    note(
+        Audit("refusals"), known(Caller(User(text, (text,), text), "token"), error=StatusError("Forbidden", text)), 403
+    )
     line = said.getvalue().removesuffix("\n")
     assert line.isprintable()
     assert "status=403" in line or json.loads(line)["user"] == text[:256] + "…" * (len(text) > 256)
@@ -172,13 +167,13 @@ def test_no_secret_is_in_a_line(log_format: LogFormat, monkeypatch: pytest.Monke
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
     configure(log_format, "info")
-    Audit("all").note(SCOPE | {"query_string": b"token=secret"}, trail(allowed_because="x"), 200, 0.1)
+    note(Audit("all"), known(query=b"token=secret", allowed_by="x"), 200)
     assert "0f0f" in said.getvalue()
     assert "secret" not in said.getvalue()
 
 
 def test_what_a_refusal_quotes_of_the_query_is_not_told() -> None:
-    quoting = trail(EVE, allowed_because="x", why=StatusError("BadRequest", 'invalid selector: "secret"'))
+    quoting = known(EVE, allowed_by="x", error=StatusError("BadRequest", 'invalid selector: "secret"'))
     (line,) = lines((quoting, 400), audited="all")
     assert line["reason"] == "BadRequest"
 
@@ -188,6 +183,6 @@ def test_what_a_refusal_quotes_of_the_query_is_not_told() -> None:
     [(b"0f0f", True), (b"a" * 256, True), (b"a" * 257, False), (b"", False), (b"\xff", False), (b"a\tb", False)],
 )
 def test_an_audit_id_is_kept_if_it_is_short_and_harmless(header: bytes, kept: bool) -> None:
-    audit_id = Trail({b"audit-id": header}).audit_id
-    assert (audit_id == header) is kept
-    assert kept or len(audit_id) == 36
+    found = audit_id(request("/", b"", (b"audit-id", header)))
+    assert (found == header) is kept
+    assert kept or len(found) == 36

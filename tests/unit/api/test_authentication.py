@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.authentication import ANONYMOUS, MOST_TOKEN, Authenticator, Caller, Trust
+from app.api.authentication import ANONYMOUS, MAX_TOKEN, Authenticator
+from app.api.request import Caller, Request
 from app.api.status import StatusError
 from app.api.tls import ClientCertificate
-from app.kube.auth_config import parse
+from app.kube.auth_config import AuthConfig, AuthConfigWatcher, parse
 from app.kube.errors import KubernetesError
 from app.kube.reviews import TokenOwner, User
+from tests.unit.api.requests import scope
 
 pytestmark = pytest.mark.anyio
 NAMES = {
@@ -28,7 +30,7 @@ NAMES = {
     "requestheader-uid-headers": '["X-Remote-Uid"]',
     "requestheader-username-headers": '["X-Remote-User", "X-Other-User"]',
 }
-NOBODY_TRUSTED = Trust.of(parse({}))
+NOBODY_TRUSTED = parse({})
 UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
 CN, O = x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME  # noqa: E741 - as in certificates
 Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
@@ -64,12 +66,13 @@ class Authority:
 
 
 CLUSTER, PROXY = Authority("cluster"), Authority("front-proxy")
-TRUST = Trust.of(parse(NAMES | {"client-ca-file": CLUSTER.pem, "requestheader-client-ca-file": PROXY.pem}))
+TRUST = parse(NAMES | {"client-ca-file": CLUSTER.pem, "requestheader-client-ca-file": PROXY.pem})
 AGGREGATOR = PROXY.client((CN, "front-proxy-client"))
 
 
 def request(*headers: tuple[bytes, bytes], certificate: ClientCertificate | None = None) -> Any:
-    return {"extensions": {"tls": {"client_certificate": certificate}}, "headers": headers}
+    made = scope("/", b"", *headers, certificate=certificate)
+    return {**made, "request": Request(made)}
 
 
 def with_token(value: bytes) -> Any:
@@ -79,17 +82,17 @@ def with_token(value: bytes) -> Any:
 WITH_TOKEN = with_token(b"Bearer of-somebody")
 
 
-def authenticator(review: Callable[[str], TokenOwner], trust: Trust | None = NOBODY_TRUSTED) -> Authenticator:
-    made = Authenticator(review)
-    made.trust = trust
-    return made
+def authenticator(review: Callable[[str], TokenOwner], trust: AuthConfig | None = NOBODY_TRUSTED) -> Authenticator:
+    auth_config = AuthConfigWatcher()
+    auth_config.current = trust
+    return Authenticator(auth_config, review)
 
 
 def nobodys(_token: str) -> TokenOwner:
     return TokenOwner(None)
 
 
-def by_certificate(scope: Any, trust: Trust = TRUST) -> Caller | None:
+def by_certificate(scope: Any, trust: AuthConfig = TRUST) -> Caller | None:
     return authenticator(nobodys, trust).caller_by_certificate(scope)
 
 
@@ -211,14 +214,18 @@ async def test_a_giant_token_is_nobodys_and_nobody_is_asked() -> None:
     def review(_token: str) -> TokenOwner:
         raise AssertionError
 
-    assert await code(authenticator(review), with_token(b"Bearer " + b"a" * (MOST_TOKEN + 1))) == 401
+    assert await code(authenticator(review), with_token(b"Bearer " + b"a" * (MAX_TOKEN + 1))) == 401
 
 
 async def test_a_token_that_nobody_can_review_lets_nobody_in() -> None:
     def review(_token: str) -> TokenOwner:
-        raise KubernetesError("kube-apiserver is away")
+        raise KubernetesError("https://10.0.0.1:6443 is away")
 
-    assert await code(authenticator(review), WITH_TOKEN) == 503
+    with pytest.raises(StatusError) as refused:
+        await authenticator(review).caller(WITH_TOKEN)
+    assert refused.value.code == 503
+    assert "10.0.0.1" not in str(refused.value), "where kube-apiserver is concerns no client"
+    assert refused.value.__notes__ == ["https://10.0.0.1:6443 is away"]
 
 
 def test_the_aggregator_tells_the_user_as_kubernetes_writes_it() -> None:
@@ -277,10 +284,10 @@ def test_only_the_aggregators_own_certificate_speaks_for_others(certificate: Cli
 def test_an_empty_list_of_allowed_names_allows_any_that_the_ca_has_signed() -> None:
     told = NAMES | {"requestheader-allowed-names": "[]", "requestheader-client-ca-file": PROXY.pem}
     anybody = request(*MASTER, certificate=PROXY.client((CN, "anybody")))
-    assert by_certificate(anybody, Trust.of(parse(told))) is not None
+    assert by_certificate(anybody, parse(told)) is not None
     assert by_certificate(anybody) is None
     stranger = request(*MASTER, certificate=CLUSTER.client((CN, "anybody")))
-    assert by_certificate(stranger, Trust.of(parse(told))) is None
+    assert by_certificate(stranger, parse(told)) is None
 
 
 def test_a_certificate_of_the_cluster_is_its_user_with_groups_uid_and_fingerprint() -> None:
@@ -302,8 +309,8 @@ def test_a_ca_renewed_with_its_key_is_the_same_ca_and_one_with_another_key_is_no
     authority = Authority("proxy")
     aggregator = request(*MASTER, certificate=authority.client((CN, "front-proxy-client")))
     authority.renew()
-    assert by_certificate(aggregator, Trust.of(parse(NAMES | {"requestheader-client-ca-file": authority.pem})))
-    rotated = Trust.of(parse(NAMES | {"requestheader-client-ca-file": Authority("proxy").pem}))
+    assert by_certificate(aggregator, parse(NAMES | {"requestheader-client-ca-file": authority.pem}))
+    rotated = parse(NAMES | {"requestheader-client-ca-file": Authority("proxy").pem})
     assert by_certificate(aggregator, rotated) is None
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from app.api.authentication import ANONYMOUS
-from app.api.authorization import STRANGERS_THREADS, THREADS, Attributes, Authorizer
-from app.api.request import request_info
+from app.api.authorization import THREADS, UNAUTHENTICATED_THREADS, Attributes, Authorizer, attributes
 from app.api.status import StatusError
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
+from tests.unit.api.requests import request
 
 pytestmark = pytest.mark.anyio
 EVE, ADAM = User("eve", ("gardeners",)), User("adam", ("gardeners",))
@@ -28,9 +28,14 @@ class Kubernetes:
         return Decision(user == EVE and attributes == PathAttributes("/metrics", "get"), "")
 
 
+def what(path: str, query: bytes = b"", method: str = "GET") -> Attributes:
+    matched = {"namespace": "shop", "metric": "tube-a"} if path == METRIC else {}
+    return attributes(request(path, query, method=method), matched)
+
+
 async def verdict(authorizer: Authorizer, user: User, path: str, query: bytes = b"", method: str = "GET") -> int:
     try:
-        await authorizer.check(user, request_info(method, path, query))
+        await authorizer.check(user, what(path, query, method))
     except StatusError as error:
         return error.code
     return 200
@@ -57,6 +62,17 @@ async def test_nobody_gets_in_while_nobody_can_decide_and_that_is_not_remembered
     assert await verdict(authorizer, EVE, "/metrics") == 200
 
 
+async def test_a_failed_review_shows_the_client_neither_an_address_nor_our_permissions() -> None:
+    def away(*_: object) -> Decision:
+        raise KubernetesError("https://10.0.0.1:6443 refused: serviceaccount beanscale cannot create reviews")
+
+    with pytest.raises(StatusError) as refused:
+        await Authorizer(away).check(ANONYMOUS, what("/metrics"))
+    assert refused.value.code == 500
+    assert str(refused.value) == "Internal error occurred: access can't be reviewed now; retry later"
+    assert "10.0.0.1" in refused.value.__notes__[0], "the log has it"
+
+
 async def test_masters_and_probes_need_no_decision() -> None:
     kubernetes = Kubernetes()
     authorizer = Authorizer(kubernetes)
@@ -70,7 +86,7 @@ async def test_masters_and_probes_need_no_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "query", "attributes"),
+    ("method", "query", "expected"),
     [
         ("GET", b"", {"verb": "list"}),
         ("GET", b"watch=1", {"verb": "watch"}),
@@ -109,21 +125,21 @@ async def test_masters_and_probes_need_no_decision() -> None:
     ],
 )
 async def test_kubernetes_hears_what_a_list_is_narrowed_down_to(
-    method: str, query: bytes, attributes: dict[str, object]
+    method: str, query: bytes, expected: dict[str, object]
 ) -> None:
     kubernetes = Kubernetes()
     await verdict(Authorizer(kubernetes), EVE, METRIC, query, method)
     whole = {"namespace": "shop", "group": "external.metrics.k8s.io", "version": "v1beta1", "resource": "tube-a"}
-    assert kubernetes.asked == [(EVE, ResourceAttributes(**(whole | attributes)))]  # type: ignore[arg-type]
+    assert kubernetes.asked == [(EVE, ResourceAttributes(**(whole | expected)))]  # type: ignore[arg-type]
 
 
 async def test_what_went_wrong_on_the_way_to_a_no_is_for_the_log_and_not_for_the_caller() -> None:
     authorizer = Authorizer(lambda *_: Decision(False, "because", 'clusterrole "x" not found'))
     with pytest.raises(StatusError) as refused:
-        await authorizer.check(EVE, request_info("GET", "/metrics", b""))
+        await authorizer.check(EVE, what("/metrics"))
     assert str(refused.value) == 'forbidden: User "eve" cannot get path "/metrics": because'
     assert refused.value.__notes__ == ['clusterrole "x" not found']
 
 
 def test_strangers_have_fewer_threads_than_users() -> None:
-    assert 0 < STRANGERS_THREADS < THREADS
+    assert 0 < UNAUTHENTICATED_THREADS < THREADS

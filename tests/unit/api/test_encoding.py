@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.negotiation import JSON, YAML
-from app.api.response import encoded
+from app.api.response import encode
 
 OBJECTS = st.dictionaries(
     st.text(max_size=8),
@@ -22,15 +22,15 @@ OBJECTS = st.dictionaries(
 
 
 def test_json_is_compact_and_ends_with_a_line_end() -> None:
-    assert encoded({"kind": "Status", "items": []}, JSON) == b'{"kind":"Status","items":[]}\n'
+    assert encode({"kind": "Status", "items": []}, JSON) == b'{"kind":"Status","items":[]}\n'
 
 
 def test_json_for_people_is_indented() -> None:
-    assert encoded({"kind": "Status"}, JSON, line_breaks=True) == b'{\n  "kind": "Status"\n}'
+    assert encode({"kind": "Status"}, JSON, indent=True) == b'{\n  "kind": "Status"\n}'
 
 
 def test_json_is_harmless_in_a_web_page_and_always_utf8() -> None:
-    assert encoded({"a": "<&>é\u2028\udcff"}, JSON) == '{"a":"\\u003c\\u0026\\u003eé\\u2028\\ufffd"}\n'.encode()
+    assert encode({"a": "<&>é\u2028\udcff"}, JSON) == '{"a":"\\u003c\\u0026\\u003eé\\u2028\\ufffd"}\n'.encode()
 
 
 def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> None:
@@ -42,7 +42,7 @@ def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> Non
         "f": "1e3",
         "k": "*",
     }
-    assert encoded({"metadata": {}, "items": [item], "said": "found '=': x\n\nmore"}, YAML).decode() == (
+    assert encode({"metadata": {}, "items": [item], "said": "found '=': x\n\nmore"}, YAML).decode() == (
         "items:\n"
         '- f: "1e3"\n'
         "  k: '*'\n"
@@ -60,7 +60,7 @@ def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> Non
 
 @given(OBJECTS)
 def test_yaml_says_what_json_says(content: dict[str, object]) -> None:
-    assert yaml.safe_load(encoded(content, YAML)) == json.loads(encoded(content, JSON)) == content
+    assert yaml.safe_load(encode(content, YAML)) == json.loads(encode(content, JSON)) == content
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
@@ -68,5 +68,5 @@ def test_any_text_is_written_with_a_sign_for_what_isnt_text(text: str) -> None:
     content = {"message": text, "details": {"name": text}}
     written = re.sub("[\ud800-\udfff]", "\ufffd", text)
     expected = {"message": written, "details": {"name": written}}
-    assert json.loads(encoded(content, JSON)) == json.loads(encoded(content, JSON, line_breaks=True)) == expected
-    assert yaml.safe_load(encoded(content, YAML)) == expected
+    assert json.loads(encode(content, JSON)) == json.loads(encode(content, JSON, indent=True)) == expected
+    assert yaml.safe_load(encode(content, YAML)) == expected

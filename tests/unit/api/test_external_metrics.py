@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from app.api.external_metrics import Values
-from app.api.negotiation import Wishes
-from app.api.request import request_info
+from app.api.external_metrics import ExternalMetrics
+from app.api.request import Request
 from app.api.status import StatusError
 from app.clock import Instant
+from app.kube.reviews import ResourceAttributes
 from app.metrics.metric import Evaluation
 from app.metrics.resolve import Demanded
+from tests.unit.api.requests import request
 from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube, unread
 
 pytestmark = pytest.mark.anyio
-PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/"
 EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
 
 
@@ -29,9 +29,18 @@ def ignored(_: Demanded, __: Instant) -> None:
 async def got(
     metric: str, query: str, given: Evaluation, want: Callable[[Demanded, Instant], None] = ignored, accept: str = ""
 ) -> Any:
-    wishes = Wishes.of(query.encode(), [(b"accept", accept.encode())] if accept else [])
-    response = await Values(want).answer(request_info("GET", PATH + metric, query.encode()), wishes, given)
+    headers = [(b"accept", accept.encode())] if accept else []
+    response = await ExternalMetrics(want).respond(*about(metric, query.encode(), *headers), given)
     return json.loads(response.body)
+
+
+def about(
+    metric: str, query: bytes = b"", *headers: tuple[bytes, bytes], namespace: str = "shop"
+) -> tuple[Request, ResourceAttributes]:
+    """A request for a metric, and what of it was authorized."""
+    path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}"
+    what = ResourceAttributes(namespace, "list", "external.metrics.k8s.io", "v1beta1", metric)
+    return request(path, query, *headers), what
 
 
 async def test_a_rate_tells_its_window() -> None:
@@ -134,11 +143,10 @@ async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
 
 async def test_many_long_answers_at_once_take_no_more_memory_than_one() -> None:
     many = known(server("eu", *(tube(f"tube-{number}", ready=1) for number in range(5000))))
-    values = Values(ignored)
+    endpoint = ExternalMetrics(ignored)
 
     async def explained(namespace: int) -> None:
-        info = request_info("GET", f"{PATH}beanstalkd_tube_jobs".replace("shop", f"shop-{namespace}"), b"")
-        await values.answer(info, Wishes.of(b"explain=true", []), many)
+        await endpoint.respond(*about("beanstalkd_tube_jobs", b"explain=true", namespace=f"shop-{namespace}"), many)
 
     async def peak(at_once: int) -> int:
         tracemalloc.reset_peak()

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
+from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
 from app.api import forwarding as module
-from app.api.app import Application
-from app.api.forwarding import MOST_WAITING, Forwarding
+from app.api.forwarding import MAX_WAITING, Forwarding
 from app.kube.certificates.renewal import KeyRing
 from app.kube.credentials import ReloadedCa
 from app.kube.upstream import MAX_CONNECTIONS, VIA, Address, UpstreamAdapter
 from app.metrics.built_in import NAMES
 from app.metrics.rules import Rules
-from tests.unit.api.test_app import METRICS, TABLE, Headers, answer, application
+from tests.unit.api.test_app import METRICS, TABLE, Headers, answer, api
 from tests.unit.api.test_app import Answer as Got
 from tests.unit.kube.apiserver import Answer, Apiserver
 from tests.unit.kube.conftest import apiserver, cluster, listener
@@ -37,8 +37,8 @@ RULE = "checkout-backlog"
 OTHERS = "mail-backlog"
 """A rule that isn't for the namespace that asks here."""
 THEIRS = b"s0-prometheus"
-MOST_ASKED = MAX_CONNECTIONS + MOST_WAITING
-WHO = "keda/metrics, which has the others, "
+MOST_ASKED = MAX_CONNECTIONS + MAX_WAITING
+WHO = "upstream adapter keda/metrics "
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ class Beside:
 
     adapter: Apiserver
     forwarding: Forwarding
-    allowing: Application
-    denying: Application
+    allowing: ASGIApp
+    denying: ASGIApp
 
     async def get(self, path: bytes, query: bytes = b"", headers: Headers | None = None) -> Got:
         return await answer(self.allowing, "GET", path, query, [*(headers or []), ME])
@@ -98,10 +98,8 @@ def beside(apiserver: Apiserver, tmp_path: Path, cluster: KeyRing) -> Beside:
     rules = (rule(RULE), rule(OTHERS, namespaces=glob("mail")))
     forwarding = Forwarding(incumbent, Rules({each.name: each for each in rules}))
 
-    def before(one: Application) -> Application:
-        return replace(one, handler=replace(one.handler, forwarding=forwarding))
-
-    return Beside(apiserver, forwarding, before(application(allows=True)), before(application(allows=False)))
+    allowing, denying = (replace(api(allows=allows), forwarding=forwarding).application() for allows in (True, False))
+    return Beside(apiserver, forwarding, allowing, denying)
 
 
 def status(got: Got) -> tuple[int, str, str]:
@@ -152,7 +150,7 @@ async def test_what_nobody_could_answer_isnt_asked(beside: Beside, query: bytes,
 
 
 async def test_a_selector_goes_along_and_what_concerns_only_us_stays(beside: Beside) -> None:
-    query = b"explain=1&labelSelector=queue%20in%20(a,b)&watch=false&a;b=c&limit=5&limit=6&continue=%c3%bc%ff"
+    query = b"explain=1&labelSelector=queue%20in%20(a,b)&watch=false&limit=5&limit=6&continue=%c3%bc%ff"
     assert (await beside.metric(THEIRS, query)).code == 200
     asked = beside.adapter.asked[0].line.partition("?")[2].removesuffix(" HTTP/1.1")
     assert asked == "labelSelector=queue+in+%28a%2Cb%29&limit=5&limit=6&continue=%C3%BC%FF"
@@ -180,7 +178,7 @@ async def test_nothing_is_asked_for_who_may_not(beside: Beside) -> None:
     ],
 )
 async def test_a_name_of_ours_is_never_asked_there(beside: Beside, metric: bytes, query: bytes) -> None:
-    await beside.forwarding.look()
+    await beside.forwarding.read_discovery()
     beside.adapter.asked.clear()
     await beside.metric(metric, query)
     assert not beside.adapter.asked
@@ -189,7 +187,7 @@ async def test_a_name_of_ours_is_never_asked_there(beside: Beside, metric: bytes
 async def test_a_rule_of_other_namespaces_is_as_unknown_as_what_there_isnt(beside: Beside) -> None:
     """Else our own refusal would tell that it exists, and hide the other's metric of that name."""
     beside.adapter.answer = Answer(body=resources(OTHERS))
-    await beside.forwarding.look()
+    await beside.forwarding.read_discovery()
     assert OTHERS in (await beside.names())[0]
     beside.adapter.asked.clear()
     beside.adapter.answer = Answer(body=json.dumps(VALUES).encode())
@@ -267,7 +265,7 @@ async def test_its_faults_are_told_as_its_own(beside: Beside, wrong: Answer, why
     beside.adapter.answer = wrong
     code, reason, message = status(await beside.metric(THEIRS))
     assert (code, reason) == (503, "ServiceUnavailable")
-    assert message.startswith(f"metric s0-prometheus isn't beanscale's own, and {WHO}{why}")
+    assert message.startswith(f"beanscale doesn't serve metric s0-prometheus, and {WHO}{why}")
 
 
 async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(beside: Beside) -> None:
@@ -277,7 +275,7 @@ async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(beside: B
     for _ in range(100):
         await asyncio.sleep(0)  # until all of them wait
     one_more = await beside.metric(THEIRS)
-    assert f"is asked for {MOST_ASKED} answers already; ask again later" in status(one_more)[2]
+    assert f"has {MOST_ASKED} requests pending already; retry later" in status(one_more)[2]
     assert (await beside.metric(b"tube-vanished")).code == 200
     assert not any(each.done() for each in waiting)
     go_on.set()
@@ -304,10 +302,10 @@ async def test_its_metrics_are_listed_after_ours(beside: Beside) -> None:
     ours = [*NAMES, "tube-checkout"]
     assert await beside.names() == [ours] * 3
     beside.adapter.answer = Answer(body=resources("s0-rabbit", "externalmetrics", "tube-x", RULE))
-    await beside.forwarding.look()
+    await beside.forwarding.read_discovery()
     assert await beside.names() == [[*ours, "externalmetrics", "s0-rabbit"]] * 3
     beside.adapter.answer = Answer(503)
-    await beside.forwarding.look()
+    await beside.forwarding.read_discovery()
     assert await beside.names() == [[*ours, "externalmetrics", "s0-rabbit"]] * 3
 
 
@@ -316,27 +314,27 @@ async def test_its_state_is_told_once_a_change(beside: Beside) -> None:
     with capture_logs() as logged:
         for wrong in (None, Answer(503), Answer(503), Answer(502), None, None):
             beside.adapter.answer = wrong or Answer(body=resources("externalmetrics"))
-            await beside.forwarding.look()
-            seen.append((beside.figures["beanscale_forward_up"], beside.forwarding.remark()))
-    assert [(line["event"], line.get("reason", "")[:12]) for line in logged] == [
-        ("forwarding what isn't ours", ""),
-        ("can't read the metrics of the incumbent", "answered 503"),
-        ("can't read the metrics of the incumbent", "answered 502"),
-        ("forwarding what isn't ours", ""),
+            await beside.forwarding.read_discovery()
+            seen.append((beside.figures["beanscale_forward_up"], beside.forwarding.warning()))
+    assert [(line["event"], line.get("error", "")[:12]) for line in logged] == [
+        ("upstream metric discovery succeeded", ""),
+        ("upstream metric discovery failed", "answered 503"),
+        ("upstream metric discovery failed", "answered 502"),
+        ("upstream metric discovery succeeded", ""),
     ]
     assert [up for up, _ in seen] == [1, 0, 0, 0, 1, 1]
     assert seen[0][1] is None
-    assert seen[1][1] == "keda/metrics, which has the other metrics, answered 503 without a reason; see its log"
+    assert seen[1][1] == "upstream adapter keda/metrics answered 503 without a reason; see its log"
 
 
 async def test_before_it_is_asked_it_isnt_called_well(beside: Beside) -> None:
     assert beside.figures["beanscale_forward_up"] == 0
-    assert "hasn't been asked yet" in (beside.forwarding.remark() or "")
+    assert "not read yet" in (beside.forwarding.warning() or "")
 
 
 async def test_its_discovery_is_read_again_and_again(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PERIOD_S", 0.01)
-    keeping = asyncio.create_task(beside.forwarding.keep())
+    keeping = asyncio.create_task(beside.forwarding.run())
     async with asyncio.timeout(60):
         while len(beside.adapter.asked) < 3:
             await asyncio.sleep(0.01)

@@ -1,81 +1,113 @@
 """Bounds on requests: who is turned away, who never is, and what takes too long."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from starlette.responses import Response
-from starlette.types import Message
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.limits import MOST_UNSENT, Deadline, Requests
+from app.api.authentication import Authenticator
+from app.api.limits import MAX_UNSENT, Limits
+from app.api.request import Request
 from app.api.status import StatusError
+from app.kube.auth_config import AuthConfigWatcher
+from app.kube.reviews import TokenOwner
+from tests.unit.api.requests import scope
 
 pytestmark = pytest.mark.anyio
 
 
-def test_one_more_than_may_be_under_way_is_too_many() -> None:
-    requests = Requests(most=1)
-    with requests:
-        assert not requests.are_too_many
-        with requests:
-            assert requests.are_too_many
-        assert not requests.are_too_many
-    assert requests.under_way == 0
+def limits(**values: Any) -> Limits:
+    return Limits(Authenticator(AuthConfigWatcher(), lambda _: TokenOwner(None)), **values)
 
 
-def test_too_many_is_said_in_kubernetes_words() -> None:
-    requests = Requests()
-    response = requests.too_many()
-    assert (response.status_code, response.body) == (429, b"Too many requests, please try again later.\n")
-    assert response.headers["retry-after"] == "1"
-    assert response.headers["content-type"] == "text/plain; charset=utf-8"
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert requests.rejected == 1
+async def sent_by(app: ASGIApp, path: str = "/metrics", reading: Callable[[], Any] = list) -> list[Message]:
+    """What an application sends; `reading` is called for each message."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        waiting = reading()
+        if asyncio.iscoroutine(waiting):
+            await waiting
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    asked = scope(path)
+    asked["request"] = Request(asked)
+    await app(asked, receive, send)
+    return sent
+
+
+async def test_one_more_than_may_be_in_flight_is_too_many_but_never_a_probe() -> None:
+    limited, go_on = limits(max_requests=1), asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    app = limited.middleware(waits)
+    first = asyncio.create_task(sent_by(app))
+    await asyncio.sleep(0)
+    start, body = await sent_by(app)
+    assert (start["status"], body["body"]) == (429, b"Too many requests, please try again later.\n")
+    headers = dict(start["headers"])
+    assert headers[b"retry-after"] == b"1"
+    assert headers[b"content-type"] == b"text/plain; charset=utf-8"
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert (limited.requests, limited.rejected) == (1, 1)
+    probe = asyncio.create_task(sent_by(app, "/livez"))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert [(await each)[0]["status"] for each in (first, probe)] == [200, 200]
+    assert (limited.requests, limited.rejected) == (0, 1)
+
+
+async def forever(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    await asyncio.sleep(60)
 
 
 async def test_what_takes_too_long_ends_with_504() -> None:
-    deadline = Deadline(seconds=0.05)
-    keeping = asyncio.create_task(deadline.keep())
-
-    async def forever() -> None:
-        with deadline:
-            await asyncio.sleep(60)
-
+    limited = limits(deadline_s=0.05)
+    running = asyncio.create_task(limited.run())
     with pytest.raises(StatusError) as caught:
         async with asyncio.timeout(50):
-            await forever()
-    keeping.cancel()
+            await sent_by(limited.middleware(forever))
+    running.cancel()
     assert caught.value.code == 504
     status = caught.value.content
     assert status["reason"] == "Timeout"
     assert status["message"] == "Timeout: request did not complete within the allotted timeout"
 
 
+async def test_a_response_that_is_slowly_read_is_not_late() -> None:
+    limited = limits(deadline_s=0.05)
+    running = asyncio.create_task(limited.run())
+    app = limited.middleware(Response(bytes(1 << 17)))
+    sent = await sent_by(app, reading=lambda: asyncio.sleep(1.2))
+    running.cancel()
+    assert sum(len(message.get("body", b"")) for message in sent) == 1 << 17
+
+
 async def test_a_cancellation_by_somebody_else_stays_one() -> None:
-    deadline = Deadline()
-
-    async def forever() -> None:
-        with deadline:
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(forever())
+    task = asyncio.create_task(sent_by(limits().middleware(forever)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_large_answers_that_nobody_reads_are_bounded() -> None:
+async def test_large_responses_that_nobody_reads_are_bounded() -> None:
     """The next one is turned away; small ones are not."""
-    requests, read = Requests(), asyncio.Event()
-
-    async def send(_message: Message) -> None:
-        await read.wait()
-
-    large = Response(bytes(MOST_UNSENT // 2 + 1))
-    sending = asyncio.create_task(requests.send(large, send))
+    limited, read = limits(), asyncio.Event()
+    large = limited.middleware(Response(bytes(MAX_UNSENT // 2 + 1)))
+    sending = asyncio.create_task(sent_by(large, reading=read.wait))
     await asyncio.sleep(0)
-    assert requests.fitting(large).status_code == 429
-    assert requests.fitting(small := Response(b"1")) is small
+    assert (await sent_by(large))[0]["status"] == 429
+    assert (await sent_by(limited.middleware(Response(b"1"))))[0]["status"] == 200
     read.set()
-    await sending
-    assert requests.fitting(large) is large
+    assert (await sending)[0]["status"] == 200
+    assert (await sent_by(large))[0]["status"] == 200

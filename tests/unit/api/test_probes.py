@@ -1,15 +1,15 @@
-"""Health in Kubernetes' form; what is worth knowing while all is well stands beside it."""
+"""Health in Kubernetes' form, with warnings beside the checks that they are about."""
 
-from app.api.negotiation import Wishes
 from app.api.probes import Probe
+from tests.unit.api.requests import request
 
 
 def body(probe: Probe, query: bytes = b"") -> tuple[int, str]:
-    response = probe.paths[probe.path](Wishes(query, {}))
+    response = probe.all(request(probe.path, query))
     return response.status_code, bytes(response.body).decode()
 
 
-def test_a_remark_is_told_to_people_and_fails_nothing() -> None:
+def test_a_warning_is_told_to_people_and_fails_nothing() -> None:
     probe = Probe("/readyz", {"ping": lambda: None, "certificate": lambda: None}, {"certificate": lambda: "it is odd"})
     assert body(probe) == (200, "ok")
     assert body(probe, b"verbose") == (
@@ -18,6 +18,7 @@ def test_a_remark_is_told_to_people_and_fails_nothing() -> None:
     )
 
 
-def test_a_failure_says_why_and_is_no_place_for_remarks() -> None:
+def test_a_failure_says_why_and_is_no_place_for_warnings() -> None:
     probe = Probe("/readyz", {"ping": lambda: None, "access": lambda: "nobody is known"}, {"access": lambda: "never"})
     assert body(probe) == (500, "[+]ping ok\n[-]access failed: nobody is known\nreadyz check failed\n")
+    assert (probe.one("ping").status_code, probe.one("access").status_code) == (200, 500)

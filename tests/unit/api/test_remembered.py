@@ -1,17 +1,18 @@
 """Who asks again before anything new was read hears the same, but never what has become too old."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
-from app.api.external_metrics import Values
-from app.api.negotiation import Wishes
-from app.api.request import request_info
+from app.api.external_metrics import ExternalMetrics, ResponseCache
 from app.api.status import StatusError
 from app.clock import Instant
 from app.metrics.metric import Evaluation
+from tests.unit.api.test_external_metrics import about
 from tests.unit.metrics.given import known, server, tube
 
 pytestmark = pytest.mark.anyio
@@ -23,14 +24,14 @@ class Asking:
 
     def __init__(self) -> None:
         self.found = 0
-        self._values = Values(self._wanted)
+        self._endpoint = ExternalMetrics(self._wanted)
 
     def _wanted(self, *_of: Any) -> None:
         self.found += 1
 
     async def ask(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"", accept: bytes = b"") -> Any:
-        info = request_info("GET", f"/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/{metric}", query)
-        return json.loads((await self._values.answer(info, Wishes(query, {b"accept": accept}), given)).body)
+        headers = [(b"accept", accept)] if accept else []
+        return json.loads((await self._endpoint.respond(*about(metric, query, *headers), given)).body)
 
     async def value(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"") -> str:
         (item,) = (await self.ask(given, metric, query))["items"]
@@ -110,3 +111,16 @@ async def test_nothing_long_and_not_much_is_remembered(asking: Asking) -> None:
     assert asking.found == 302
     await asking.ask(given, "tube-299")
     assert asking.found == 303
+
+
+def test_a_slow_response_to_an_old_snapshot_leaves_the_newer_ones_in_place() -> None:
+    old, new = known(server("eu", tube("a", ready=3))), known(server("eu", tube("a", ready=4)))
+    cache, forever = ResponseCache(), math.inf
+    assert cache.get("slow", old) is None
+    assert cache.get("quick", new) is None
+    cache.put("quick", new, Response(b"4"), forever)
+    cache.put("slow", old, Response(b"3"), forever)
+    found = cache.get("quick", new)
+    assert found is not None
+    assert found.body == b"4"
+    assert cache.get("slow", new) is None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.api import review_cache
-from app.api.review_cache import MOST_REMEMBERED, MOST_UNDER_WAY, Reviews
+from app.api.review_cache import MAX_CACHED, MAX_PENDING, ReviewCache
 from app.kube.errors import KubernetesError
 
 pytestmark = pytest.mark.anyio
@@ -29,11 +29,11 @@ class Kubernetes:
             raise self.failures.pop(0)
         return "yes"
 
-    def reviews(self, threads: int = 1) -> Reviews[str]:
+    def reviews(self, threads: int = 1) -> ReviewCache[str]:
         def observe(kind: str, verdict: str, _took_s: float) -> None:
             self.observed.append((kind, verdict))
 
-        return Reviews("Review", threads, str, observe, kept=("yes", "no"))
+        return ReviewCache("Review", threads, str, ("yes", "no"), observe)
 
 
 @pytest.fixture
@@ -62,18 +62,18 @@ async def settled() -> None:
 
 async def test_who_asks_the_same_at_once_is_answered_together(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    waiting = [asyncio.create_task(reviews.answer("key", kubernetes)) for _ in range(50)]
+    waiting = [asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(50)]
     await until(lambda: kubernetes.asked == 1)
     kubernetes.may_answer.set()
     assert await asyncio.gather(*waiting) == ["yes"] * 50
-    assert await reviews.answer("key", kubernetes) == "yes"
+    assert await reviews.get("key", kubernetes) == "yes"
     assert kubernetes.asked == 1
     assert kubernetes.observed == [("Review", "yes")]
 
 
 async def test_who_leaves_takes_nobodys_answer_along(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    leaves, stays = (asyncio.create_task(reviews.answer("key", kubernetes)) for _ in range(2))
+    leaves, stays = (asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(2))
     await until(lambda: kubernetes.asked == 1)
     leaves.cancel()
     kubernetes.may_answer.set()
@@ -85,13 +85,13 @@ async def test_a_failure_that_nobody_waited_for_any_more_is_not_remembered(kuber
     """The caller's deadline had passed; the next one would have got a failure of ten seconds ago."""
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
-    leaves = asyncio.create_task(reviews.answer("key", kubernetes))
+    leaves = asyncio.create_task(reviews.get("key", kubernetes))
     await until(lambda: kubernetes.asked == 1)
     leaves.cancel()
     kubernetes.may_answer.set()
     await until(lambda: bool(kubernetes.observed))
     await settled()  # who comes at this very moment gets the failure of this very moment
-    assert await reviews.answer("key", kubernetes) == "yes"
+    assert await reviews.get("key", kubernetes) == "yes"
     assert kubernetes.observed == [("Review", "error"), ("Review", "yes")]
 
 
@@ -99,9 +99,9 @@ async def test_a_failure_is_everybodys_who_waited_and_nobodys_who_comes_later(ku
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
     kubernetes.may_answer.set()
-    told = await asyncio.gather(*(reviews.answer("key", kubernetes) for _ in range(5)), return_exceptions=True)
+    told = await asyncio.gather(*(reviews.get("key", kubernetes) for _ in range(5)), return_exceptions=True)
     assert [str(error) for error in told] == ["away"] * 5
-    assert await reviews.answer("key", kubernetes) == "yes"
+    assert await reviews.get("key", kubernetes) == "yes"
 
 
 @pytest.mark.parametrize("reason", ["InternalError", "Timeout", "TooManyRequests", "ConnectionReset"])
@@ -109,7 +109,7 @@ async def test_what_may_pass_is_tried_again(kubernetes: Kubernetes, no_pauses: N
     assert no_pauses is None
     kubernetes.failures += [KubernetesError("busy", reason=reason)] * 2
     kubernetes.may_answer.set()
-    assert await kubernetes.reviews().answer("key", kubernetes) == "yes"
+    assert await kubernetes.reviews().get("key", kubernetes) == "yes"
     assert kubernetes.asked == 3
 
 
@@ -121,7 +121,7 @@ async def test_what_does_not_pass_is_an_error_in_the_end(
     kubernetes.failures += [KubernetesError("no", reason=reason)] * 9
     kubernetes.may_answer.set()
     with pytest.raises(KubernetesError):
-        await kubernetes.reviews().answer("key", kubernetes)
+        await kubernetes.reviews().get("key", kubernetes)
     assert kubernetes.asked == times
 
 
@@ -130,24 +130,24 @@ async def test_a_silent_kubernetes_is_an_error_by_a_deadline_and_holds_up_few(
 ) -> None:
     monkeypatch.setattr(review_cache, "DEADLINE_S", 0.05)
     reviews = kubernetes.reviews(threads=2)
-    told = await asyncio.gather(*(reviews.answer(key, kubernetes) for key in range(9)), return_exceptions=True)
+    told = await asyncio.gather(*(reviews.get(key, kubernetes) for key in range(9)), return_exceptions=True)
     assert {type(error) for error in told} == {KubernetesError}
     await until(lambda: kubernetes.asked >= 2)
     assert kubernetes.asked == 2, "no more than there are threads"
     kubernetes.may_answer.set()
     await until(lambda: len(kubernetes.observed) == 9)
-    assert await reviews.answer(0, kubernetes) == "yes"
+    assert await reviews.get(0, kubernetes) == "yes"
 
 
 async def test_no_more_wait_than_may(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    waiting = [asyncio.create_task(reviews.answer(key, kubernetes)) for key in range(MOST_UNDER_WAY)]
+    waiting = [asyncio.create_task(reviews.get(key, kubernetes)) for key in range(MAX_PENDING)]
     await until(lambda: kubernetes.asked == 1)
-    with pytest.raises(KubernetesError, match="are under way already"):
-        await reviews.answer("one more", kubernetes)
+    with pytest.raises(KubernetesError, match="are pending already"):
+        await reviews.get("one more", kubernetes)
     kubernetes.may_answer.set()
     assert set(await asyncio.gather(*waiting)) == {"yes"}
-    assert await reviews.answer("one more", kubernetes) == "yes"
+    assert await reviews.get("one more", kubernetes) == "yes"
 
 
 async def test_what_is_remembered_has_bounds_in_all_and_for_one(kubernetes: Kubernetes) -> None:
@@ -155,23 +155,23 @@ async def test_what_is_remembered_has_bounds_in_all_and_for_one(kubernetes: Kube
     kubernetes.may_answer.set()
     long = "a" * 10_000
     for number in range(300):
-        await reviews.answer(f"{number} {long}", kubernetes)
+        await reviews.get(f"{number} {long}", kubernetes)
     asked = kubernetes.asked
-    await reviews.answer(f"299 {long}", kubernetes)
+    await reviews.get(f"299 {long}", kubernetes)
     assert kubernetes.asked == asked
-    await reviews.answer(f"0 {long}", kubernetes)
+    await reviews.get(f"0 {long}", kubernetes)
     assert kubernetes.asked == asked + 1, "the oldest are forgotten first"
-    giant = "a" * MOST_REMEMBERED
+    giant = "a" * MAX_CACHED
     for _ in range(2):
-        await reviews.answer(giant, kubernetes)
+        await reviews.get(giant, kubernetes)
     assert kubernetes.asked == asked + 3, "a giant is never remembered"
-    await reviews.answer(f"299 {long}", kubernetes)
+    await reviews.get(f"299 {long}", kubernetes)
     assert kubernetes.asked == asked + 3, "and pushes nobody out"
 
 
 async def test_an_answer_that_is_not_to_be_kept_is_asked_for_again(kubernetes: Kubernetes) -> None:
-    reviews = Reviews("Review", 1, lambda _: "undecided", lambda *_: None, kept=("yes", "no"))
+    reviews = ReviewCache("Review", 1, lambda _: "undecided", ("yes", "no"), lambda *_: None)
     kubernetes.may_answer.set()
     for _ in range(2):
-        await reviews.answer("key", kubernetes)
+        await reviews.get("key", kubernetes)
     assert kubernetes.asked == 2

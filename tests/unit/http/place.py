@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.limits import Requests
+from app.api.authentication import Authenticator
+from app.api.limits import Limits
+from app.api.request import Request
 from app.http.connections import Connections
+from app.kube.auth_config import AuthConfigWatcher
+from app.kube.reviews import TokenOwner
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nx-next: 1\r\n\r\n"
 LARGE = b"".join(
@@ -25,7 +29,9 @@ class Place:
     connections: Connections = field(init=False)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     """Answers below /held wait for it."""
-    requests: Requests = field(default_factory=Requests)
+    limits: Limits = field(
+        default_factory=lambda: Limits(Authenticator(AuthConfigWatcher(), lambda _: TokenOwner(None)))
+    )
 
     def __post_init__(self) -> None:
         self.connections = Connections(most=4, clock=lambda: self.now)
@@ -38,7 +44,8 @@ class Place:
             await self.hold.wait()
         names = ",".join(name.decode() for name, _ in scope["headers"] if name != b"host")
         response = Response(b"x" * (1 << 24)) if scope["path"] == "/large" else PlainTextResponse(f"<{names}>")
-        await self.requests.send(response, send)
+        scope["request"] = Request(scope)
+        await self.limits.middleware(response)(scope, receive, send)
 
     async def stream(self) -> AsyncIterator[bytes]:
         yield b"<>"

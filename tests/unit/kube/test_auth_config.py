@@ -2,14 +2,15 @@
 
 import json
 import ssl
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
 from app.kube import auth_config
-from app.kube.auth_config import AuthConfig, parse
+from app.kube.auth_config import AuthConfig, AuthConfigWatcher, parse
 from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
@@ -70,30 +71,52 @@ def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    ("nonsense", "error"),
     [
-        {"items": {"a": "b"}},
-        {"items": ["a"]},
-        {"items": [{"data": ["a"]}]},
-        {"items": [{"data": {"client-ca-file": 7}}]},
-        {"items": [{"data": USUAL}], "metadata": "a"},
+        ({"items": {"a": "b"}}, "is it a kube-apiserver?"),
+        ({"items": ["a"]}, "is it a kube-apiserver?"),
+        ({"items": [{"data": ["a"]}]}, "is it a kube-apiserver?"),
+        ({"items": [{"data": {"client-ca-file": 7}}]}, "is it a kube-apiserver?"),
+        ({"items": [{"data": USUAL}], "metadata": "a"}, "is it a kube-apiserver?"),
+        (
+            {"items": [{"data": USUAL | {"requestheader-allowed-names": "[" * 100_000}}]},
+            "internal error: RecursionError",
+        ),
     ],
 )
-def test_after_an_answer_that_makes_no_sense_it_is_asked_again(
-    nonsense: dict[str, object], cluster: KeyRing, service_account: Path, monkeypatch: pytest.MonkeyPatch
+def test_after_an_answer_that_makes_no_sense_it_is_read_again(
+    nonsense: dict[str, object],
+    error: str,
+    cluster: KeyRing,
+    service_account: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Something between us and kube-apiserver may answer in its place for a while."""
     monkeypatch.setattr(auth_config, "_SHORTEST_PAUSE_S", 0.01)
-    told: Queue[AuthConfig | KubernetesError] = Queue()
-    with serving(cluster.serving) as apiserver:  # of its own: whoever follows does so as long as the process lives
+    watcher = AuthConfigWatcher()
+    assert watcher.failure() == "the authentication configuration can't be read: not read yet"
+    with serving(cluster.serving) as apiserver:  # of its own: the thread runs as long as the process lives
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))
+        apiserver.answer = Answer(body=json.dumps({"items": [{"data": BLANKS}]}).encode())
+        thread = watcher.start(Kubernetes(find_credentials(None, None, service_account)))
+        until(lambda: watcher.current == parse(BLANKS))
+        assert (watcher.failure(), up(watcher)) == (None, 1)
         apiserver.answer = Answer(body=json.dumps(nonsense).encode())
-        auth_config.follow(Kubernetes(find_credentials(None, None, service_account)), told.put, told.put)
-        complaint = told.get(timeout=5)
-        assert isinstance(complaint, KubernetesError)
-        assert "is it a kube-apiserver?" in str(complaint)
+        until(lambda: error in (watcher.warning() or ""))
+        assert (watcher.current, watcher.failure(), up(watcher)) == (parse(BLANKS), None, 0)
         apiserver.answer = Answer(body=json.dumps({"items": [{"data": USUAL}]}).encode())
-        while isinstance(last := told.get(timeout=5), KubernetesError):
-            pass
-    assert last == parse(USUAL)
+        until(lambda: watcher.current == parse(USUAL))
+    assert thread.is_alive()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def up(watcher: AuthConfigWatcher) -> float:
+    (metric,) = watcher.collect()
+    return metric.samples[0].value
