@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from app.explain.collect import Explanation
 from app.explain.report import AutoscalerReport, MetricReport, Report
-from app.hpa.decision import Total, pods
+from app.hpa.decision import Stage, Total, pods
 from app.quantity import plain
 from app.text import count, duration
 
@@ -107,7 +107,8 @@ def _autoscaler(report: AutoscalerReport) -> Iterator[str]:
         yield from wrapped(step.sentence, label=step.stage.value, label_width=_LABEL)
     step = decision.decided_by
     of = f" of {step.metric}" if step.metric and len(autoscaler.metrics) > 1 else ""
-    decided = f"{step.stage.value}{of}: {pods(decision.pods)} at the next sync"
+    result = "no change" if step.stage is Stage.CONDITION else pods(decision.pods)
+    decided = f"{step.stage.value}{of}: {result} at the next sync"
     yield from wrapped(decided, label="Decided by", label_width=_LABEL)
     for each in report.conditions:
         yield from wrapped(each.words, label=each.condition.kind, label_width=_LABEL)

@@ -1,4 +1,4 @@
-"""`beanscale explain` in the server's own pod: what a person reads who asks why."""
+"""`beanscale explain` in the server's own pod."""
 
 import json
 from typing import Any
@@ -30,16 +30,16 @@ def test_the_metric_its_arithmetic_and_the_step_that_decided(release: Release) -
     with release.waiting_jobs(20):
         release.wait_for_pods_wanted(10)
 
-        def all_is_told() -> bool:
-            """By whichever replica: the other may have counted the jobs a moment later."""
-            said = explained(release, f"tube-{TUBE}")
-            assert "Jobs ready and reserved in the tube" in said
-            assert "20 + 0" in said, said
-            assert "beanscale-hello-world" in said
-            assert "10 pods" in said, said
+        def explains_20_jobs() -> bool:
+            """Either replica may respond, and one may read the jobs a moment later."""
+            text = explained(release, f"tube-{TUBE}")
+            assert "Jobs ready and reserved in the tube" in text
+            assert "20 + 0" in text, text
+            assert "beanscale-hello-world" in text
+            assert "10 pods" in text, text
             return True
 
-        eventually(all_is_told, "20 jobs explained")
+        eventually(explains_20_jobs, "20 jobs explained")
     release.wait_for_pods_wanted(1)
 
 
@@ -49,5 +49,5 @@ def test_the_same_as_json(release: Release) -> None:
     assert "beanscale-hello-world" in json.dumps(document)
 
 
-def test_a_misspelt_name_is_told_its_neighbours(release: Release) -> None:
+def test_a_misspelled_name_gets_similar_ones(release: Release) -> None:
     eventually(lambda: "beanstalkd_tube_jobs" in explained(release, "beanstalkd_tube_job"), "near matches")

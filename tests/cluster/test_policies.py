@@ -1,4 +1,4 @@
-"""What each policy makes of an outage, at real autoscalers: with pods and without, to its end, over a restart."""
+"""onFailure during an outage, with real autoscalers: with pods and without, until it ends, across a restart."""
 
 import json
 import threading
@@ -23,14 +23,14 @@ MAX_AGE_S, HOLD_S = 3, 25
 RULES: Mapping[str, Any] = {"fails": "fail", "holds": {"hold": f"{HOLD_S}s"}, "is-six": {"value": 6}}
 """Rule → its policy."""
 SCALED = [f"{rule}-from-{least}" for rule in RULES for least in (0, 1)]
-"""For each policy an autoscaler that may go to 0, and one that may not."""
+"""For each policy, one autoscaler with minReplicas 0 and one with 1."""
 SYNC_S = 5
-"""From one look of the cluster's autoscaling to the next."""
+"""The sync period of this cluster's HPA controller."""
 
 
 @pytest.fixture(scope="module")
 def policies(release: Release) -> Iterator[Release]:
-    """The release with these rules and autoscalers, all at rest; in the end without them."""
+    """The release with these rules and autoscalers, all at minReplicas; rolled back afterwards."""
     rules = [{"name": rule, "tubes": [TUBE], "maxAge": f"{MAX_AGE_S}s", "onFailure": RULES[rule]} for rule in RULES]
     scalers = [autoscaler(name, metric=name.partition("-from-")[0], minReplicas=int(name[-1])) for name in SCALED]
     release.upgrade({"metrics": rules, "autoscalers": scalers, "extraObjects": [sleeper(name) for name in SCALED]})
@@ -50,11 +50,11 @@ def wait_for_rest(release: Release, wanted: Mapping[str, Timeline] | None = None
 
 @dataclass
 class Answers:
-    """What a rule was answered with, change by change: the value, or what the error says."""
+    """Results of each rule, change by change: the value, or the error."""
 
     seen: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: {rule: [] for rule in RULES})
     oldest_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(RULES, 0.0))
-    """How old readings were when they were asked for and given: at least, because their times are whole seconds."""
+    """Minimum age of the readings when they were queried and served, because their times are whole seconds."""
 
     def said(self, rule: str) -> list[str]:
         return [text for _, text in self.seen[rule]]
@@ -65,7 +65,7 @@ class Answers:
 
 @contextmanager
 def asking(release: Release) -> Iterator[Answers]:
-    """Ask for each rule a few times a second, as the autoscalers' controller does now and then."""
+    """Query each rule a few times a second."""
     answers, over = Answers(), threading.Event()
 
     def ask() -> None:
@@ -92,15 +92,15 @@ def asking(release: Release) -> Iterator[Answers]:
 
 
 def kind_of(said: str) -> str:
-    """Of an error what doesn't change from second to second."""
+    """Return the part of an error that doesn't change every second."""
     if "can't be read" not in said:
         return said
-    return "the hold has ended" if "which ended" in said else "can't be read"
+    return "the hold has expired" if "which ended" in said else "can't be read"
 
 
 @contextmanager
 def outage(release: Release) -> Iterator[float]:
-    """beanstalkd is gone; not before this moment (monotonic seconds). Since when exactly nobody sees from here."""
+    """Stop beanstalkd, not before the yielded moment (monotonic seconds)."""
     told_s = time.monotonic()
     release.kubectl("scale", release.beanstalkds, "--replicas=0")
     release.wait("pod/beanscale-beanstalkd-0", "delete")
@@ -113,7 +113,7 @@ def outage(release: Release) -> Iterator[float]:
 
 @contextmanager
 def watched(release: Release) -> Iterator[Mapping[str, Timeline]]:
-    """How many pods each autoscaler wants, since before."""
+    """Record the number of pods that each autoscaler decides on."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(Timeline(release, f"hpa/{name}", path="{.status.desiredReplicas}"))
@@ -122,7 +122,7 @@ def watched(release: Release) -> Iterator[Mapping[str, Timeline]]:
 
 
 def scaling_active(release: Release, name: str) -> tuple[str, str]:
-    """Status of that condition, and what it says."""
+    """Return status and message of that condition."""
     conditions = release.read(f"hpa/{name}")["status"]["conditions"]
     (active,) = (each for each in conditions if each["type"] == "ScalingActive")
     return active["status"], active["message"]
@@ -135,10 +135,10 @@ def put(release: Release, jobs: int) -> None:
             client.put(b"waits")
 
 
-def test_at_rest_an_outage_starts_pods_only_where_a_value_was_chosen(policies: Release) -> None:
+def test_an_idle_autoscaler_starts_pods_in_an_outage_only_with_a_fixed_value(policies: Release) -> None:
     with watched(policies) as wanted, outage(policies):
         wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
-        eventually(lambda: scaling_active(policies, "fails-from-1")[0] == "False", "the autoscaler's word")
+        eventually(lambda: scaling_active(policies, "fails-from-1")[0] == "False", "the condition ScalingActive")
         time.sleep(2 * SYNC_S)
         assert said(wanted) == {
             "fails-from-0": ["0"],
@@ -151,17 +151,19 @@ def test_at_rest_an_outage_starts_pods_only_where_a_value_was_chosen(policies: R
     wait_for_rest(policies)
 
 
-def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(policies: Release) -> None:
-    """Six jobs more than `is-six` says, so that nothing could be mistaken for it; then it ends with the truth: none."""
+def test_an_outage_keeps_the_pods_unless_the_policy_changes_the_value(policies: Release) -> None:
+    """12 jobs, so that 6 can only come from `is-six`. After the outage there are none."""
     put(policies, 12)
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, asking(policies) as answers:
         with outage(policies) as told_s:
             wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
-            eventually(lambda: answers.said("holds")[-1] == "the hold has ended", "the hold ends", within_s=HOLD_S + 60)
+            eventually(
+                lambda: answers.said("holds")[-1] == "the hold has expired", "the hold ends", within_s=HOLD_S + 60
+            )
             eventually(
                 lambda: "which ended" in scaling_active(policies, "holds-from-1")[1],
-                "the autoscaler says that it ended",
+                "the condition shows that the hold expired",
             )
             status, message = scaling_active(policies, "fails-from-0")
             assert status == "False"
@@ -169,7 +171,7 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
             assert said(wanted) == {name: ["6", "3"] if name.startswith("is-six") else ["6"] for name in SCALED}
         wait_for_rest(policies, wanted)
     assert answers.said("fails")[:2] == ["12", "can't be read"]
-    assert answers.said("holds")[:2] == ["12", "the hold has ended"]
+    assert answers.said("holds")[:2] == ["12", "the hold has expired"]
     assert answers.said("is-six")[:2] == ["12", "6"]
     for rule, after_s in (("fails", MAX_AGE_S), ("is-six", MAX_AGE_S), ("holds", MAX_AGE_S + HOLD_S)):
         assert answers.at_s(rule, 1) > told_s + after_s - 2, rule
@@ -179,7 +181,7 @@ def test_with_jobs_an_outage_keeps_the_pods_until_the_policy_says_otherwise(poli
         "6",
         "0",
         "can't be read",
-        "the hold has ended",
+        "the hold has expired",
     }
     for name, counts in said(wanted).items():
         assert set(counts) == ({"6", "3", name[-1]} if name.startswith("is-six") else {"6", name[-1]}), name
@@ -195,7 +197,9 @@ def test_a_restart_in_an_outage_invents_nothing(policies: Release) -> None:
         eventually(lambda: "no usable reading" in run(*holds).stderr, "those that knew it have left")
         wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
         time.sleep(2 * SYNC_S)
-        eventually(lambda: "no usable reading" in scaling_active(policies, "holds-from-0")[1], "the autoscaler's word")
+        eventually(
+            lambda: "no usable reading" in scaling_active(policies, "holds-from-0")[1], "the condition ScalingActive"
+        )
         assert scaling_active(policies, "holds-from-0")[0] == "False"
         for name, counts in said(wanted).items():
             assert counts[0] == "6", name

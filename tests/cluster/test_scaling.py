@@ -20,21 +20,21 @@ EXIT_STATUS = "{.metadata.name} {.status.containerStatuses[0].state.terminated.e
 
 @dataclass(frozen=True)
 class Burst:
-    """What was seen of the jobs, from the first one put until one worker is left."""
+    """Observations from the first job put until one worker is left."""
 
     wanted: list[str]
-    """How many pods the autoscaler wanted, one after the other."""
+    """The numbers of pods that the autoscaler decided on, in order."""
     reaction_s: float
-    """From the last job put until the autoscaler wanted more pods."""
+    """From the last job put until the autoscaler decided on more pods."""
     reserves: dict[int, int]
-    """How often each job was handed out."""
+    """Job ID to the number of times it was reserved."""
     exits: dict[str, str]
-    """Workers that left → their exit status."""
+    """Pod name to exit status of the workers that stopped."""
 
 
 @pytest.fixture(scope="module")
 def burst(release: Release, measure: Measure) -> Burst:
-    """20 jobs, held back until all ten workers are there so that no count depends on this machine's pace, then done."""
+    """20 jobs in a paused tube until all ten workers run, so that no count depends on the machine, then done."""
     with (
         Timeline(release, release.autoscaler, path="{.status.desiredReplicas}") as wanted,
         Timeline(release, "pods", WORKERS, path=EXIT_STATUS) as exits,
@@ -50,7 +50,7 @@ def burst(release: Release, measure: Measure) -> Burst:
         release.wait_for_pods_wanted(1)
         release.wait_for_pods_ready(1)
         eventually(lambda: len(release.read("pods", WORKERS)["items"]) == 1, "nine workers gone", within_s=180)
-        eventually(lambda: len(exit_statuses(exits)) >= MOST_WORKERS - 1, "their ends told")
+        eventually(lambda: len(exit_statuses(exits)) >= MOST_WORKERS - 1, "their exit statuses")
         wanted.wait_for("1")
         measure("last job done → one worker left", time.monotonic() - done_at)
     reaction_s = wanted.seen[1][0] - put_at
@@ -75,21 +75,21 @@ def test_every_job_is_done_once_although_workers_leave(burst: Burst) -> None:
     assert list(burst.exits.values()) == ["0"] * 9, burst.exits
 
 
-def test_a_worker_that_is_sent_away_finishes_its_job(release: Release) -> None:
+def test_a_worker_that_is_deleted_finishes_its_job(release: Release) -> None:
     (pod,) = release.pods("hello-world")
     name = pod["metadata"]["name"]
     with release.beanstalkd() as client, Timeline(release, "pods", WORKERS, path=EXIT_STATUS) as exits:
-        job = eventually(lambda: job_in_hand(client), "a job in hand")
+        job = eventually(lambda: reserved_job(client), "a reserved job")
         release.kubectl("delete", "pod", name, "--wait=false")
         assert handed_out(client, [job], within_s=60) == {job: 1}
         release.wait(f"pod/{name}", "delete")
-        eventually(lambda: exit_statuses(exits), "its end told")
+        eventually(lambda: exit_statuses(exits), "its exit status")
     assert exit_statuses(exits) == {name: "0"}
 
 
-def job_in_hand(client: greenstalk.Client[bytes]) -> int:
-    """One that a worker has taken; 0 where it was done before anybody saw that."""
-    job = client.put(b"in hand", ttr=60)
+def reserved_job(client: greenstalk.Client[bytes]) -> int:
+    """Return a job that a worker has reserved; 0 if it was done before that was seen."""
+    job = client.put(b"current", ttr=60)
     while True:
         try:
             if client.stats_job(job)["state"] == "reserved":
