@@ -12,6 +12,7 @@ One autoscaler as JSON: why it does or doesn't scale, and what another target wo
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -251,6 +252,8 @@ class Watcher:
     given: Callable[[], Evaluation]
     tell: Callable[[Sequence[Event]], None]
     clock: Callable[[], Instant]
+    thread: Executor
+    """The pages' thread, which alone reads and writes `known`'s tracks."""
     _gatherings: OrderedDict[ObjectName, _Gathering] = field(default_factory=OrderedDict, init=False)
 
     async def run(self) -> None:
@@ -264,12 +267,15 @@ class Watcher:
         try:
             look = await asyncio.to_thread(_look, kubernetes, self.namespaces, given)
         except KubernetesError as error:
-            self.known.fail(str(error), self.clock().unix_s)
+            await self._store(self.known.fail, str(error), self.clock().unix_s)
             return
         now_s = self.clock().unix_s
         before = [each.autoscaler for each in self.known.look.judged]
         self.tell(list(of_autoscalers(before, [each.autoscaler for each in look.judged], now_s)))
-        self.known.take(look, now_s, self._asked())
+        await self._store(self.known.take, look, now_s, self._asked())
+
+    async def _store(self, store: Callable[..., None], *values: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self.thread, store, *values)
 
     async def facts(self, judged: Judged) -> Collected:
         """All there is to say about one autoscaler, a moment old at most; asked for once, however many wait for it."""

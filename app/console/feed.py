@@ -1,92 +1,94 @@
-"""Server-sent events: one stream a page, which says something new at most once a second.
+"""GET /events: server-sent events, one stream per open page, with at most one event per second.
 
-Nothing is queued: what is sent is made when the page's socket takes it, so a page that sleeps costs nothing but its
-socket, and after a minute not even that (http/patience.py).
+Nothing is queued: an event is made when the client's socket takes it, so a page that sleeps costs only its socket, and
+after a minute not even that (the deadlines of http/connection.py).
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
+
+from starlette.datastructures import QueryParams
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.clock import Instant
 from app.console.errors import RequestError, sentence
 from app.console.login import Session
+from app.console.page_data import Page
 
 PERIOD_S = 1.0
-ANYWAY_EVERY_S = 5.0
-"""Numbers grow old, so a page hears the same again after this long."""
-MOST_FEEDS = 200
+REPEAT_S = 5.0
+"""An unchanged page is sent again after this time, because the ages in it grow."""
+MAX_FEEDS = 200
 BYE = b"event: bye\ndata: {}\n\n"
+_MEDIA_TYPE = "text/event-stream"
 
-type Page = Callable[[], Awaitable[Mapping[str, Any]]]
+
+class Pages(Protocol):
+    """Where a stream's data is from: page_data.PageData."""
+
+    async def get(self, name: str, query: Mapping[str, str]) -> Page:
+        """Raise RequestError if there is none."""
 
 
 class Feeds:
-    """All streams of this process."""
+    """All streams of this process, as an ASGI application."""
 
-    def __init__(self, clock: Callable[[], Instant], most: int = MOST_FEEDS) -> None:
+    def __init__(self, pages: Pages, clock: Callable[[], Instant], limit: int = MAX_FEEDS) -> None:
+        self._pages = pages
         self._clock = clock
-        self._most = most
+        self._limit = limit
         self._open = 0
-        self._leaving = asyncio.Event()
-
-    @property
-    def are_full(self) -> bool:
-        """Whether no more pages can be served live."""
-        return self._open >= self._most
+        self._shutting_down = asyncio.Event()
 
     def __len__(self) -> int:
         return self._open
 
-    def leave(self) -> None:
-        """End all of them, without a goodbye: their pages will ask again."""
-        self._leaving.set()
+    def shut_down(self) -> None:
+        """End all streams; their pages reconnect."""
+        self._shutting_down.set()
 
-    async def stream(self, page: Page, session: Session) -> AsyncIterator[bytes]:
-        """The bytes of one stream, until its session or this process ends."""
-        self._open += 1
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one stream. Raises RequestError before it starts: 503 beyond the limit."""
+        if scope["method"] == "HEAD":
+            await Response(media_type=_MEDIA_TYPE)(scope, receive, send)
+            return
+        query = dict(QueryParams(scope["query_string"]))
+        name = query.pop("page_name", "")  # not `page`, which is one of the overview's own
+        if self._open >= self._limit:
+            raise RequestError(f"{self._open} pages are open, the limit for live pages: close some", 503)
+        self._open += 1  # before the first await, or more could pass the check
         try:
-            said, said_s = b"", 0.0
-            while session.is_valid(self._clock().monotonic_s) and not self._leaving.is_set():
-                kind, answer = await _ask(page)
-                what, now_s = _essence(answer), self._clock().monotonic_s
-                if what != said or now_s - said_s >= ANYWAY_EVERY_S:
-                    said, said_s = what, now_s
-                    yield _written(kind, answer)
-                await self._pause()
-            if not self._leaving.is_set():
-                yield BYE
+            await self._pages.get(name, query)  # an invalid query is an error response, not a stream
+            events = self.events(name, query, scope["state"]["session"])
+            headers = {"x-accel-buffering": "no"}  # nginx would hold events back until a buffer is full
+            await StreamingResponse(events, media_type=_MEDIA_TYPE, headers=headers)(scope, receive, send)
         finally:
             self._open -= 1
 
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(PERIOD_S):
-                await self._leaving.wait()
-        except TimeoutError:
-            pass
-
-
-async def _ask(page: Page) -> tuple[bytes, Mapping[str, Any]]:
-    try:
-        return b"update", await page()
-    except RequestError as error:  # such as an autoscaler that was deleted after the page was opened
-        return b"problem", {"error": sentence(str(error))}
-
-
-def _written(kind: bytes, answer: Mapping[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind, json.dumps(answer, separators=(",", ":")).encode())
-
-
-def _essence(answer: Any) -> bytes:
-    """What is new when it differs: all but the time that passes."""
-    return json.dumps(_without_time(answer), separators=(",", ":")).encode()
-
-
-def _without_time(answer: Any) -> Any:
-    if isinstance(answer, Mapping):
-        return {key: _without_time(value) for key, value in answer.items() if key not in {"now", "ageSeconds"}}
-    if isinstance(answer, list | tuple):
-        return [_without_time(each) for each in answer] if answer and isinstance(answer[0], Mapping) else answer
-    return answer
+    async def events(self, name: str, query: Mapping[str, str], session: Session) -> AsyncIterator[bytes]:
+        """Yield the events of one stream until its session ends or the process shuts down."""
+        sent, sent_s = b"", 0.0
+        while session.is_valid(self._clock().monotonic_s) and not self._shutting_down.is_set():
+            try:
+                page = await self._pages.get(name, query)
+                event, essence = b"event: update\ndata: %b\n\n" % page.json, page.essence
+            except RequestError as error:  # such as an autoscaler that was deleted after the page was opened
+                event = (
+                    b"event: problem\ndata: %b\n\n"
+                    % json.dumps({"error": sentence(str(error))}, separators=(",", ":")).encode()
+                )
+                essence = event
+            now_s = self._clock().monotonic_s
+            if essence != sent or now_s - sent_s >= REPEAT_S:
+                sent, sent_s = essence, now_s
+                yield event
+            try:
+                async with asyncio.timeout(PERIOD_S):
+                    await self._shutting_down.wait()
+            except TimeoutError:
+                pass
+        if not self._shutting_down.is_set():
+            yield BYE

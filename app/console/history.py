@@ -1,30 +1,37 @@
-"""The last hour in memory, and no more: each tube's jobs, five seconds apart. No I/O.
+"""The last hour, in memory: each tube's jobs every five seconds, tubes that are gone, and what is recorded of readings.
 
-A tube has a track once it held a job, and until it has held none for an hour; without one it held 0 whenever its
-server could be read. So ten thousand tubes take about 130 MB, and those that stay empty nothing.
-
-Takes notice of what is read: every second of what happened, every few of how many jobs there are.
+A tube has a track from its first job until it has held none for an hour; without a track it held 0 jobs whenever its
+server could be read. So ten thousand tubes take about 130 MB, and those that stay empty take none.
 """
 
+import asyncio
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
+from app.beanstalkd.poller import Poller
 from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Reading, Snapshot, TubeRef
 from app.clock import Instant
+from app.console.events import EventLog, of_servers
 from app.metrics.built_in import STATES
 from app.settings import Server
 
 STEP_S = 5.0
 POINTS = 720
 SPARK_POINTS = 60
-MOST_TRACKS = 10_000
+MAX_TRACKS = 10_000
+MAX_PAST = 10_000
+"""Past tubes of one server; beyond it the one that went first is forgotten."""
+RECORD_EVERY_S = 1.0
 _UNKNOWN = 0xFFFFFFFF
-_MOST = _UNKNOWN - 1
+_MAX = _UNKNOWN - 1
 _SLACK = 60
-"""Points beyond an hour that are kept, so that not every sample moves the others."""
+"""Points kept beyond an hour, so that not every sample moves the others."""
 _TIDY_EVERY = 60
 _NOTHING = (_UNKNOWN,) * len(STATES)
 _NO_JOBS = (0,) * len(STATES)
@@ -32,15 +39,17 @@ _NO_JOBS = (0,) * len(STATES)
 type Numbers = list[int | None]
 type Json = Mapping[str, Any]
 
+_jobs_of: Callable[[TubeStats], tuple[int, ...]] = attrgetter(*(f"current_jobs_{state}" for state in STATES))
+
 
 class _Track:
     __slots__ = ("busy_turn", "numbers")
 
     def __init__(self) -> None:
         self.numbers = array("I")
-        """The four states of each turn, one turn after the other; the last is the latest."""
+        """The jobs in each of STATES, sample after sample."""
         self.busy_turn = 0
-        """The last turn at which there was a job."""
+        """The last sample with a job."""
 
     def add(self, jobs: tuple[int, ...]) -> None:
         self.numbers.extend(jobs)
@@ -52,101 +61,116 @@ class _Track:
 
 
 class History:
-    """Told every STEP_S, asked at any time."""
+    """Samples of all tubes, STEP_S apart."""
 
-    def __init__(self, most_tracks: int = MOST_TRACKS) -> None:
+    def __init__(self, max_tracks: int = MAX_TRACKS) -> None:
         self.turn = 0
-        """How many samples were taken."""
-        self._most = most_tracks
+        """Number of samples taken."""
+        self._max_tracks = max_tracks
         self._at_s = array("d")
         self._tracks: dict[TubeRef, _Track] = {}
         self._untracked: set[TubeRef] = set()
-        """With jobs, and there are too many tracks."""
+        """Tubes with jobs beyond the limit of tracks."""
         self._read: dict[Server, bytearray] = {}
-        """Whether each beanstalkd could be read, turn by turn."""
+        """Whether each server could be read, sample by sample."""
 
     def sample(self, snapshot: Snapshot, now: Instant, max_age_s: float) -> None:
-        """Take what is known now; what isn't fresh isn't known."""
+        """Record a sample; a reading older than `max_age_s` seconds is unknown."""
         self.turn += 1
         self._at_s.append(now.unix_s)
         _trim(self._at_s)
         readings = {state.server: state.fresh(now, max_age_s) for state in snapshot.servers}
-        self._note_servers(readings)
-        self._untracked.clear()
-        for server, reading in readings.items():
-            self._begin_tracks(server, reading)
-        for where, track in self._tracks.items():
-            track.add(self._jobs(where, track, readings.get(where.server)))
-        if self.turn % _TIDY_EVERY == 0:
-            self._tidy()
-
-    def times(self, points: int = POINTS) -> list[float]:
-        """Of the samples, oldest first; unix seconds."""
-        return list(self._at_s[-points:])
-
-    def series(self, where: TubeRef) -> Json:
-        """`t`, and for each state how many jobs there were then; None: not known."""
-        times = self.times()
-        by_state = {state: self._numbers(where, position, len(times)) for position, state in enumerate(STATES)}
-        return {"t": times, **by_state}
-
-    def spark(self, where: TubeRef) -> Numbers:
-        """Ready and reserved jobs of the last five minutes, oldest first."""
-        points = min(SPARK_POINTS, len(self._at_s))
-        pairs = zip(self._numbers(where, 0, points), self._numbers(where, 1, points), strict=True)
-        return [None if ready is None or reserved is None else ready + reserved for ready, reserved in pairs]
-
-    def _note_servers(self, readings: Mapping[Server, Reading | None]) -> None:
-        for server in readings:
-            self._read.setdefault(server, bytearray())
+        for server in readings.keys() - self._read.keys():
+            self._read[server] = bytearray()
         for server, read in self._read.items():
             read.append(readings.get(server) is not None)
             _trim(read)
+        self._untracked.clear()
+        for server, reading in readings.items():
+            self._start_tracks(server, reading)
+        for tube, track in self._tracks.items():
+            reading = readings.get(tube.server)
+            stats = reading.tubes.get(tube.tube) if reading else None
+            jobs = _NOTHING if reading is None else _jobs_of(stats) if stats else _NO_JOBS
+            if stats and jobs != _NO_JOBS:
+                track.busy_turn = self.turn
+                if max(jobs) > _MAX:
+                    jobs = tuple(min(number, _MAX) for number in jobs)
+            track.add(jobs)
+        if self.turn % _TIDY_EVERY == 0:
+            for tube in [tube for tube, track in self._tracks.items() if self.turn - track.busy_turn > POINTS]:
+                del self._tracks[tube]
+            for server in [server for server, read in self._read.items() if not any(read[-POINTS:])]:
+                del self._read[server]
 
-    def _begin_tracks(self, server: Server, reading: Reading | None) -> None:
+    def _start_tracks(self, server: Server, reading: Reading | None) -> None:
         for stats in reading.tubes.values() if reading else ():
-            if _jobs_of(stats) != _NO_JOBS and (where := TubeRef(server, stats.name)) not in self._tracks:
-                if len(self._tracks) >= self._most:
-                    self._untracked.add(where)
+            if _jobs_of(stats) != _NO_JOBS and (tube := TubeRef(server, stats.name)) not in self._tracks:
+                if len(self._tracks) < self._max_tracks:
+                    self._tracks[tube] = _Track()
                 else:
-                    self._tracks[where] = _Track()
+                    self._untracked.add(tube)
 
-    def _jobs(self, where: TubeRef, track: _Track, reading: Reading | None) -> tuple[int, ...]:
-        if reading is None:
-            return _NOTHING
-        stats = reading.tubes.get(where.tube)
-        jobs = _jobs_of(stats) if stats else _NO_JOBS
-        if jobs != _NO_JOBS:
-            track.busy_turn = self.turn
-            if max(jobs) > _MOST:
-                return tuple(min(number, _MOST) for number in jobs)
-        return jobs
+    def times(self, points: int = POINTS) -> list[float]:
+        """Return the times of the last samples in Unix seconds, oldest first."""
+        return list(self._at_s[-points:])
 
-    def _numbers(self, where: TubeRef, state: int, points: int) -> Numbers:
-        track = self._tracks.get(where)
-        if track is None and where in self._untracked:
+    def series(self, tube: TubeRef) -> Json:
+        """Return `t`, and for each state the jobs at those times; None if unknown."""
+        times = self.times()
+        by_state = {state: self._numbers(tube, position, len(times)) for position, state in enumerate(STATES)}
+        return {"t": times, **by_state}
+
+    def spark(self, tube: TubeRef) -> Numbers:
+        """Return the ready and reserved jobs of the last five minutes, oldest first."""
+        points = min(SPARK_POINTS, len(self._at_s))
+        pairs = zip(self._numbers(tube, 0, points), self._numbers(tube, 1, points), strict=True)
+        return [None if ready is None or reserved is None else ready + reserved for ready, reserved in pairs]
+
+    def _numbers(self, tube: TubeRef, state: int, points: int) -> Numbers:
+        track = self._tracks.get(tube)
+        if track is None and tube in self._untracked:
             return [None] * points
         tracked: Sequence[int] = track.of(state, points) if track else ()
+        read = self._read.get(tube.server, bytearray())[-points:]
+        empty: Numbers = [*[None] * (points - len(read)), *(0 if known else None for known in read)]
         return [
-            *self._empty(where.server, points)[: points - len(tracked)],
+            *empty[: points - len(tracked)],
             *(None if number == _UNKNOWN else number for number in tracked),
         ]
 
-    def _empty(self, server: Server, points: int) -> Numbers:
-        """Of a tube without jobs: 0 whenever its server could be read."""
-        read = self._read.get(server, bytearray())[-points:]
-        return [*[None] * (points - len(read)), *(0 if there else None for there in read)]
-
-    def _tidy(self) -> None:
-        quiet = [where for where, track in self._tracks.items() if self.turn - track.busy_turn > POINTS]
-        for where in quiet:
-            del self._tracks[where]
-        for server in [server for server, read in self._read.items() if not any(read[-POINTS:])]:
-            del self._read[server]
-
     def __len__(self) -> int:
-        """How many tubes have a track."""
+        """Return the number of tubes with a track."""
         return len(self._tracks)
+
+
+class PastTubes:
+    """Tubes that existed and are gone: beanstalkd forgets an empty tube that no client uses, people don't."""
+
+    def __init__(self, limit: int = MAX_PAST) -> None:
+        self._limit = limit
+        self._names: dict[Server, tuple[str, ...]] = {}
+        self._past: dict[Server, dict[str, float]] = {}
+
+    def sample(self, snapshot: Snapshot) -> None:
+        """Record which tubes exist."""
+        for state in snapshot.servers:
+            server, reading = state.server, state.reading
+            if reading is None or self._names.get(server) is reading.names:
+                continue
+            past, names = self._past.setdefault(server, {}), set(reading.names)
+            for name in self._names.get(server, ()):
+                if name not in names:
+                    past[name] = reading.listed_at.unix_s
+            for name in names & past.keys():
+                del past[name]
+            while len(past) > self._limit:
+                del past[next(iter(past))]
+            self._names[server] = reading.names
+
+    def of(self, server: Server) -> Mapping[str, float]:
+        """Return tube → the Unix seconds at which it was first found gone."""
+        return self._past.get(server, {})
 
 
 class ReplicaTrack:
@@ -158,27 +182,51 @@ class ReplicaTrack:
         self._columns = [array("d") for _ in self.NAMES]
 
     def add(self, at_s: float, *numbers: float | None) -> None:
-        """One more point: unix seconds, then value, target, desired and current; None: not known."""
+        """Add a point: Unix seconds, then value, target, desired and current; None: unknown."""
         for column, number in zip(self._columns, (at_s, *numbers), strict=True):
             column.append(math.nan if number is None else number)
             _trim(column)
 
     def series(self) -> Json:
-        """By name, oldest first."""
+        """Return the columns by name, oldest first."""
         return {
-            name: [None if math.isnan(number) else _plain(number) for number in column[-POINTS:]]
+            name: [
+                None if math.isnan(number) else int(number) if number.is_integer() else round(number, 3)
+                for number in column[-POINTS:]
+            ]
             for name, column in zip(self.NAMES, self._columns, strict=True)
         }
-
-
-def _jobs_of(stats: TubeStats) -> tuple[int, ...]:
-    return stats[3:7]  # ready, reserved, delayed, buried: ten thousand tubes, every five seconds
-
-
-def _plain(number: float) -> float | int:
-    return int(number) if number.is_integer() else round(number, 3)
 
 
 def _trim(points: "array[float] | bytearray") -> None:
     if len(points) > POINTS + _SLACK:
         del points[:_SLACK]
+
+
+@dataclass(eq=False)
+class Recorder:
+    """Records readings in history, events and past tubes, in the pages' thread, while `run` runs."""
+
+    poller: Poller
+    max_age_s: float
+    clock: Callable[[], Instant]
+    thread: Executor
+    history: History = field(default_factory=History, init=False)
+    events: EventLog = field(default_factory=EventLog, init=False)
+    past: PastTubes = field(default_factory=PastTubes, init=False)
+
+    async def run(self) -> None:
+        """Record every second until cancelled."""
+        loop, before, sampled_s = asyncio.get_running_loop(), self.poller.snapshot, -STEP_S
+        while True:
+            now, snapshot = self.clock(), self.poller.snapshot
+            is_due = now.monotonic_s - sampled_s >= STEP_S - RECORD_EVERY_S / 2
+            await loop.run_in_executor(self.thread, self._record, before, snapshot, now, is_due)
+            before, sampled_s = snapshot, now.monotonic_s if is_due else sampled_s
+            await asyncio.sleep(RECORD_EVERY_S)
+
+    def _record(self, before: Snapshot, snapshot: Snapshot, now: Instant, is_due: bool) -> None:
+        self.events.notice(of_servers(before, snapshot, now.unix_s))
+        self.past.sample(snapshot)
+        if is_due:
+            self.history.sample(snapshot, now, self.max_age_s)

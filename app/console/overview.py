@@ -1,137 +1,113 @@
-"""One moment as the pages see it, and what a row about a tube says. Pure but for what it reads of the history.
+"""The pages of tubes as JSON: all tubes, searched, sorted and paged here, and one tube with its last hour.
 
-Tubes that were there and are no more: beanstalkd forgets an empty tube that nobody uses, people don't. No I/O.
-
-All servers and tubes as JSON: searched, sorted and paged here, so that ten thousand tubes cost a page no more.
+They are computed from a View of one moment, in the pages' thread (page_data.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
+from operator import itemgetter
+from sys import float_info
 from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
 from app.clock import Instant
-from app.console.autoscalers import AutoscalerLink
+from app.console.autoscalers import AutoscalerLink, Known
 from app.console.errors import RequestError
 from app.console.events import EventLog
-from app.console.history import History
+from app.console.history import History, PastTubes
+from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
 from app.metrics.freshness import ReadServer
-from app.metrics.metric import Evaluation, NoValueError
+from app.metrics.metric import Evaluation, MetricError, NoValueError, Question
 from app.metrics.rates import growth, per_second
-from app.metrics.rules import COUNTED, Rules
-from app.settings import Server
+from app.metrics.resolve import evaluate
+from app.metrics.rules import COUNTED, TIMES, Rules
+from app.metrics.selector import Requirement, Selector
+from app.quantity import parse_quantity
 
-MOST_GONE = 10_000
-"""Of one server; beyond them the one that went first is forgotten."""
-
-_NOBODY: Mapping[str, float] = {}
-
-
-class SeenTubes:
-    """Told of each sample."""
-
-    def __init__(self, most: int = MOST_GONE) -> None:
-        self._most = most
-        self._names: dict[Server, tuple[str, ...]] = {}
-        self._gone: dict[Server, dict[str, float]] = {}
-
-    def sample(self, snapshot: Snapshot) -> None:
-        """Take the tubes that are there now."""
-        for state in snapshot.servers:
-            server, reading = state.server, state.reading
-            if reading is None or self._names.get(server) is reading.names:
-                continue
-            gone = self._gone.setdefault(server, {})
-            there = set(reading.names)
-            for name in self._names.get(server, ()):
-                if name not in there:
-                    gone[name] = reading.listed_at.unix_s
-            for name in there & gone.keys():
-                del gone[name]
-            while len(gone) > self._most:
-                del gone[next(iter(gone))]
-            self._names[server] = reading.names
-
-    def gone(self, server: Server) -> Mapping[str, float]:
-        """Tube → when it was first found gone, unix seconds."""
-        return self._gone.get(server, _NOBODY)
-
-
-type Json = dict[str, Any]
-
-SHOWN = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting")
+COUNTS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting")
 """A row's counts."""
 RATES: Mapping[str, str] = {"putPerSecond": "put_per_second", "deletedPerSecond": "deleted_per_second"}
+"""A row's rates → their metric's field."""
+SORTS = ("tube", "server", *COUNTS, *RATES, "pauseLeft")
+MAX_SIZE = 200
+"""Rows of one page."""
+MAX_SEARCH = 200
+"""Characters."""
+_MAX_DIGITS = 6
+_MAX_AUTOSCALERS = 10
+
+type Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is known."""
+    """What is known at one moment."""
 
     snapshot: Snapshot
     now: Instant
     max_age_s: float
     history: History
     events: EventLog
-    seen: SeenTubes
+    past: PastTubes
     links: Sequence[AutoscalerLink] = ()
-    """Which tubes autoscalers go by."""
+    """The tubes that autoscalers use."""
     rules: Rules = field(default_factory=Rules)
 
     def state(self, server: str) -> ServerState | None:
-        """Return the state of the server with this name, or None."""
+        """Return the state of the server with this name."""
         return next((state for state in self.snapshot.servers if state.server.name == server), None)
 
     @property
     def evaluation(self) -> Evaluation:
-        """For what metrics are made of."""
+        """What metrics are evaluated in."""
         return Evaluation(self.snapshot, self.now, self.max_age_s, self.rules)
 
 
 class TubeNow(NamedTuple):
-    """One tube of one server, there or not."""
+    """One tube of one server."""
 
     state: ServerState
     name: str
     stats: TubeStats | None
-    """None: it isn't there, or isn't known just now."""
-    known: bool
-    """Whether what beanstalkd said of it is fresh."""
+    """None: beanstalkd lists no such tube, or its last reading is too old."""
+    fresh: bool
+    """Whether the last reading is new enough."""
 
     @property
-    def where(self) -> TubeRef:
-        """For the history."""
+    def ref(self) -> TubeRef:
+        """The tube, as the history knows it."""
         return TubeRef(self.state.server, self.name)
 
+    def number(self, field: str) -> int | None:
+        """Return a count; 0 of a tube that doesn't exist, None if unknown."""
+        if not self.fresh:
+            return None
+        return COUNTED[field](self.stats) if self.stats else 0
+
     @property
-    def gone(self) -> bool:
-        """Whether beanstalkd knows no such tube (any more)."""
-        reading = self.state.reading
-        return reading is not None and self.name not in reading.tubes
+    def pause_left_s(self) -> int | None:
+        """Whole seconds."""
+        if not self.fresh:
+            return None
+        return max(0, self.stats.pause_time_left) if self.stats else 0
 
 
 def tube_now(view: View, state: ServerState, tube: str) -> TubeNow:
-    """What is known of one tube."""
+    """Return what is known of one tube."""
     reading = state.reading
     if reading is None or reading.answered_at(tube).age_s(view.now) > view.max_age_s:
-        return TubeNow(state, tube, None, known=False)
-    return TubeNow(state, tube, reading.tubes.get(tube), known=True)
-
-
-def count(tube: TubeNow, field: str) -> int | None:
-    """Of a short name; 0 of a tube that isn't there, None where it isn't known."""
-    if not tube.known:
-        return None
-    return COUNTED[field](tube.stats) if tube.stats else 0
+        return TubeNow(state, tube, None, fresh=False)
+    return TubeNow(state, tube, reading.tubes.get(tube), fresh=True)
 
 
 def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
-    """Of a row's name; None where it isn't known (yet)."""
+    """Return one of RATES; None if it isn't known (yet)."""
     reading = tube.state.reading
-    if not tube.known or reading is None:
+    if not tube.fresh or reading is None:
         return None
     with suppress(NoValueError):
         return rounded(per_second([growth(RATES[name], ReadServer(tube.state, reading), tube.name, view.evaluation)]))
@@ -139,18 +115,18 @@ def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
 
 
 def row(view: View, tube: TubeNow) -> Json:
-    """A tube's row; numbers that aren't known are None."""
+    """Return a tube's row; unknown numbers are None."""
     reading = tube.state.reading
     return {
         "server": tube.state.server.name,
         "tube": tube.name,
-        **{field: count(tube, field) for field in SHOWN},
+        **{field: tube.number(field) for field in COUNTS},
         **{name: rate(view, tube, name) for name in RATES},
-        "pauseLeft": pause_left(tube),
+        "pauseLeft": tube.pause_left_s,
         "ageSeconds": rounded(reading.answered_at(tube.name).age_s(view.now)) if reading else None,
-        "gone": tube.gone,
-        "fresh": tube.known,
-        "spark": view.history.spark(tube.where),
+        "gone": reading is not None and tube.name not in reading.tubes,
+        "fresh": tube.fresh,
+        "spark": view.history.spark(tube.ref),
         "autoscalers": [
             {"namespace": link.autoscaler.namespace, "name": link.autoscaler.name}
             for link in view.links
@@ -160,15 +136,29 @@ def row(view: View, tube: TubeNow) -> Json:
     }
 
 
-def pause_left(tube: TubeNow) -> int | None:
-    """Whole seconds."""
-    if not tube.known:
-        return None
-    return max(0, tube.stats.pause_time_left) if tube.stats else 0
+def _notes(view: View, tube: TubeNow) -> Iterator[str]:
+    """Yield codes; static/words.js has their words."""
+    if not tube.fresh:
+        yield "unknown"
+        return
+    stats = tube.stats
+    if stats is None:
+        yield "no-tube"
+        return
+    if stats.pause_time_left > 0:
+        yield "paused"
+    if stats.current_jobs_ready and not stats.current_watching:
+        yield "no-watchers"
+    if stats.current_jobs_delayed and not (stats.current_jobs_ready or stats.current_jobs_reserved):
+        yield "only-delayed"
+    if stats.current_jobs_buried:
+        yield "buried-jobs"
+    if not view.rules.can_name(tube.state.server.name, tube.name):
+        yield "needs-rule"
 
 
 def server_json(view: View, state: ServerState) -> Json:
-    """One beanstalkd."""
+    """Return one server."""
     reading, fresh = state.reading, state.fresh(view.now, view.max_age_s)
     return {
         "name": state.server.name,
@@ -182,141 +172,146 @@ def server_json(view: View, state: ServerState) -> Json:
     }
 
 
-def _notes(view: View, tube: TubeNow) -> Iterator[str]:
-    if not tube.known:
-        yield "not known just now"
-        return
-    stats = tube.stats
-    if stats is None:
-        yield "not there"
-        return
-    if stats.pause_time_left > 0:
-        yield "paused"
-    if stats.current_jobs_ready and not stats.current_watching:
-        yield "nobody watches"
-    if stats.current_jobs_delayed and not (stats.current_jobs_ready or stats.current_jobs_reserved):
-        yield "only delayed jobs"
-    if stats.current_jobs_buried:
-        yield "buried jobs"
-    if not view.rules.can_name(tube.state.server.name, tube.name):
-        yield "no metric without a rule"
-
-
-MOST_SIZE = 200
-MOST_SEARCH = 200
-_MOST_DIGITS = 6
-_TEXTS = ("tube", "server")
-SORTS = (*_TEXTS, *SHOWN, *RATES, "pauseLeft")
-
-
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What somebody wants to see of all tubes."""
+    """What to show of all tubes."""
 
     q: str = ""
-    """Words that server and tube must have in them, in any case."""
+    """Words that the names of server and tube must contain, in any case."""
     sort: str = "ready"
     descending: bool = True
     page: int = 1
     size: int = 50
     gone: bool = True
-    """Whether tubes seen earlier are shown too."""
+    """Include tubes seen earlier."""
 
-    def written(self) -> Mapping[str, Any]:
-        """As a page would ask for it."""
+    def to_json(self) -> Json:
+        """Return it as in a page's address."""
         sort = f"-{self.sort}" if self.descending else self.sort
         return {"q": self.q, "sort": sort, "page": self.page, "size": self.size, "gone": int(self.gone)}
 
 
-def parse_query(given: Mapping[str, str]) -> Query:
-    """Raises RequestError."""
-    sort = given.get("sort", "-ready")
+def parse_query(query: Mapping[str, str]) -> Query:
+    """Raise RequestError for a query that makes no sense."""
+
+    def number(name: str, default: int, limit: int) -> int:
+        text = query.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[: _MAX_DIGITS + 1]) <= limit):
+            raise RequestError(f"{name} must be a number from 1 to {limit}, not {text[:20]!r}")
+        return int(text)
+
+    sort = query.get("sort", "-ready")
     name = sort.removeprefix("-")
     if name not in SORTS:
-        raise RequestError(f"tubes can't be sorted by {name[:40]!r}; sort is one of {', '.join(SORTS)}")
-    search = given.get("q", "")
-    if len(search) > MOST_SEARCH:
-        raise RequestError(f"a search has {MOST_SEARCH} characters at most")
-    return Query(
-        q=search,
-        sort=name,
-        descending=sort.startswith("-"),
-        page=_whole(given, "page", 1, 10**_MOST_DIGITS),
-        size=_whole(given, "size", 50, MOST_SIZE),
-        gone=given.get("gone", "1") != "0",
-    )
-
-
-def _whole(given: Mapping[str, str], name: str, default: int, most: int) -> int:
-    text = given.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[: _MOST_DIGITS + 1]) <= most):
-        raise RequestError(f"{name} must be a number from 1 to {most}, and isn't: {text[:20]!r}")
-    return int(text)
+        raise RequestError(f"tubes can't be sorted by {name[:40]!r}; valid values: {', '.join(SORTS)}")
+    search = query.get("q", "")
+    if len(search) > MAX_SEARCH:
+        raise RequestError(f"a search has at most {MAX_SEARCH} characters")
+    page, size = number("page", 1, 10**_MAX_DIGITS), number("size", 50, MAX_SIZE)
+    return Query(search, name, sort.startswith("-"), page, size, query.get("gone", "1") != "0")
 
 
 def overview(view: View, query: Query) -> Json:
-    """The page that `query` asks for; the last one where there are fewer."""
-    found = sorted(_found(view, query), key=_by(view, query))
+    """Return the page of tubes that `query` asks for, or the last page if there are fewer."""
+    found = _sorted_tubes(view, query)
     pages = max(1, -(-len(found) // query.size))
     page = min(query.page, pages)
     shown = found[(page - 1) * query.size : page * query.size]
     return {
         "now": round(view.now.unix_s, 3),
         "servers": [server_json(view, state) for state in view.snapshot.servers],
-        "tubes": [row(view, each) for each in shown],
+        "tubes": [row(view, tube_now(view, state, name)) for name, state in shown],
         "total": len(found),
         "page": page,
         "pages": pages,
-        "query": query.written(),
+        "query": query.to_json(),
     }
 
 
-def _found(view: View, query: Query) -> Iterator[TubeNow]:
+def _sorted_tubes(view: View, query: Query) -> list[tuple[str, ServerState]]:
+    """Return the names and servers of all tubes found, in order: unknown numbers last, equal ones by name.
+
+    Ten thousand tubes take a few milliseconds: keys are plain numbers, and sorting is stable.
+    """
     words = query.q.lower().split()
-    for state in view.snapshot.servers:
-        names = state.reading.names if state.reading else ()
-        gone = view.seen.gone(state.server) if query.gone else ()
+    there: list[tuple[str, ServerState]] = []
+    gone: list[tuple[str, ServerState]] = []
+    for state in sorted(view.snapshot.servers, key=lambda state: state.server.name):
         server = state.server.name.lower()
-        for tube in (*names, *gone):
-            if not words or _has(f"{server} {tube.lower()}", words):
-                yield tube_now(view, state, tube)
+        rest = [word for word in words if word not in server]
+        past = view.past.of(state.server) if query.gone else ()
+        for names, found in ((state.reading.names if state.reading else (), there), (past, gone)):
+            found += [(name, state) for name in names if not rest or _contains(name, rest)]
+    if query.sort in {"tube", "server"}:
+        found = sorted(there + gone, key=itemgetter(0))
+        if query.sort == "server":
+            found.sort(key=lambda pair: pair[1].server.name)
+        return found[::-1] if query.descending else found
+    found = sorted(there, key=itemgetter(0)) + sorted(gone, key=itemgetter(0))
+    key_of = {id(state): _sort_key(view, state, query) for state in view.snapshot.servers}
+    keys = [key_of[id(state)](name) for name, state in found]
+    return [found[at] for at in sorted(range(len(found)), key=keys.__getitem__)]
 
 
-def _has(text: str, words: list[str]) -> bool:
-    return all(word in text for word in words)
+def _contains(name: str, words: Sequence[str]) -> bool:
+    lower = name.lower()
+    return all(word in lower for word in words)
 
 
-def _by(view: View, query: Query) -> Callable[[TubeNow], tuple[Any, ...]]:
-    """What isn't known comes last in either direction, and what is equal by its name."""
-    if query.sort in _TEXTS:
-        return _by_text(query)
-    sign = -1 if query.descending else 1
-    number = _number(view, query.sort)
+def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], float]:
+    """Return a function from a tube's name to its sort key, a number."""
+    reading, sign = state.reading, -1 if query.descending else 1
+    if reading is None:
+        return lambda _name: inf
+    tubes, oldest_s, evaluation = reading.tubes, view.now.monotonic_s - view.max_age_s, view.evaluation
+    number = TIMES["pause_left"] if query.sort == "pauseLeft" else COUNTED.get(query.sort)
 
-    def key(each: TubeNow) -> tuple[Any, ...]:
-        known = number(each)
-        return known is None, sign * (known or 0), each.stats is None, each.name, each.state.server.name
+    def key(name: str) -> float:
+        stats = tubes.get(name)
+        if (stats.answered_at if stats else reading.answered_at(name)).monotonic_s < oldest_s:
+            return inf
+        if number is None:
+            if name not in reading.earlier if stats else reading.listed_earlier_at is None:
+                return float_info.max  # a rate that isn't known yet: before stale readings
+            grown = growth(RATES[query.sort], ReadServer(state, reading), name, evaluation)
+            return sign * grown.gained / grown.window_ms
+        return sign * max(0, number(stats)) if stats else 0
 
     return key
 
 
-def _by_text(query: Query) -> Callable[[TubeNow], tuple[Any, ...]]:
-    turned = _turned if query.descending else str
+def tube_page(view: View, state: ServerState, tube: str, known: Known) -> Json:
+    """Return everything about one tube of one server, whether it exists or not."""
+    names = [link.autoscaler for link in view.links if link.is_about(state.server.name, tube)][:_MAX_AUTOSCALERS]
+    here = tube_now(view, state, tube)
+    last = state.reading.tubes.get(tube) if state.reading else None
+    more = {field: number for field, number in {**COUNTED, **TIMES}.items() if field not in STATES}
+    return {
+        "now": round(view.now.unix_s, 3),
+        "server": server_json(view, state),
+        "tube": {
+            **row(view, here),
+            **{
+                field: None if not here.fresh else number(here.stats) if here.stats else 0
+                for field, number in more.items()
+            },
+            "seenAt": last.answered_at.unix_s if last else view.past.of(state.server).get(tube),
+            "drainSeconds": _drain_s(view, here),
+        },
+        "history": view.history.series(here.ref),
+        "autoscalers": [series for name in dict.fromkeys(names) if (series := known.series(name)) is not None],
+        "events": view.events.of(state.server, tube, names, view.now.unix_s),
+    }
 
-    def key(each: TubeNow) -> tuple[Any, ...]:
-        names = each.name, each.state.server.name
-        return tuple(map(turned, names if query.sort == "tube" else names[::-1]))
 
-    return key
-
-
-def _turned(text: str) -> tuple[int, ...]:
-    return (*(-ord(character) for character in text), 1)
-
-
-def _number(view: View, field: str) -> Callable[[TubeNow], float | None]:
-    if field in RATES:
-        return lambda each: rate(view, each, field)
-    if field == "pauseLeft":
-        return pause_left
-    return lambda each: count(each, field)
+def _drain_s(view: View, tube: TubeNow) -> float | int | None:
+    """Return the metric beanstalkd_tube_drain_seconds of this server's tube; None if it has no value."""
+    if tube.stats is None:
+        return None
+    selector = Selector((Requirement("tube", "in", frozenset({tube.name})),))
+    alone = Evaluation(Snapshot((tube.state,)), view.now, view.max_age_s)
+    try:
+        (value,) = evaluate(Question(DRAIN.name, "", selector), alone)
+    except MetricError:
+        return None
+    return rounded(parse_quantity(value.quantity))

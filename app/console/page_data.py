@@ -1,105 +1,140 @@
-"""What each page shows, as JSON: served once, embedded in the page, or sent again and again by its feed."""
+"""What each page shows, as JSON: computed in one thread, once per snapshot and query, and shared by all who show it.
 
+That thread also records the history (history.py), so what it computes from is never half-written.
+"""
+
+import asyncio
+import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import check_tube_name
-from app.clock import Instant
+from app.beanstalkd.reading import Snapshot
 from app.console.autoscalers import Watcher, explained, parse_target, what_if
 from app.console.errors import RequestError
-from app.console.overview import View, overview, parse_query
-from app.console.tube import tube_page
+from app.console.overview import View, overview, parse_query, tube_page
 from app.settings import ObjectName
 
-SHARED_S = 0.5
-"""Two pages that show the same within so long get one answer."""
-_MOST_SHARED = 100
+SHARED_S = 1.0
+"""For how long a page is shared while no new reading comes."""
+_MAX_SHARED = 100
+_TIMES = frozenset({"now", "ageSeconds"})
 
 type Json = Mapping[str, Any]
-type Given = Mapping[str, str]
+type Query = Mapping[str, str]
 
 
-class PageAnswers:
-    """By page and query."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows at one moment."""
+
+    data: Json
+    json: bytes
+    """`data`, serialized."""
+    essence: bytes
+    """The same without the times that always differ: equal as long as nothing happened."""
+
+    @classmethod
+    def of(cls, compute: Callable[[], Json]) -> "Page":
+        """Compute and serialize."""
+        data = compute()
+        return cls(data, _serialized(data), _serialized(_without_times(data)))
+
+
+def _serialized(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _without_times(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _without_times(value) for key, value in data.items() if key not in _TIMES}
+    if isinstance(data, list | tuple) and data and isinstance(data[0], Mapping):
+        return [_without_times(each) for each in data]
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    snapshot: Snapshot
+    started_s: float
+    task: asyncio.Task[Page]
+
+
+class PageData:
+    """Pages by name and query."""
 
     def __init__(
         self,
         view: Callable[[], View],
         demand: Demand,
         watcher: Watcher,
-        clock: Callable[[], Instant],
         lab: Callable[[ObjectName], Json | None] = lambda _: None,
     ) -> None:
         self._view = view
         self._demand = demand
         self._watcher = watcher
-        self._clock = clock
         self._lab = lab
-        self._shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, Json]] = OrderedDict()
-        self._pages: Mapping[str, Callable[[Given], Awaitable[Json]]] = {
-            "overview": self._overview,
-            "tube": self._tube,
-            "autoscalers": self._autoscalers,
-            "autoscaler": self._autoscaler,
-        }
+        self._shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], _Shared] = OrderedDict()
 
-    async def of(self, page: str, given: Given) -> Json:
-        """Raises RequestError."""
-        make = self._pages.get(page)
-        if make is None:
-            raise RequestError(f"there is no page {page[:40]!r}; there is {', '.join(self._pages)}")
-        key, now_s = (page, tuple(sorted(given.items()))), self._clock().monotonic_s
+    async def get(self, name: str, query: Query) -> Page:
+        """Return a page, computed or shared. Raises RequestError and TubeNameError."""
+        view, key = self._view(), (name, tuple(sorted(query.items())))
+        snapshot, now_s = view.snapshot, view.now.monotonic_s
         shared = self._shared.get(key)
-        if shared is not None and now_s - shared[0] < SHARED_S:
-            return shared[1]
-        answer = await make(given)
-        self._shared[key] = now_s, answer
-        self._shared.move_to_end(key)
-        if len(self._shared) > _MOST_SHARED:
-            self._shared.popitem(last=False)
-        return answer
+        if shared is None or now_s - shared.started_s >= SHARED_S or shared.snapshot is not snapshot:
+            task = asyncio.create_task(self._compute(view, name, query))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who wait may have left
+            shared = self._shared[key] = _Shared(snapshot, now_s, task)
+            self._shared.move_to_end(key)
+            if len(self._shared) > _MAX_SHARED:
+                self._shared.popitem(last=False)
+        return await asyncio.shield(shared.task)
 
-    async def _overview(self, given: Given) -> Json:
-        query, view = parse_query(given), self._view()
-        answer = overview(view, query)
-        self._demand.want([each["tube"] for each in answer["tubes"]], view.now)
-        return answer
+    async def run[T](self, function: Callable[[], T]) -> T:
+        """Run in the pages' thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._watcher.thread, function)
 
-    async def _tube(self, given: Given) -> Json:
-        view, tube = self._view(), check_tube_name(given.get("name", ""))
-        state = view.state(given.get("server", ""))
-        if state is None:
-            raise RequestError(f"the console knows no beanstalkd named {given.get('server', '')[:63]!r}", 404)
-        self._demand.want([tube], view.now)
-        return tube_page(view, state, tube, self._watcher.known)
-
-    async def _autoscalers(self, _given: Given) -> Json:
-        return self._watcher.known.listed(self._clock().unix_s)
-
-    async def _autoscaler(self, given: Given) -> Json:
-        name = ObjectName(given.get("namespace", ""), given.get("name", ""))
-        target, judged = parse_target(given.get("target", "")), self._watcher.known.find(name)
-        if judged is None:
-            raise RequestError(self._not_found(name), 404)
-        facts = await self._watcher.facts(judged)
-        cluster_now_s = self._watcher.cluster_now_s
-        now_s = self._clock().unix_s
-        return {
-            "now": round(now_s, 3),
-            "document": explained(facts, cluster_now_s),
-            "series": self._watcher.known.series(name),
-            "whatIf": what_if(facts, target, cluster_now_s),
-            "lab": self._lab(name),
-            "events": self._view().events.of(None, None, [name], now_s),
-        }
-
-    def _not_found(self, name: ObjectName) -> str:
-        why = self._watcher.known.why
-        if why is not None:
-            return f"the autoscalers aren't known: {why}"
-        return (
-            f"there is no autoscaler {str(name)[:300]!r} that goes by an external metric; one made just now shows"
-            " after a few seconds"
-        )
+    async def _compute(self, view: View, name: str, query: Query) -> Page:
+        known = self._watcher.known
+        compute: Callable[[], Json]
+        if name == "overview":
+            page = await self.run(partial(Page.of, partial(overview, view, parse_query(query))))
+            self._demand.want([row["tube"] for row in page.data["tubes"]], view.now)
+            return page
+        if name == "tube":
+            tube, server = check_tube_name(query.get("name", "")), query.get("server", "")
+            state = view.state(server)
+            if state is None:
+                raise RequestError(f"no beanstalkd named {server[:63]!r} is configured", 404)
+            self._demand.want([tube], view.now)
+            compute = partial(tube_page, view, state, tube, known)
+        elif name == "autoscalers":
+            compute = partial(known.listed, view.now.unix_s)
+        elif name == "autoscaler":
+            autoscaler = ObjectName(query.get("namespace", ""), query.get("name", ""))
+            target, judged = parse_target(query.get("target", "")), known.find(autoscaler)
+            if judged is None:
+                raise RequestError(
+                    f"autoscalers can't be read: {known.why}"
+                    if known.why is not None
+                    else f"no HorizontalPodAutoscaler {str(autoscaler)[:300]!r} uses an external metric; a new one is"
+                    " shown after a few seconds",
+                    404,
+                )
+            facts = await self._watcher.facts(judged)
+            cluster_now_s = self._watcher.cluster_now_s
+            compute = lambda: {  # noqa: E731
+                "now": round(view.now.unix_s, 3),
+                "document": explained(facts, cluster_now_s),
+                "series": known.series(autoscaler),
+                "whatIf": what_if(facts, target, cluster_now_s),
+                "lab": self._lab(autoscaler),
+                "events": view.events.of(None, None, [autoscaler], view.now.unix_s),
+            }
+        else:
+            raise RequestError(f"there is no page {name[:40]!r}; pages: overview, tube, autoscalers, autoscaler")
+        return await self.run(partial(Page.of, compute))

@@ -1,12 +1,12 @@
-"""Templates and static files, both read once; every value that a template shows is escaped."""
+"""Templates and static files, read once at start. Templates escape every value."""
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.text import duration
@@ -18,42 +18,36 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
-_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 
-@dataclass(frozen=True, slots=True)
-class Static:
-    """Files under one version of all of them, so that modules find each other and a browser may keep them for good."""
+class StaticFiles:
+    """Static files below a version of all of them, so that browsers may cache them forever."""
 
-    files: Mapping[str, bytes]
-    """By path."""
-    version: str
-
-    @classmethod
-    def of(cls, folder: Path) -> "Static":
-        """Those of a folder of which we know what they are."""
-        files = {
+    def __init__(self, folder: Path = _HERE / "static") -> None:
+        self._files: Mapping[str, bytes] = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
             if path.suffix in _MEDIA_TYPES
         }
         digest = hashlib.sha256()
-        for name, content in files.items():
+        for name, content in self._files.items():
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        return cls(files, digest.hexdigest()[:16])
+        self.version = digest.hexdigest()[:16]
 
-    def answer(self, version: str, name: str) -> Response:
-        """One file; 404 for what isn't there or was another version's."""
-        content = self.files.get(name)
-        if content is None or version != self.version:
-            return Response("there is no such file\n", status_code=404, media_type="text/plain")
-        return Response(content, headers=_FOR_EVER, media_type=_MEDIA_TYPES[Path(name).suffix])
+    async def serve(self, request: Request) -> Response:
+        """GET /static/{version}/{name}: one file; 404 for another version."""
+        name = request.path_params["name"]
+        content = self._files.get(name)
+        if content is None or request.path_params["version"] != self.version:
+            return Response("No such file.\n", status_code=404, media_type="text/plain")
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return Response(content, headers=headers, media_type=_MEDIA_TYPES[Path(name).suffix])
 
 
 class Rendering:
-    """The pages' HTML."""
+    """The pages' HTML. Thread-safe."""
 
-    def __init__(self, prefix: str, static: Static, **always: Any) -> None:
+    def __init__(self, prefix: str, static: StaticFiles, **always: Any) -> None:
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -68,21 +62,14 @@ class Rendering:
             **always,
         }
 
-    def page(
-        self, template: str, http_status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
-    ) -> Response:
-        """A whole page."""
+    def page(self, template: str, http_status: int = 200, **context: Any) -> Response:
+        """Return a whole page."""
         html = self._environment.get_template(f"{template}.html").render(page=template, **context)
-        return HTMLResponse(html, status_code=http_status, headers=headers)
-
-
-def static_files() -> Static:
-    """Ours."""
-    return Static.of(_HERE / "static")
+        return HTMLResponse(html, status_code=http_status)
 
 
 def known(value: float | None) -> str:
-    """A number as people read it: `12,345`, or `unknown`."""
+    """Return a number for people: `12,345`, or `unknown`."""
     if value is None:
         return "unknown"
     if isinstance(value, int):

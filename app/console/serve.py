@@ -3,7 +3,9 @@
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +20,16 @@ from app.beanstalkd.poller import Poller
 from app.console.actions import Actions
 from app.console.autoscalers import Known, Watcher
 from app.console.feed import Feeds
+from app.console.history import Recorder
 from app.console.jobs import Looks, Searches
 from app.console.load_test import Lab, Labs
 from app.console.login import LoginLimiter, LoginRoutes, Session, Sessions
 from app.console.middleware import SecurityMiddleware, is_loopback_address
 from app.console.overview import View
-from app.console.page_data import PageAnswers
+from app.console.page_data import PageData
 from app.console.passwords import Password, ReadPassword, from_file, from_secret, make_password
-from app.console.rendering import Rendering, static_files
-from app.console.routes import Pages
-from app.console.sampling import Sampler
+from app.console.rendering import Rendering, StaticFiles
+from app.console.routes import Routes
 from app.console.threads import Threads
 from app.http.connection import BodyConnection
 from app.http.connections import Connections
@@ -77,6 +79,7 @@ class ConsoleSettings:
 def run(settings: ConsoleSettings) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. Raises SettingError."""
     check(settings)
+    sys.setswitchinterval(0.001)  # the pages' thread must not keep the event loop waiting for the default of 5 ms
     kubernetes, reason = _connect(settings)
     with listen(settings.bind, settings.port) as listener:
         asyncio.run(end_with(_serve(settings, kubernetes, reason, listener)))
@@ -128,21 +131,23 @@ def _password_reader(settings: ConsoleSettings, kubernetes: Kubernetes | None) -
 async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reason: str, listener: socket.socket) -> int:
     demanded = demanded_by_rules(settings.rules)
     poller = Poller(settings.servers, clock.now, Demand(demanded.tubes, demanded.ages))
-    sampler = Sampler(poller, settings.max_age, clock.now)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="pages")
+    recorder = Recorder(poller, settings.max_age, clock.now, thread)
 
     def evaluation() -> Evaluation:
         return Evaluation(poller.snapshot, clock.now(), settings.max_age, settings.rules)
 
-    watcher = Watcher(kubernetes, settings.namespaces, Known(reason), evaluation, sampler.events.add, clock.now)
+    add_events = recorder.events.add
+    watcher = Watcher(kubernetes, settings.namespaces, Known(reason), evaluation, add_events, clock.now, thread)
 
     def view() -> View:
-        known = sampler.history, sampler.events, sampler.seen, watcher.known.look.links
+        known = recorder.history, recorder.events, recorder.past, watcher.known.look.links
         return View(poller.snapshot, clock.now(), settings.max_age, *known, settings.rules)
 
-    sessions, lab, feeds = Sessions(), Lab(clock.now), Feeds(clock.now)
+    sessions, lab = Sessions(), Lab(clock.now)
     reader = _password_reader(settings, kubernetes) if settings.auth == "password" else None
     password = Password(reader, sessions.end_all) if reader else None
-    static = static_files()
+    static = StaticFiles()
     rendering = Rendering(settings.path_prefix, static, read_only=settings.read_only, version=version("beanscale"))
     limiter = LoginLimiter(clock.now().monotonic_s)
     login = LoginRoutes(password, sessions, limiter, rendering, settings.path_prefix, clock.now)
@@ -152,11 +157,12 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         return view().state(server)
 
     labs = Labs(lab, view, watcher.known, threads)
-    actions = Actions(find, labs, threads, sampler.events.add, clock.now)
+    actions = Actions(find, labs, threads, add_events, clock.now)
     more = [*actions.routes(), *Looks(find).routes(), *Searches(find).routes()]
-    answers = PageAnswers(view, poller.demand, watcher, clock.now, lab.told)
+    data = PageData(view, poller.demand, watcher, lab.told)
+    feeds = Feeds(data, clock.now)
     application = SecurityMiddleware(
-        Pages(answers, feeds, rendering, static, login).application(more),
+        Routes(data, feeds, rendering, static, login).application(more),
         sessions,
         Session(float("inf"), "everyone") if password is None else None,
         only_loopback=settings.auth == "none" and not settings.force_open,
@@ -181,7 +187,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
 
     def shut_down() -> None:
         lab.leave()
-        feeds.leave()
+        feeds.shut_down()
         http.leave()
 
     def stop(number: signal.Signals) -> None:
@@ -195,7 +201,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         shut_down()
 
     leave_at_signals(stop)
-    loops: list[Coroutine[Any, Any, None]] = [poller.run(), sampler.run()]
+    loops: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
     loops += [password.run()] if password else []
     loops += [watcher.run()] if kubernetes else []
     tasks = [asyncio.create_task(loop) for loop in loops]

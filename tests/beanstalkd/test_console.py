@@ -132,7 +132,7 @@ def test_what_is_put_is_seen_within_seconds(start: Start, client: greenstalk.Cli
     row = until(lambda: console.row("orders", ready=1, delayed=1))
     assert row is not None
     assert (row["delayed"], row["reserved"], row["buried"], row["using"], row["watching"]) == (1, 0, 0, 1, 0)
-    assert row["notes"] == ["nobody watches"]
+    assert row["notes"] == ["no-watchers"]
     assert "orders" in console.get("/").text
     assert "Traceback" not in console.log
 

@@ -18,10 +18,10 @@ from app.clock import Instant
 from app.console.actions import Actions
 from app.console.autoscalers import Known
 from app.console.events import Event, EventLog
-from app.console.history import History
+from app.console.history import History, PastTubes
 from app.console.jobs import Looks, job_json
 from app.console.load_test import Lab, Labs
-from app.console.overview import SeenTubes, View
+from app.console.overview import View
 from app.console.threads import Threads
 from app.jobs.peek import SeenJob
 from app.settings import Server
@@ -59,7 +59,7 @@ class Console:
         return self.view().state(name)
 
     def view(self) -> View:
-        return View(Snapshot(self.states), READ_AT, 15, History(), EventLog(), SeenTubes())
+        return View(Snapshot(self.states), READ_AT, 15, History(), EventLog(), PastTubes())
 
     async def act(self, name: str, **asked: Any) -> tuple[int, dict[str, Any]]:
         asking = json.dumps({"server": "main", "tube": "a"} | asked)

@@ -10,7 +10,7 @@ import { Finding } from "./find.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
-import { SEEN_EARLIER, UNKNOWN, ago, clock, count, known, notesOf, rate, span } from "./words.js";
+import { NEEDS_RULE, SEEN_EARLIER, UNKNOWN, ago, clock, count, known, notesOf, rate, span } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const SHOWN_ABOVE = new Set(["server", "member", "tube", "name", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
@@ -18,7 +18,6 @@ const SHOWN_ABOVE = new Set(["server", "member", "tube", "name", "ready", "reser
 const LABELS = { urgent: ["ready and urgent", count], using: ["clients that put", count], watching: ["workers", count], waiting: ["workers without a job", count],
   total: ["jobs ever put", count], deleted: ["jobs ever deleted", count], pauses: ["times paused", count], pause: ["last pause", span], pause_left: ["pause left", span],
   drainSeconds: ["empty in, at this pace", span] };
-const NO_METRIC = "no metric without a rule";
 const NEEDS_A_RULE = "a “/” can stand neither in a metric's name nor in a label, so name this tube in metrics: to scale by it";
 
 let state = initial();
@@ -65,7 +64,7 @@ function showPlace(now, row) {
   const failure = now.server?.up === false ? `: ${now.server.failure ?? "its first answer is awaited"}` : "";
   setText(part("server"), `on ${[row.server, row.member].filter(Boolean).join(" ")}${read}${failure}`);
   setClass(part("server"), "trouble", !row.fresh);
-  const inFull = { [SEEN_EARLIER]: goneFor(now.now, row), [NO_METRIC]: `${NO_METRIC}: ${NEEDS_A_RULE}` };
+  const inFull = { [SEEN_EARLIER]: goneFor(now.now, row), [NEEDS_RULE]: `${NEEDS_RULE}: ${NEEDS_A_RULE}` };
   const notes = notesOf({ ...row, fresh: true }).map((note) => inFull[note] ?? note);
   part("notes").replaceChildren(...notes.map((words) => h("span", { class: "chip warn" }, words)),
     ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}`)));

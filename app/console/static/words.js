@@ -45,11 +45,13 @@ export const clock = (unixSeconds, withSeconds = true) =>
 export const capital = (sentence) => sentence.replace(/^[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
 
 export const SEEN_EARLIER = "seen earlier";
+export const NEEDS_RULE = "needs a rule";
+// By the server's codes.
+const NOTES = { paused: "paused", "no-watchers": "no watchers", "only-delayed": "only delayed jobs", "buried-jobs": "buried jobs", "needs-rule": NEEDS_RULE };
 
 // What to know about a tube's row, in few words each.
 export function notesOf(row) {
-  const said = (row.notes ?? []).filter((note) => !["not there", "not known just now"].includes(note));
-  const told = said.map((note) => (note === "paused" && row.pauseLeft > 0 ? `paused, ${span(row.pauseLeft)} left` : note));
+  const told = (row.notes ?? []).filter((code) => code in NOTES).map((code) => (code === "paused" && row.pauseLeft > 0 ? `paused, ${span(row.pauseLeft)} left` : NOTES[code]));
   if (row.gone) told.unshift(SEEN_EARLIER);
   if (!row.fresh) told.unshift(known(row.ageSeconds) ? `last read ${ago(row.ageSeconds)}` : "never read");
   return told;

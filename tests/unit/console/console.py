@@ -1,6 +1,7 @@
 """A console without beanstalkd and cluster, asked as over HTTP."""
 
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +17,14 @@ from app.clock import Instant
 from app.console.autoscalers import Known, Watcher
 from app.console.events import EventLog
 from app.console.feed import Feeds
-from app.console.history import History
+from app.console.history import History, PastTubes
 from app.console.login import LoginLimiter, LoginRoutes, Session, Sessions
 from app.console.middleware import SecurityMiddleware
-from app.console.overview import SeenTubes, View
-from app.console.page_data import PageAnswers
+from app.console.overview import View
+from app.console.page_data import PageData
 from app.console.passwords import Password
-from app.console.rendering import Rendering, static_files
-from app.console.routes import Pages
+from app.console.rendering import Rendering, StaticFiles
+from app.console.routes import Routes
 from app.metrics.metric import Evaluation
 from app.settings import Network
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
@@ -49,15 +50,16 @@ class Console:
     secret: list[bytes] = field(default_factory=lambda: [PASSWORD.encode()])
 
     def __post_init__(self) -> None:
-        self.history, self.events, self.seen, self.demand = History(), EventLog(), SeenTubes(), Demand()
+        self.history, self.events, self.past, self.demand = History(), EventLog(), PastTubes(), Demand()
+        self.thread, self._snapshot = ThreadPoolExecutor(1), Snapshot(())
         self.password = Password(lambda: self.secret[0], self.sessions.end_all)
-        self.feeds = Feeds(lambda: self.now)
-        watcher = Watcher(None, (), self.known, self._given, self.events.add, lambda: self.now)
-        self.answers = PageAnswers(self._view, self.demand, watcher, lambda: self.now)
+        watcher = Watcher(None, (), self.known, self._given, self.events.add, lambda: self.now, self.thread)
+        self.data = PageData(self._view, self.demand, watcher)
+        self.feeds = Feeds(self.data, lambda: self.now)
         self.guard = self._guard()
 
     def _guard(self) -> SecurityMiddleware:
-        static = static_files()
+        static = StaticFiles()
         rendering = Rendering(self.prefix, static, read_only=self.read_only, version="1")
         signing_in = LoginRoutes(
             None if self.open_to_all else self.password,
@@ -67,7 +69,7 @@ class Console:
             self.prefix,
             lambda: self.now,
         )
-        pages = Pages(self.answers, self.feeds, rendering, static, signing_in)
+        pages = Routes(self.data, self.feeds, rendering, static, signing_in)
         return SecurityMiddleware(
             pages.application([Route("/actions/test", self._act, methods=["POST"])]),
             self.sessions,
@@ -84,7 +86,9 @@ class Console:
         return JSONResponse({"ok": True, "message": "done", "count": None, "id": None})
 
     def _view(self) -> View:
-        return View(Snapshot(self.states), self.now, MAX_AGE_S, self.history, self.events, self.seen)
+        if self._snapshot.servers is not self.states:
+            self._snapshot = Snapshot(self.states)
+        return View(self._snapshot, self.now, MAX_AGE_S, self.history, self.events, self.past)
 
     def _given(self) -> Evaluation:
         return Evaluation(Snapshot(self.states), self.now, MAX_AGE_S)

@@ -6,8 +6,8 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Failure, Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.console.events import EventLog
-from app.console.history import STEP_S, History
-from app.console.overview import SeenTubes, View
+from app.console.history import STEP_S, History, PastTubes
+from app.console.overview import View
 from app.settings import Server
 
 MAX_AGE_S = 15.0
@@ -57,7 +57,7 @@ def unread(name: str = "eu", failure: str = "connection refused") -> ServerState
 
 
 def view(
-    *states: ServerState, second: float = 0, history: History | None = None, seen: SeenTubes | None = None
+    *states: ServerState, second: float = 0, history: History | None = None, past: PastTubes | None = None
 ) -> View:
     return View(
         Snapshot(states),
@@ -65,7 +65,7 @@ def view(
         MAX_AGE_S,
         History() if history is None else history,
         EventLog(),
-        seen or SeenTubes(),
+        past or PastTubes(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import pytest
@@ -202,6 +203,7 @@ class Watch:
             known,
             self.events.extend,
             lambda: at(self.second),
+            ThreadPoolExecutor(1),
         )
 
     async def look(self) -> None:

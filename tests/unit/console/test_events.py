@@ -39,7 +39,7 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
         pytest.param(
             server(tube(pause_left=5)),
             server(life="next"),
-            [("restart", "beanstalkd eu was restarted; its counters start anew", None)],
+            [("restart", "beanstalkd eu restarted: its counters start at 0", None)],
             id="restart",
         ),
         pytest.param(

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from app.console.errors import RequestError
 from app.console.feed import BYE, Feeds
 from app.console.login import Session
-from tests.unit.console.moments import at
+from app.console.overview import Query, View, overview
+from app.console.page_data import Page
+from tests.unit.console.console import Console
+from tests.unit.console.moments import at, server, tube
 
 pytestmark = pytest.mark.anyio
 
@@ -22,18 +27,20 @@ class Telling:
         self.second = 0.0
         self.answer: Any = {"ready": 0}
         self.asked = 0
-        self.feeds = Feeds(lambda: at(self.second))
+        self.feeds = Feeds(self, lambda: at(self.second))
         self.session = Session(1000, "10.0.0.1")
 
-    async def page(self) -> Any:
+    async def get(self, _name: str, _query: Mapping[str, str]) -> Page:
         self.asked += 1
+        await asyncio.sleep(0)
         self.second += 1
         if isinstance(self.answer, Exception):
             raise self.answer
-        return {**self.answer, "now": self.second}
+        answer = {**self.answer, "now": self.second}
+        return Page.of(lambda: answer)
 
     def stream(self) -> AsyncIterator[bytes]:
-        return self.feeds.stream(self.page, self.session)
+        return self.feeds.events("tube", {}, self.session)
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ async def test_a_feed_ends_with_its_session(telling: Telling) -> None:
 async def test_a_feed_ends_when_the_server_leaves_and_nobody_is_signed_out(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
-    telling.feeds.leave()
+    telling.feeds.shut_down()
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
 
@@ -102,11 +109,82 @@ async def test_no_text_ends_an_event_before_its_time(telling: Telling) -> None:
     assert b"\r" not in event
 
 
-async def test_feeds_have_a_number(telling: Telling) -> None:
-    telling.feeds = Feeds(lambda: at(telling.second), most=1)
-    assert not telling.feeds.are_full
-    stream = telling.stream()
-    await anext(stream)
-    assert telling.feeds.are_full
-    await stream.aclose()  # type: ignore[attr-defined] # a generator
-    assert not telling.feeds.are_full
+async def test_ten_streams_of_ten_thousand_tubes_dont_block_the_event_loop() -> None:
+    """In processor time, so that a busy machine doesn't fail the test."""
+    console = Console(states=(server(*(tube(f"tube-{number:05}", ready=number % 97) for number in range(10_000))),))
+    session, longest_s, ended = Session(1000, "10.0.0.1"), 0.0, asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal longest_s
+        while not ended.is_set():
+            began_s = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - began_s)
+
+    watching = asyncio.create_task(watch())
+    sorts = (
+        "ready",
+        "-ready",
+        "tube",
+        "-tube",
+        "-reserved",
+        "-buried",
+        "-putPerSecond",
+        "pauseLeft",
+        "server",
+        "-using",
+    )
+    for second in range(3):
+        console.now = at(second)
+        streams = [console.feeds.events("overview", {"sort": sort, "q": "TUBE"}, session) for sort in sorts]
+        events = await asyncio.gather(*(anext(stream) for stream in streams))
+        assert {update(event)["total"] for event in events} == {10_000}
+    ended.set()
+    await watching
+    assert longest_s < 0.005
+
+
+async def test_streams_that_show_the_same_share_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Query] = []
+
+    def counted(view: View, query: Query) -> Any:
+        computed.append(query)
+        return overview(view, query)
+
+    monkeypatch.setattr("app.console.page_data.overview", counted)
+    console, session = Console(), Session(1000, "10.0.0.1")
+    streams = [console.feeds.events("overview", {"q": "orders"}, session) for _ in range(10)]
+    events = await asyncio.gather(*(anext(stream) for stream in streams))
+    assert (len(set(events)), len(computed)) == (1, 1)
+    console.states = (server(tube(ready=4), second=0.1),)
+    streams = [console.feeds.events("overview", {"q": "orders"}, session) for _ in range(10)]
+    assert update(await anext(streams[0]))["tubes"][0]["ready"] == 4
+    assert len(computed) == 2
+
+
+async def test_streams_that_are_opened_at_once_cant_exceed_the_limit(telling: Telling) -> None:
+    telling.feeds = Feeds(telling, lambda: at(telling.second), limit=2)
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def open_one() -> None:
+        state = {"session": telling.session}
+        scope = {"type": "http", "method": "GET", "query_string": b"page_name=tube", "state": state}
+        await telling.feeds(scope, receive, send)
+
+    opening = [asyncio.create_task(open_one()) for _ in range(10)]
+    done, pending = await asyncio.wait(opening, timeout=0.5)
+    refused = [task.exception() for task in done]
+    assert [getattr(error, "status", None) for error in refused] == [503] * 8
+    assert (statuses, len(telling.feeds)) == ([200, 200], 2)
+    for task in pending:
+        task.cancel()
+    await asyncio.wait(pending)
+    assert len(telling.feeds) == 0

@@ -70,7 +70,7 @@ def test_a_tube_without_jobs_for_an_hour_lets_its_memory_go_and_still_shows_zero
 
 
 def test_beyond_the_bound_a_busy_tube_is_unknown_rather_than_empty() -> None:
-    history = sampled(read(0, first=1, second=2), history=History(most_tracks=1))
+    history = sampled(read(0, first=1, second=2), history=History(max_tracks=1))
     assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), "first")) == [1]
     assert jobs(history, TubeRef(Server("eu", "eu.example", 11300), "second")) == [None]
 

@@ -8,8 +8,8 @@ import pytest
 from app.beanstalkd.reading import Snapshot
 from app.console.autoscalers import AutoscalerLink
 from app.console.errors import RequestError
-from app.console.history import POINTS
-from app.console.overview import MOST_SIZE, Query, SeenTubes, overview, parse_query
+from app.console.history import POINTS, PastTubes
+from app.console.overview import MAX_SIZE, Query, overview, parse_query
 from app.metrics.built_in import JOBS_TO_DO
 from app.metrics.rules import Glob, Rule, Rules
 from app.settings import ObjectName, Server
@@ -44,7 +44,7 @@ def test_while_a_server_cant_be_read_its_tubes_are_unknown_and_never_zero() -> N
         False,
         False,
         None,
-        ["not known just now"],
+        ["unknown"],
     )
     told = answer["servers"][0]
     assert (told["up"], told["failure"], told["ageSeconds"]) == (False, "connection refused", 16)
@@ -58,28 +58,28 @@ def test_a_server_that_was_never_read_says_why() -> None:
 
 
 def test_tubes_seen_earlier_stay_with_zeros() -> None:
-    seen = SeenTubes()
-    seen.sample(Snapshot((server(tube("kept"), tube("left", ready=1)),)))
+    past = PastTubes()
+    past.sample(Snapshot((server(tube("kept"), tube("left", ready=1)),)))
     now = server(tube("kept"), second=1)
-    seen.sample(Snapshot((now,)))
-    answer = overview(view(now, second=1, seen=seen), Query())
+    past.sample(Snapshot((now,)))
+    answer = overview(view(now, second=1, past=past), Query())
     gone = next(row for row in answer["tubes"] if row["tube"] == "left")
-    assert (gone["gone"], gone["ready"], gone["fresh"], gone["notes"]) == (True, 0, True, ["not there"])
-    assert names(overview(view(now, second=1, seen=seen), Query(gone=False))) == ["kept"]
+    assert (gone["gone"], gone["ready"], gone["fresh"], gone["notes"]) == (True, 0, True, ["no-tube"])
+    assert names(overview(view(now, second=1, past=past), Query(gone=False))) == ["kept"]
 
 
 def test_a_tube_that_came_back_isnt_gone() -> None:
-    seen = SeenTubes()
+    past = PastTubes()
     for tubes in ([tube()], [], [tube()]):
-        seen.sample(Snapshot((server(*tubes),)))
-    assert dict(seen.gone(Server("eu", "eu.example", 11300))) == {}
+        past.sample(Snapshot((server(*tubes),)))
+    assert dict(past.of(Server("eu", "eu.example", 11300))) == {}
 
 
 def test_tubes_that_went_are_bounded_and_the_oldest_are_forgotten() -> None:
-    seen = SeenTubes(most=2)
+    past = PastTubes(limit=2)
     for number in range(5):
-        seen.sample(Snapshot((server(tube(f"run-{number}")),)))
-    assert list(seen.gone(Server("eu", "eu.example", 11300))) == ["run-2", "run-3"]
+        past.sample(Snapshot((server(tube(f"run-{number}")),)))
+    assert list(past.of(Server("eu", "eu.example", 11300))) == ["run-2", "run-3"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_pages_hold_all_tubes_once_and_beyond_the_last_is_the_last() -> None:
         pytest.param({"page": "-1"}, id="a page before the first"),
         pytest.param({"page": "²"}, id="a digit that is none"),
         pytest.param({"page": "9" * 5000}, id="a number without end"),
-        pytest.param({"size": str(MOST_SIZE + 1)}, id="too much at once"),
+        pytest.param({"size": str(MAX_SIZE + 1)}, id="too much at once"),
         pytest.param({"size": ""}, id="nothing"),
         pytest.param({"q": "x" * 201}, id="a search without end"),
     ],
@@ -174,11 +174,11 @@ def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
     [
         pytest.param(tube(), [], id="nothing to say"),
         pytest.param(tube(pause_left=30), ["paused"], id="paused"),
-        pytest.param(tube(ready=1, watching=0), ["nobody watches"], id="nobody takes the jobs"),
+        pytest.param(tube(ready=1, watching=0), ["no-watchers"], id="nobody takes the jobs"),
         pytest.param(tube(watching=0), [], id="nobody watches what is empty"),
-        pytest.param(tube(delayed=1), ["only delayed jobs"], id="all later"),
+        pytest.param(tube(delayed=1), ["only-delayed"], id="all later"),
         pytest.param(tube(delayed=1, reserved=1), [], id="some now"),
-        pytest.param(tube(buried=2), ["buried jobs"], id="buried"),
+        pytest.param(tube(buried=2), ["buried-jobs"], id="buried"),
     ],
 )
 def test_a_row_notes_what_is_noteworthy(stats: Any, notes: list[str]) -> None:
@@ -187,9 +187,9 @@ def test_a_row_notes_what_is_noteworthy(stats: Any, notes: list[str]) -> None:
 
 def test_a_row_notes_a_tube_that_only_a_rule_can_name_until_one_does() -> None:
     unnamed = view(server(tube("mail/eu", buried=1)))
-    assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried jobs", "no metric without a rule"]
+    assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried-jobs", "needs-rule"]
     named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), JOBS_TO_DO)}))
-    assert overview(named, Query())["tubes"][0]["notes"] == ["buried jobs"]
+    assert overview(named, Query())["tubes"][0]["notes"] == ["buried-jobs"]
 
 
 def test_a_row_has_a_spark() -> None:

@@ -48,9 +48,9 @@ async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
         pytest.param({"server": "eu", "name": "x" * 201}, 400, "is not a valid tube name", id="a name too long"),
         pytest.param({"server": "eu", "name": "ü"}, 400, "is not a valid tube name", id="not ASCII"),
         pytest.param({"server": "eu"}, 400, "is not a valid tube name", id="no name"),
-        pytest.param({"name": "orders"}, 404, "no beanstalkd named ''", id="no server"),
+        pytest.param({"name": "orders"}, 404, "No beanstalkd named ''", id="no server"),
         pytest.param(
-            {"server": "eu\r\nx", "name": "orders"}, 404, "no beanstalkd named", id="a server with a line break"
+            {"server": "eu\r\nx", "name": "orders"}, 404, "No beanstalkd named", id="a server with a line break"
         ),
     ],
 )
@@ -77,7 +77,7 @@ async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
         answer = (await browser.get("/api/autoscalers")).json()
         assert (answer["available"], answer["why"], answer["autoscalers"]) == (False, "there is no cluster", [])
         one = await browser.get("/api/autoscaler?namespace=shop&name=orders")
-        assert (one.status_code, one.json()["error"]) == (404, "The autoscalers aren't known: there is no cluster.")
+        assert (one.status_code, one.json()["error"]) == (404, "Autoscalers can't be read: there is no cluster.")
         assert "there is no cluster" in (await browser.get("/autoscalers")).text
 
 

@@ -1,10 +1,19 @@
 """One tube: its row, its hour and its events; there, gone, or never seen."""
 
-from app.beanstalkd.reading import ServerState, Snapshot
+from dataclasses import replace
+
+import pytest
+
+from app.beanstalkd.reading import Counts, Reading, ServerState, Snapshot
 from app.console.autoscalers import Known
 from app.console.events import Event
-from app.console.overview import SeenTubes, View
-from app.console.tube import tube_page
+from app.console.history import PastTubes
+from app.console.overview import View, tube_page
+from app.metrics.metric import Question
+from app.metrics.resolve import evaluate
+from app.metrics.rules import Rules
+from app.metrics.selector import parse_selector
+from app.quantity import parse_quantity
 from app.settings import Server
 from tests.unit.console.moments import at, sampled, server, tube, view
 
@@ -23,11 +32,11 @@ def test_a_tubes_page_has_all_that_stats_tube_says() -> None:
 
 
 def test_a_tube_that_is_gone_has_zeros_and_when_it_was_seen() -> None:
-    seen = SeenTubes()
-    seen.sample(Snapshot((server(tube()),)))
+    past = PastTubes()
+    past.sample(Snapshot((server(tube()),)))
     state = server(second=5)
-    seen.sample(Snapshot((state,)))
-    told = page(view(state, second=6, seen=seen), state)["tube"]
+    past.sample(Snapshot((state,)))
+    told = page(view(state, second=6, past=past), state)["tube"]
     assert (told["gone"], told["ready"], told["total"], told["seenAt"]) == (True, 0, 0, at(5).unix_s)
 
 
@@ -42,6 +51,21 @@ def test_a_tube_whose_server_cant_be_read_is_unknown() -> None:
     told = page(view(state, second=60), state)["tube"]
     assert (told["ready"], told["total"], told["pauseLeft"], told["drainSeconds"]) == (None, None, None, None)
     assert told["seenAt"] == at(0).unix_s
+
+
+def test_the_drain_time_is_the_metrics_whatever_the_rate_rounds_to() -> None:
+    before = server(tube(ready=1000), second=0)
+    assert before.reading is not None
+    counts = {"orders": Counts(at(0), 1000, 0)}
+    stats = tube(ready=1000)._replace(cmd_delete=7, answered_at=at(9))
+    state = replace(before, reading=replace(Reading.of("life of eu", at(9), [stats]), earlier=counts))
+    given = replace(view(state, second=9), rules=Rules())
+    (value,) = evaluate(
+        Question("beanstalkd_tube_drain_seconds", "shop", parse_selector("tube=orders")), given.evaluation
+    )
+    row = page(given, state)["tube"]
+    assert (row["deletedPerSecond"], 1000 / row["deletedPerSecond"]) == (0.778, pytest.approx(1285.347))
+    assert row["drainSeconds"] == round(float(parse_quantity(value.quantity)), 3) == 1285.714
 
 
 def test_a_tubes_page_has_its_hour() -> None:
