@@ -14,7 +14,7 @@ from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
-from app.smoke.aggregation import Aggregation
+from app.smoke.metrics_api import MetricsApi
 from scripts.lib.demo_pods import Json, all_ready, helm_reason, pods_in_words, unpullable
 
 RELEASE = NAMESPACE = "beanscale"
@@ -118,12 +118,12 @@ def install(console: Console, kubernetes: Kubernetes, tools: Tools, values: Sequ
 def wait_until_available(console: Console, kubernetes: Kubernetes) -> None:
     """Until kube-apiserver trusts and reaches the server. Raises StepError."""
     title = "APIService Available"
-    chain = Aggregation(kubernetes, APISERVICE, SERVER)
+    metrics_api = MetricsApi(kubernetes, APISERVICE, SERVER)
     begun = time.monotonic()
     with step(console, title) as tell:
         while True:
             try:
-                chain.leads_to_us()
+                metrics_api.check_api_service()
             except CheckFailedError as broken:
                 tell(str(broken))
                 if broken.final or time.monotonic() - begun > _APISERVICE_PATIENCE_S:
