@@ -134,7 +134,7 @@ class Autoscaler:
     conditions: tuple[Condition, ...] = ()
     """Empty until the first sync."""
     scale: Scale = field(default_factory=lambda: Scale(0, 0))
-    """As of the last sync."""
+    """As of the last sync, after its change if it made one."""
     desired: int = 0
     """status.desiredReplicas, as of the last sync."""
     scaled_at_s: float | None = None
@@ -171,7 +171,12 @@ def parse_hpa(hpa: Json) -> Autoscaler:
     """Return the HPA as values. `hpa` is an object that kube-apiserver has validated; its status may be empty."""
     spec, status = hpa["spec"], hpa.get("status") or {}
     reference, behavior = spec["scaleTargetRef"], spec.get("behavior")
-    current, scaled_at = status.get("currentReplicas") or 0, status.get("lastScaleTime")
+    current, desired = status.get("currentReplicas") or 0, status.get("desiredReplicas") or 0
+    scaled_at = status.get("lastScaleTime")
+    conditions = tuple(
+        Condition(each["type"], each["status"] == "True", each.get("reason", ""), each.get("message", ""))
+        for each in status.get("conditions") or ()
+    )
     # currentMetrics has the order of spec.metrics, with an empty entry for a metric that failed. It is empty if the
     # last sync evaluated no metrics.
     metrics, last = spec.get("metrics") or (), status.get("currentMetrics") or ()
@@ -187,12 +192,10 @@ def parse_hpa(hpa: Json) -> Autoscaler:
         up=_rules((behavior or {}).get("scaleUp") or {}, _UP),
         down=_rules((behavior or {}).get("scaleDown") or {}, _DOWN),
         has_behavior=behavior is not None,
-        conditions=tuple(
-            Condition(each["type"], each["status"] == "True", each.get("reason", ""), each.get("message", ""))
-            for each in status.get("conditions") or ()
-        ),
-        scale=Scale(current, current),
-        desired=status.get("desiredReplicas") or 0,
+        conditions=conditions,
+        # A sync that rescales reports in currentReplicas the number before.
+        scale=Scale(desired if any(each.reason == "SucceededRescale" for each in conditions) else current, current),
+        desired=desired,
         scaled_at_s=datetime.fromisoformat(scaled_at).timestamp() if scaled_at else None,
     )
 

@@ -23,7 +23,7 @@ def test_all_that_decides_is_read() -> None:
     assert (read_one.namespace, read_one.name) == ("shop", "orders")
     assert read_one.workload == Workload("apps/v1", "Deployment", "orders")
     assert (read_one.minimum, read_one.maximum, read_one.desired) == (0, 10, 5)
-    assert read_one.scale == Scale(4, 4)
+    assert read_one.scale == Scale(5, 4)  # it has just rescaled
     assert read_one.metrics == (
         Metric("External", "tube-orders", "tube=orders", Target(TargetKind.AVERAGE_VALUE, 1500)),
     )
