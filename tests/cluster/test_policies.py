@@ -41,7 +41,7 @@ def policies(release: Release) -> Iterator[Release]:
 
 def wait_for_rest(release: Release, wanted: Mapping[str, Timeline] | None = None) -> None:
     asked = release.metric_path("fails")
-    eventually(lambda: all('"items"' in told for told in release.asked_of_each(asked)), "both servers read beanstalkd")
+    eventually(lambda: all('"items"' in text for text in release.asked_of_each(asked)), "both servers read beanstalkd")
     for least in (0, 1):
         wait_for_wanted(release, [name for name in SCALED if name.endswith(str(least))], least)
     for name, timeline in (wanted or {}).items():
@@ -101,11 +101,11 @@ def kind_of(said: str) -> str:
 @contextmanager
 def outage(release: Release) -> Iterator[float]:
     """Stop beanstalkd, not before the yielded moment (monotonic seconds)."""
-    told_s = time.monotonic()
+    stopped_s = time.monotonic()
     release.kubectl("scale", release.beanstalkds, "--replicas=0")
     release.wait("pod/beanscale-beanstalkd-0", "delete")
     try:
-        yield told_s
+        yield stopped_s
     finally:
         release.kubectl("scale", release.beanstalkds, "--replicas=1")
         release.wait(release.beanstalkds, "jsonpath={.status.readyReplicas}=1")
@@ -156,7 +156,7 @@ def test_an_outage_keeps_the_pods_unless_the_policy_changes_the_value(policies: 
     put(policies, 12)
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, asking(policies) as answers:
-        with outage(policies) as told_s:
+        with outage(policies) as stopped_s:
             wait_for_wanted(policies, ["is-six-from-0", "is-six-from-1"], 3)
             eventually(
                 lambda: answers.said("holds")[-1] == "the hold has expired", "the hold ends", within_s=HOLD_S + 60
@@ -174,7 +174,7 @@ def test_an_outage_keeps_the_pods_unless_the_policy_changes_the_value(policies: 
     assert answers.said("holds")[:2] == ["12", "the hold has expired"]
     assert answers.said("is-six")[:2] == ["12", "6"]
     for rule, after_s in (("fails", MAX_AGE_S), ("is-six", MAX_AGE_S), ("holds", MAX_AGE_S + HOLD_S)):
-        assert answers.at_s(rule, 1) > told_s + after_s - 2, rule
+        assert answers.at_s(rule, 1) > stopped_s + after_s - 2, rule
         assert answers.oldest_s[rule] <= after_s, rule
     assert {text for rule in RULES for text in answers.said(rule)} <= {
         "12",

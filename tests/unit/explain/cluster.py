@@ -1,4 +1,4 @@
-"""A kube-apiserver in words: what it answers by path, and a refusal for what it doesn't know."""
+"""A kube-apiserver for tests: responses by path, and 404 for any other path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metri
 
 @dataclass
 class Cluster:
-    """Asked as app.kube.client.Kubernetes is."""
+    """Used like app.kube.client.Kubernetes."""
 
     answers: Mapping[tuple[str, str], Json | int]
-    """(path, labelSelector or where a list goes on) → the object, or the status of a refusal."""
+    """(path, labelSelector or continue token) to the object, or to the status of an error."""
     clock_ahead_s: float = 0.0
     server: str = "https://k"
     asked: list[tuple[str, str]] = field(default_factory=list)

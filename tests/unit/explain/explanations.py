@@ -1,4 +1,4 @@
-"""Explanations as the server gives them, for the tests."""
+"""Explanations as the server returns them, for tests."""
 
 from typing import Any
 

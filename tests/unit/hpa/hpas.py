@@ -1,4 +1,4 @@
-"""Autoscalers as kube-apiserver gives them, for the tests."""
+"""HPAs as kube-apiserver returns them, for tests."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 
 def external(name: str = "tube-orders", selector: Json | None = None, **target: Any) -> Json:
-    """One entry of spec.metrics: `averageValue="2"` or `value="10"`."""
+    """Return an entry of spec.metrics, with `averageValue="2"` or `value="10"`."""
     kind = "AverageValue" if "averageValue" in target else "Value"
     metric = {"name": name} | ({"selector": selector} if selector else {})
     return {"type": "External", "external": {"metric": metric, "target": {"type": kind, **target}}}
@@ -26,7 +26,7 @@ def hpa(
     current_metrics: list[Json] | None = None,
     last_scale: str | None = None,
 ) -> Json:
-    """An autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop."""
+    """Return an autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop."""
     spec: Json = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
         "maxReplicas": maximum,
@@ -52,7 +52,7 @@ def hpa(
 
 
 def condition(kind: str, reason: str, status: str = "True", message: str = "") -> Json:
-    """One of status.conditions."""
+    """Return an entry of status.conditions."""
     return {"type": kind, "status": status, "reason": reason, "message": message}
 
 
@@ -75,4 +75,4 @@ RULES = st.fixed_dictionaries(
     },
 )
 BEHAVIORS = st.none() | st.fixed_dictionaries({}, optional={"scaleUp": RULES, "scaleDown": RULES})
-"""Every `spec.behavior` that decides differently."""
+"""Values of `spec.behavior`."""

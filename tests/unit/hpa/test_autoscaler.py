@@ -1,4 +1,4 @@
-"""A HorizontalPodAutoscaler's JSON becomes values, with Kubernetes' defaults where it says nothing."""
+"""HPAs are parsed with Kubernetes' defaults."""
 
 import pytest
 
@@ -7,9 +7,9 @@ from app.metrics.selector import SelectorError, parse_selector
 from tests.unit.hpa.hpas import Json, condition, external, hpa
 
 
-def test_all_that_decides_is_read() -> None:
+def test_all_that_decides_is_parsed() -> None:
     rules = {"selectPolicy": "Min", "policies": [{"type": "Pods", "value": 2, "periodSeconds": 30}], "tolerance": "50m"}
-    read_one = parse_hpa(
+    parsed = parse_hpa(
         hpa(
             external("tube-orders", {"matchLabels": {"tube": "orders"}}, averageValue="1500m"),
             minimum=0,
@@ -20,33 +20,31 @@ def test_all_that_decides_is_read() -> None:
             last_scale="2026-10-12T08:00:00Z",
         )
     )
-    assert (read_one.namespace, read_one.name) == ("shop", "orders")
-    assert read_one.workload == Workload("apps/v1", "Deployment", "orders")
-    assert (read_one.minimum, read_one.maximum, read_one.desired) == (0, 10, 5)
-    assert read_one.scale == Scale(5, 4)  # it has just rescaled
-    assert read_one.metrics == (
-        Metric("External", "tube-orders", "tube=orders", Target(TargetKind.AVERAGE_VALUE, 1500)),
-    )
-    assert (read_one.up.select, read_one.up.policies, read_one.up.window_s) == ("Min", (Policy("Pods", 2, 30),), 0)
-    assert (read_one.up.tolerance, read_one.down.tolerance, read_one.down.window_s) == (0.05, 0.1, 300)
-    assert read_one.reports("AbleToScale", "SucceededRescale")
-    assert read_one.scaled_at_s == 1_791_792_000
+    assert (parsed.namespace, parsed.name) == ("shop", "orders")
+    assert parsed.workload == Workload("apps/v1", "Deployment", "orders")
+    assert (parsed.minimum, parsed.maximum, parsed.desired) == (0, 10, 5)
+    assert parsed.scale == Scale(5, 4)  # it has just rescaled
+    assert parsed.metrics == (Metric("External", "tube-orders", "tube=orders", Target(TargetKind.AVERAGE_VALUE, 1500)),)
+    assert (parsed.up.select, parsed.up.policies, parsed.up.window_s) == ("Min", (Policy("Pods", 2, 30),), 0)
+    assert (parsed.up.tolerance, parsed.down.tolerance, parsed.down.window_s) == (0.05, 0.1, 300)
+    assert parsed.reports("AbleToScale", "SucceededRescale")
+    assert parsed.scaled_at_s == 1_791_792_000
 
 
-def test_an_object_that_says_nothing_has_kubernetes_defaults() -> None:
+def test_an_object_without_optional_fields_has_kubernetes_defaults() -> None:
     new = hpa(minimum=None)
     del new["status"]
-    read_one = parse_hpa(new)
-    assert (read_one.minimum, read_one.has_behavior, read_one.scale) == (1, False, Scale(0, 0))
-    assert (read_one.conditions, read_one.scaled_at_s, read_one.metrics[0].last_value) == ((), None, None)
+    parsed = parse_hpa(new)
+    assert (parsed.minimum, parsed.has_behavior, parsed.scale) == (1, False, Scale(0, 0))
+    assert (parsed.conditions, parsed.scaled_at_s, parsed.metrics[0].last_value) == ((), None, None)
 
 
 @pytest.mark.parametrize(
     ("current", "value"),
     [
         pytest.param({"averageValue": "2500m"}, 2500, id="a value"),
-        pytest.param({"averageValue": "-9223372036854775808m"}, None, id="what dividing by no pods leaves"),
-        pytest.param({"averageValue": "9223372036854775807m"}, None, id="and what it leaves on ARM"),
+        pytest.param({"averageValue": "-9223372036854775808m"}, None, id="the result of a division by 0"),
+        pytest.param({"averageValue": "9223372036854775807m"}, None, id="the result of a division by 0 on ARM"),
     ],
 )
 def test_what_the_status_shows_at_zero_pods_is_no_value(current: Json, value: int | None) -> None:
@@ -95,6 +93,6 @@ def test_a_label_selector_is_written_as_in_a_request(selector: Json | None, text
         {"matchExpressions": [{"key": "tube,server", "operator": "Exists"}]},
     ],
 )
-def test_a_label_selector_that_kubernetes_refuses_is_none_when_it_is_parsed_either(selector: Json) -> None:
+def test_a_label_selector_that_kubernetes_rejects_stays_invalid(selector: Json) -> None:
     with pytest.raises(SelectorError):
         parse_selector(selector_text(selector))
