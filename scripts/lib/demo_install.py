@@ -1,173 +1,175 @@
-"""The chart installed and proven, step by step, with what is going on told meanwhile."""
+"""Install and test the chart, step by step, with progress on the terminal."""
 
+import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
-from app.settings import ObjectName
-from app.smoke.metrics_api import MetricsApi
-from scripts.lib.demo_pods import Json, all_ready, helm_reason, pods_in_words, unpullable
+
+type Json = Mapping[str, Any]
 
 RELEASE = NAMESPACE = "beanscale"
 APISERVICE = "v1beta1.external.metrics.k8s.io"
-SERVER = ObjectName(NAMESPACE, f"{RELEASE}-server")
 CHART = Path(__file__).parents[2] / "chart"
+LABEL = "beanscale-demo"
+"""Of the namespace that the demo created and may delete."""
 
-OURS = "beanscale-demo"
-"""The label of the namespace that the demo made and may remove."""
-_IMAGE_PATIENCE_S = 15.0
-"""A registry may stumble once; an image that isn't there stays away."""
-_APISERVICE_PATIENCE_S = 60.0
+_IMAGE_TIMEOUT_S = 15.0
+"""A registry can fail once; a missing image stays missing."""
+_APISERVICE_TIMEOUT_S = 60.0
+_IMAGE_ERRORS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
+"""Reasons of the kubelet for a container that waits for its image."""
+_IMAGE = re.compile(r"(?P<repository>[^@]+?)(?::(?P<tag>[^:/@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?")
 
 
 class StepError(Exception):
-    """A step failed; `str()` is the reason."""
+    """A step failed; `str()` is the cause."""
 
-    def __init__(self, step: str, why: str, look: str) -> None:
-        super().__init__(why)
+    def __init__(self, step: str, cause: str, hint: str) -> None:
+        super().__init__(cause)
         self.step = step
-        self.look = look
-        """What to look at: a command, or what to do."""
+        self.hint = hint
+        """A command to run, or what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """How this cluster's kubectl and helm are called, and how a person calls that kubectl."""
+    """The commands for kubectl and helm in this cluster, and kubectl as a user types it."""
 
     kubectl: tuple[str, ...]
     helm: tuple[str, ...]
-    kubectl_in_words: str
+    typed_kubectl: str
 
 
 @contextmanager
 def step(console: Console, title: str) -> Iterator[Callable[[str], None]]:
-    """Tell that `title` is under way and, in the end, how long it took; call what this yields with news meanwhile."""
-    begun, said = time.monotonic(), ""
+    """Show `title` while it is in progress, then its duration. Yield a function that shows a state."""
+    start, last = time.monotonic(), ""
     with console.status(f"{title}: 0 s") as status:
 
-        def tell(news: str) -> None:
-            nonlocal said
+        def show(state: str) -> None:
+            nonlocal last
             if console.is_terminal:
-                status.update(f"{title}: {time.monotonic() - begun:.0f} s  {news}")
-            elif news != said:
-                console.print(f"{title}: {time.monotonic() - begun:.0f} s  {news}")
-            said = news
+                status.update(f"{title}: {time.monotonic() - start:.0f} s  {state}")
+            elif state != last:
+                console.print(f"{title}: {time.monotonic() - start:.0f} s  {state}")
+            last = state
 
-        yield tell
-    console.print(f"{title}: {time.monotonic() - begun:.0f} s")
+        yield show
+    console.print(f"{title}: {time.monotonic() - start:.0f} s")
 
 
-def make_namespace(kubernetes: Kubernetes, tools: Tools) -> None:
-    """Ours, enforcing the restricted Pod Security Standard. Raises StepError where somebody else's has that name."""
-    labels = {OURS: "yes", "pod-security.kubernetes.io/enforce": "restricted"}
+def create_namespace(kubernetes: Kubernetes, tools: Tools) -> None:
+    """Create the namespace with the restricted Pod Security Standard. Raises StepError if another one has its name."""
+    labels = {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}
     try:
         kubernetes.request("POST", "/api/v1/namespaces", body={"metadata": {"name": NAMESPACE, "labels": labels}})
     except KubernetesError as error:
         if error.reason != "AlreadyExists":
-            raise StepError(
-                "namespace", str(error), f"{tools.kubectl_in_words} auth can-i create namespaces"
-            ) from error
+            raise StepError("namespace", str(error), f"{tools.typed_kubectl} auth can-i create namespaces") from error
         found = kubernetes.request("GET", f"/api/v1/namespaces/{NAMESPACE}")
-        if OURS not in (found["metadata"].get("labels") or {}):
+        if LABEL not in (found["metadata"].get("labels") or {}):
             raise StepError(
                 "namespace",
-                f"there is a namespace {NAMESPACE} that no demo made, and what is in it may be in use",
-                f"{tools.kubectl_in_words} -n {NAMESPACE} get all",
+                f"namespace {NAMESPACE} exists, but scripts/demo didn't create it; its content may be in use",
+                f"{tools.typed_kubectl} -n {NAMESPACE} get all",
             ) from None
         if found["status"]["phase"] != "Active":
             raise StepError(
                 "namespace",
-                f"the namespace {NAMESPACE} of an earlier demo is still being removed; try again when it is gone",
-                f"{tools.kubectl_in_words} get namespace {NAMESPACE} -o yaml",
+                f"namespace {NAMESPACE} of an earlier demo is still being deleted; retry when it is gone",
+                f"{tools.typed_kubectl} get namespace {NAMESPACE} -o yaml",
             ) from None
 
 
 def install(console: Console, kubernetes: Kubernetes, tools: Tools, values: Sequence[str]) -> None:
-    """`helm upgrade --install --wait`, given up early where an image can't be had; `values` are its --set options.
+    """Run `helm upgrade --install --wait`, but stop early if an image is missing. `values` are --set options.
 
     Raises StepError.
     """
     title = "helm install"
     command = [*tools.helm, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE]
     command += ["--wait", "--timeout", "5m", *values]
-    with step(console, title) as tell, running(command) as (process, said):
+    with step(console, title) as show, running(command) as (process, output):
         missing_since = None
         while process.poll() is None:
             pods = _pods(kubernetes)
-            tell(pods_in_words(pods))
-            missing = unpullable(pods)
+            show(describe_pods(pods))
+            missing = missing_image(pods)
             missing_since = (missing_since or time.monotonic()) if missing else None
-            if missing and missing_since and time.monotonic() - missing_since > _IMAGE_PATIENCE_S:
-                raise StepError(
-                    title, missing, "load the images into the cluster first, or name others: scripts/demo --help"
-                )
+            if missing and missing_since and time.monotonic() - missing_since > _IMAGE_TIMEOUT_S:
+                raise StepError(title, missing, "load the images into the cluster, or set others: scripts/demo --help")
             time.sleep(0.5)
         if process.returncode:
-            raise _failed(title, said(), _pods(kubernetes), tools)
+            pods, cause = _pods(kubernetes), helm_error(output())
+            if all_ready(pods):
+                raise StepError(title, cause, f"chart/values.yaml; {tools.typed_kubectl} -n {NAMESPACE} get all")
+            hint = f"{tools.typed_kubectl} -n {NAMESPACE} get pods,events"
+            raise StepError(title, f"{cause}; {describe_pods(pods)}", hint)
 
 
-def wait_until_available(console: Console, kubernetes: Kubernetes) -> None:
-    """Until kube-apiserver trusts and reaches the server. Raises StepError."""
+def wait_until_available(console: Console, kubernetes: Kubernetes, tools: Tools) -> None:
+    """Wait until kube-apiserver verifies and reaches the server. Raises StepError."""
     title = "APIService Available"
-    metrics_api = MetricsApi(kubernetes, APISERVICE, SERVER)
-    begun = time.monotonic()
-    with step(console, title) as tell:
-        while True:
+    start, cause = time.monotonic(), "no condition yet"
+    with step(console, title) as show:
+        while time.monotonic() - start < _APISERVICE_TIMEOUT_S:
             try:
-                metrics_api.check_api_service()
-            except CheckFailedError as broken:
-                tell(str(broken))
-                if broken.final or time.monotonic() - begun > _APISERVICE_PATIENCE_S:
-                    raise StepError(title, str(broken), broken.hint) from broken
-                time.sleep(0.25)
-            else:
-                return
+                found = kubernetes.request("GET", f"/apis/apiregistration.k8s.io/v1/apiservices/{APISERVICE}")
+                conditions = found.get("status", {}).get("conditions") or ()
+                available = next((each for each in conditions if each["type"] == "Available"), None)
+                if available and available["status"] == "True":
+                    return
+                cause = f"{available.get('reason')}: {available.get('message')}" if available else cause
+            except KubernetesError as error:
+                cause = str(error)
+            show(cause)
+            time.sleep(0.25)
+    raise StepError(title, cause, f"{tools.typed_kubectl} describe apiservice {APISERVICE}")
 
 
-def prove(console: Console, tools: Tools) -> None:
-    """`helm test`: every link of the chain, in its own words. Raises StepError."""
+def helm_test(console: Console, tools: Tools) -> None:
+    """Run `helm test` and print its log. Raises StepError."""
     title = "helm test"
     command = [*tools.helm, "test", RELEASE, "--namespace", NAMESPACE, "--logs", "--timeout", "5m"]
-    with step(console, title) as tell, running(command) as (process, said):
+    with step(console, title) as show, running(command) as (process, output):
         while process.poll() is None:
-            tell("proves every link from beanstalkd to the autoscaler")
+            show("checks each step from beanstalkd to the HPA")
             time.sleep(0.25)
-        told = said()
-    links = told.partition("POD LOGS:")[2].strip().splitlines()[1:]
-    for line in links:
+        text = output()
+    for line in text.partition("POD LOGS:")[2].strip().splitlines()[1:]:
         console.print(f"  {line}", highlight=False, markup=False)
     if process.returncode:
-        raise StepError(
-            title, helm_reason(told), f"{tools.kubectl_in_words} -n {NAMESPACE} logs deployment/{SERVER.name}"
-        )
+        hint = f"{tools.typed_kubectl} -n {NAMESPACE} logs deployment/{RELEASE}-server"
+        raise StepError(title, helm_error(text), hint)
 
 
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
-    """The command's process, and a call that tells what it has said; ended, and waited for, when left early.
+    """Yield the command's process and a function that returns its output so far; terminate it on exit.
 
-    In a session of its own: of Ctrl-C it gets one signal, from here, on which helm marks its release as failed.
+    It runs in its own session: on Ctrl-C it gets one signal, from here, and helm then marks its release as failed.
     """
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
 
-        def said() -> str:
-            output.seek(0)
-            return output.read().decode(errors="replace")
+        def output() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
 
         try:
-            yield process, said
+            yield process, output
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -177,18 +179,69 @@ def running(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], C
                 process.kill()
 
 
-def _failed(title: str, said: str, pods: Sequence[Json], tools: Tools) -> StepError:
-    reason = helm_reason(said)
-    if not all_ready(pods):
-        return StepError(
-            title, f"{reason}; {pods_in_words(pods)}", f"{tools.kubectl_in_words} -n {NAMESPACE} get pods,events"
-        )
-    return StepError(title, reason, f"chart/values.yaml; {tools.kubectl_in_words} -n {NAMESPACE} get all")
-
-
 def _pods(kubernetes: Kubernetes) -> list[Json]:
     try:
         pods: list[Json] = kubernetes.request("GET", f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
-    except KubernetesError:  # only news; helm, which needs the cluster too, will say what is wrong with it
+    except KubernetesError:  # only for the progress; helm reports what is wrong with the cluster
         return []
     return pods
+
+
+def describe_pods(pods: Sequence[Json]) -> str:
+    """Return how many are ready, and what the others wait for: at most two of them."""
+    if not pods:
+        return "no pods yet"
+    waiting = [f"{pod['metadata']['name']}: {_state(pod)}" for pod in pods if not _is_ready(pod)]
+    return "; ".join([f"{len(pods) - len(waiting)} of {len(pods)} pods ready", *waiting[:2]])
+
+
+def all_ready(pods: Sequence[Json]) -> bool:
+    """Return whether all are ready; True if there are none."""
+    return all(map(_is_ready, pods))
+
+
+def _is_ready(pod: Json) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _state(pod: Json) -> str:
+    status = pod.get("status", {})
+    if pod["metadata"].get("deletionTimestamp"):
+        return "terminating"
+    for container in status.get("containerStatuses") or ():
+        if waiting := container["state"].get("waiting"):
+            return str(waiting.get("reason", "waiting"))
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            return f"not scheduled: {condition.get('message', condition.get('reason', ''))}"
+    return "starting" if status.get("phase", "Pending") in {"Pending", "Running"} else str(status["phase"])
+
+
+def missing_image(pods: Iterable[Json]) -> str | None:
+    """Return a sentence about the first pod whose image is missing; None if there is none."""
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses") or ():
+            waiting = status["state"].get("waiting") or {}
+            if waiting.get("reason") in _IMAGE_ERRORS:
+                return f"the cluster has no image {status['image']} and can't pull it (pod {pod['metadata']['name']})"
+    return None
+
+
+def image_values(key: str, reference: str) -> list[str]:
+    """Return helm options that set `REPOSITORY[:TAG][@DIGEST]` below the chart's `key`. Raises ValueError."""
+    parts = _IMAGE.fullmatch(reference)
+    if not parts:
+        raise ValueError(
+            f"{reference!r} is not an image: expected REPOSITORY:TAG, e.g. registry.example.com/beanscale:0.2.0"
+        )
+    return [f"--set-string={key}.{part}={value}" for part, value in parts.groupdict().items() if value]
+
+
+def helm_error(output: str) -> str:
+    """Return helm's error, which can have several lines, without its position in the chart."""
+    _, _, error = output.partition("Error: ")
+    lines = [line for line in (error or output).splitlines() if line.strip()]
+    if lines[1:] and "execution error at" in lines[0]:
+        del lines[0]
+    return "\n  ".join(lines) or "helm ended without a message"

@@ -1,4 +1,4 @@
-"""What the demo draws from what it saw: bars, a time axis, the whole picture, and that as SVG."""
+"""The demo's picture: bars, a time axis, the whole, and the whole as SVG."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,10 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from scripts.lib.demo_bars import bars, labelled, time_axis
-from scripts.lib.demo_capture import svg
-from scripts.lib.demo_screen import picture, seconds_per_column, sliced
-from scripts.lib.demo_story import Condition, Observation, Scaling
+from scripts.lib.demo_progress import Condition, Observation, Scaling
+from scripts.lib.demo_screen import bars, labelled, picture, seconds_per_column, sliced, svg, time_axis
 
-SCALING = Scaling("tube-hello-world", Fraction(2), least=1, most=10, patience_s=120)
+SCALING = Scaling("tube-hello-world", Fraction(2), min_pods=1, max_pods=10, timeout_s=120)
 LIMITED = Condition("ScalingLimited", holds=True, reason="TooManyReplicas", message="")
 
 
@@ -42,17 +40,17 @@ def test_a_bar_is_as_high_as_its_value_to_an_eighth_of_a_line() -> None:
     assert drawn(bars([(10, 10), (5, 5), (2.5, 2.5), (0, 0)], 2, 10, "blue", "red")) == ["█   ", "██▄ "]
 
 
-def test_two_series_stand_on_top_of_each_other_in_their_colours() -> None:
+def test_two_series_stand_on_top_of_each_other_in_their_colors() -> None:
     (above, below) = bars([(5, 10)], 2, 10, "blue", "red")
     assert [(row.plain, str(row.spans[0].style)) for row in (above, below)] == [("█", "red"), ("█", "blue")]
 
 
-def test_where_they_meet_within_a_cell_it_has_both_colours() -> None:
+def test_where_they_meet_within_a_cell_it_has_both_colors() -> None:
     (row,) = bars([(5, 10)], 1, 10, "blue", "red")
     assert (row.plain, str(row.spans[0].style)) == ("▄", "blue on red")
 
 
-def test_a_cell_that_would_need_three_colours_has_the_larger_parts() -> None:
+def test_a_cell_that_would_need_three_colors_has_the_larger_parts() -> None:
     (row,) = bars([(5, 7.5), (1, 7.5)], 1, 10, "blue", "red")
     assert [(row.plain[span.start : span.end], str(span.style)) for span in row.spans] == [("▆", "blue"), ("▆", "red")]
 
@@ -97,12 +95,12 @@ def test_a_terminal_of_80_columns_shows_every_word() -> None:
 def test_the_picture_says_in_words_what_the_bars_show() -> None:
     screen = "\n".join(on_screen(RUN[:3], 100, 36))
     for words in (
-        "20 jobs in tube hello-world: a pod for every 2, 1 to 10 pods",
+        "20 jobs in tube hello-world: one pod per 2 jobs, 1 to 10 pods",
         "10 reserved   ■  9 ready",
-        "19 through kube-apiserver; the autoscaler sees 1.9 a pod, aims at 2",
-        "10 ready   ■ 10 wanted",
-        "HPA    wants more pods than it may have (maxReplicas)",
-        "✓ the autoscaler wants 10 pods     4.0 s after the jobs were put",
+        "19 through kube-apiserver; the HPA sees 1.9 per pod, target 2",
+        "10 ready   ■ 10 desired",
+        "HPA    wants more pods than maxReplicas allows",
+        "✓ the HPA wants 10 pods     4.0 s after the jobs were put",
         "… all 20 jobs done",
     ):
         assert words in screen
@@ -110,14 +108,12 @@ def test_the_picture_says_in_words_what_the_bars_show() -> None:
 
 def test_the_picture_keeps_its_height_whatever_the_autoscaler_says() -> None:
     silent = (replace(RUN[0], conditions=()),)
-    talkative = (replace(RUN[0], conditions=(LIMITED,) * 3, troubles=("away",) * 4),)
+    talkative = (replace(RUN[0], conditions=(LIMITED,) * 3, errors=("away",) * 4),)
     assert len(on_screen(silent, 100, 36)) == len(on_screen(talkative, 100, 36))
 
 
-def test_troubles_are_on_the_screen() -> None:
-    blind = replace(
-        RUN[0], at_s=30, ready=None, reserved=None, metric=None, pods=None, troubles=("beanstalkd is away",)
-    )
+def test_errors_are_on_the_screen() -> None:
+    blind = replace(RUN[0], at_s=30, ready=None, reserved=None, metric=None, pods=None, errors=("beanstalkd is away",))
     screen = "\n".join(on_screen((*RUN, blind), 100, 36))
     assert "HPA    beanstalkd is away" in screen
     assert " ? reserved" in screen

@@ -1,27 +1,31 @@
-"""What the demo works out from what it saw, and how it says it."""
+"""What the demo computes from its observations, and its texts."""
 
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
-from scripts.lib.demo_story import (
+from scripts.lib.demo_progress import (
     Condition,
     Milestones,
     Observation,
     Scaling,
-    at_rest,
-    conditions_of,
-    lost,
+    Step,
+    changes,
+    is_idle,
+    jobs_lost,
     milestones,
-    quantity,
-    quiet_s,
-    scaling,
-    seen_by,
+    parse_conditions,
+    parse_per_pod,
+    parse_quantity,
+    parse_scaling,
+    proof,
+    steps,
+    stuck,
+    unchanged_s,
 )
-from scripts.lib.demo_words import Step, lines, progress, proven, stuck, told
 
-SCALING = Scaling("tube-hello-world", Fraction(2), least=1, most=10, patience_s=120)
+SCALING = Scaling("tube-hello-world", Fraction(2), min_pods=1, max_pods=10, timeout_s=120)
 ACTIVE = Condition("ScalingActive", holds=True, reason="ValidMetricFound", message="it was able to")
 REST = Observation(0, 0, 0, 0, 0, Fraction(0), 1, 1, (ACTIVE,))
 
@@ -48,29 +52,29 @@ def autoscaler(current: str | None = "400m", **spec: object) -> dict[str, object
     [("2", Fraction(2)), ("400m", Fraction(2, 5)), ("1k", Fraction(1000)), ("-1500m", Fraction(-3, 2))],
 )
 def test_a_quantity_is_an_exact_number(text: str, number: Fraction) -> None:
-    assert quantity(text) == number
+    assert parse_quantity(text) == number
 
 
 def test_what_the_autoscaler_was_told_is_read_with_kubernetes_defaults() -> None:
-    assert scaling(autoscaler()) == replace(SCALING, patience_s=390)
+    assert parse_scaling(autoscaler()) == replace(SCALING, timeout_s=390)
 
 
 def test_patience_outlasts_the_autoscalers_own_waiting() -> None:
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 30}}
-    assert scaling(autoscaler(minReplicas=1, behavior=behavior)) == SCALING
+    assert parse_scaling(autoscaler(minReplicas=1, behavior=behavior)) == SCALING
 
 
 def test_an_autoscaler_sees_jobs_a_pod() -> None:
-    assert seen_by(autoscaler("400m")) == Fraction(2, 5)
+    assert parse_per_pod(autoscaler("400m")) == Fraction(2, 5)
 
 
 @pytest.mark.parametrize("current", [None, "-9223372036854775808m"])
 def test_a_failed_metric_and_the_senseless_one_at_no_pods_are_no_value(current: str | None) -> None:
-    assert seen_by(autoscaler(current)) is None
+    assert parse_per_pod(autoscaler(current)) is None
 
 
 def test_an_autoscaler_that_nobody_worked_on_yet_has_neither_value_nor_conditions() -> None:
-    assert (seen_by({"spec": {}}), conditions_of({"spec": {}})) == (None, ())
+    assert (parse_per_pod({"spec": {}}), parse_conditions({"spec": {}})) == (None, ())
 
 
 @pytest.mark.parametrize(("jobs", "pods"), [(0, 1), (1, 1), (3, 2), (19, 10), (20, 10), (500, 10)])
@@ -79,24 +83,24 @@ def test_pods_are_rounded_up_and_kept_within_limits(jobs: int, pods: int) -> Non
 
 
 def test_rest_is_no_job_and_no_pod_too_many() -> None:
-    assert at_rest(SCALING, REST)
-    assert not at_rest(SCALING, replace(REST, pods=2))
-    assert not at_rest(SCALING, replace(REST, ready=1))
-    assert not at_rest(SCALING, replace(REST, ready=None))
+    assert is_idle(SCALING, REST)
+    assert not is_idle(SCALING, replace(REST, pods=2))
+    assert not is_idle(SCALING, replace(REST, ready=1))
+    assert not is_idle(SCALING, replace(REST, ready=None))
 
 
 def test_each_milestone_has_the_second_of_the_first_look_that_shows_it() -> None:
-    assert milestones(SCALING, 20, UP_AND_BACK) == Milestones(wanted_s=4, peak=10, ready_s=9, done_s=15, back_s=60)
+    assert milestones(SCALING, 20, UP_AND_BACK) == Milestones(desired_s=4, peak=10, ready_s=9, done_s=15, back_s=60)
 
 
 def test_the_autoscaler_has_done_its_part_when_it_wants_what_the_jobs_of_that_moment_need() -> None:
     """With a sync every 15 s one pod has done three jobs before the autoscaler looks for the first time."""
     reached = milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(15, 17, 9, 1)))
-    assert (reached.wanted_s, reached.peak) == (15, 9)
+    assert (reached.desired_s, reached.peak) == (15, 9)
 
 
 def test_a_first_step_that_is_too_small_is_not_what_the_jobs_need() -> None:
-    assert milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(4, 19, 4, 1))).wanted_s is None
+    assert milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(4, 19, 4, 1))).desired_s is None
 
 
 def test_pods_are_ready_only_when_the_most_that_were_ever_wanted_are() -> None:
@@ -112,57 +116,57 @@ def test_what_could_not_be_had_proves_nothing() -> None:
 def test_an_empty_tube_without_as_many_deletions_has_lost_jobs() -> None:
     """A beanstalkd without a binlog forgets its jobs, and its counts, when it restarts."""
     restarted = seen(9, 0, 10, 10, deleted=-37)
-    assert lost(20, restarted)
-    assert not lost(20, seen(9, 0, 10, 10, deleted=20))
+    assert jobs_lost(20, restarted)
+    assert not jobs_lost(20, seen(9, 0, 10, 10, deleted=20))
     assert milestones(SCALING, 20, (seen(0, 20, 1, 1), restarted, seen(60, 0, 1, 1, deleted=-37))).done_s is None
 
 
 def test_quiet_is_counted_from_the_last_change_of_jobs_or_pods() -> None:
     run = (seen(0, 20, 1, 1), seen(4, 19, 1, 1), seen(30, 19, 1, 1), replace(seen(50, 19, 1, 1), metric=7))
-    assert quiet_s(run) == 50
-    assert quiet_s((*run, seen(51, 18, 1, 1))) == 1
-    assert quiet_s(run[:1]) == 0
+    assert unchanged_s(run) == 50
+    assert unchanged_s((*run, seen(51, 18, 1, 1))) == 1
+    assert unchanged_s(run[:1]) == 0
 
 
 def test_the_proof_is_one_sentence_with_figures() -> None:
-    assert proven(SCALING, 20, milestones(SCALING, 20, UP_AND_BACK)) == (
-        "20 jobs put → the autoscaler wants 10 pods after 4.0 s → 10 pods ready after 9.0 s"
+    assert proof(SCALING, 20, milestones(SCALING, 20, UP_AND_BACK)) == (
+        "20 jobs put → the HPA wants 10 pods after 4.0 s → 10 pods ready after 9.0 s"
         " → all 20 jobs done after 15.0 s → back to 1 pod after 60.0 s"
     )
 
 
 def test_pods_that_started_after_the_last_job_are_left_out_of_the_proof() -> None:
-    reached = Milestones(wanted_s=4, peak=10, ready_s=None, done_s=15)
-    assert [state for _, state, _ in progress(SCALING, 20, reached)] == [
+    reached = Milestones(desired_s=4, peak=10, ready_s=None, done_s=15)
+    assert [state for _, state, _ in steps(SCALING, 20, reached)] == [
         Step.REACHED,
-        Step.LEFT_OUT,
+        Step.SKIPPED,
         Step.REACHED,
-        Step.AWAITED,
+        Step.PENDING,
     ]
 
 
 def test_a_line_is_drawn_for_each_change_and_none_for_none() -> None:
-    before, after = seen(0, 20, 1, 1), replace(seen(4.2, 19, 10, 1), seen=Fraction(19))
-    assert lines(before, replace(before, at_s=1)) == []
-    assert lines(before, after) == [
-        "   4.2 s  jobs: 19 ready, 0 reserved; metric: 19; the autoscaler sees 19 a pod, wants 10 pods; 1 pod ready"
+    before, after = seen(0, 20, 1, 1), replace(seen(4.2, 19, 10, 1), per_pod=Fraction(19))
+    assert changes(before, replace(before, at_s=1)) == []
+    assert changes(before, after) == [
+        "   4.2 s  jobs: 19 ready, 0 reserved; metric: 19; the HPA sees 19 per pod, wants 10 pods; 1 pod ready"
     ]
 
 
 def test_what_the_autoscaler_says_is_said_once() -> None:
-    said = "   0.0 s  the autoscaler reads its metric"
-    assert said in lines(None, REST)
-    assert lines(REST, replace(REST, at_s=1)) == []
+    said = "   0.0 s  the HPA has a metric value"
+    assert said in changes(None, REST)
+    assert changes(REST, replace(REST, at_s=1)) == []
 
 
 def test_reasons_without_words_of_ours_come_with_kubernetes_own() -> None:
     strange = Condition("ScalingActive", holds=False, reason="FailedGetExternalMetric", message="unable to get it")
-    assert lines(REST, replace(REST, conditions=(strange,))) == ["   0.0 s  the autoscaler says: unable to get it"]
+    assert changes(REST, replace(REST, conditions=(strange,))) == ["   0.0 s  the HPA reports: unable to get it"]
 
 
 def test_what_could_not_be_had_is_a_question_mark_with_its_reason() -> None:
-    blind = replace(REST, metric=None, troubles=("kube-apiserver is away",))
-    figures, reason = lines(REST, blind)
+    blind = replace(REST, metric=None, errors=("kube-apiserver is away",))
+    figures, reason = changes(REST, blind)
     assert "metric: ?;" in figures
     assert reason.endswith("kube-apiserver is away")
 
@@ -171,7 +175,7 @@ def test_whoever_gives_up_names_the_step_that_did_not_come_and_why() -> None:
     blocked = Condition("ScalingActive", holds=False, reason="FailedGetExternalMetric", message="503")
     last = replace(seen(120, 19, 1, 1), conditions=(blocked,))
     assert stuck(SCALING, 20, milestones(SCALING, 20, (last,)), last) == (
-        "nothing changed for 120 s while waiting for “the autoscaler wants 10 pods”: the autoscaler says: 503"
+        "no progress for 120 s while waiting for “the HPA wants 10 pods”: the HPA reports: 503"
     )
 
 
@@ -182,7 +186,7 @@ def test_without_a_reason_the_figures_must_do() -> None:
 
 @pytest.mark.parametrize(
     ("jobs_per_pod", "words"),
-    [(Fraction(2), "a pod for every 2, 1 to 10 pods"), (Fraction(1), "a pod for every one, 1 to 10 pods")],
+    [(Fraction(2), "one pod per 2 jobs, 1 to 10 pods"), (Fraction(1), "one pod per job, 1 to 10 pods")],
 )
 def test_the_ratio_is_told_as_people_say_it(jobs_per_pod: Fraction, words: str) -> None:
-    assert told(replace(SCALING, jobs_per_pod=jobs_per_pod)) == words
+    assert str(replace(SCALING, jobs_per_pod=jobs_per_pod)) == words

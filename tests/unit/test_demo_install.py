@@ -1,8 +1,10 @@
-"""What the demo tells of an installation under way, and of one that failed."""
+"""What the demo shows of an installation in progress, and of a failed one."""
+
+from importlib import import_module
 
 import pytest
 
-from scripts.lib.demo_pods import all_ready, helm_reason, image_values, pods_in_words, unpullable
+from scripts.lib.demo_install import all_ready, describe_pods, helm_error, image_values, missing_image
 
 
 def pod(name: str, *, ready: bool = False, waiting: str = "", **status: object) -> dict[str, object]:
@@ -20,35 +22,35 @@ def pod(name: str, *, ready: bool = False, waiting: str = "", **status: object) 
 
 def test_pods_that_are_ready_are_counted_and_two_of_the_others_named() -> None:
     pods = [pod("a", ready=True), pod("b", waiting="ContainerCreating"), pod("c"), pod("d")]
-    assert pods_in_words(pods) == "1 of 4 pods ready; b: ContainerCreating; c: starts"
+    assert describe_pods(pods) == "1 of 4 pods ready; b: ContainerCreating; c: starting"
 
 
 def test_no_pods_yet_is_said_so() -> None:
-    assert pods_in_words([]) == "no pods yet"
+    assert describe_pods([]) == "no pods yet"
     assert all_ready([])
 
 
 def test_a_pod_without_a_node_says_why() -> None:
     unscheduled = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient cpu"}
     pods = [pod("a", phase="Pending", containerStatuses=None, conditions=[unscheduled])]
-    assert pods_in_words(pods) == "0 of 1 pods ready; a: has no node: 0/1 nodes: Insufficient cpu"
+    assert describe_pods(pods) == "0 of 1 pods ready; a: not scheduled: 0/1 nodes: Insufficient cpu"
     assert not all_ready(pods)
 
 
 def test_a_pod_that_is_being_deleted_is_leaving() -> None:
     leaving = {"metadata": {"name": "a", "deletionTimestamp": "2025-01-01T00:00:00Z"}, "status": {}}
-    assert pods_in_words([leaving]) == "0 of 1 pods ready; a: is leaving"
+    assert describe_pods([leaving]) == "0 of 1 pods ready; a: terminating"
 
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"])
 def test_an_image_that_cannot_be_had_is_named(reason: str) -> None:
-    assert unpullable([pod("a", ready=True), pod("b", waiting=reason)]) == (
+    assert missing_image([pod("a", ready=True), pod("b", waiting=reason)]) == (
         "the cluster has no image beanscale:0.2.0 and can't pull it (pod b)"
     )
 
 
 def test_a_pod_that_waits_for_something_else_lacks_no_image() -> None:
-    assert unpullable([pod("a", waiting="ContainerCreating"), {"metadata": {"name": "new"}}]) is None
+    assert missing_image([pod("a", waiting="ContainerCreating"), {"metadata": {"name": "new"}}]) is None
 
 
 @pytest.mark.parametrize(
@@ -67,21 +69,26 @@ def test_an_image_is_taken_apart_for_the_chart(reference: str, values: list[str]
 
 @pytest.mark.parametrize("reference", ["", "beanscale@sha256:12", "a@b@c"])
 def test_what_is_no_image_is_refused(reference: str) -> None:
-    with pytest.raises(ValueError, match="is no image: write REPOSITORY:TAG"):
+    with pytest.raises(ValueError, match="is not an image: expected REPOSITORY:TAG"):
         image_values("image", reference)
 
 
 def test_helms_reason_is_what_follows_its_error() -> None:
     said = 'Release "beanscale" does not exist. Installing it now.\nError: context deadline exceeded\n'
-    assert helm_reason(said) == "context deadline exceeded"
+    assert helm_error(said) == "context deadline exceeded"
 
 
 def test_a_refusal_of_the_chart_is_kept_whole_without_its_place() -> None:
     said = (
         "Error: execution error at (beanscale/templates/preflight.yaml:16:4): \n\nThey have it.\nChoices:\n  - leave\n"
     )
-    assert helm_reason(said) == "They have it.\n  Choices:\n    - leave"
+    assert helm_error(said) == "They have it.\n  Choices:\n    - leave"
 
 
 def test_a_helm_that_says_nothing_is_said_so() -> None:
-    assert helm_reason("") == "helm ended without a word"
+    assert helm_error("") == "helm ended without a message"
+
+
+def test_the_demo_finds_all_that_it_imports() -> None:
+    """scripts/demo imports from app; without this, a renamed symbol would break it unnoticed."""
+    assert import_module("scripts.lib.demo").main
