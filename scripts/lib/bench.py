@@ -1,4 +1,4 @@
-"""Measure, and print one table: scripts/bench runs it in the cluster's network; its --help says what is measured."""
+"""Measure and print one table. scripts/bench runs it in the cluster's network; see its --help."""
 
 import os
 import signal
@@ -10,46 +10,46 @@ from pathlib import Path
 
 import click
 from bench_autoscaler import hpa
-from bench_figures import FIGURES, Bench
 from bench_report import Row, machine, show
+from bench_results import BENCHMARKS, Bench
 from bench_rules import rules, rules_text
 from bench_servers import BenchError, beanscale, peer
 
-ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**FIGURES, "rules": rules, "hpa": hpa}
-"""The autoscaler last: its pods would disturb the others."""
+ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**BENCHMARKS, "rules": rules, "hpa": hpa}
+"""The HPA last: its pods would affect the others."""
 
 
 @click.command()
-@click.option("--peer", "peers_binary", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
+@click.option("--peer", "peer_binary", type=click.Path(exists=True, dir_okay=False, resolve_path=True))
 @click.option("--seconds", type=click.IntRange(1, 600), default=8)
-@click.option("--image", help="What to measure, as containerd knows it; without it, the options are only looked at.")
-@click.argument("figures", nargs=-1, type=click.Choice(list(ALL)))
-def bench(peers_binary: str | None, seconds: int, image: str | None, figures: tuple[str, ...]) -> None:
+@click.option("--image", help="The image in containerd. Without it, only parse the options.")
+@click.argument("benchmarks", nargs=-1, type=click.Choice(list(ALL)))
+def bench(peer_binary: str | None, seconds: int, image: str | None, benchmarks: tuple[str, ...]) -> None:
     """Measure beanscale."""
     if image is None:
         return
     where = machine()
     *_, last_core = cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {last_core})  # and all that is started from here, but for the servers
+    os.sched_setaffinity(0, {last_core})  # and that of all child processes except the servers
     pki = Path(os.environ["BEANSCALE_PKI"])
     rows: list[Row] = []
     with ExitStack() as stack:
         programs = [stack.enter_context(beanscale(image, pki, rules_text()))]
-        if peers_binary:
-            programs.append(peer(peers_binary, stack.enter_context(tempfile.TemporaryDirectory())))
+        if peer_binary:
+            programs.append(peer(peer_binary, stack.enter_context(tempfile.TemporaryDirectory())))
         try:
-            for name in [name for name in ALL if name in (figures or ALL)]:
+            for name in [name for name in ALL if name in (benchmarks or ALL)]:
                 print(f"measuring {name} …", file=sys.stderr, flush=True)
                 rows += ALL[name](Bench(programs, pki, cores[0], seconds))
         except BenchError:
-            show(rows, where)  # minutes went into them
+            show(rows, where)  # they took minutes
             raise
     sys.exit(0 if show(rows, where) else 1)
 
 
 def main() -> None:
-    """Measure; every failure is one line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was started ends with us
+    """Measure; report a failure in one line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends all child processes too
     try:
         bench(prog_name="scripts/bench", standalone_mode=False)
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""How long the autoscaler takes: the chart, installed in the cluster with its own values, and 20 jobs."""
+"""How long the HPA takes: the chart with its default values, installed in the cluster, and 20 jobs."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import greenstalk
-from bench_figures import Bench, producer
 from bench_report import Row, at_most
+from bench_results import Bench, producer
 from bench_servers import BenchError, ended, kubectl, output
 
 RELEASE, NAMESPACE = "beanscale", "beanscale-bench"
@@ -18,19 +18,19 @@ WORKER = f"{RELEASE}-hello-world"
 TUBE = "hello-world"
 JOBS, PODS = 20, 10
 OFFSETS_S = (0.2, 1.6, 3.0, 4.4)
-"""When the jobs are put, from a look of the autoscaler: the next one is far or near."""
+"""When the jobs are put, after a sync of the HPA: long or shortly before the next one."""
 SYNC_S = 5.0
-"""From one look of the autoscaler to the next."""
-PEERS_RECORDED_S = 16.7
+"""Sync period of the HPA controller in scripts/cluster."""
+REFERENCE_S = 16.7
 _CHART = str(Path(__file__).parents[2] / "chart")
 
 Statuses = Iterator[Mapping[str, Any]]
-"""The autoscaler's, each as soon as it changes."""
+"""The HPA's status, at each change."""
 
 
 def hpa(_: Bench) -> list[Row]:
     """See scripts/bench --help."""
-    row = Row("20 jobs put until the HPA wants 10 pods", "s", at_most(6.5, "s"), max, PEERS_RECORDED_S, 1)
+    row = Row("20 jobs put until the HPA wants 10 pods", "s", at_most(6.5, "s"), max, REFERENCE_S, 1)
     with _installed() as source:
         for offset_s in OFFSETS_S:
             with producer(source, TUBE) as tube:
@@ -41,7 +41,7 @@ def hpa(_: Bench) -> list[Row]:
 
 @contextmanager
 def _installed() -> Iterator[tuple[str, int]]:
-    """The address of the release's beanstalkd."""
+    """Install the chart. Yield the address of its beanstalkd."""
     try:
         _helm("install", "--create-namespace")
         service = "jsonpath={.spec.clusterIP} {.spec.ports[0].port}"
@@ -61,14 +61,14 @@ def _ours(*arguments: str) -> str:
 
 
 def _until_wanted(tube: greenstalk.Client[bytes], offset_s: float) -> float:
-    """Seconds from the first job's put to the autoscaler's wish for all pods."""
+    """Return the seconds from the first put until the HPA wants all pods."""
     with _watched() as statuses:
-        # Two jobs are one pod's: they change nothing, and show when the autoscaler looks. They are there for two of its
-        # looks; a single one, done in 5 s, could come and go between two.
+        # Two jobs need one pod: they change nothing, but show when the HPA syncs. They last for two syncs. A single
+        # job, done in 5 s, could start and end between two syncs.
         for _ in range(2):
             tube.put(b"")
-        looked_at = _when(statuses, lambda status: _jobs_a_pod(status) in {"1", "2"} and _wanted(status) == 1)
-        time.sleep(max(0.0, looked_at + offset_s - time.monotonic()))
+        synced_at = _when(statuses, lambda status: _jobs_a_pod(status) in {"1", "2"} and _wanted(status) == 1)
+        time.sleep(max(0.0, synced_at + offset_s - time.monotonic()))
         began = time.monotonic()
         for _ in range(JOBS):
             tube.put(b"")
@@ -88,7 +88,7 @@ def _when(statuses: Statuses, wanted: Callable[[Mapping[str, Any]], bool]) -> fl
     for last in statuses:
         if wanted(last):
             return time.monotonic()
-    raise BenchError(f"the autoscaler doesn't get there; its last status: {json.dumps(last)}")
+    raise BenchError(f"the HPA doesn't reach the expected state; its last status: {json.dumps(last)}")
 
 
 def _jobs_a_pod(status: Mapping[str, Any]) -> str | None:
@@ -102,21 +102,21 @@ def _wanted(status: Mapping[str, Any]) -> int:
 
 
 def _rest(tube: greenstalk.Client[bytes]) -> None:
-    """As freshly installed: a new autoscaler remembers nothing, so that nobody waits until this one has scaled in."""
+    """Restore the state after the installation, with a new HPA: no wait until the old one has scaled down."""
     _ours("delete", "hpa", WORKER)
-    # Its controller remembers by name how many pods it has added in the last seconds, and adds the fewer, until it has
-    # looked for the autoscaler in vain.
+    # The HPA controller stores by name how many pods it added in the last seconds, and adds fewer, until a sync finds
+    # that the HPA is deleted.
     forgotten_at = time.monotonic() + SYNC_S + 2
     tube.watch(TUBE)
     deadline = time.monotonic() + 60
-    while jobs := _waiting(tube):  # the others are in workers' hands, who finish them
+    while jobs := _waiting(tube):  # the others are reserved, and workers finish them
         if time.monotonic() > deadline:
-            raise BenchError(f"{jobs} jobs are still in workers' hands after a minute")
+            raise BenchError(f"{jobs} jobs are still reserved after a minute")
         try:
             tube.delete(tube.reserve(timeout=1))
         except greenstalk.TimedOutError:
             continue
-    # Only now: its last look may still have been under way, and it would take the pods back.
+    # Only now: its last sync could still be in progress and would undo this.
     _ours("scale", "deployment", WORKER, "--replicas=1")
     time.sleep(max(0.0, forgotten_at - time.monotonic()))
     _helm("upgrade")

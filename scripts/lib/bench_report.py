@@ -1,4 +1,4 @@
-"""Figures beside their bars, as one table."""
+"""Results and their thresholds in one table."""
 
 import os
 import platform
@@ -14,70 +14,72 @@ WIDTH_WITHOUT_TERMINAL = 130
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a figure has to reach."""
+class Threshold:
+    """The limit of a result."""
 
-    words: str
+    text: str
     reached: Callable[[float, float | None], bool | None]
-    """From ours and the peer's, None where the peer wasn't measured; None: can't be told without it."""
+    """From beanscale's result and the reference server's. None: unknown, because the latter wasn't measured."""
 
 
-def at_most(limit: float, unit: str) -> Bar:
-    """A limit of ours alone."""
-    return Bar(f"≤ {limit:g} {unit}", lambda ours, _: ours <= limit)
+def at_most(limit: float, unit: str) -> Threshold:
+    """An absolute limit."""
+    return Threshold(f"≤ {limit:g} {unit}", lambda ours, _: ours <= limit)
 
 
-def at_most_of_peer(share: float) -> Bar:
-    """Ours as a part of the peer's."""
-    return Bar(f"≤ {share:g} of peer's", lambda ours, peer: None if peer is None else ours <= share * peer)
+def at_most_of_reference(share: float) -> Threshold:
+    """A maximum as a share of the reference server's result."""
+    return Threshold(f"≤ {share:g} of reference", lambda ours, peer: None if peer is None else ours <= share * peer)
 
 
-def at_least_of_peer(multiple: float) -> Bar:
-    """Ours as a multiple of the peer's."""
-    return Bar(f"≥ {multiple:g} times peer's", lambda ours, peer: None if peer is None else ours >= multiple * peer)
+def at_least_of_reference(multiple: float) -> Threshold:
+    """A minimum as a multiple of the reference server's result."""
+    return Threshold(
+        f"≥ {multiple:g} times reference", lambda ours, peer: None if peer is None else ours >= multiple * peer
+    )
 
 
 @dataclass
 class Row:
-    """One figure: what was measured each time, by program."""
+    """One result: all samples, by program."""
 
     title: str
     unit: str
-    bar: Bar | None = None
-    judged: Callable[[Sequence[float]], float] = median
-    """`max` where a single bad one already breaks the promise."""
+    threshold: Threshold | None = None
+    aggregate: Callable[[Sequence[float]], float] = median
+    """`max` if every sample must meet the threshold."""
     recorded: float | None = None
-    """The peer's, for where it can't be measured."""
+    """The reference server's result, if it can't be measured here."""
     digits: int = 0
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, program: str, value: float) -> None:
-        """One more measurement."""
+        """Add a sample."""
         self.samples.setdefault(program, []).append(value)
 
-    def figure(self, program: str) -> float | None:
-        """What counts, None if it wasn't measured."""
+    def result(self, program: str) -> float | None:
+        """Return the aggregated samples; None if there are none."""
         measured = self.samples.get(program)
-        return self.judged(measured) if measured else self.recorded if program == "peer" else None
+        return self.aggregate(measured) if measured else self.recorded if program == "peer" else None
 
     def reached(self) -> bool | None:
-        """Whether the bar is; None: there is none, or it can't be told."""
-        ours = self.figure("beanscale")
-        return self.bar.reached(ours, self.figure("peer")) if self.bar and ours is not None else None
+        """Return whether the threshold is met; None if there is none, or if that is unknown."""
+        ours = self.result("beanscale")
+        return self.threshold.reached(ours, self.result("peer")) if self.threshold and ours is not None else None
 
     def cell(self, program: str) -> str:
-        """`12.3 ms (11.9 … 14.0)`: what counts, and the spread of all that were measured."""
-        figure, measured = self.figure(program), self.samples.get(program)
-        if figure is None:
+        """Return e.g. `12.3 ms (11.9 … 14.0)`: the result, and the range of all samples."""
+        result, measured = self.result(program), self.samples.get(program)
+        if result is None:
             return "-"
         if not measured:
-            return f"{figure:,.{self.digits}f} {self.unit} (recorded)"
+            return f"{result:,.{self.digits}f} {self.unit} (recorded)"
         spread = f" ({min(measured):,.{self.digits}f} … {max(measured):,.{self.digits}f})" if len(measured) > 1 else ""
-        return f"{figure:,.{self.digits}f} {self.unit}".rstrip() + spread
+        return f"{result:,.{self.digits}f} {self.unit}".rstrip() + spread
 
     def ratio(self) -> str:
-        """Ours to the peer's."""
-        ours, peer = self.figure("beanscale"), self.figure("peer")
+        """Return beanscale's result divided by the reference server's."""
+        ours, peer = self.result("beanscale"), self.result("peer")
         return f"{ours / peer:.2f}" if ours and peer else ""
 
 
@@ -85,24 +87,24 @@ _VERDICTS = {True: Text("✓", "bold green"), False: Text("✗", "bold red"), No
 
 
 def show(rows: Sequence[Row], machine: str) -> bool:
-    """Print the table; whether no bar was missed."""
+    """Print the table. Return whether no threshold was missed."""
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH_WITHOUT_TERMINAL
-    table = Table(title="beanscale, measured", caption=machine, caption_justify="left", title_justify="left")
-    table.add_column("figure")
-    for column in ("beanscale", "peer", "ratio"):
+    table = Table(title="beanscale benchmark", caption=machine, caption_justify="left", title_justify="left")
+    table.add_column("result")
+    for column in ("beanscale", "reference", "ratio"):
         table.add_column(column, justify="right")
-    table.add_column("bar")
+    table.add_column("threshold")
     table.add_column("")
     for row in rows:
-        words = row.bar.words if row.bar else ""
-        table.add_row(row.title, row.cell("beanscale"), row.cell("peer"), row.ratio(), words, _VERDICTS[row.reached()])
+        limit = row.threshold.text if row.threshold else ""
+        table.add_row(row.title, row.cell("beanscale"), row.cell("peer"), row.ratio(), limit, _VERDICTS[row.reached()])
     console.print(table)
     return all(row.reached() is not False for row in rows)
 
 
 def machine() -> str:
-    """What it was measured on, and how busy that was."""
+    """Return the machine and its load."""
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} cores, {platform.system()} {platform.release()}; load {load:.2f} before the start"

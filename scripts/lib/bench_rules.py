@@ -1,31 +1,31 @@
-"""Whether an answer costs more where there are more tubes: three beanstalkds, a hundred rules, more and more tubes."""
+"""Duration of a response by the number of tubes: three beanstalkds, a hundred rules."""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
-from bench_figures import TUBE, Bench, make_tubes, producer
-from bench_report import Bar, Row, at_most
+from bench_report import Row, Threshold, at_most
+from bench_results import TUBE, Bench, make_tubes, producer
 from bench_servers import MOUNTED, RULES, VALUES, Program, Server, beanstalkd
 
 SERVERS = 3
 TUBES = (100, 1_000, 10_000)
 """On each server."""
-MOST_MEMORY_MB = 150.0
-MOST_GROWTH = 1.5
+MAX_MEMORY_MB = 150.0
+MAX_GROWTH = 1.5
 _SAMPLES = 300
-_QUESTIONS = {
+_QUERIES = {
     f"tube-{TUBE}": f"tube-{TUBE}",
     "a glob's rule, tube selected": f"every-00?labelSelector=tube%3D{TUBE}-00001",
     "jobs by state, tube selected": f"beanstalkd_tube_jobs?labelSelector=tube%3D{TUBE}-00001",
     "a glob's rule, all its tubes summed": "all-00",
 }
-"""Words → what is asked for. The last one has to look at every tube."""
+"""Title to query. The last one includes every tube."""
 
 
 def rules_text() -> str:
-    """The hundred rules: a quarter names tubes, the rest has globs; half keep the tubes apart."""
+    """Return the hundred rules: a quarter names tubes, the rest has globs; half have a value per tube."""
     kinds = (
         ("named", f"[{TUBE}-00001, {TUBE}-00002]", "[]"),
         ("every", f'["{TUBE}-*"]', "[tube]"),
@@ -39,33 +39,33 @@ def rules_text() -> str:
 def rules(bench: Bench) -> list[Row]:
     """See scripts/bench --help."""
     ours = bench.programs[0]
-    asked = {
-        words: [Row(f"{words}: p50 of {n:,} tubes on each of {SERVERS}", "ms", digits=2) for n in TUBES]
-        for words in _QUESTIONS
+    measured = {
+        title: [Row(f"{title}: p50 of {n:,} tubes on each of {SERVERS}", "ms", digits=2) for n in TUBES]
+        for title in _QUERIES
     }
-    for words in list(_QUESTIONS)[:-1]:
-        asked[words][-1].bar = _hardly_more_than(asked[words][0])
+    for title in list(_QUERIES)[:-1]:
+        measured[title][-1].threshold = _hardly_more_than(measured[title][0])
     memory = Row(
         f"resident memory, {TUBES[-1]:,} tubes on each of {SERVERS}, 100 rules",
         "MB",
-        at_most(MOST_MEMORY_MB, "MB"),
+        at_most(MAX_MEMORY_MB, "MB"),
         max,
     )
     for position, tubes in enumerate(TUBES):
         with _full_servers(tubes) as sources, bench.serving(_with_rules(ours, sources[1:]), sources[0]) as server:
             server.first_value(TUBE)
-            time.sleep(40)  # the rates' window is full then
-            for words, question in _QUESTIONS.items():
-                asked[words][position].add(ours.name, _p50_ms(server, question))
+            time.sleep(40)  # the window of the rates is full then
+            for title, query in _QUERIES.items():
+                measured[title][position].add(ours.name, _p50_ms(server, query))
             if tubes == TUBES[-1]:
-                memory.add(ours.name, server.most_resident_mb())
-    return [*(row for rows in asked.values() for row in rows), memory]
+                memory.add(ours.name, server.max_resident_mb())
+    return [*(row for rows in measured.values() for row in rows), memory]
 
 
-def _hardly_more_than(first: Row) -> Bar:
-    return Bar(
-        f"≤ {MOST_GROWTH:g} times of {TUBES[0]}",
-        lambda ours, _: ours <= MOST_GROWTH * (first.figure("beanscale") or 0),
+def _hardly_more_than(first: Row) -> Threshold:
+    return Threshold(
+        f"≤ {MAX_GROWTH:g} times of {TUBES[0]}",
+        lambda ours, _: ours <= MAX_GROWTH * (first.result("beanscale") or 0),
     )
 
 
@@ -74,7 +74,7 @@ def _full_servers(tubes: int) -> Iterator[Sequence[tuple[str, int]]]:
     with ExitStack() as stack:
         sources = [stack.enter_context(beanstalkd()) for _ in range(SERVERS)]
         for source in sources:
-            # not ended before: what its connection uses is one of the tubes
+            # stays open: the tube that its connection uses is one of them
             make_tubes(stack.enter_context(producer(source, TUBE)), tubes)
         yield sources
 
@@ -84,12 +84,12 @@ def _with_rules(ours: Program, others: Sequence[tuple[str, int]]) -> Program:
     return Program(ours.name, lambda port, tubes: [*ours.command(port, tubes), *more, f"--rules={MOUNTED}/{RULES}"])
 
 
-def _p50_ms(server: Server, question: str) -> float:
+def _p50_ms(server: Server, query: str) -> float:
     took_ms = []
-    with server.asking() as get:
+    with server.connected() as get:
         for number in range(_SAMPLES):
-            # one that was never asked before: what was, is answered from memory until something new is read
-            new = f"{question}{'&' if '?' in question else '?'}limit={number + 1}"
+            # a new query each time: repeated ones are cached until the next reading
+            new = f"{query}{'&' if '?' in query else '?'}limit={number + 1}"
             began = time.perf_counter()
             get(f"{VALUES}/{new}")
             took_ms.append((time.perf_counter() - began) * 1000)

@@ -1,4 +1,4 @@
-"""What is measured, and how it is started and asked: beanscale as in a pod, a peer, and the beanstalkd they read."""
+"""The measured servers: beanscale as in a pod, a reference server, and the beanstalkd that they poll."""
 
 import http.client
 import json
@@ -19,14 +19,14 @@ VALUES = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
 _AUDITED = {"Audit-Id": "0a4b5c6d-0000-4000-8000-000000000000"}  # each request of the aggregator has one
 ADMINISTRATOR: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench", "X-Remote-Group": "system:masters"}
 READER: Mapping[str, str] = _AUDITED | {"X-Remote-User": "beanscale-bench-reader"}
-"""Kubernetes has to be asked about this one; bench-access.yaml lets them."""
+"""This user requires access reviews; bench-access.yaml authorizes them."""
 START_TIMEOUT_S = 20
 RULES = "rules.yaml"
-"""Among what is mounted, for who wants them."""
+"""The rules file, in the mounted folder."""
 MOUNTED = "/run/secrets/kubernetes.io/serviceaccount"
 _ACCESS = Path(__file__).with_name("bench-access.yaml")
 
-# The image's files as the root, and in them a pod's credentials; for this process alone, and with its id to the end.
+# The image's files as root file system, with a pod's credentials, only for this process; exec keeps the process id.
 _IN_A_POD = """
 root=$0 credentials=$1; shift
 mount --bind /proc "$root/proc"
@@ -45,21 +45,21 @@ _ENVIRONMENT = (
 
 
 class BenchError(Exception):
-    """Nothing can be measured; `str()` is a sentence."""
+    """The measurement failed; `str()` is a sentence."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server that can be started, again and again."""
+    """A server that can be started repeatedly."""
 
     name: str
     command: Callable[[int, str], list[str]]
-    """From the port to listen on and beanstalkd's address."""
+    """Arguments: the port to listen on, and beanstalkd's address."""
 
 
 @contextmanager
 def beanscale(image: str, pki: Path, rules: str) -> Iterator[Program]:
-    """Ours, from its image, with the rights and the credentials of the chart's pod while this lasts."""
+    """Yield beanscale from its image, with the permissions and credentials of the chart's pod."""
     with _unpacked(image) as root, _credentials(pki) as credentials:
         Path(credentials, RULES).write_text(rules)
         yield Program(
@@ -96,7 +96,7 @@ def _credentials(pki: Path) -> Iterator[str]:
 
 
 def peer(binary: str, certificates: str) -> Program:
-    """A server made of Kubernetes' own parts; it keeps the serving certificate that it makes in a folder."""
+    """Return the reference server, built on Kubernetes' libraries; it stores its serving certificate in a folder."""
     kubeconfig = os.environ["KUBECONFIG"]
     return Program(
         "peer",
@@ -109,12 +109,12 @@ def peer(binary: str, certificates: str) -> Program:
 
 
 def kubectl(*arguments: str) -> str:
-    """What kubectl says. Raises BenchError."""
+    """Return kubectl's output. Raises BenchError."""
     return output("kubectl", *arguments)
 
 
 def output(*command: str, timeout_s: float = 180) -> str:
-    """What a program says. Raises BenchError with its complaint."""
+    """Return a program's output. Raises BenchError with its error."""
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     if ended.returncode:
         raise BenchError(f"{' '.join(command[:3])} failed: {ended.stderr.strip()}")
@@ -123,7 +123,7 @@ def output(*command: str, timeout_s: float = 180) -> str:
 
 @dataclass
 class Server:
-    """A running one."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -132,24 +132,24 @@ class Server:
 
     @cached_property
     def certificate(self) -> tuple[Path, Path]:
-        """The aggregator's certificate and key: who shows them speaks for others."""
+        """The aggregator's certificate and key, which authenticate a front proxy."""
         return self.pki / "front-proxy-client.crt", self.pki / "front-proxy-client.key"
 
     @contextmanager
-    def asking(self) -> Iterator[Callable[[str], bytes]]:
-        """A function from a path to the answer's body, over one connection. It raises OSError and BenchError."""
+    def connected(self) -> Iterator[Callable[[str], bytes]]:
+        """Yield a function from a path to a response's body, over one connection. It raises OSError and BenchError."""
         tls = ssl.create_default_context()
         tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE  # its CA is in its memory alone
+        tls.verify_mode = ssl.CERT_NONE  # its CA is only in its memory
         tls.load_cert_chain(*self.certificate)
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=tls)
 
         def get(path: str) -> bytes:
             connection.request("GET", path, headers=dict(ADMINISTRATOR))
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != http.HTTPStatus.OK:
-                raise BenchError(f"{path} is answered with {answer.status}: {body.decode()}")
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != http.HTTPStatus.OK:
+                raise BenchError(f"{path} returned {response.status}: {body.decode()}")
             return body
 
         try:
@@ -158,11 +158,11 @@ class Server:
             connection.close()
 
     def first_value(self, tube: str) -> None:
-        """Wait for the first answer with a value."""
+        """Wait for the first response with a value."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                with self.asking() as get:
+                with self.connected() as get:
                     if jobs(get, tube) is not None:
                         return
             except (OSError, http.client.HTTPException, BenchError) as error:
@@ -171,30 +171,30 @@ class Server:
             time.sleep(0.005)
 
     def resident_mb(self) -> float:
-        """Memory at this moment, in 10⁶ bytes."""
+        """Return the current memory in 10⁶ bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
 
-    def most_resident_mb(self) -> float:
-        """Memory at its worst moment, in 10⁶ bytes."""
+    def max_resident_mb(self) -> float:
+        """Return the maximum memory so far in 10⁶ bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
     def cpu_s(self) -> float:
-        """Processor time used so far."""
+        """Return the CPU time used so far, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def jobs(get: Callable[[str], bytes], tube: str) -> int | None:
-    """The value served for a tube, None where there is none yet."""
+    """Return the value served for a tube; None if there is none yet."""
     items: list[dict[str, Any]] = json.loads(get(f"{VALUES}/tube-{tube}"))["items"]
     return int(items[0]["value"].replace("k", "000")) if items else None
 
 
 @contextmanager
 def serving(program: Program, tubes: str, pki: Path, core: int) -> Iterator[Server]:
-    """Start it on a core of its own; end it in the end."""
+    """Run a program on one core."""
     with tempfile.TemporaryDirectory(prefix="beanscale-bench-") as folder:
         log, port = Path(folder, "log"), free_port()
         command = ["taskset", "--cpu-list", str(core), *program.command(port, tubes)]
@@ -206,20 +206,20 @@ def serving(program: Program, tubes: str, pki: Path, core: int) -> Iterator[Serv
 
 @contextmanager
 def beanstalkd() -> Iterator[tuple[str, int]]:
-    """An empty one; its host and port."""
+    """Run an empty beanstalkd. Yield its host and port."""
     port = free_port()
     with ended(start(["beanstalkd", "-l", "127.0.0.1", "-p", str(port)], subprocess.DEVNULL)):
         yield "127.0.0.1", port
 
 
 def start(command: list[str], log: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a program whose words go to a log."""
+    """Start a program with its output in a log."""
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 @contextmanager
 def ended[Text: (str, bytes)](process: subprocess.Popen[Text]) -> Iterator[subprocess.Popen[Text]]:
-    """Whatever happens, the process ends here."""
+    """Terminate the process on exit."""
     try:
         yield process
     finally:
@@ -232,7 +232,7 @@ def ended[Text: (str, bytes)](process: subprocess.Popen[Text]) -> Iterator[subpr
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
