@@ -150,7 +150,7 @@ def notes(release: Release) -> list[str]:
 
 def test_without_a_choice_the_install_is_refused_with_the_way_to_keep_both(incumbent: Incumbent) -> None:
     said = refused(*Release(incumbent.namespace).helm_command("install", CHART))
-    assert f"points to the Service {incumbent.namespace}/adapter" in said
+    assert f"points to Service {incumbent.namespace}/adapter" in said
     assert "keep both: beanscale asks the other for every metric that isn't its own" in said
     assert f"--set forwardTo.namespace={incumbent.namespace} --set forwardTo.service=adapter" in said
 
