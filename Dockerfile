@@ -1,4 +1,4 @@
-# Both images: --target app (the metrics server, the console and the hello-world worker), --target beanstalkd (one from Debian, 1.13).
+# Two images: --target app (server, console, hello-world worker) and --target beanstalkd (1.13, from Debian).
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS python
@@ -8,13 +8,13 @@ RUN apt-get update \
 
 FROM python AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
-# The CA of a proxy that inspects TLS, for pip and uv: `--secret id=ca,src=FILE`; scripts/build gives the machine's. Absent, pip has its own.
+# The CA of a TLS-inspecting proxy, for pip and uv: `--secret id=ca,src=FILE`. scripts/build passes the machine's CAs.
 RUN --mount=type=secret,id=ca,target=/run/ca.crt \
     if [ -s /run/ca.crt ]; then export PIP_CERT=/run/ca.crt; fi \
  && python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv
 ENV UV_PROJECT_ENVIRONMENT=/opt/beanscale UV_PYTHON=/usr/bin/python3 UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 UV_FROZEN=1 UV_NO_DEV=1
 WORKDIR /src
-# The dependencies apart from the app: they stay built while only the app changes.
+# Dependencies first: a change of the app doesn't rebuild them.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt \
     if [ -s /run/ca.crt ]; then export SSL_CERT_FILE=/run/ca.crt; fi \
@@ -22,7 +22,7 @@ RUN --mount=type=secret,id=ca,target=/run/ca.crt \
 COPY app app
 RUN --mount=type=secret,id=ca,target=/run/ca.crt \
     if [ -s /run/ca.crt ]; then export SSL_CERT_FILE=/run/ca.crt; fi \
- && touch README.md && /opt/uv/bin/uv sync --no-editable # README.md: pyproject.toml names it, the image has no use for it
+ && touch README.md && /opt/uv/bin/uv sync --no-editable # pyproject.toml requires README.md, the image doesn't
 
 FROM python AS app
 COPY --from=build /opt/beanscale /opt/beanscale

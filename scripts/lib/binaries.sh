@@ -1,13 +1,13 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
-# Programs built from Go modules, once, into the cache: sourced, after setup.sh. Each is kept under its version: bin/VERSION/NAME.
+# Programs built once from Go modules, in the cache under bin/VERSION/NAME. Source it after setup.sh.
 
-# the one asked for, the one that runs, or else the one that we usually test with
+# the version in the environment, of the running cluster, or the default
 K8S_VERSION=${K8S_VERSION:-$(cat "$cache/run/version" 2>/dev/null || echo 1.37.2)}
 
 CERT_MANAGER_VERSION=1.21.2
 PROMETHEUS_OPERATOR_VERSION=0.85.0
 
-# name, where it is kept, what is built (a package of Kubernetes, a module at a version, a folder here), seconds on two cores when nothing is cached
+# name, folder in the cache, what to build (a package of Kubernetes, a module at a version, a folder here), seconds on two cores without a build cache
 programs="
 kube-apiserver           kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-apiserver               320
 kube-controller-manager  kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kube-controller-manager       80
@@ -19,12 +19,12 @@ coredns                  coredns-1.15.0           ./coredns                     
 pause                    pause-1                  ./pause                                              2
 helm                     helm-4.3.1               helm.sh/helm/v4/cmd/helm@v4.3.1                    135
 kubeconform              kubeconform-0.8.0        github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0  5
-incumbent                incumbent-1              ./../../tests/cluster/incumbent                     90
+upstream-adapter         upstream-adapter-1       ./../../tests/cluster/upstream                      90
 bombardier               bombardier-1.2.6         github.com/codesenberg/bombardier@v1.2.6            10
 "
 PATH=$(awk -v bin="$cache/bin/" 'NF && !seen[$2]++ { printf "%s%s:", bin, $2 }' <<<"$programs")$PATH
 
-# need_binaries NAME...: they are on the PATH after this
+# need_binaries NAME...: build the missing ones; all are on the PATH
 need_binaries() {
   [ -z "$(missing_binaries "$@")" ] || locked programs build_missing "$@"
 }
@@ -38,7 +38,7 @@ missing_binaries() {
 
 build_missing() {
   local list i=0 n name folder package seconds
-  list=$(missing_binaries "$@") # another run may have built them while this one waited for the lock
+  list=$(missing_binaries "$@") # another run may have built them in the meantime
   [ -n "$list" ] || return 0
   need_go
   n=$(wc -l <<<"$list")
@@ -49,7 +49,7 @@ build_missing() {
   done 3<<<"$list"
 }
 
-# A build that was cut off leaves no half program: it gets its name when it is whole.
+# An interrupted build leaves no incomplete program: it is renamed when complete.
 build_binary() {
   local folder=$1 name=$2 package=$3 unfinished=$1/unfinished
   mkdir -p "$unfinished" || return
@@ -60,7 +60,7 @@ build_binary() {
   esac && mv "$unfinished/$name" "$folder/$name" && rm -r "$unfinished"
 }
 
-# need_kinds: $KINDS has the definitions of others' kinds of which the chart makes objects; their Go modules carry them
+# need_kinds: $KINDS contains the CRDs of cert-manager and Prometheus Operator, from their Go modules
 need_kinds() {
   export KINDS=$cache/kinds/cert-manager-$CERT_MANAGER_VERSION-prometheus-operator-$PROMETHEUS_OPERATOR_VERSION
   [ -d "$KINDS" ] || { need_go && locked programs step "kinds of cert-manager and Prometheus Operator" 10 copy_kinds; }
@@ -78,7 +78,7 @@ copy_kinds() {
 
 module_folder() { (cd / && go mod download -json "$1") | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'; }
 
-# Kubernetes can't be `go install`ed: its go.mod points to its own staging folders. Ours points to their published versions.
+# Kubernetes can't be built by `go install`: its go.mod points to its own staging folders. This one points to their published versions.
 kubernetes_module() {
   local folder=$cache/src/kubernetes-$K8S_VERSION theirs name
   [ ! -f "$folder/go.sum" ] || return 0

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh and processes.sh set cache, repo, run and node
-# etcd, kube-apiserver, kube-controller-manager, kube-scheduler: sourced, after processes.sh.
+# etcd, kube-apiserver, kube-controller-manager, kube-scheduler. Source it after processes.sh.
 
 pki=$run/pki
 
@@ -8,7 +8,7 @@ start_control_plane() {
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
   start_apiserver
   wait_for kube-apiserver 90 kubectl_inside get --raw /readyz
-  start_controller_manager # only now: until the apiserver has laid its first roles, controllers are turned away
+  start_controller_manager # only now: kube-apiserver rejects controllers until it has created its first roles
   start kube-scheduler kube-scheduler --leader-elect=false --kubeconfig="$pki/kube-scheduler.kubeconfig" \
     --authentication-kubeconfig="$pki/kube-scheduler.kubeconfig" --authorization-kubeconfig="$pki/kube-scheduler.kubeconfig"
 }
@@ -34,7 +34,7 @@ start_apiserver() {
     --service-account-issuer=https://kubernetes.default.svc
     --service-account-key-file="$pki/service-account.pub" --service-account-signing-key-file="$pki/service-account.key"
 
-    # aggregation: what stands between an HPA and beanscale
+    # aggregation, for beanscale
     --enable-aggregator-routing
     --requestheader-client-ca-file="$pki/front-proxy-ca.crt" --requestheader-allowed-names=front-proxy-client
     --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group
@@ -52,7 +52,7 @@ start_controller_manager() {
     --service-account-private-key-file="$pki/service-account.key" --root-ca-file="$pki/ca.crt"
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key"
     --allocate-node-cidrs --cluster-cidr=10.244.0.0/16 --service-cluster-ip-range=10.96.0.0/16
-    --horizontal-pod-autoscaler-sync-period=5s # the default of 15 s would only make demo and tests longer
+    --horizontal-pod-autoscaler-sync-period=5s # shorter than the default of 15 s, for the demo and the tests
   )
   start kube-controller-manager kube-controller-manager "${flags[@]}"
 }

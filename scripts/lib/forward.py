@@ -1,6 +1,6 @@
-"""Listen on this machine's loopback, connect inside the cluster's network: forward.py NAMESPACE_FILE PORT ADDRESS:PORT.
+"""Forward a loopback port of this machine into the cluster's network: forward.py NAMESPACE_FILE PORT ADDRESS:PORT.
 
-A socket stays in the network namespace that it was made in, so one process can stand on both sides.
+A socket stays in the network namespace in which it was created, so one process can use both.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             writer.write(chunk)
             await writer.drain()
         writer.write_eof()
-    except OSError:  # either side may leave at any time; the other one is told by the close
+    except OSError:  # one side closed the connection; close the other one
         writer.close()
 
 
@@ -40,7 +40,7 @@ async def forward(listener: socket.socket, address: str, port: int) -> None:
 
 def main(namespace: str, listen_port: str, target: str) -> None:
     listener = socket.create_server(("127.0.0.1", int(listen_port)))
-    with open(namespace, "rb") as file:  # noqa: PTH123 - a descriptor is what setns takes
+    with open(namespace, "rb") as file:  # noqa: PTH123 - setns needs a descriptor
         os.setns(file.fileno(), os.CLONE_NEWNET)
     address, _, port = target.rpartition(":")
     asyncio.run(forward(listener, address, int(port)))

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
-# Container images with whatever builds them here, as archives in the cache: sourced, after setup.sh.
+# Container images as archives in the cache. Source it after setup.sh.
 
-# In `builder`: docker or podman where one works, else buildah, which needs neither a service nor a registry
+# Set `builder`: docker or podman if one works, otherwise buildah, which needs neither a service nor a registry
 need_builder() {
   for builder in docker podman; do
     ! "$builder" info >/dev/null 2>&1 || return 0
@@ -10,7 +10,7 @@ need_builder() {
   need_packages buildah netavark
 }
 
-# In `options`: what the Dockerfile needs to know about this machine
+# Set `options`: build options for this machine
 need_base() {
   local ca=/etc/ssl/certs/ca-certificates.crt
   options=()
@@ -21,7 +21,7 @@ need_base() {
   options+=(--build-arg BASE=localhost/trixie)
 }
 
-# Stands in for debian:trixie-slim, and leaves out what that leaves out
+# Replaces debian:trixie-slim, and omits the same files
 base_image() {
   local folder=$cache/images/trixie
   rm -rf "$folder"
@@ -30,14 +30,14 @@ base_image() {
     printf 'FROM scratch\nADD . /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nCMD ["bash"]\n' | our_buildah bud --tag localhost/trixie --file - "$folder" && rm -rf "$folder"
 }
 
-# build_archive ARCHIVE TAG FOLDER [OPTION...]: from FOLDER's Dockerfile; the archive appears when it is whole
+# build_archive ARCHIVE TAG FOLDER [OPTION...]: build FOLDER's Dockerfile; the archive is renamed when complete
 build_archive() {
   local archive=$1 tag=$2 folder=$3 unfinished=$1.unfinished
   shift 3
   rm -f "$unfinished"
   case $builder in
     buildah)
-      # limits as they are: newer buildahs would raise them, which a machine that is a container itself forbids
+      # current limits: newer versions of buildah raise them, which fails in a container
       our_buildah bud --isolation chroot --network host --layers --ulimit "nproc=$(most_processes)" --ulimit "nofile=$(ulimit -Hn)" \
         --tag "$tag" "$@" "$folder" &&
         our_buildah push "$tag" "oci-archive:$unfinished:$tag" && forget_old_images
@@ -46,15 +46,15 @@ build_archive() {
   esac && mv "$unfinished" "$archive"
 }
 
-# Buildah takes the kernel's number of process ids as its limit where that is the lower one, and can't go above it again.
+# buildah lowers its limit to the kernel's pid_max and then can't raise it.
 most_processes() { { ulimit -Hu; cat /proc/sys/kernel/pid_max; } | grep -x '[0-9]*' | sort --numeric-sort | head -n 1; }
 
-# Those that have lost their tag to a newer one; the newest without a tag is the build stage, whose layers the next build uses again.
-# A build that was cut off leaves its container, which would hold on to its image.
+# Remove images that lost their tag to a newer one, except the newest: it is the build stage, whose layers the next build reuses.
+# An interrupted build leaves a container, which would keep its image.
 forget_old_images() {
   our_buildah rm --all >/dev/null
   our_buildah images --filter dangling=true --quiet | tail --lines +2 | while read -r id; do our_buildah rmi "$id"; done
 }
 
-# With storage of its own, so that it meets nobody else's images
+# With its own storage, apart from other images
 our_buildah() { buildah --root "$cache/images/storage" --runroot "$cache/images/running" --storage-driver overlay "$@"; }

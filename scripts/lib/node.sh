@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh and processes.sh set cache, repo, run, netns and node
-# containerd, kubelet, kube-proxy and the cluster's DNS, on the one node, node0: sourced, after control-plane.sh.
+# containerd, kubelet, kube-proxy and cluster DNS, on node0. Source it after control-plane.sh.
 
 ctr_inside() { ctr --address "$run/containerd.sock" --namespace k8s.io "$@"; }
 
-# The kubelet sets these for the whole machine; `down` puts them back.
+# The kubelet sets these for the whole machine; `down` restores them.
 kernel_settings='^(vm.overcommit_memory|kernel.panic|kernel.panic_on_oops)$'
 
 start_node() {
@@ -23,11 +23,11 @@ start_node() {
   wait_for kube-proxy 30 health_of 10256/healthz
 }
 
-# Below a cgroup of its own, because a kubelet ends the pods of any other kubelet that it finds in its cgroups.
+# In a separate cgroup: a kubelet ends the pods of other kubelets in its cgroups.
 make_cgroup() {
   local parent
   for parent in $(cgroups); do
-    # version 2 hands a controller down only when told to
+    # cgroup v2 delegates a controller only on request
     [ ! -f "$parent/cgroup.controllers" ] || tr ' ' '\n' <"$parent/cgroup.controllers" | while read -r controller; do
       echo "+$controller" >"$parent/cgroup.subtree_control" || true
     done
@@ -35,14 +35,14 @@ make_cgroup() {
   done 2>/dev/null
 }
 
-# the root of the one hierarchy (version 2) or of each controller's
+# the root of the hierarchy (v2) or of each controller (v1)
 cgroups() { awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts; }
 
 node_ready() { [ "$(kubectl_inside get node node0 --output 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 
 health_of() { inside kubectl --kubeconfig /dev/null --server "http://127.0.0.1:${1%%/*}" get --raw "/${1#*/}"; }
 
-# Containers are their shims' children. This needs no containerd, which may be what died.
+# Containers are children of their shims. This works without containerd, which can have crashed.
 stop_containers() {
   local shim
   find "$run/containerd-run" -name address -exec sh -c 'for f; do rm -f "$(sed s#unix://## "$f")"; done' sh {} + 2>/dev/null || true
@@ -53,11 +53,11 @@ stop_containers() {
   done
 }
 
-# What the node leaves on the machine outside of its folder: mounts, cgroups, CNI results, log links, kernel settings
+# Remove what the node created outside its folder: mounts, cgroups, CNI results, log links, kernel settings
 clear_node() {
   local deadline=$((SECONDS + 10))
   awk -v folder="$run/" 'index($2, folder) == 1 { print $2 }' /proc/mounts | sort --reverse | xargs --no-run-if-empty umount --lazy
-  until remove_cgroups || [ $SECONDS -ge $deadline ]; do sleep 0.1; done # each goes when the last of its processes has gone
+  until remove_cgroups || [ $SECONDS -ge $deadline ]; do sleep 0.1; done # each can be removed after its last process has ended
   grep --fixed-strings --files-with-matches --no-messages "$run/" /var/lib/cni/results/* | xargs --no-run-if-empty rm -f || true
   [ ! -d /var/log/containers ] || find /var/log/containers -lname "$run/*" -delete
   [ ! -f "$run/sysctl" ] || sysctl --quiet --load="$run/sysctl" || true
@@ -79,7 +79,7 @@ write_configuration() {
   "ipam": {"type": "host-local", "dataDir": "$run/cni/addresses",
            "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 END
-  # restrict_oom_score_adj, disable_apparmor: for machines that are containers themselves
+  # restrict_oom_score_adj, disable_apparmor: for machines that are containers
   cat >"$run/containerd.toml" <<END
 version = 2
 root = "$run/containerd"
@@ -99,8 +99,8 @@ state = "$run/containerd-run"
     bin_dir = "/usr/lib/cni"
     conf_dir = "$run/cni"
 END
-  # KubeletInUserNamespace: forgives kernel settings that it may not change; enforceNodeAllocatable: the machine is not ours alone
-  # imageGC…: an image that a full disk pushes out could not be pulled again
+  # KubeletInUserNamespace: tolerates kernel settings that it can't change; enforceNodeAllocatable: other programs use the machine too
+  # imageGC…: a deleted image couldn't be pulled again
   cat >"$run/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

@@ -1,7 +1,7 @@
-"""Write a new cluster's keys and certificates: pki.py FOLDER ADDRESS, the folder to fill and the node's address.
+"""Write the keys and certificates of a new cluster: pki.py FOLDER ADDRESS, with the node's address.
 
-Two authorities (the cluster's; the aggregator's front proxy), one identity per component, and a kubeconfig for those
-that call kube-apiserver. All of it is for one life of a cluster on this machine; keys are readable by root only.
+Two CAs (the cluster's, and the front proxy's of the aggregator), one identity per component, and a kubeconfig for each
+client of kube-apiserver. They are valid until the cluster is stopped; only root can read the keys.
 """
 
 import base64
@@ -70,18 +70,18 @@ def general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def issue(whom: x509.Name, issuer: Identity | None, extensions: Iterable[tuple[x509.ExtensionType, bool]]) -> Identity:
-    """A new key and its certificate, signed by `issuer`, or by itself. Extensions come with their criticality.
+def issue(name: x509.Name, issuer: Identity | None, extensions: Iterable[tuple[x509.ExtensionType, bool]]) -> Identity:
+    """Return a new key and its certificate, signed by `issuer`, or self-signed. Extensions include their criticality.
 
-    Both key identifiers and the usages are there because Python 3.13 refuses chains without them (VERIFY_X509_STRICT).
+    Python 3.13 rejects chains without both key identifiers and the key usage (VERIFY_X509_STRICT).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     signer = issuer.key if issuer else key
     now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
-        .subject_name(whom)
-        .issuer_name(issuer.certificate.subject if issuer else whom)
+        .subject_name(name)
+        .issuer_name(issuer.certificate.subject if issuer else name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
@@ -99,17 +99,17 @@ def authority(name: str) -> Identity:
     return issue(subject(name), None, [(constraints, True), (key_usage(authority=True), True)])
 
 
-def leaf(whom: x509.Name, issuer: Identity, names: Iterable[str] = ()) -> Identity:
+def leaf(name: x509.Name, issuer: Identity, names: Iterable[str] = ()) -> Identity:
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     extensions: list[tuple[x509.ExtensionType, bool]] = [(usages, False), (key_usage(authority=False), True)]
     if alternatives := [general_name(name) for name in names]:
         extensions.append((x509.SubjectAlternativeName(alternatives), False))
-    return issue(whom, issuer, extensions)
+    return issue(name, issuer, extensions)
 
 
 def kubeconfig(ca: Identity, caller: Identity) -> str:
-    """JSON, which is YAML too; it needs no other file."""
-    certificates = (base64.b64encode(who.certificate.public_bytes(Encoding.PEM)).decode() for who in (ca, caller))
+    """Return a kubeconfig as JSON, which is YAML too, with all certificates inline."""
+    certificates = (base64.b64encode(each.certificate.public_bytes(Encoding.PEM)).decode() for each in (ca, caller))
     ca_data, caller_data = certificates
     key_data = base64.b64encode(pem(caller.key)).decode()
     cluster = {"server": "https://127.0.0.1:6443", "certificate-authority-data": ca_data}

@@ -1,15 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # setup.sh sets cache and repo
-# The cluster's own network and the processes in it: sourced, after setup.sh.
+# The cluster's network namespace and processes. Source it after setup.sh.
 #
-# Everything lives in one network namespace without a way out, so no address of the machine's surroundings is used, nothing leaves,
-# and iptables rules vanish with it. Only the network is apart: `ip netns exec` would also hide the cgroups from the kubelet.
+# Everything runs in one network namespace without external access: no address of the machine's network is used, and iptables
+# rules are deleted with it. Only the network is separate: `ip netns exec` would also hide the cgroups from the kubelet.
 
 run=$cache/run
 netns=/run/netns/beanscale
 node=172.30.0.2
 
-# There can be one on a machine: its network's name and addresses and its node's cgroup are always the same. Whose it is, its processes
-# tell: each was given files in its owner's run folder. So nothing is left to mend when they are gone.
+# A machine can run one: the names of its network and cgroup are fixed. Its processes show the owner: their arguments name files in the
+# owner's run folder. So no state remains when they have ended.
 owner() {
   local pid
   for pid in $(ip netns pids beanscale); do tr '\0' '\n' <"/proc/$pid/cmdline" || true; done 2>/dev/null |
@@ -21,14 +21,14 @@ only_ours() {
   owner=$(owner)
   [ -n "$owner" ] && [ "$owner" != "$run" ] || return 0
   home=${owner%/beanscale/run}
-  die "another cluster runs on this machine, which can hold one: it lives in $owner, and this one would live in $run.
+  die "another cluster is running on this machine, the limit is one: its folder is $owner, this one would use $run.
 To use it:  XDG_CACHE_HOME=$home scripts/${0##*/} …
-To end it:  XDG_CACHE_HOME=$home scripts/cluster down"
+To stop it:  XDG_CACHE_HOME=$home scripts/cluster down"
 }
 
 inside() { nsenter --net=$netns "$@"; }
 
-# The node's address needs an interface: one end of a veth pair; the other end leads nowhere.
+# The node's address needs an interface: one end of a veth pair, whose other end is unused.
 network_up() {
   [ ! -e $netns ] || [ -z "$(ip -n beanscale route show default 2>/dev/null)" ] || return 0
   ip netns delete beanscale 2>/dev/null || true
@@ -38,17 +38,17 @@ network_up() {
   ip -n beanscale address add $node/24 dev node0
   ip -n beanscale link set node0 up
   ip -n beanscale link set nowhere up
-  ip -n beanscale route add default via 172.30.0.1 # last: network_up knows a finished network by it
+  ip -n beanscale route add default via 172.30.0.1 # last: network_up checks for it
 }
 
-# start NAME COMMAND...: in the cluster's network, in the background, unless it runs already
+# start NAME COMMAND...: run it in the cluster's network, in the background, if it isn't running
 start() {
   local name=$1
   shift
   alive "$name" || start_here "$name" nsenter --net=$netns "$@"
 }
 
-# In the network we are in; it gets none of our terminal's signals, and no open file of ours or of our caller's: it would hold their locks
+# start_here NAME COMMAND...: in the current network, without the terminal's signals and without open files, which would hold locks
 start_here() {
   local name=$1
   shift
@@ -61,7 +61,7 @@ start_here() {
   disown
 }
 
-# A process id can be somebody else's by now, after a reboot or a crash: ours are in our network.
+# After a reboot or crash, a process id can belong to another process: the cluster's processes are in its network.
 alive() {
   local pid
   pid=$(cat "$run/pid/$1" 2>/dev/null) && in_our_network "$pid"
@@ -69,7 +69,7 @@ alive() {
 
 in_our_network() { [ "/proc/$1/ns/net" -ef $netns ]; }
 
-# stop NAME: without ado, because `down` throws the state away
+# stop NAME: kill it, because `down` deletes its state
 stop() {
   if alive "$1"; then
     kill -KILL "$(cat "$run/pid/$1")"
@@ -78,14 +78,14 @@ stop() {
   rm -f "$run/pid/$1"
 }
 
-# wait_for NAME SECONDS COMMAND...: until the command succeeds; it is about the process NAME, whose log is shown when it doesn't
+# wait_for NAME SECONDS COMMAND...: wait until the command succeeds; otherwise show the log of process NAME
 wait_for() {
   local name=$1 deadline=$((SECONDS + $2))
   shift 2
   until "$@" >/dev/null 2>&1; do
     if [ $SECONDS -ge $deadline ] || ! kill -0 "$(cat "$run/pid/$name")" 2>/dev/null; then
       tail -n 15 "$run/log/$name.log" >&2
-      die "$name is not ready; its log: $run/log/$name.log; \`scripts/cluster down\` clears everything away"
+      die "$name is not ready; its log: $run/log/$name.log; \`scripts/cluster down\` removes everything"
     fi
     sleep 0.2
   done

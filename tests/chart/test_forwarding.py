@@ -144,9 +144,7 @@ def test_who_asks_the_present_server_for_the_rest_is_let_in(
 
 @pytest.mark.usefixtures("incumbent")
 def test_who_asks_somebody_else_is_not(chart: Chart) -> None:
-    assert (
-        "points to Service monitoring/adapter" in planned(chart, {"forwardTo": ADAPTER | {"service": "b"}}).stderr
-    )
+    assert "points to Service monitoring/adapter" in planned(chart, {"forwardTo": ADAPTER | {"service": "b"}}).stderr
 
 
 def test_the_commands_of_the_notes_switch_over_and_back(

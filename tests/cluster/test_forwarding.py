@@ -33,7 +33,7 @@ SCALED = "scaled-by-the-other"
 
 
 @dataclass(frozen=True)
-class Incumbent:
+class Upstream:
     """The other server, installed as such servers are: a Service, an APIService, an autoscaler that needs it."""
 
     namespace: str
@@ -49,7 +49,7 @@ def apply(*objects: Any) -> None:
 
 @contextmanager
 def running(certificate: Path, key: Path) -> Iterator[subprocess.Popen[bytes]]:
-    program = shutil.which("incumbent")
+    program = shutil.which("upstream-adapter")
     assert program, "`scripts/test cluster` builds it"
     kubeconfig = os.environ["KUBECONFIG"]
     command = [
@@ -116,10 +116,10 @@ def _object(version: str, kind: str, name: str, namespace: str | None = None, **
 
 
 @pytest.fixture(scope="module")
-def incumbent(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Incumbent]:
+def upstream(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """It serves, and its autoscaler has the pods that it wants; in the end nothing of it is left."""
     place.uninstall()
-    folder = tmp_path_factory.mktemp("incumbent")
+    folder = tmp_path_factory.mktemp("upstream")
     authority = make_authority(datetime.now(UTC), timedelta(days=90))
     serving = make_serving(authority, [f"adapter.{place.namespace}.svc"], datetime.now(UTC), timedelta(days=30))
     for name, pem in (("ca.crt", authority.pem), ("tls.crt", serving.pem), ("tls.key", serving.key_pem)):
@@ -130,16 +130,16 @@ def incumbent(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Itera
             apply(*made)
             place.wait(API_SERVICE, "condition=Available")
             place.wait(f"hpa/{SCALED}", f"jsonpath={{.status.desiredReplicas}}={PODS}")
-            yield Incumbent(place.namespace, folder / "ca.crt", place.read(API_SERVICE)["spec"], process)
+            yield Upstream(place.namespace, folder / "ca.crt", place.read(API_SERVICE)["spec"], process)
         finally:
             place.uninstall()
             ran("kubectl", "delete", "--ignore-not-found", "--filename=-", given=yaml.safe_dump_all(made), within_s=300)
 
 
-def chosen(incumbent: Incumbent) -> list[str]:
+def chosen(upstream: Upstream) -> list[str]:
     """As the README says it."""
-    to = f"forwardTo.namespace={incumbent.namespace},forwardTo.service=adapter"
-    return ["--set", f"apiService.create=false,{to}", "--set-file", f"forwardTo.caBundle={incumbent.ca}"]
+    to = f"forwardTo.namespace={upstream.namespace},forwardTo.service=adapter"
+    return ["--set", f"apiService.create=false,{to}", "--set-file", f"forwardTo.caBundle={upstream.ca}"]
 
 
 def notes(release: Release) -> list[str]:
@@ -148,21 +148,21 @@ def notes(release: Release) -> list[str]:
     return re.findall(r"^  (kubectl (?:get|patch) apiservice .*)$", said, re.MULTILINE)
 
 
-def test_without_a_choice_the_install_is_refused_with_the_way_to_keep_both(incumbent: Incumbent) -> None:
-    said = refused(*Release(incumbent.namespace).helm_command("install", CHART))
-    assert f"points to Service {incumbent.namespace}/adapter" in said
-    assert "keep both: beanscale asks the other for every metric that isn't its own" in said
-    assert f"--set forwardTo.namespace={incumbent.namespace} --set forwardTo.service=adapter" in said
+def test_without_a_choice_the_install_is_refused_with_the_way_to_keep_both(upstream: Upstream) -> None:
+    said = refused(*Release(upstream.namespace).helm_command("install", CHART))
+    assert f"points to Service {upstream.namespace}/adapter" in said
+    assert "keep both: beanscale forwards all other metrics to the other adapter" in said
+    assert f"--set forwardTo.namespace={upstream.namespace} --set forwardTo.service=adapter" in said
 
 
 def test_its_autoscaler_goes_on_while_we_come_and_go(
-    incumbent: Incumbent, place: Release, pki: Path, tmp_path: Path
+    upstream: Upstream, place: Release, pki: Path, tmp_path: Path
 ) -> None:
     with (
         Timeline(place, f"hpa/{SCALED}", path="{.status.desiredReplicas}") as wanted,
         constant_requests(pki, place.metric_path(METRIC)) as answers,
     ):
-        place.helm("install", CHART, *chosen(incumbent), "--wait", "--timeout", PATIENCE)
+        place.helm("install", CHART, *chosen(upstream), "--wait", "--timeout", PATIENCE)
         keep, switch_over, switch_back = notes(place)
         ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")
         eventually(lambda: place.value(f"tube-{TUBE}") == "0", "our own metrics, through kube-apiserver")
@@ -175,7 +175,7 @@ def test_its_autoscaler_goes_on_while_we_come_and_go(
         eventually(lambda: active(place)[0] == "True", "its autoscaler reads it through us")
         ran("sh", "-c", f"cd {tmp_path} && {switch_back}")
         eventually(lambda: raw(place.metric_path(f"tube-{TUBE}"))["items"] == [], "the other answers")
-        assert place.read(API_SERVICE)["spec"] == incumbent.spec
+        assert place.read(API_SERVICE)["spec"] == upstream.spec
         counted = answers.good
         eventually(lambda: answers.good > counted + 60, "its metric, from itself")
         place.uninstall()
@@ -202,25 +202,25 @@ def active(release: Release) -> tuple[str, str]:
     return found["status"], found["message"]
 
 
-def test_its_failure_is_told_by_name_and_is_not_ours(incumbent: Incumbent, place: Release, tmp_path: Path) -> None:
-    place.helm("install", CHART, *chosen(incumbent), "--wait", "--timeout", PATIENCE)
+def test_its_failure_is_told_by_name_and_is_not_ours(upstream: Upstream, place: Release, tmp_path: Path) -> None:
+    place.helm("install", CHART, *chosen(upstream), "--wait", "--timeout", PATIENCE)
     keep, switch_over, switch_back = notes(place)
     ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")
     eventually(lambda: place.value(METRIC) == VALUE, "its metric, through us")
     eventually(
         lambda: all(METRIC in listed for listed in place.asked_of_each(GROUP_VERSION)), "both replicas know its metric"
     )
-    incumbent.process.send_signal(signal.SIGSTOP)  # it hangs: the worst way to be gone
+    upstream.process.send_signal(signal.SIGSTOP)  # it hangs: the worst way to be gone
     try:
         began = time.monotonic()
         said = refused("kubectl", "get", "--raw", place.metric_path(METRIC))
         assert time.monotonic() - began < 30, "kube-apiserver would wait for a minute"
         assert "ServiceUnavailable" in said
-        assert f"{incumbent.namespace}/adapter" in said
+        assert f"{upstream.namespace}/adapter" in said
         assert place.value(f"tube-{TUBE}") == "0"
         assert place.is_available
         assert METRIC in names()
     finally:
-        incumbent.process.send_signal(signal.SIGCONT)
+        upstream.process.send_signal(signal.SIGCONT)
     eventually(lambda: place.value(METRIC) == VALUE, "it is back")
     ran("sh", "-c", f"cd {tmp_path} && {switch_back}")

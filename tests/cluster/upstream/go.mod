@@ -1,4 +1,4 @@
-module beanscale/incumbent
+module beanscale/upstream-adapter
 
 go 1.26.0
 

@@ -33,7 +33,7 @@ func (o one) ListAllExternalMetrics() []provider.ExternalMetricInfo {
 }
 
 func main() {
-	cmd := &basecmd.AdapterBase{Name: "incumbent"}
+	cmd := &basecmd.AdapterBase{Name: "upstream-adapter"}
 	served := one{cmd.Flags().String("metric", "queue-length", "its name"), cmd.Flags().String("value", "6", "a quantity")}
 	if err := cmd.Flags().Parse(os.Args); err != nil {
 		klog.Fatal(err)
