@@ -1,5 +1,4 @@
-"""Two beanstalkds behind one name, as a headless Service gives it: each is read, and one that hangs or crashes is told
-of, whether DNS goes on naming it or not."""
+"""The pods of a StatefulSet as one server each: their sum, and the effect of one that hangs, crashes or is removed."""
 
 import json
 import os
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import greenstalk
 import pytest
-from app.beanstalkd.lingering import LINGER_S
 
 from tests.cluster.commands import eventually, raw, refused, run
 from tests.cluster.release import PATIENCE, VERSION, Release
@@ -24,13 +22,12 @@ PAIR = "statefulset/pair"
 SCALED = ("by-both", "by-rule")
 HELD_DOWN = "/jobs/held-down"
 """While a pod has this file, its beanstalkd doesn't start."""
-BEFORE_IT_IS_GIVEN_UP_S = LINGER_S / 2
 
 
-def pair() -> list[object]:
-    """A StatefulSet of the release's own image, and the headless Service that names those of its pods that are ready.
+def pair(pods: int) -> list[object]:
+    """Return a StatefulSet of `pods` pods with the release's beanstalkd image, and its headless Service.
 
-    Their jobs outlast a crash. One that is only hung stays ready for a minute, so that DNS goes on naming it.
+    Jobs survive a crash. A hung pod stays ready for a minute, so that DNS still lists it.
     """
     labels = {"app": "pair"}
     start = f"while [ -e {HELD_DOWN} ]; do sleep 0.2; done; exec beanstalkd -b /jobs -f0"
@@ -49,7 +46,7 @@ def pair() -> list[object]:
     )
     spec = {
         "serviceName": "pair",
-        "replicas": 2,
+        "replicas": pods,
         "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels}, "spec": pod | {"volumes": [{"name": "jobs", "emptyDir": {}}]}},
@@ -61,19 +58,23 @@ def pair() -> list[object]:
     ]
 
 
+def values(release: Release, polled: int, *more: object, pods: int = 2) -> dict[str, object]:
+    """Return values that install a StatefulSet of `pods` pods and poll `polled` of them, and `more` servers."""
+    stateful_set = {"name": "pair", "service": "pair", "namespace": release.namespace, "replicas": polled}
+    rule = {"name": RULE, "tubes": [TUBE], "maxAge": "5s", "onFailure": {"value": 8}}
+    return {
+        "beanstalkd": {"external": [{"statefulSet": stateful_set}, *more]},
+        "metrics": [rule],
+        "server": {"maxAge": "5s"},
+        "autoscalers": [autoscaler(SCALED[0], tube=TUBE), autoscaler(SCALED[1], metric=RULE)],
+        "extraObjects": [*pair(pods), *map(sleeper, SCALED)],
+    }
+
+
 @pytest.fixture(scope="module")
 def both(release: Release) -> Iterator[Release]:
-    """The release reads the pair too, six jobs in the one and four in the other, by which two autoscalers go."""
-    rule = {"name": RULE, "tubes": [TUBE], "maxAge": "5s", "onFailure": {"value": 8}}
-    release.upgrade(
-        {
-            "beanstalkd": {"external": [{"name": "pair", "host": f"pair.{release.namespace}.svc"}]},
-            "metrics": [rule],
-            "server": {"maxAge": "5s"},
-            "autoscalers": [autoscaler(SCALED[0], tube=TUBE), autoscaler(SCALED[1], metric=RULE)],
-            "extraObjects": [*pair(), *map(sleeper, SCALED)],
-        }
-    )
+    """The release polls both pods, with six jobs in one and four in the other, and two HPAs use the sum."""
+    release.upgrade(values(release, 2))
     release.wait(PAIR, "jsonpath={.status.readyReplicas}=2")
     eventually(lambda: release.value(f"tube-{TUBE}") == "0", "both are read")
     put(release, "pair-0", 6)
@@ -133,15 +134,23 @@ def is_beanstalkd_of(uid: str, process: Path) -> bool:
         return False
 
 
-def test_what_is_in_both_is_summed_and_one_that_hangs_fails_what_spans_it(both: Release) -> None:
+def test_each_pod_is_a_server_with_a_stable_name(both: Release) -> None:
+    items = raw(f"{both.metric_path('beanstalkd_tube_jobs')}?labelSelector=tube%3D{TUBE},state%3Dready")["items"]
+    assert {item["metricLabels"]["server"]: item["value"] for item in items if item["value"] != "0"} == {
+        "pair-0": "6",
+        "pair-1": "4",
+    }
+
+
+def test_a_hung_pod_fails_the_metrics_that_include_it(both: Release) -> None:
     for name in SCALED:
         wait_for_wanted(both, name, 5)
     with hanging(both, "pair-1"):
         path = both.metric_path(f"tube-{TUBE}")
-        said = eventually(lambda: refused("kubectl", "get", "--raw", path), "the sum isn't known, and is no 6")
-        assert "beanstalkd 'pair' at " in said
-        assert "can't be read" in said
-        wait_for_wanted(both, SCALED[1], 4)  # this rule says 8 for that time
+        error = eventually(lambda: refused("kubectl", "get", "--raw", path), "the sum is unknown, not 6")
+        assert "beanstalkd 'pair-1' " in error
+        assert "can't be read" in error
+        wait_for_wanted(both, SCALED[1], 4)  # onFailure of this rule: 8
         time.sleep(10)
         assert both.read(f"hpa/{SCALED[0]}")["status"]["desiredReplicas"] == 5
     eventually(lambda: both.value(f"tube-{TUBE}") == "10", "both are read again")
@@ -149,24 +158,22 @@ def test_what_is_in_both_is_summed_and_one_that_hangs_fails_what_spans_it(both: 
 
 
 def answered(release: Release) -> str:
-    """The sum, or why there is none."""
+    """Return the sum, or the error."""
     done = run("kubectl", "get", "--raw", release.metric_path(f"tube-{TUBE}"))
     return done.stderr if done.returncode else str(json.loads(done.stdout)["items"][0]["value"])
 
 
-def test_one_that_crashes_fails_what_spans_it_though_dns_leaves_it_out_at_once(both: Release) -> None:
-    """A sum without its jobs would scale in the pods that they wait for."""
+def test_a_crashed_pod_fails_the_metrics_that_include_it_although_dns_omits_it(both: Release) -> None:
+    """A sum without its jobs would remove the pods that they need."""
     seen = set()
     with crashed(both, "pair-1"):
 
-        def lost() -> str:
-            seen.add(said := answered(both))
-            return said if "DNS hasn't listed its address since" in said else ""
+        def error() -> str:
+            seen.add(answer := answered(both))
+            return answer if "can't be read" in answer else ""
 
-        said = eventually(lost, "it is missed")
-        assert "or the host 'pair-1' is read at a new address" in said
-        assert "it had 4 jobs when it was last read" in said
-        wait_for_wanted(both, SCALED[1], 4)  # as when one hangs
+        assert "beanstalkd 'pair-1' " in eventually(error, "its outage")
+        wait_for_wanted(both, SCALED[1], 4)  # as when it hangs
         end = time.monotonic() + 10
         while time.monotonic() < end:
             seen.add(answered(both))
@@ -177,33 +184,28 @@ def test_one_that_crashes_fails_what_spans_it_though_dns_leaves_it_out_at_once(b
     wait_for_wanted(both, SCALED[1], 5)
 
 
-def test_one_that_is_made_anew_at_another_address_is_waited_for_no_longer(both: Release) -> None:
-    """Its pod's name is the same. Its jobs went with the old one's volume."""
+def test_a_recreated_pod_is_read_at_its_new_address(both: Release) -> None:
+    """Its name is the same. Its jobs were deleted with its volume."""
     before = both.read("pod/pair-1")["metadata"]["uid"]
     both.kubectl("delete", "pod", "pair-1")
-    eventually(lambda: both.read("pod/pair-1")["metadata"]["uid"] != before, "it is made anew")
+    eventually(lambda: both.read("pod/pair-1")["metadata"]["uid"] != before, "it is recreated")
     both.wait(PAIR, "jsonpath={.status.readyReplicas}=2")
-    eventually(lambda: both.value(f"tube-{TUBE}") == "6", "what both hold now", BEFORE_IT_IS_GIVEN_UP_S)
+    eventually(lambda: both.value(f"tube-{TUBE}") == "6", "the jobs of both now")
 
 
-def is_one_address(release: Release) -> bool:
-    items = raw(f"{release.metric_path('beanstalkd_tube_jobs')}?labelSelector=tube%3D{TUBE}")["items"]
-    return all("address" not in item["metricLabels"] for item in items)
-
-
-def test_one_that_is_drained_and_taken_away_counts_no_more(both: Release) -> None:
-    """At once: it surely held no job."""
-    put(both, "pair-1", 4)
-    eventually(lambda: both.value(f"tube-{TUBE}") == "10", "the sum of both")
-    send(both, "pair-1", signal.SIGUSR1)
-    with connected(both, "pair-1") as client:
-        for _ in range(4):
-            client.delete(client.reserve(timeout=1))
-    eventually(lambda: both.value(f"tube-{TUBE}") == "6", "what the one still holds")
-    time.sleep(2)  # each replica has read both once more
-    both.kubectl("scale", PAIR, "--replicas=1")
+def test_a_removed_pod_is_an_outage_until_the_values_omit_it(both: Release) -> None:
+    both.upgrade(values(both, 2, pods=1))
     both.wait("pod/pair-1", "delete")
-    eventually(lambda: is_one_address(both), "the other is let go", BEFORE_IT_IS_GIVEN_UP_S)
-    eventually(lambda: both.value(f"tube-{TUBE}") == "6", "what the one still holds")
+    outage = eventually(lambda: answer if "can't be read" in (answer := answered(both)) else "", "its outage")
+    assert "beanstalkd 'pair-1' " in outage
+    both.upgrade(values(both, 1, pods=1))
+    eventually(lambda: both.value(f"tube-{TUBE}") == "6", "the jobs of the other")
     for name in SCALED:
         wait_for_wanted(both, name, 3)
+
+
+def test_a_headless_service_as_one_server_is_an_error_with_the_solution(both: Release) -> None:
+    both.upgrade(values(both, 1, {"name": "headless", "host": f"pair.{both.namespace}.svc"}))
+    error = eventually(lambda: answer if "statefulSet" in (answer := answered(both)) else "", "the error")
+    assert "beanstalkd 'headless' " in error
+    assert "beanstalkd.external[].statefulSet" in error
