@@ -23,20 +23,21 @@ class Threshold:
 
 
 def at_most(limit: float, unit: str) -> Threshold:
-    """An absolute limit."""
-    return Threshold(f"≤ {limit:g} {unit}", lambda ours, _: ours <= limit)
+    """Return an absolute maximum."""
+    return Threshold(f"≤ {limit:g} {unit}", lambda result, _: result <= limit)
 
 
 def at_most_of_reference(share: float) -> Threshold:
-    """A maximum as a share of the reference server's result."""
-    return Threshold(f"≤ {share:g} of reference", lambda ours, peer: None if peer is None else ours <= share * peer)
+    """Return a maximum as a share of the reference server's result."""
+    return Threshold(
+        f"≤ {share:g} of reference", lambda result, other: None if other is None else result <= share * other
+    )
 
 
 def at_least_of_reference(multiple: float) -> Threshold:
-    """A minimum as a multiple of the reference server's result."""
-    return Threshold(
-        f"≥ {multiple:g} times reference", lambda ours, peer: None if peer is None else ours >= multiple * peer
-    )
+    """Return a minimum as a multiple of the reference server's result."""
+    text = f"≥ {multiple:g} times reference"
+    return Threshold(text, lambda result, other: None if other is None else result >= multiple * other)
 
 
 @dataclass
@@ -64,8 +65,8 @@ class Row:
 
     def reached(self) -> bool | None:
         """Return whether the threshold is met; None if there is none, or if that is unknown."""
-        ours = self.result("beanscale")
-        return self.threshold.reached(ours, self.result("peer")) if self.threshold and ours is not None else None
+        result = self.result("beanscale")
+        return self.threshold.reached(result, self.result("peer")) if self.threshold and result is not None else None
 
     def cell(self, program: str) -> str:
         """Return e.g. `12.3 ms (11.9 … 14.0)`: the result, and the range of all samples."""
@@ -79,8 +80,8 @@ class Row:
 
     def ratio(self) -> str:
         """Return beanscale's result divided by the reference server's."""
-        ours, peer = self.result("beanscale"), self.result("peer")
-        return f"{ours / peer:.2f}" if ours and peer else ""
+        result, reference = self.result("beanscale"), self.result("peer")
+        return f"{result / reference:.2f}" if result and reference else ""
 
 
 _VERDICTS = {True: Text("✓", "bold green"), False: Text("✗", "bold red"), None: Text("")}

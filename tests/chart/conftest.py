@@ -119,7 +119,7 @@ def cluster(require: Callable[[str], str]) -> str:
 
 @pytest.fixture(scope="session")
 def others_kinds(cluster: str) -> Iterator[None]:
-    """Those of cert-manager and of Prometheus Operator, as these define them; nobody acts on them."""
+    """CRDs of cert-manager and Prometheus Operator, without their controllers."""
     folder = os.environ.get("KINDS")
     if not folder:
         pytest.fail("this test needs cert-manager's and Prometheus Operator's kinds: run it by `scripts/test chart`")

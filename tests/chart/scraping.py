@@ -1,4 +1,4 @@
-"""A real Prometheus that reads what a rendered ServiceMonitor says, as Prometheus Operator would tell it to."""
+"""A real Prometheus with the configuration that Prometheus Operator would generate from the ServiceMonitor."""
 
 import base64
 import json
@@ -110,7 +110,7 @@ def ca_file(monitor: Manifest, kubernetes: Kubernetes, folder: Path) -> Path:
 
 
 def targets(monitor: Manifest, kubernetes: Kubernetes) -> Iterator[Manifest]:
-    """The endpoints of the Services that it selects, asked for here: Debian's Prometheus doesn't know Kubernetes."""
+    """The endpoints of the selected Services, as static targets: Debian's Prometheus has no Kubernetes discovery."""
     namespace = monitor["metadata"]["namespace"]
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     for service in kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/services")["items"]:

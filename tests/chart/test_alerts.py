@@ -37,7 +37,7 @@ class Case:
     """The last moment at which it must not."""
     labels: Mapping[str, str] | None = None
     value: str = ""
-    """As its description tells it."""
+    """The value as the description formats it."""
 
 
 def values(value: float, *then: str) -> str:
@@ -228,7 +228,7 @@ def test_every_alert_is_seen_firing_and_seen_quiet(chart: Chart) -> None:
     assert {param.values[0].alert for param in QUIET} == every  # type: ignore[attr-defined]
 
 
-def test_an_alert_says_what_which_and_what_to_do(chart: Chart) -> None:
+def test_an_alert_states_the_problem_the_object_and_the_fix(chart: Chart) -> None:
     for rule in alerts(chart.render(ON)).values():
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}

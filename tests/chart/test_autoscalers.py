@@ -37,7 +37,7 @@ def test_an_autoscaler_says_little_and_gets_the_rest(chart: Chart) -> None:
     }
 
 
-def test_an_autoscaler_may_be_anywhere_and_of_anything(chart: Chart) -> None:
+def test_an_autoscaler_can_have_any_namespace_and_target(chart: Chart) -> None:
     target = {"apiVersion": "example.com/v1", "kind": "Fleet", "name": "fleet"}
     marks = {"labels": {"team": "shop", "app.kubernetes.io/component": "mine"}, "annotations": {"note": "ours"}}
     found = autoscaler(chart, CHECKOUT | {"namespace": "shop", "target": target} | marks)
@@ -52,23 +52,23 @@ IN_STATES = {"matchExpressions": [{"key": "state", "operator": "In", "values": [
 
 
 @pytest.mark.parametrize("tube", ["checkout", "a.b_c", "$(a);b+c", "a" * 200])
-def test_a_tube_is_asked_for_by_a_metric_of_its_own(chart: Chart, tube: str) -> None:
+def test_a_tube_is_queried_by_its_metric(chart: Chart, tube: str) -> None:
     assert external(chart, CHECKOUT | {"tube": tube})["metric"] == {"name": f"tube-{tube}"}
 
 
-def test_a_tube_that_would_be_asked_for_in_another_case_is_asked_for_by_its_label(chart: Chart) -> None:
+def test_a_tube_with_upper_case_is_queried_by_its_label(chart: Chart) -> None:
     metric = external(chart, CHECKOUT | {"tube": "Checkout"})["metric"]
     assert metric == {"name": "beanstalkd_tube_jobs", "selector": {"matchLabels": {"tube": "Checkout"}} | IN_STATES}
 
 
 @pytest.mark.parametrize("tube", ["shop/checkout", "Mail;x", "A" * 64])
-def test_a_tube_that_can_be_neither_needs_a_rule(chart: Chart, tube: str) -> None:
+def test_a_tube_that_is_valid_in_neither_needs_a_rule(chart: Chart, tube: str) -> None:
     refusal = chart.refusal({"autoscalers": [CHECKOUT | {"tube": tube}]})
     assert f"tube {tube} is not valid in a metric name" in refusal
     assert "add a rule to `metrics`" in refusal
 
 
-def test_a_metric_is_asked_for_with_its_selector(chart: Chart) -> None:
+def test_a_metric_is_queried_with_its_selector(chart: Chart) -> None:
     selector = {"matchLabels": {"server": "eu"}}
     given = {**BY_METRIC, "metric": "backlog", "selector": selector}
     assert external(chart, given, metrics=[RULE])["metric"] == {"name": "backlog", "selector": selector}
@@ -159,7 +159,7 @@ def test_autoscalers_that_do_not_fit_are_refused_in_a_sentence(
     assert sentence in chart.refusal({"metrics": [RULE], "autoscalers": autoscalers}, "--namespace=beanscale")
 
 
-def test_one_name_may_stand_in_two_namespaces(chart: Chart) -> None:
+def test_a_name_can_be_used_in_two_namespaces(chart: Chart) -> None:
     objects = chart.render({"autoscalers": [CHECKOUT, CHECKOUT | {"namespace": "shop"}]})
     found = objects.of("HorizontalPodAutoscaler")
     assert sorted(each["metadata"]["namespace"] for each in found if each["metadata"]["name"] == "checkout") == [
@@ -168,7 +168,7 @@ def test_one_name_may_stand_in_two_namespaces(chart: Chart) -> None:
     ]
 
 
-def test_a_metric_of_the_other_server_may_be_any(chart: Chart) -> None:
+def test_with_forwarding_any_metric_is_accepted(chart: Chart) -> None:
     pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     forward = {"service": "adapter", "namespace": "monitoring", "caBundle": pem}
     assert (
@@ -210,7 +210,7 @@ def test_an_older_kubernetes_with_the_feature_gate_scales_to_zero_too(
     assert 0 in fewest(chart, values | {"featureGates": {"HPAScaleToZero": True}}, "1.36.3"), which
 
 
-def test_an_autoscaler_that_is_off_may_say_what_it_likes(chart: Chart) -> None:
+def test_a_disabled_autoscaler_is_not_validated(chart: Chart) -> None:
     off = {"helloWorld": {"autoscaling": {"enabled": False, "minReplicas": 0}}}
     assert fewest(chart, off, "1.30.0") == []
 

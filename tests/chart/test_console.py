@@ -16,7 +16,7 @@ def container(objects: Objects) -> Manifest:
     return dict(only)
 
 
-def test_it_is_told_all_it_needs_and_changes_nothing_unless_somebody_lets_it(default: Objects) -> None:
+def test_it_gets_its_arguments_and_is_read_only_by_default(default: Objects) -> None:
     assert arguments(default) == [
         "console",
         "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
@@ -31,15 +31,15 @@ def test_it_is_told_all_it_needs_and_changes_nothing_unless_somebody_lets_it(def
     ]
 
 
-def test_it_may_be_let_change_jobs(chart: Chart) -> None:
+def test_actions_can_be_enabled(chart: Chart) -> None:
     assert "--read-only" not in arguments(chart.render({"console": {"readOnly": False}}))
 
 
-def test_there_is_one_because_its_memory_says_who_is_signed_in(default: Objects) -> None:
+def test_it_has_one_replica_because_sessions_are_in_its_memory(default: Objects) -> None:
     assert default.one("Deployment", "beanscale-console")["spec"]["replicas"] == 1
 
 
-def test_a_given_password_comes_as_a_file_that_nobody_else_reads(chart: Chart) -> None:
+def test_an_existing_password_is_mounted_as_a_private_file(chart: Chart) -> None:
     """As a file the kubelet brings a changed one, too."""
     objects = chart.render({"console": {"auth": {"existingSecret": {"name": "mine", "key": "pass"}}}})
     (volume,) = objects.pods()["console"]["spec"]["volumes"]
@@ -89,7 +89,7 @@ def test_every_host_of_the_ingress_leads_to_the_consoles_service(chart: Chart) -
         }
 
 
-def test_the_service_has_the_nodes_port_that_is_asked_for(chart: Chart, default: Objects) -> None:
+def test_the_service_has_the_node_port_in_the_values(chart: Chart, default: Objects) -> None:
     assert "nodePort" not in default.one("Service", "beanscale-console")["spec"]["ports"][0]
     objects = chart.render({"console": {"service": {"type": "NodePort", "nodePort": 30001}}})
     spec = objects.one("Service", "beanscale-console")["spec"]

@@ -15,7 +15,7 @@ ADAPTER = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
 API_SERVICE = "v1beta1.external.metrics.k8s.io"
 
 
-def test_the_server_is_told_whom_to_ask_and_by_which_ca_to_verify_it(chart: Chart) -> None:
+def test_the_server_gets_the_upstream_service_and_its_ca(chart: Chart) -> None:
     objects = chart.render({"forwardTo": ADAPTER | {"port": 8443}})
     spec = objects.pods()["server"]["spec"]
     arguments = spec["containers"][0]["args"]
@@ -33,7 +33,7 @@ def test_another_ca_is_read_without_a_restart(chart: Chart) -> None:
     assert before.all != after.all
 
 
-def test_without_it_nobody_is_asked(default: Objects) -> None:
+def test_without_a_service_nothing_is_forwarded(default: Objects) -> None:
     assert not any("forward" in each["metadata"]["name"] for each in default)
     assert not any("--forward" in each for each in default.pods()["server"]["spec"]["containers"][0]["args"])
 
@@ -58,7 +58,7 @@ def test_half_of_it_is_refused_in_a_sentence(chart: Chart, given: Manifest, sent
     assert sentence in chart.refusal({"forwardTo": given}, "--namespace=beanscale")
 
 
-def test_the_notes_say_how_to_switch_over_and_back(chart: Chart) -> None:
+def test_the_notes_show_how_to_switch_over_and_back(chart: Chart) -> None:
     notes = chart.notes({"forwardTo": ADAPTER, "apiService": {"create": False}})
     assert "All other metrics are forwarded to Service monitoring/adapter. To switch over" in notes
     assert notes.count(f"kubectl patch apiservice {API_SERVICE}") == 2
@@ -113,7 +113,7 @@ def read_spec(cluster: str) -> str:
 
 
 def planned(chart: Chart, values: Manifest, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What an install would do, with the cluster asked."""
+    """Run a server-side dry run of an install."""
     command = ["install", "beanscale", str(chart.path), "--namespace=beanscale", "--dry-run=server", *arguments]
     return chart.helm(*command, values=values)
 
@@ -135,7 +135,7 @@ def test_a_release_beside_another_is_refused_with_the_way_to_keep_both(chart: Ch
         pytest.param({}, ["--take-ownership"], id="switching over at once"),
     ],
 )
-def test_who_asks_the_present_server_for_the_rest_is_let_in(
+def test_forwarding_to_the_registered_adapter_passes_the_preflight(
     chart: Chart, values: Manifest, arguments: list[str]
 ) -> None:
     done = planned(chart, {"forwardTo": ADAPTER | {"port": 6443}} | values, *arguments)
@@ -143,7 +143,7 @@ def test_who_asks_the_present_server_for_the_rest_is_let_in(
 
 
 @pytest.mark.usefixtures("incumbent")
-def test_who_asks_somebody_else_is_not(chart: Chart) -> None:
+def test_forwarding_to_another_service_fails_the_preflight(chart: Chart) -> None:
     assert "points to Service monitoring/adapter" in planned(chart, {"forwardTo": ADAPTER | {"service": "b"}}).stderr
 
 

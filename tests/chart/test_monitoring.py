@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are given, where somebody wants it."""
+"""The objects for Prometheus and Grafana."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def alerts(objects: Objects) -> dict[str, Manifest]:
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
-def test_each_part_is_there_only_when_it_is_asked_for(chart: Chart, default: Objects) -> None:
+def test_each_part_is_rendered_only_if_enabled(chart: Chart, default: Objects) -> None:
     """Their kinds may be unknown in the cluster."""
     known = {(each["kind"], each["metadata"]["name"]) for each in default}
     for part, added in (
@@ -66,7 +66,7 @@ def test_the_server_is_verified_by_the_ca_of_its_certificate(chart: Chart, tls: 
             assert verified["serverName"] in certificate["spec"]["dnsNames"]
 
 
-def test_prometheus_is_told_no_more_than_was_given(chart: Chart, watched: Objects) -> None:
+def test_the_monitor_has_only_the_options_in_the_values(chart: Chart, watched: Objects) -> None:
     assert endpoint(watched).keys() == {"port", "scheme", "path", "bearerTokenFile", "tlsConfig"}
     given = {
         "interval": "15s",
@@ -105,7 +105,7 @@ def test_an_alert_is_about_the_one_release(chart: Chart, watched: Objects) -> No
         assert here in rule["expr"] or name == "BeanscaleAPIServiceUnavailable"
 
 
-def test_an_api_of_somebody_elses_raises_no_alert(chart: Chart) -> None:
+def test_an_api_service_of_another_owner_has_no_alert(chart: Chart) -> None:
     name = "BeanscaleAPIServiceUnavailable"
     theirs = ON | {"apiService": {"create": False}}
     assert name not in alerts(chart.render(theirs))

@@ -1,4 +1,4 @@
-"""Who reaches whom, by a small evaluator of NetworkPolicies: the network of the tests' cluster doesn't enforce them."""
+"""Allowed flows, by a small evaluator of NetworkPolicies: the network of the tests' cluster doesn't enforce them."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -146,7 +146,7 @@ def test_a_stateful_set_is_reached_in_its_namespace_by_its_port(chart: Chart) ->
         ({"ipBlock": {"cidr": "203.0.113.0/24"}}, {"outside"}),
     ],
 )
-def test_who_is_named_gets_in_to_beanstalkd_too_and_nobody_else(chart: Chart, peer: Any, gets_in: set[str]) -> None:
+def test_listed_peers_can_connect_to_beanstalkd_and_no_others(chart: Chart, peer: Any, gets_in: set[str]) -> None:
     objects = chart.render({"beanstalkd": {"networkPolicy": {"ingressFrom": [peer]}}})
     beanstalkd = ends(objects)["beanstalkd"]
     assert {name for name, end in STRANGERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == {
@@ -167,8 +167,8 @@ SHOP = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sh
         pytest.param({"auth": {"mode": "none"}}, set(), id="open to nobody"),
     ],
 )
-def test_who_is_named_gets_in_to_the_console_and_nobody_else(chart: Chart, values: Any, get_in: set[str]) -> None:
-    """Where no password is asked for, somebody must be named."""
+def test_listed_peers_can_connect_to_the_console_and_no_others(chart: Chart, values: Any, get_in: set[str]) -> None:
+    """Without a password, peers must be listed."""
     objects = chart.render({"console": values})
     console = ends(objects)["console"]
     assert {name for name, end in STRANGERS.items() if reaches(objects, end, console, ("TCP", 8080))} == get_in

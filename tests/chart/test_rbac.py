@@ -85,7 +85,7 @@ def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
         ({"mode": "existingSecret", "existingSecret": {"name": "mine"}}, "mine"),
     ],
 )
-def test_somebody_elses_certificate_is_only_read(chart: Chart, tls: Manifest, secret: str) -> None:
+def test_a_provided_certificate_is_only_read(chart: Chart, tls: Manifest, secret: str) -> None:
     objects = chart.render({"tls": tls})
     secrets = {each for each in granted(objects)["beanscale/beanscale-server"] if each[1] == "secrets"}
     assert secrets == {("beanscale", "secrets", secret, "get")}
@@ -149,7 +149,7 @@ def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
     assert after == before
 
 
-def test_who_hands_out_permissions_elsewhere_gets_none_rendered_and_is_told_the_commands(chart: Chart) -> None:
+def test_without_rbac_no_permissions_are_rendered_and_the_notes_list_the_commands(chart: Chart) -> None:
     values = {"rbac": {"create": False}}
     assert granted(chart.render(values)) == {}
     assert chart.notes(values).count("kubectl create ") == 12

@@ -52,7 +52,7 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
     ]
 
 
-def test_the_server_is_told_all_it_needs(default: Objects) -> None:
+def test_the_server_gets_its_arguments(default: Objects) -> None:
     assert arguments(default.pods()["server"]) == [
         "serve",
         "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
@@ -93,7 +93,7 @@ def mount(pod: Manifest, objects: Objects, root: Path) -> Path:
 
 
 def files(volume: Manifest, objects: Objects) -> dict[str, str]:
-    """What is in a volume. Nobody's Secret is rendered: there its files have some content."""
+    """Return the files in a volume. Secrets aren't rendered, so their files have placeholder content."""
     if "configMap" in volume:
         return dict(objects.one("ConfigMap", volume["configMap"]["name"])["data"])
     return {item["path"]: "content" for item in volume.get("secret", {}).get("items", [])}
@@ -116,7 +116,7 @@ def test_cert_manager_makes_the_certificate_by_a_ca_of_the_releases_own(chart: C
     assert "selfSigned" in objects.one("Issuer", authority["issuerRef"]["name"])["spec"]
 
 
-def test_cert_manager_may_use_an_issuer_that_is_there(chart: Chart) -> None:
+def test_cert_manager_can_use_an_existing_issuer(chart: Chart) -> None:
     issuer = {"enabled": True, "kind": "ClusterIssuer", "name": "company"}
     objects = chart.render({"tls": {"mode": "certManager", "certManager": {"existingIssuer": issuer}}})
     assert objects.one("Certificate", "beanscale-tls")["spec"]["issuerRef"] == {
@@ -317,7 +317,7 @@ def test_labels_reach_everything_and_override_nothing(chart: Chart) -> None:
         ),
     ],
 )
-def test_images_come_from_where_they_are_said_to(chart: Chart, values: Any, server: str, beanstalkd: str) -> None:
+def test_images_follow_the_values(chart: Chart, values: Any, server: str, beanstalkd: str) -> None:
     images = {name: pod["spec"]["containers"][0]["image"] for name, pod in chart.render(values).pods().items()}
     assert images == {
         "server": server,
@@ -375,7 +375,7 @@ def test_beanstalkd_writes_a_binlog_only_onto_a_volume(chart: Chart, default: Ob
     assert "-b" not in arguments(default.pods()["beanstalkd"])
 
 
-def test_a_spread_constraint_counts_the_servers_pods_unless_it_says_whom(chart: Chart) -> None:
+def test_a_spread_constraint_selects_the_server_by_default(chart: Chart) -> None:
     common = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     selector = {"matchLabels": {"app": "other"}}
     objects = chart.render({"server": {"topologySpreadConstraints": [common, common | {"labelSelector": selector}]}})

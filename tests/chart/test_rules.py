@@ -1,4 +1,4 @@
-"""`metrics` and `tenancy`: what the server reads of them, and what is refused before it is asked."""
+"""`metrics` and `tenancy`: what the server gets, and what Helm rejects."""
 
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def server(objects: Objects) -> Manifest:
     return pod
 
 
-def test_the_rules_are_mounted_read_only_where_the_server_is_told(chart: Chart) -> None:
+def test_the_rules_are_mounted_read_only_at_the_given_path(chart: Chart) -> None:
     spec = server(chart.render({"metrics": [RULE]}))["spec"]
     assert "--rules=/etc/beanscale/rules/rules.yaml" in spec["containers"][0]["args"]
     assert spec["containers"][0]["volumeMounts"] == [
@@ -116,7 +116,7 @@ def test_rules_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, 
     assert sentence in chart.refusal(values)
 
 
-def test_the_values_explain_every_field_that_a_formula_may_name() -> None:
+def test_the_values_describe_every_field_of_a_formula() -> None:
     text = (Path(Chart.path) / "values.yaml").read_text()
     explained = text[text.index("# Rules: metrics in addition") : text.index("\nmetrics: []")]
     assert {name for name in NAMES if name not in explained} == set()

@@ -36,7 +36,7 @@ def source() -> Iterator[Beanstalkd]:
 
 @pytest.fixture(scope="module")
 def installed(chart: Chart, kubernetes: Kubernetes, namespace: str) -> Iterator[Objects]:
-    """The chart's Secret and Service, and an APIService as the chart's, but of a group that nobody else has."""
+    """The chart's Secret and Service, and an APIService like the chart's with a unique group."""
     objects = chart.render(ON | {"namespaceOverride": namespace})
     for plural, name in (("secrets", "beanscale-serving-cert"), ("services", SERVER)):
         kind = plural.removesuffix("s").capitalize()
@@ -159,7 +159,9 @@ def test_without_each_of_the_proofs_nothing_is_read(reading: Prometheus, scrape:
     until(lambda: complaint in reading.complaints()[scrape])
 
 
-def test_every_metric_of_alerts_and_dashboard_is_told(reading: Prometheus, installed: Objects, cluster: str) -> None:
+def test_every_metric_of_alerts_and_dashboard_is_exported(
+    reading: Prometheus, installed: Objects, cluster: str
+) -> None:
     rules = installed.of("PrometheusRule")[0]["spec"]
     named = {name for expression in found("expr", [rules, dashboard(installed)]) for name in METRIC.findall(expression)}
     unknown = {name for name in named if not reading.ask("series", **{"match[]": name})}
@@ -184,9 +186,7 @@ def test_where_all_is_well_no_alert_is_raised(reading: Prometheus) -> None:
     until(lambda: told() == {("ok", "inactive")})
 
 
-def test_jobs_are_told_by_state_and_of_a_beanstalkd_that_is_not_read_none(
-    reading: Prometheus, source: Beanstalkd
-) -> None:
+def test_jobs_are_exported_by_state_and_not_for_an_unread_beanstalkd(reading: Prometheus, source: Beanstalkd) -> None:
     def jobs() -> dict[str, str]:
         samples = reading.query(f'beanscale_jobs{{job="{SERVER}",server="eu"}}')
         return {sample["metric"]["state"]: sample["value"][1] for sample in samples}

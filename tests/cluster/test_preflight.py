@@ -8,7 +8,7 @@ from tests.cluster.release import CHART, Release
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_a_second_release_is_refused_by_the_owners_name_and_with_the_choices(release: Release) -> None:
+def test_a_second_release_fails_with_the_owner_and_the_options(release: Release) -> None:
     second = Release(release.namespace, "second")
     said = refused(*second.helm_command("install", CHART))
     assert f"belongs to Helm release {release.name} in namespace {release.namespace}" in said

@@ -2,13 +2,13 @@
 {{- define "beanscale.alerts" -}}
 {{- $ns := include "beanscale.namespace" . }}
 {{- $name := include "beanscale.object" (list . "server") }}
-{{- $ours := printf "job=%q,namespace=%q" $name $ns }}
+{{- $selector := printf "job=%q,namespace=%q" $name $ns }}
 {{- $pod := "{{ $labels.pod }}" }}
 {{- $beanstalkd := "{{ $labels.server }} ({{ $labels.address }})" }}
 {{- $lifeLeft := divf .Values.prometheusRule.certificateLifeLeftPercent 100 }}
 {{- $certManager := ternary "" (printf " kubectl describe certificate -n %s shows cert-manager's status." $ns) (ne .Values.tls.mode "certManager") -}}
 - alert: BeanscaleDown
-  expr: absent(up{ {{- $ours -}} } == 1)
+  expr: absent(up{ {{- $selector -}} } == 1)
   for: 2m
   labels: {severity: critical}
   annotations:
@@ -29,7 +29,7 @@
       hang in Terminating. kubectl describe apiservice {{ include "beanscale.apiService" . }} shows the cause.
 {{- end }}
 - alert: BeanscaleBeanstalkdUnread
-  expr: min by (server, address) (beanscale_beanstalkd_up{ {{- $ours -}} }) == 0
+  expr: min by (server, address) (beanscale_beanstalkd_up{ {{- $selector -}} }) == 0
   for: 2m
   labels: {severity: critical}
   annotations:
@@ -38,7 +38,7 @@
       A pod of {{ $ns }}/{{ $name }} can't read beanstalkd {{ $beanstalkd }}: on that pod, metrics that include it fail, and dependent HPAs keep
       their replicas. kubectl logs -n {{ $ns }} deploy/{{ $name }} shows the cause. Start it, or fix its address or NetworkPolicy.
 - alert: BeanscaleJobsBuried
-  expr: max by (server, address) (beanscale_jobs{ {{- $ours -}} ,state="buried"}) > {{ int64 .Values.prometheusRule.buriedJobs }}
+  expr: max by (server, address) (beanscale_jobs{ {{- $selector -}} ,state="buried"}) > {{ int64 .Values.prometheusRule.buriedJobs }}
   for: 15m
   labels: {severity: warning}
   annotations:
@@ -48,8 +48,8 @@
       console shows their tubes. The threshold is prometheusRule.buriedJobs of the chart.
 - alert: BeanscaleCertificateNotRenewed
   expr: >-
-    (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - time())
-    / (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - beanscale_serving_certificate_start_timestamp_seconds{ {{- $ours -}} })
+    (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $selector -}} } - time())
+    / (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $selector -}} } - beanscale_serving_certificate_start_timestamp_seconds{ {{- $selector -}} })
     < {{ $lifeLeft }}
   for: 15m
   labels: {severity: warning}
@@ -60,8 +60,8 @@
       kube-apiserver rejects it. kubectl logs -n {{ $ns }} {{ $pod }} shows why it isn't renewed.{{ $certManager }}
 - alert: BeanscaleCANotRenewed
   expr: >-
-    beanscale_serving_ca_expiry_timestamp_seconds{ {{- $ours -}} } - time()
-    < {{ $lifeLeft }} * (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $ours -}} } - beanscale_serving_certificate_start_timestamp_seconds{ {{- $ours -}} })
+    beanscale_serving_ca_expiry_timestamp_seconds{ {{- $selector -}} } - time()
+    < {{ $lifeLeft }} * (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $selector -}} } - beanscale_serving_certificate_start_timestamp_seconds{ {{- $selector -}} })
   for: 15m
   labels: {severity: warning}
   annotations:
@@ -70,7 +70,7 @@
       The CA that verifies pod {{ $ns }}/{{ $pod }} expires in {{ "{{ $value | humanizeDuration }}" }}. kube-apiserver then rejects every
       certificate that it signed. kubectl logs -n {{ $ns }} {{ $pod }} shows why it isn't renewed.{{ $certManager }}
 - alert: BeanscaleCertificateNotChecked
-  expr: beanscale_serving_certificate_up{ {{- $ours -}} } == 0
+  expr: beanscale_serving_certificate_up{ {{- $selector -}} } == 0
   for: 10m
   labels: {severity: warning}
   annotations:
@@ -79,7 +79,7 @@
       Pod {{ $ns }}/{{ $pod }} found Secret {{ $ns }}/{{ include "beanscale.servingSecret" . }} or its APIService invalid and can't repair them. It
       serves its current certificate until that expires. kubectl logs -n {{ $ns }} {{ $pod }} shows the cause.
 - alert: BeanscaleRequestsRejected
-  expr: sum(rate(beanscale_requests_rejected_total{ {{- $ours -}} }[5m])) > 0
+  expr: sum(rate(beanscale_requests_rejected_total{ {{- $selector -}} }[5m])) > 0
   for: 5m
   labels: {severity: warning}
   annotations:
@@ -88,7 +88,7 @@
       The pods of {{ $ns }}/{{ $name }} reject {{ "{{ $value | humanize }}" }} requests per second with 429, because too many arrive at once. HPAs
       retry later. With server.logging.audit=all, the log shows which clients send them.
 - alert: BeanscaleClockOff
-  expr: abs(beanscale_clock_ahead_seconds{ {{- $ours -}} }) > 60
+  expr: abs(beanscale_clock_ahead_seconds{ {{- $selector -}} }) > 60
   for: 10m
   labels: {severity: warning}
   annotations:

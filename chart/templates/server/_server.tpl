@@ -1,12 +1,12 @@
 {{/* The server's topology spread constraints. One without a labelSelector gets the server's. */}}
 {{- define "beanscale.topologySpread" -}}
 {{- $constraints := list }}
-{{- $ours := dict "matchLabels" (include "beanscale.selectorLabels" (list . "server") | fromYaml) }}
+{{- $selector := dict "matchLabels" (include "beanscale.selectorLabels" (list . "server") | fromYaml) }}
 {{- range .Values.server.topologySpreadConstraints }}
 {{- if hasKey . "labelSelector" }}
 {{- $constraints = append $constraints . }}
 {{- else }}
-{{- $constraints = append $constraints (set (deepCopy .) "labelSelector" $ours) }}
+{{- $constraints = append $constraints (set (deepCopy .) "labelSelector" $selector) }}
 {{- end }}
 {{- end }}
 {{- toYaml $constraints }}
