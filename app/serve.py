@@ -31,7 +31,7 @@ from app.api.external_metrics import ExternalMetrics
 from app.api.forwarding import Forwarding
 from app.api.limits import DEADLINE_S, Limits
 from app.api.probes import Check, Probe
-from app.api.telemetry import ReadingFigures, ReviewFigures, Telemetry, UnnamedTubes
+from app.api.telemetry import PollCollector, ReviewCollector, Telemetry, TubesWithoutMetric
 from app.api.tls import ServingTls, TlsHttpProtocol
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
@@ -95,7 +95,7 @@ class Parts:
         self.forwarding = _forwarding(settings, kubernetes)
         named = demanded_by_rules(settings.rules)
         self.poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
-        self._reviews = ReviewFigures()
+        self._reviews = ReviewCollector()
         self.auth_config = AuthConfigWatcher()
         authenticator = Authenticator(self.auth_config, partial(review_token, kubernetes), self._reviews.observe)
         self._authenticator = authenticator
@@ -104,7 +104,7 @@ class Parts:
         self._trusted: AuthConfig | None = None
         self.connections = Connections(most_connections())
         self.limits = Limits(authenticator)
-        self.unnamed_tubes = UnnamedTubes(lambda: self.poller.snapshot, settings.rules)
+        self.tubes_without_metric = TubesWithoutMetric(lambda: self.poller.snapshot, settings.rules)
         self.identity = CertificateController(names(settings), _registration(settings, kubernetes), _lives(settings))
 
     def application(self) -> Router:
@@ -127,7 +127,7 @@ class Parts:
             self.identity,
             self.limits,
             self.connections,
-            ReadingFigures(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
+            PollCollector(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
             self._reviews,
             self.auth_config,
             *([self.forwarding] if self.forwarding is not None else []),
@@ -252,7 +252,7 @@ class _Server:
         yield self._parts.poller.run()
         yield self._parts.identity.run(self._parts.tls.present)
         yield self._parts.limits.run()
-        yield self._parts.unnamed_tubes.keep()
+        yield self._parts.tubes_without_metric.run()
         if self._parts.forwarding is not None:
             yield self._parts.forwarding.run()
 

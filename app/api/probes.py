@@ -1,6 +1,7 @@
 """/healthz, /livez and /readyz as in Kubernetes: `ok`, or which check failed; `?verbose` lists all checks.
 
-Source: k8s.io/apiserver/pkg/server/healthz/healthz.go. Unlike there, the reason is shown: people need it.
+Anonymous clients don't get reasons, which name addresses and beanscale's permissions: those are in the log.
+Source: k8s.io/apiserver/pkg/server/healthz/healthz.go.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from app.api.request import Request
 Check = Callable[[], str | None]
 """Returns None, or a sentence that states the problem."""
 
+_WITHHELD = "see the beanscale server log"
 _NOSNIFF = {"x-content-type-options": "nosniff"}
 
 
@@ -28,18 +30,21 @@ class Probe:
     def all(self, request: Request) -> Response:
         """Return the result of all checks."""
         failures = {name: check() for name, check in self.checks.items()}
-        title = self.path.strip("/")
-        if not any(failures.values()) and request.parameter("verbose") is None:
+        failed = any(failures.values())
+        if not failed and request.parameter("verbose") is None:
             return PlainTextResponse("ok", headers=_NOSNIFF)
+        is_anonymous = request.caller is None or request.caller.by == "anonymous"
         lines = []
         for name, failure in failures.items():
-            warning = self.warnings[name]() if name in self.warnings else None
+            warning = None if failure or name not in self.warnings else self.warnings[name]()
+            reason = _WITHHELD if is_anonymous else failure or warning
             if failure:
-                lines.append(f"[-]{name} failed: {failure}")
+                lines.append(f"[-]{name} failed: {reason}")
             else:
-                lines.append(f"[+]{name} ok" + (f", but: {warning}" if warning else ""))
-        code, verdict = (500, "failed") if any(failures.values()) else (200, "passed")
-        return PlainTextResponse("\n".join([*lines, f"{title} check {verdict}", ""]), code, headers=_NOSNIFF)
+                lines.append(f"[+]{name} ok, but: {reason}" if warning else f"[+]{name} ok")
+        title, verdict = self.path.strip("/"), "failed" if failed else "passed"
+        text = "\n".join([*lines, f"{title} check {verdict}", ""])
+        return PlainTextResponse(text, 500 if failed else 200, headers=_NOSNIFF)
 
     def one(self, name: str) -> Response:
         """Return the result of one check."""

@@ -34,7 +34,7 @@ def test_a_tube_with_a_slash_is_told_once(files: Path, beanstalkd: Beanstalkd) -
                 beanstalkd.restart()
         finally:
             process.terminate()
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if "no autoscaler can ask" in line]
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if "no metric" in line]
     assert sum("mail/eu" in line for line in lines) == 1
     assert len(lines) == 3
 

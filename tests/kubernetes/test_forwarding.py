@@ -117,7 +117,7 @@ def test_that_it_lets_nobody_in_is_told_with_our_name(
     adapter.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
     code, told = beside.raw_get(THEIRS, admin)
     assert code == 503
-    assert f"it doesn't accept the token of ServiceAccount {namespace}/server" in told["message"]
+    assert f"it rejected the token of ServiceAccount {namespace}/server" in told["message"]
 
 
 def test_its_failure_touches_nothing_of_ours(beside: Beanscale, adapter: Apiserver, admin: Pair) -> None:

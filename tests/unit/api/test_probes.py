@@ -1,11 +1,18 @@
 """Health in Kubernetes' form, with warnings beside the checks that they are about."""
 
+from app.api.authentication import ANONYMOUS
 from app.api.probes import Probe
+from app.api.request import Caller
+from app.kube.reviews import User
 from tests.unit.api.requests import request
 
+EVE = Caller(User("eve", ()), "token")
 
-def body(probe: Probe, query: bytes = b"") -> tuple[int, str]:
-    response = probe.all(request(probe.path, query))
+
+def body(probe: Probe, query: bytes = b"", caller: Caller = EVE) -> tuple[int, str]:
+    asked = request(probe.path, query)
+    asked.caller = caller
+    response = probe.all(asked)
     return response.status_code, bytes(response.body).decode()
 
 
@@ -22,3 +29,13 @@ def test_a_failure_says_why_and_is_no_place_for_warnings() -> None:
     probe = Probe("/readyz", {"ping": lambda: None, "access": lambda: "nobody is known"}, {"access": lambda: "never"})
     assert body(probe) == (500, "[+]ping ok\n[-]access failed: nobody is known\nreadyz check failed\n")
     assert (probe.one("ping").status_code, probe.one("access").status_code) == (200, 500)
+
+
+def test_an_anonymous_client_learns_which_check_failed_but_not_why() -> None:
+    why = "https://10.0.0.1:6443: serviceaccount beanscale cannot list configmaps"
+    probe = Probe("/readyz", {"ping": lambda: None, "access": lambda: why}, {"ping": lambda: why})
+    log = "see the beanscale server log"
+    assert body(probe, b"verbose", Caller(ANONYMOUS, "anonymous")) == (
+        500,
+        f"[+]ping ok, but: {log}\n[-]access failed: {log}\nreadyz check failed\n",
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.api.telemetry import MOST_TOLD, UnnamedTubes
+from app.api.telemetry import MAX_LOGGED, TubesWithoutMetric
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.metrics.rules import Rule, Rules
 from tests.unit.metrics.given import glob, rule, server, tube, unread
@@ -17,12 +17,12 @@ class Log:
 
     def __init__(self, *rules: Rule) -> None:
         self._snapshot = Snapshot(())
-        self._tubes = UnnamedTubes(lambda: self._snapshot, Rules({each.name: each for each in rules}))
+        self._tubes = TubesWithoutMetric(lambda: self._snapshot, Rules({each.name: each for each in rules}))
 
     def after(self, *states: ServerState) -> list[Any]:
         self._snapshot = Snapshot(states)
         with capture_logs() as lines:
-            self._tubes.look()
+            self._tubes.check()
         return lines
 
 
@@ -37,11 +37,11 @@ def tubes(lines: Sequence[Any]) -> list[Any]:
 def test_a_tube_that_neither_a_metric_nor_a_label_can_name_is_told_with_what_to_do() -> None:
     (line,) = Log().after(eu(["default", "mail/eu", "Mail;eu", "$(x)"]))
     assert line == {
-        "event": "no autoscaler can ask for a tube of this name",
+        "event": "tube has no metric: '/' in its name",
         "log_level": "info",
         "tube": "mail/eu",
         "server": "eu",
-        "fix": "name it in metrics: {name: …, tubes: [mail/eu], value: ready + reserved}",
+        "hint": "add a rule to metrics: {name: …, tubes: [mail/eu], value: ready + reserved}",
     }
 
 
@@ -71,10 +71,10 @@ def test_what_a_rule_names_is_not_told(by: Rule, told: list[str]) -> None:
 def test_of_thousands_the_first_are_named_then_their_number_is_told_and_never_more() -> None:
     log, names = Log(), [f"mail/{number:05}" for number in range(5000)]
     *named, rest = log.after(eu(names))
-    assert tubes(named) == names[:MOST_TOLD]
+    assert tubes(named) == names[:MAX_LOGGED]
     assert (rest["tubes"], rest["event"]) == (
-        5000 - MOST_TOLD,
-        "no autoscaler can ask for more tubes, nor for any other with a '/' in its name",
+        5000 - MAX_LOGGED,
+        "more tubes have no metric (further ones are not logged)",
     )
     assert log.after(eu([f"post/{number:05}" for number in range(5000)])) == []
 
@@ -82,5 +82,5 @@ def test_of_thousands_the_first_are_named_then_their_number_is_told_and_never_mo
 def test_those_that_come_one_by_one_are_bounded_too() -> None:
     log = Log(rule(tubes="named/*", servers=None, namespaces=glob("shop")))
     lines = [line for number in range(100) for line in log.after(eu([f"mail/{number:03}", "named/a"]))]
-    assert len(lines) == MOST_TOLD + 1
+    assert len(lines) == MAX_LOGGED + 1
     assert lines[-1]["tubes"] == 1

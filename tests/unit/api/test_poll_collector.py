@@ -1,6 +1,6 @@
 """What Prometheus is told of the beanstalkds: a number that holds at this moment, or none."""
 
-from app.api.telemetry import ReadingFigures
+from app.api.telemetry import PollCollector
 from app.beanstalkd.protocol import JobTotals
 from app.beanstalkd.reading import ServerState, Snapshot
 from tests.unit.metrics.given import NOW, ago, server, unread
@@ -10,7 +10,7 @@ BY_STATE = {"ready": 7.0, "reserved": 3.0, "delayed": 2.0, "buried": 1.0}
 
 def told(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
     """The figure's samples by the values of their labels."""
-    figures = ReadingFigures(lambda: Snapshot(states), lambda: NOW, 15).collect()
+    figures = PollCollector(lambda: Snapshot(states), lambda: NOW, 15).collect()
     (figure,) = (each for each in figures if each.name == name)
     return {tuple(sample.labels.values()): sample.value for sample in figure.samples}
 
