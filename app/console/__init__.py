@@ -1,5 +1,5 @@
-"""The web console: the queue, the pods and the reason in one place.
+"""The web console: tubes, jobs, autoscalers and the reasons for their pods.
 
-What is known (history.py, events.py, seen.py, autoscalers.py) becomes JSON by pure functions (overview.py, tube.py,
-autoscaler.py), which pages.py serves once and feed.py again and again; guard.py stands before all of it.
+serve.py connects everything. A request passes middleware.py, then its route in routes.py, actions.py or jobs.py.
+Pages are computed by page_data.py from overview.py, autoscalers.py, history.py and events.py, and sent by feed.py.
 """

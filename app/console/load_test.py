@@ -13,7 +13,7 @@ from typing import Any
 from app.clock import Instant
 from app.console.action_input import BadInputError, Fields
 from app.console.action_requests import PRIORITY, TTR_S, NamedTube
-from app.console.autoscalers import Judged, Known, first_external
+from app.console.autoscalers import AutoscalerState, AutoscalerStore, first_external
 from app.console.overview import View, rate, tube_now
 from app.console.prediction import LOOK_EVERY_S, Load, Situation, predicted
 from app.console.threads import Threads
@@ -160,7 +160,7 @@ _MOST_BYTES = 65_535
 class Labs:
     """Starts and stops the lab."""
 
-    def __init__(self, lab: Lab, view: Callable[[], View], known: Known, threads: Threads) -> None:
+    def __init__(self, lab: Lab, view: Callable[[], View], known: AutoscalerStore, threads: Threads) -> None:
         self._lab = lab
         self._view = view
         self._known = known
@@ -203,22 +203,22 @@ def autoscaler_of(fields: Fields) -> ObjectName | None:
     return ObjectName(fields.text("namespace"), fields.text("name"))
 
 
-def forecast_of(view: View, known: Known, name: ObjectName, where: NamedTube, load: Load) -> Forecast:
+def forecast_of(view: View, known: AutoscalerStore, name: ObjectName, where: NamedTube, load: Load) -> Forecast:
     """What that autoscaler should make of it, and what that rests on. Pure but for what it reads of the view."""
     judged, server = known.find(name), where.state.server.name
     position = first_external(judged.autoscaler) if judged else None
     if judged is None or position is None:
         return Forecast((), f"nothing is predicted: autoscaler {name} isn't known (any more)")
-    if not any(link.autoscaler == name and link.is_about(server, where.tube) for link in known.look.links):
+    if not any(link.autoscaler == name and link.covers(server, where.tube) for link in known.result.links):
         return Forecast((), f"nothing is predicted: {name} doesn't go by tube {where.tube}, as far as is known")
-    if not isinstance(judged.seen[position], Total):
+    if not isinstance(judged.observed[position], Total):
         return Forecast((), f"nothing is predicted: {judged.autoscaler.metrics[position]} has no value just now")
     pace = pace_of(view, judged, where)
-    situation = Situation(judged.autoscaler, judged.seen, position, pace or 0.0)
+    situation = Situation(judged.autoscaler, judged.observed, position, pace or 0.0)
     return Forecast(predicted(situation, load, view.now.unix_s), _assumption(pace))
 
 
-def pace_of(view: View, judged: Judged, where: NamedTube) -> float | None:
+def pace_of(view: View, judged: AutoscalerState, where: NamedTube) -> float | None:
     """Jobs that one pod finishes in a second, by how many are deleted now; None where that tells nothing."""
     deleted = rate(view, tube_now(view, where.state, where.tube), "deletedPerSecond")
     pods = judged.autoscaler.scale.status_replicas

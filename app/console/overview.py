@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
 from app.clock import Instant
-from app.console.autoscalers import AutoscalerLink, Known
+from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.history import History, PastTubes
@@ -130,7 +130,7 @@ def row(view: View, tube: TubeNow) -> Json:
         "autoscalers": [
             {"namespace": link.autoscaler.namespace, "name": link.autoscaler.name}
             for link in view.links
-            if link.is_about(tube.state.server.name, tube.name)
+            if link.covers(tube.state.server.name, tube.name)
         ],
         "notes": list(_notes(view, tube)),
     }
@@ -280,9 +280,9 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
     return key
 
 
-def tube_page(view: View, state: ServerState, tube: str, known: Known) -> Json:
+def tube_page(view: View, state: ServerState, tube: str, autoscalers: AutoscalerStore) -> Json:
     """Return everything about one tube of one server, whether it exists or not."""
-    names = [link.autoscaler for link in view.links if link.is_about(state.server.name, tube)][:_MAX_AUTOSCALERS]
+    names = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)][:_MAX_AUTOSCALERS]
     here = tube_now(view, state, tube)
     last = state.reading.tubes.get(tube) if state.reading else None
     more = {field: number for field, number in {**COUNTED, **TIMES}.items() if field not in STATES}
@@ -299,7 +299,7 @@ def tube_page(view: View, state: ServerState, tube: str, known: Known) -> Json:
             "drainSeconds": _drain_s(view, here),
         },
         "history": view.history.series(here.ref),
-        "autoscalers": [series for name in dict.fromkeys(names) if (series := known.series(name)) is not None],
+        "autoscalers": [series for name in dict.fromkeys(names) if (series := autoscalers.series(name)) is not None],
         "events": view.events.of(state.server, tube, names, view.now.unix_s),
     }
 

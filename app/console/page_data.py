@@ -14,7 +14,7 @@ from typing import Any
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import Snapshot
-from app.console.autoscalers import Watcher, explained, parse_target, what_if
+from app.console.autoscalers import AutoscalerPoller, parse_target, report, what_if
 from app.console.errors import RequestError
 from app.console.overview import View, overview, parse_query, tube_page
 from app.settings import ObjectName
@@ -71,12 +71,12 @@ class PageData:
         self,
         view: Callable[[], View],
         demand: Demand,
-        watcher: Watcher,
+        autoscalers: AutoscalerPoller,
         lab: Callable[[ObjectName], Json | None] = lambda _: None,
     ) -> None:
         self._view = view
         self._demand = demand
-        self._watcher = watcher
+        self._autoscalers = autoscalers
         self._lab = lab
         self._shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], _Shared] = OrderedDict()
 
@@ -96,10 +96,10 @@ class PageData:
 
     async def run[T](self, function: Callable[[], T]) -> T:
         """Run in the pages' thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._watcher.thread, function)
+        return await asyncio.get_running_loop().run_in_executor(self._autoscalers.thread, function)
 
     async def _compute(self, view: View, name: str, query: Query) -> Page:
-        known = self._watcher.known
+        store = self._autoscalers.store
         compute: Callable[[], Json]
         if name == "overview":
             page = await self.run(partial(Page.of, partial(overview, view, parse_query(query))))
@@ -111,27 +111,27 @@ class PageData:
             if state is None:
                 raise RequestError(f"no beanstalkd named {server[:63]!r} is configured", 404)
             self._demand.want([tube], view.now)
-            compute = partial(tube_page, view, state, tube, known)
+            compute = partial(tube_page, view, state, tube, store)
         elif name == "autoscalers":
-            compute = partial(known.listed, view.now.unix_s)
+            compute = partial(store.to_json, view.now.unix_s)
         elif name == "autoscaler":
             autoscaler = ObjectName(query.get("namespace", ""), query.get("name", ""))
-            target, judged = parse_target(query.get("target", "")), known.find(autoscaler)
-            if judged is None:
+            target, found = parse_target(query.get("target", "")), store.find(autoscaler)
+            if found is None:
                 raise RequestError(
-                    f"autoscalers can't be read: {known.why}"
-                    if known.why is not None
+                    f"autoscalers can't be read: {store.error}"
+                    if store.error is not None
                     else f"no HorizontalPodAutoscaler {str(autoscaler)[:300]!r} uses an external metric; a new one is"
                     " shown after a few seconds",
                     404,
                 )
-            facts = await self._watcher.facts(judged)
-            cluster_now_s = self._watcher.cluster_now_s
+            collected = await self._autoscalers.collect(found)
+            cluster_now_s = self._autoscalers.cluster_now_s
             compute = lambda: {  # noqa: E731
                 "now": round(view.now.unix_s, 3),
-                "document": explained(facts, cluster_now_s),
-                "series": known.series(autoscaler),
-                "whatIf": what_if(facts, target, cluster_now_s),
+                "document": report(collected, cluster_now_s),
+                "series": store.series(autoscaler),
+                "whatIf": what_if(collected, target, cluster_now_s),
                 "lab": self._lab(autoscaler),
                 "events": view.events.of(None, None, [autoscaler], view.now.unix_s),
             }

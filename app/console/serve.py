@@ -18,7 +18,7 @@ from app import clock
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.console.actions import Actions
-from app.console.autoscalers import Known, Watcher
+from app.console.autoscalers import AutoscalerPoller, AutoscalerStore
 from app.console.feed import Feeds
 from app.console.history import Recorder
 from app.console.jobs import Looks, Searches
@@ -128,9 +128,14 @@ def _password_reader(settings: ConsoleSettings, kubernetes: Kubernetes | None) -
     return lambda: password
 
 
+def _url(listener: socket.socket, prefix: str) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{prefix}/"
+
+
 async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reason: str, listener: socket.socket) -> int:
-    demanded = demanded_by_rules(settings.rules)
-    poller = Poller(settings.servers, clock.now, Demand(demanded.tubes, demanded.ages))
+    rules = demanded_by_rules(settings.rules)
+    poller = Poller(settings.servers, clock.now, Demand(rules.tubes, rules.ages))
     thread = ThreadPoolExecutor(1, thread_name_prefix="pages")
     recorder = Recorder(poller, settings.max_age, clock.now, thread)
 
@@ -138,10 +143,11 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         return Evaluation(poller.snapshot, clock.now(), settings.max_age, settings.rules)
 
     add_events = recorder.events.add
-    watcher = Watcher(kubernetes, settings.namespaces, Known(reason), evaluation, add_events, clock.now, thread)
+    store, namespaces = AutoscalerStore(reason), settings.namespaces
+    autoscalers = AutoscalerPoller(kubernetes, namespaces, store, evaluation, add_events, clock.now, thread)
 
     def view() -> View:
-        known = recorder.history, recorder.events, recorder.past, watcher.known.look.links
+        known = recorder.history, recorder.events, recorder.past, store.result.links
         return View(poller.snapshot, clock.now(), settings.max_age, *known, settings.rules)
 
     sessions, lab = Sessions(), Lab(clock.now)
@@ -156,10 +162,10 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     def find(server: str) -> Any:
         return view().state(server)
 
-    labs = Labs(lab, view, watcher.known, threads)
+    labs = Labs(lab, view, store, threads)
     actions = Actions(find, labs, threads, add_events, clock.now)
     more = [*actions.routes(), *Looks(find).routes(), *Searches(find).routes()]
-    data = PageData(view, poller.demand, watcher, lab.told)
+    data = PageData(view, poller.demand, autoscalers, lab.told)
     feeds = Feeds(data, clock.now)
     application = SecurityMiddleware(
         Routes(data, feeds, rendering, static, login).application(more),
@@ -203,13 +209,11 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     leave_at_signals(stop)
     loops: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
     loops += [password.run()] if password else []
-    loops += [watcher.run()] if kubernetes else []
+    loops += [autoscalers.run()] if kubernetes else []
     tasks = [asyncio.create_task(loop) for loop in loops]
     for task in tasks:
         task.add_done_callback(task_ended)
-    host, port = listener.getsockname()[:2]
-    page = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
-    _log.info("listening", page=page, read_only=settings.read_only)
+    _log.info("listening", page=_url(listener, settings.path_prefix), read_only=settings.read_only)
     farewell = await http.serve(listener, SHUTDOWN_S)
     _log.info("stopped", requests_finished=farewell.finished, requests_cut=farewell.cut)
     return 1 if failed else 0

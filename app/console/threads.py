@@ -1,4 +1,4 @@
-"""A few threads for what blocks, so that the event loop never does; and no queue before them."""
+"""A few threads for blocking calls, without a queue: a client is told to retry instead of waiting."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ class BusyError(RequestError):
 
 
 class Threads:
-    """So many, and no more calls at once."""
+    """Runs at most `number` calls at once."""
 
     def __init__(self, number: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(number, thread_name_prefix=name)
@@ -20,7 +20,7 @@ class Threads:
         self._busy = 0
 
     async def call[T](self, function: Callable[[], T]) -> T:
-        """What it returns or raises; it goes on to its end though nobody waits any more. Raises BusyError."""
+        """Return or raise what `function` does. It completes even if its caller is cancelled. Raises BusyError."""
         if self._busy >= self._number:
             raise BusyError(f"{self._number} requests are waiting for beanstalkd, the limit: retry in a moment", 503)
         self._busy += 1
@@ -31,4 +31,4 @@ class Threads:
     def _free[T](self, future: asyncio.Future[T]) -> None:
         self._busy -= 1
         if not future.cancelled():
-            future.exception()  # whoever waited may be gone: then it is heard by nobody
+            future.exception()  # retrieved here in case the caller has left

@@ -16,7 +16,7 @@ from app import clock
 from app.beanstalkd.reading import Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.console.actions import Actions
-from app.console.autoscalers import Known
+from app.console.autoscalers import AutoscalerStore
 from app.console.events import Event, EventLog
 from app.console.history import History, PastTubes
 from app.console.jobs import Looks, job_json
@@ -41,7 +41,7 @@ class Console:
 
     def __post_init__(self) -> None:
         threads = Threads(2, "action")
-        labs = Labs(Lab(clock.now), self.view, Known("no cluster"), threads)
+        labs = Labs(Lab(clock.now), self.view, AutoscalerStore("no cluster"), threads)
         actions = Actions(self.find, labs, threads, self.events.extend, clock.now)
         inner = Starlette(routes=[*actions.routes(), *Looks(self.find).routes()])
         transport = httpx.ASGITransport(self.guarding(inner))

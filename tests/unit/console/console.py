@@ -14,7 +14,7 @@ from starlette.routing import Route
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
-from app.console.autoscalers import Known, Watcher
+from app.console.autoscalers import AutoscalerPoller, AutoscalerStore
 from app.console.events import EventLog
 from app.console.feed import Feeds
 from app.console.history import History, PastTubes
@@ -45,7 +45,7 @@ class Console:
     now: Instant = field(default_factory=lambda: at(0))
     acted: list[bytes] = field(default_factory=list)
     """What reached the action `/actions/test`."""
-    known: Known = field(default_factory=lambda: Known("there is no cluster"))
+    known: AutoscalerStore = field(default_factory=lambda: AutoscalerStore("there is no cluster"))
     sessions: Sessions = field(default_factory=Sessions)
     secret: list[bytes] = field(default_factory=lambda: [PASSWORD.encode()])
 
@@ -53,8 +53,10 @@ class Console:
         self.history, self.events, self.past, self.demand = History(), EventLog(), PastTubes(), Demand()
         self.thread, self._snapshot = ThreadPoolExecutor(1), Snapshot(())
         self.password = Password(lambda: self.secret[0], self.sessions.end_all)
-        watcher = Watcher(None, (), self.known, self._given, self.events.add, lambda: self.now, self.thread)
-        self.data = PageData(self._view, self.demand, watcher)
+        autoscalers = AutoscalerPoller(
+            None, (), self.known, self._given, self.events.add, lambda: self.now, self.thread
+        )
+        self.data = PageData(self._view, self.demand, autoscalers)
         self.feeds = Feeds(self.data, lambda: self.now)
         self.guard = self._guard()
 

@@ -8,7 +8,14 @@ from fractions import Fraction
 import pytest
 
 from app.beanstalkd.reading import ServerState, Snapshot
-from app.console.autoscalers import Known, Watcher, explained, links_of, look_at, parse_target, what_if
+from app.console.autoscalers import (
+    AutoscalerPoller,
+    AutoscalerStore,
+    evaluate_autoscalers,
+    parse_target,
+    report,
+    what_if,
+)
 from app.console.errors import RequestError
 from app.console.events import Event
 from app.explain.collect import collect_autoscaler
@@ -31,14 +38,14 @@ def known(*states: ServerState, rules: Rules = RULES) -> Evaluation:
     return Evaluation(Snapshot(states or (server(tube(ready=20)),)), at(0), MAX_AGE_S, rules)
 
 
-def looked_at(*hpas: dict, given: Evaluation | None = None) -> Known:
-    told = Known("not yet")
-    told.take(look_at(map(parse_hpa, hpas), given or known()), at(0).unix_s)
+def looked_at(*hpas: dict, given: Evaluation | None = None) -> AutoscalerStore:
+    told = AutoscalerStore("not yet")
+    told.update(evaluate_autoscalers(map(parse_hpa, hpas), given or known()), at(0).unix_s)
     return told
 
 
 def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() -> None:
-    told = looked_at(hpa(current=8, desired=8)).listed(at(0).unix_s)
+    told = looked_at(hpa(current=8, desired=8)).to_json(at(0).unix_s)
     assert (told["available"], told["why"]) == (True, None)
     (one,) = told["autoscalers"]
     assert (one["namespace"], one["name"], one["target"]) == ("shop", "orders", "Deployment/orders")
@@ -51,7 +58,7 @@ def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() 
 
 def test_those_without_an_external_metric_are_left_out() -> None:
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
-    assert looked_at(hpa(cpu)).listed(0)["autoscalers"] == []
+    assert looked_at(hpa(cpu)).to_json(0)["autoscalers"] == []
 
 
 @pytest.mark.parametrize(
@@ -66,16 +73,16 @@ def test_those_without_an_external_metric_are_left_out() -> None:
     ],
 )
 def test_a_metric_is_seen(metric: str, states: Sequence[ServerState], seen: object) -> None:
-    (judged,) = look_at([parse_hpa(hpa(external(metric, averageValue="2")))], known(*states)).judged
-    assert judged.seen == (seen,)
+    (judged,) = evaluate_autoscalers([parse_hpa(hpa(external(metric, averageValue="2")))], known(*states)).states
+    assert judged.observed == (seen,)
 
 
 def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
     given = known(unread())
-    (judged,) = look_at([parse_hpa(hpa())], given).judged
-    assert isinstance(judged.seen[0], Missing)
+    (judged,) = evaluate_autoscalers([parse_hpa(hpa())], given).states
+    assert isinstance(judged.observed[0], Missing)
     told = looked_at(hpa(), given=given)
-    assert told.listed(0)["autoscalers"][0]["metrics"][0]["total"] is None
+    assert told.to_json(0)["autoscalers"][0]["metrics"][0]["total"] is None
     series = told.series(NAME)
     assert series is not None
     assert series["value"] == [None]
@@ -84,7 +91,7 @@ def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
 def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_asked() -> None:
     told = looked_at(hpa(current=2, desired=3))
     told.fail("no cluster", at(5).unix_s)
-    told.take(look_at([parse_hpa(hpa(current=3, desired=3))], known()), at(10).unix_s)
+    told.update(evaluate_autoscalers([parse_hpa(hpa(current=3, desired=3))], known()), at(10).unix_s)
     series = told.series(NAME)
     assert series is not None
     assert (series["current"], series["desired"], series["value"]) == ([2, None, 3], [3, None, 3], [20, None, 20])
@@ -94,13 +101,13 @@ def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_a
 def test_while_the_cluster_cant_be_asked_the_list_says_so() -> None:
     told = looked_at(hpa())
     told.fail("https://k can't be asked: connection refused", 5)
-    listing = told.listed(5)
+    listing = told.to_json(5)
     assert (listing["available"], listing["why"]) == (False, "https://k can't be asked: connection refused")
 
 
 def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
     told = looked_at(hpa())
-    told.take(look_at([], known()), 5)
+    told.update(evaluate_autoscalers([], known()), 5)
     assert told.series(NAME) is None
     assert told.find(NAME) is None
 
@@ -127,9 +134,9 @@ def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
 def test_an_autoscaler_is_linked_to_its_tubes(
     metric: dict, about: list[tuple[str, str]], not_about: list[tuple[str, str]]
 ) -> None:
-    links = links_of([parse_hpa(hpa(metric))], known(server(tube("orders"), tube("UPPER"))))
-    assert all(any(link.is_about(*each) for link in links) for each in about)
-    assert not any(link.is_about(*each) for link in links for each in not_about)
+    links = evaluate_autoscalers([parse_hpa(hpa(metric))], known(server(tube("orders"), tube("UPPER")))).links
+    assert all(any(link.covers(*each) for link in links) for each in about)
+    assert not any(link.covers(*each) for link in links for each in not_about)
 
 
 VALUE = {
@@ -183,7 +190,7 @@ def test_without_a_target_nothing_is_tried() -> None:
 
 
 def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
-    told = explained(collect_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
+    told = report(collect_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
     assert told["metric"] == "tube-orders"
     (autoscaler,) = told["autoscalers"]
     assert autoscaler["pods"] == {"wanted": 3, "present": 3, "ready": 2, "live": True}
@@ -193,10 +200,10 @@ def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
 class Watch:
     def __init__(self, answers: Cluster) -> None:
         self.cluster = answers
-        self.known = Known("not yet")
+        self.known = AutoscalerStore("not yet")
         self.events: list[Event] = []
         self.second = 0.0
-        self.watcher = Watcher(
+        self.watcher = AutoscalerPoller(
             answers,  # type: ignore[arg-type] # asked as a Kubernetes is
             (),
             self.known,
@@ -209,8 +216,8 @@ class Watch:
     async def look(self) -> None:
         """One turn."""
         running = asyncio.create_task(self.watcher.run())
-        before = self.known.look, self.known.why
-        while (self.known.look, self.known.why) == before:
+        before = self.known.result, self.known.error
+        while (self.known.result, self.known.error) == before:
             assert not running.done(), running
             await asyncio.sleep(0.01)
         running.cancel()
@@ -220,7 +227,7 @@ class Watch:
 async def test_a_look_lists_all_and_tells_of_what_changed() -> None:
     watch = Watch(cluster(hpa(current=1, desired=1)))
     await watch.look()
-    assert watch.known.why is None
+    assert watch.known.error is None
     watch.cluster.answers = {(ALL, ""): listed(hpa(current=1, desired=5))}
     await watch.look()
     assert [(event.kind, event.autoscaler) for event in watch.events] == [("rescale", NAME)]
@@ -231,7 +238,7 @@ async def test_a_list_in_several_parts_is_read_to_its_end() -> None:
     first = {**listed(hpa(name="first")), "metadata": {"continue": "there"}}
     watch = Watch(Cluster({(ALL, ""): first, (ALL, "there"): listed(hpa(name="second"))}))
     await watch.look()
-    assert [each.name.name for each in watch.known.look.judged] == ["first", "second"]
+    assert [each.name.name for each in watch.known.result.states] == ["first", "second"]
 
 
 @pytest.mark.anyio
@@ -240,7 +247,7 @@ async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
     await watch.look()
     watch.cluster.answers = {(ALL, ""): 403}
     await watch.look()
-    assert watch.known.why == f"https://k answered GET {ALL} with 403: no; general advice"
+    assert watch.known.error == f"https://k answered GET {ALL} with 403: no; general advice"
     assert watch.known.find(NAME) is not None
 
 
@@ -248,7 +255,7 @@ async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
 async def test_an_answer_that_makes_no_sense_is_said_and_ends_nothing() -> None:
     watch = Watch(Cluster({(ALL, ""): listed({"metadata": {}})}))
     await watch.look()
-    assert "makes no sense" in (watch.known.why or "")
+    assert "returned an invalid HorizontalPodAutoscaler" in (watch.known.error or "")
 
 
 @pytest.mark.anyio
@@ -258,11 +265,11 @@ async def test_many_who_look_at_one_autoscaler_ask_the_cluster_once() -> None:
     judged = watch.known.find(NAME)
     assert judged is not None
     watch.cluster.asked.clear()
-    first = await watch.watcher.facts(judged)
-    assert await watch.watcher.facts(judged) is first
+    first = await watch.watcher.collect(judged)
+    assert await watch.watcher.collect(judged) is first
     assert watch.cluster.asked.count((f"{METRICS}/tube-orders", "")) == 1
     watch.second += 3
-    assert await watch.watcher.facts(judged) is not first
+    assert await watch.watcher.collect(judged) is not first
 
 
 @pytest.mark.anyio
@@ -271,7 +278,7 @@ async def test_while_somebody_looks_the_chart_has_the_metric_as_served_and_the_w
     await watch.look()
     judged = watch.known.find(NAME)
     assert judged is not None
-    await watch.watcher.facts(judged)
+    await watch.watcher.collect(judged)
     watch.cluster.answers = {**watch.cluster.answers, (ALL, ""): listed(hpa(current=1, desired=3, maximum=11))}
     watch.second += 5
     await watch.look()

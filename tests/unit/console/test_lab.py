@@ -10,7 +10,7 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Counts, ServerState
 from app.console.action_input import BadInputError, Fields
 from app.console.action_requests import NamedTube
-from app.console.autoscalers import Known, look_at
+from app.console.autoscalers import AutoscalerStore, evaluate_autoscalers
 from app.console.load_test import Forecast, autoscaler_of, forecast_of, load_of
 from app.console.overview import View
 from app.console.prediction import Load
@@ -34,8 +34,8 @@ def deleting(stats: TubeStats, deleted: int) -> ServerState:
 
 def forecast(state: ServerState, autoscaler: Json | None = None, *, into: str = "orders") -> Forecast:
     now: View = view(state)
-    known = Known("not yet")
-    known.take(look_at([parse_hpa(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
+    known = AutoscalerStore("not yet")
+    known.update(evaluate_autoscalers([parse_hpa(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
     return forecast_of(now, known, ORDERS, NamedTube(state, into), LOAD)
 
 

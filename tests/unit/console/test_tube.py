@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.beanstalkd.reading import Counts, Reading, ServerState, Snapshot
-from app.console.autoscalers import Known
+from app.console.autoscalers import AutoscalerStore
 from app.console.events import Event
 from app.console.history import PastTubes
 from app.console.overview import View, tube_page
@@ -17,7 +17,7 @@ from app.quantity import parse_quantity
 from app.settings import Server
 from tests.unit.console.moments import at, sampled, server, tube, view
 
-NOBODY = Known("there is no cluster")
+NOBODY = AutoscalerStore("there is no cluster")
 
 
 def page(given: View, state: ServerState, name: str = "orders") -> dict:
