@@ -161,8 +161,8 @@ class Parts:
         return Evaluation(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
 
     def _want(self, demanded: Demanded, now: Instant) -> None:
-        self.poller.demand.want(demanded.tubes, now)
-        self.poller.demand.want_ages(demanded.ages, now)
+        self.poller.demand.request(demanded.tubes, now)
+        self.poller.demand.request_ages(demanded.ages, now)
 
     def _polling(self) -> str | None:
         stuck = self.poller.stuck(clock.now())

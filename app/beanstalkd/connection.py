@@ -1,6 +1,8 @@
 """One connection to one beanstalkd: pipelined commands, replies in order, a deadline for each wait."""
 
 import asyncio
+import os
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +20,17 @@ GATHER_S = 0.005
 much time as beanstalkd takes to produce it. With 10,000 tubes it answers about 50 meanwhile."""
 CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
+
+
+def describe_error(error: OSError) -> str:
+    """Return a clause that follows the server's name: "connection refused"."""
+    if isinstance(error, socket.gaierror):
+        return f"DNS lookup failed ({error.strerror})"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if error.errno:
+        return os.strerror(error.errno).lower()  # asyncio's strerror hides the reason: "Connect call failed"
+    return "it closed the connection"  # greenstalk raises an OSError without errno
 
 
 class Connection(asyncio.Protocol):

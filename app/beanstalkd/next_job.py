@@ -11,12 +11,12 @@ from itertools import islice
 
 import structlog
 
-from app.beanstalkd.connection import Connection, connect
+from app.beanstalkd.connection import Connection, connect, describe_error
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import MAX_STATS, NOT_FOUND, STATS, ProtocolError, parse_job_stats, parse_server_id
 from app.beanstalkd.reading import NextJob, Reading
-from app.beanstalkd.retry import describe_error, retry_delays
 from app.clock import Instant
+from app.ratelimit import backoff
 
 MAX_JOB = 1 << 16
 """Bytes of a job that are read, only to reach the next reply: beanstalkd's default limit (option -z). Before a larger
@@ -39,7 +39,7 @@ class NextJobReader:
         self._server_id = server_id
         self._demand = demand
         self._clock = clock
-        self._delays = retry_delays()
+        self._delays = backoff()
         self._retry_at_s = 0.0
         self._error: str | None = None
 
@@ -75,7 +75,7 @@ class NextJobReader:
                 _log.warning("age of next jobs can't be read", address=f"{self._host}:{self._port}", error=error)
             self._error = error
         else:
-            self._delays, self._error = retry_delays(), None
+            self._delays, self._error = backoff(), None
         return known
 
     async def read_ages(self, tubes: Sequence[str], known: dict[str, NextJob]) -> None:

@@ -1,10 +1,8 @@
-"""What the counters of one server's tubes were half a minute ago: a rate needs two readings of one life.
+"""Readings of one server, each made from the one before, and the earlier counters that rates need. Pure.
 
-beanstalkd's counters start at 0 with the server and with each tube, and a tube's life ends with its last job and its
-last connection. Where a new life may have begun, the counters start anew here too: at 0, and at the last moment at
-which the tube is known not to have lived it yet. Pure: readings in, counters out.
-
-One server's readings, each made from the one before: by a sweep over all tubes, or by a round of a few. Pure.
+A rate needs two readings of one generation of a counter. beanstalkd's counters start at 0 with the server and with each
+tube, and a tube ends with its last job and its last connection. Where a new generation may have begun, the earlier
+counters here start at 0 too, at the last moment at which the tube is known not to have existed in that generation.
 """
 
 from array import array
@@ -16,40 +14,48 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.beanstalkd.protocol import (
-    JobTotals,
-    TubeStats,
-    parse_draining,
-    parse_job_totals,
-    parse_tube,
-)
+from app.beanstalkd.protocol import JobTotals, TubeStats, parse_draining, parse_job_totals, parse_tube
 from app.beanstalkd.reading import Counts, NextJob, Reading
 from app.clock import Instant
 
 RATE_WINDOW_S = 30.0
-"""Rates are over about so long: of the counters kept, those that are nearest to it count. Where sweeps are further
-apart, rates are over longer."""
+"""Approximate window of rates: of the counters kept, the nearest to it are used. Longer if sweeps are further apart."""
 CHECKPOINT_S = 6.0
-"""Between two moments of which counters are kept: each costs 24 bytes a tube, and there are six of them."""
-LEAST_SPAN_S = 0.5
-"""Two readings nearer to each other make no rate: a job put between them would be hundreds a second."""
+"""Seconds between two checkpoints: each takes 24 bytes per tube, and there are six of them."""
+MIN_WINDOW_S = 0.5
+"""Two readings nearer to each other make no rate: a job put between them would count as hundreds per second."""
 _LISTINGS = 2
-"""Kept however old they are: the last sweep's counters are the present ones, and those before it the earlier ones."""
+"""Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
 _MONOTONIC = attrgetter("monotonic_s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Checkpoint:
-    """The counters of some tubes at one moment, in little room."""
+    """The counters of some tubes at one moment, in compact form."""
 
     at: Instant
     listed_at: Instant | None
-    """None where only wanted tubes were read."""
+    """None if only requested tubes were read."""
     names: Sequence[str]
     """Sorted."""
     answered_at: Sequence[Instant]
     total_jobs: Sequence[int]
     cmd_delete: Sequence[int]
+
+    @classmethod
+    def of(cls, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> "_Checkpoint":
+        """Take all tubes, or only the renewed ones."""
+        exists = reading.tubes.__contains__
+        names = reading.names if renewed is None else tuple(sorted(filter(exists, set(renewed))))
+        stats = [reading.tubes[name] for name in names]
+        return cls(
+            now,
+            reading.listed_at if renewed is None else None,
+            names,
+            tuple(one.answered_at for one in stats),
+            array("Q", [one.total_jobs for one in stats]),  # unsigned: 19 digits exceed the signed range
+            array("Q", [one.cmd_delete for one in stats]),
+        )
 
     def get(self, tube: str) -> Counts | None:
         position = bisect_left(self.names, tube)
@@ -59,7 +65,7 @@ class _Checkpoint:
 
 
 class Earlier(Mapping[str, Counts]):
-    """Earlier counters of the tubes of one reading, found when they are asked for."""
+    """Earlier counters of the tubes of one reading, found on access."""
 
     __slots__ = ("_births", "_checkpoints", "_tubes")
 
@@ -71,14 +77,15 @@ class Earlier(Mapping[str, Counts]):
         self._births = births
 
     def __getitem__(self, tube: str) -> Counts:
-        """Those nearest to the window. Raises KeyError where there are none yet."""
+        """Return those nearest to the window. Raises KeyError if there are none yet."""
         now = self._tubes[tube].answered_at
-        nearest = _nearest(((counts.answered_at, counts) for counts in self._of_this_life(tube)), now)
+        nearest = _nearest(((counts.answered_at, counts) for counts in self._generation(tube)), now)
         if nearest is None:
             raise KeyError(tube)
         return nearest
 
-    def _of_this_life(self, tube: str) -> Iterator[Counts]:
+    def _generation(self, tube: str) -> Iterator[Counts]:
+        """Yield the known counters of the tube's present generation, the oldest first."""
         birth = self._births.get(tube)
         if birth:
             yield birth
@@ -95,77 +102,57 @@ class Earlier(Mapping[str, Counts]):
 
 
 class Counters:
-    """Told of each reading of one life of one server, in order: first `follow`, then `keep`."""
+    """Earlier counters of one server start: for each reading in order call `follow`, then `keep`."""
 
     def __init__(self) -> None:
         self._checkpoints: tuple[_Checkpoint, ...] = ()
         self._births: Mapping[str, Counts] = MappingProxyType({})
 
     def follow(self, before: Reading, answered: Mapping[str, TubeStats]) -> None:
-        """Note which of the tubes that answered began a new life since the reading before."""
-        begun = dict(_births(before, answered))
+        """Note which of the tubes that answered began a new generation since the reading before."""
+        begun = {}
+        last_of = before.tubes.get
+        for name, stats in answered.items():
+            last = last_of(name)
+            if last is None:
+                begun[name] = Counts(before.answered_at(name), 0, 0)
+            elif stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
+                begun[name] = Counts(last.answered_at, 0, 0)
         if begun:
             self._births = {**self._births, **begun}
 
     def earlier(self, tubes: Mapping[str, TubeStats]) -> Mapping[str, Counts]:
-        """Of the tubes of a reading that was followed and isn't kept yet."""
+        """Return the earlier counters of a reading that was followed and isn't kept yet."""
         return Earlier(tubes, self._checkpoints, self._births)
 
     def listed_earlier_at(self, listed_at: Instant) -> Instant | None:
-        """The listing kept that is nearest to the window."""
+        """Return the time of the kept listing that is nearest to the window."""
         return _nearest(((kept.listed_at, kept.listed_at) for kept in self._checkpoints if kept.listed_at), listed_at)
 
-    def keep(self, reading: Reading, wanted: Iterable[str] | None, now: Instant) -> None:
-        """Keep these counters, where it's time, and forget what no rate needs. `wanted`: only theirs are new."""
-        alike = [kept.at for kept in self._checkpoints if wanted is not None or kept.listed_at]
-        if not alike or alike[-1].age_s(now) >= CHECKPOINT_S:
-            self._forget(now)
-            self._checkpoints = (*self._checkpoints, _checkpoint(reading, wanted, now))
-
-    def _forget(self, now: Instant) -> None:
-        listings = [kept for kept in self._checkpoints if kept.listed_at]
-        self._checkpoints = tuple(
-            kept
-            for kept in self._checkpoints
-            if kept in listings[-_LISTINGS:] or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
-        )
-        oldest = min((kept.listed_at or kept.at for kept in self._checkpoints), key=_MONOTONIC, default=now)
+    def keep(self, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> None:
+        """Keep these counters, of all tubes or of the renewed ones, if it is time, and forget what no rate needs."""
+        alike = [kept.at for kept in self._checkpoints if renewed is not None or kept.listed_at]
+        if alike and alike[-1].age_s(now) < CHECKPOINT_S:
+            return
+        listings = [kept for kept in self._checkpoints if kept.listed_at][-_LISTINGS:]
+        checkpoints = [
+            kept for kept in self._checkpoints if kept in listings or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
+        ]
+        oldest = min((kept.listed_at or kept.at for kept in checkpoints), key=_MONOTONIC, default=now)
         self._births = {
             name: birth
             for name, birth in self._births.items()
             if birth.answered_at.monotonic_s >= oldest.monotonic_s or birth.answered_at.age_s(now) <= RATE_WINDOW_S
         }
-
-
-def _births(before: Reading, answered: Mapping[str, TubeStats]) -> Iterator[tuple[str, Counts]]:
-    last_of = before.tubes.get
-    for name, stats in answered.items():
-        last = last_of(name)
-        if last is None:
-            yield name, Counts(before.answered_at(name), 0, 0)
-        elif stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
-            yield name, Counts(last.answered_at, 0, 0)
-
-
-def _checkpoint(reading: Reading, wanted: Iterable[str] | None, now: Instant) -> _Checkpoint:
-    names = reading.names if wanted is None else tuple(sorted({name for name in wanted if name in reading.tubes}))
-    stats = [reading.tubes[name] for name in names]
-    return _Checkpoint(
-        now,
-        reading.listed_at if wanted is None else None,
-        names,
-        tuple(one.answered_at for one in stats),
-        array("Q", [one.total_jobs for one in stats]),  # unsigned: an answer's 19 digits go beyond the signed ones
-        array("Q", [one.cmd_delete for one in stats]),
-    )
+        self._checkpoints = (*checkpoints, _Checkpoint.of(reading, renewed, now))
 
 
 def _nearest[T](candidates: Iterable[tuple[Instant, T]], now: Instant) -> T | None:
-    """To the window, of those that are far enough back; they come from the oldest on."""
+    """Return the candidate nearest to the window among those far enough back; the oldest comes first."""
     nearest, off_s = None, inf
     for instant, candidate in candidates:
         age_s = instant.age_s(now)
-        if age_s < LEAST_SPAN_S or off_s <= abs(age_s - RATE_WINDOW_S):
+        if age_s < MIN_WINDOW_S or off_s <= abs(age_s - RATE_WINDOW_S):
             break
         nearest, off_s = candidate, abs(age_s - RATE_WINDOW_S)
     return nearest

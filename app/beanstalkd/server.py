@@ -16,14 +16,14 @@ from ipaddress import ip_address
 
 import structlog
 
-from app.beanstalkd.connection import connect
+from app.beanstalkd.connection import connect, describe_error
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import ProtocolError
 from app.beanstalkd.reading import Failure, Reading, ServerState
 from app.beanstalkd.recorder import Recorder
-from app.beanstalkd.retry import describe_error, retry_delays
 from app.beanstalkd.session import OwnConnections, Session, read_server_id
 from app.clock import Instant
+from app.ratelimit import backoff
 from app.settings import Server, is_ip
 
 LOOKUP_TIMEOUT_S = 3.0
@@ -103,7 +103,7 @@ class ServerPoller:
     async def states(self) -> AsyncGenerator[ServerState]:
         """Yield each new reading and each failed attempt, forever."""
         state = ServerState(self.server)
-        delays = retry_delays()
+        delays = backoff()
         while True:
             error = None
             try:
@@ -111,7 +111,7 @@ class ServerPoller:
                     async for reading in readings:
                         self._log_reading(state, reading)
                         state = ServerState(self.server, reading, attempted=True)
-                        delays = retry_delays()
+                        delays = backoff()
                         yield state
             except (OSError, ProtocolError, SeveralServersError) as failed:
                 error = failed

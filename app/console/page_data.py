@@ -103,14 +103,14 @@ class PageData:
         compute: Callable[[], Json]
         if name == "overview":
             page = await self.run(partial(Page.of, partial(overview, view, parse_query(query))))
-            self._demand.want([row["tube"] for row in page.data["tubes"]], view.now)
+            self._demand.request([row["tube"] for row in page.data["tubes"]], view.now)
             return page
         if name == "tube":
             tube, server = check_tube_name(query.get("name", "")), query.get("server", "")
             state = view.state(server)
             if state is None:
                 raise RequestError(f"no beanstalkd named {server[:63]!r} is configured", 404)
-            self._demand.want([tube], view.now)
+            self._demand.request([tube], view.now)
             compute = partial(tube_page, view, state, tube, store)
         elif name == "autoscalers":
             compute = partial(store.to_json, view.now.unix_s)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import greenstalk
 
+from app.beanstalkd.connection import describe_error
 from app.beanstalkd.protocol import check_tube_name
-from app.beanstalkd.retry import describe_error
 from app.settings import Server
 
 TIMEOUT_S = 5.0

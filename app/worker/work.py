@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from app.beanstalkd.retry import retry_delays
 from app.clock import Instant
 from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, in_hand, reserve
+from app.ratelimit import backoff
 from app.settings import Server
 
 RESERVE_WAIT_S = 1
@@ -60,7 +60,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is set and the job in hand is finished. Raises TubeNameError."""
-        delays = retry_delays()
+        delays = backoff()
         while not self._stop.is_set():
             try:
                 with connect(self._server, watch=self._tube) as client:
@@ -68,7 +68,7 @@ class Worker:
                     self._connected()
                     while not self._stop.is_set():
                         self._take_one(client)
-                        delays = retry_delays()
+                        delays = backoff()
             except BeanstalkdError as error:
                 self._disconnected(error)
                 self._stop.wait(next(delays))

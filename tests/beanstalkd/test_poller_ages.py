@@ -117,7 +117,7 @@ async def test_it_is_read_while_it_is_wanted_and_jobs_are_ready(beanstalkd: Bean
         async with polling(address(beanstalkd)) as poller:
             await until(lambda: first(poller).reading is not None)
             assert dict(reading(poller).next_jobs) == {}
-            poller.demand.want_ages(["checkout", "nobody"], clock.now())
+            poller.demand.request_ages(["checkout", "nobody"], clock.now())
             await until(lambda: len(reading(poller).next_jobs) == 2)
             assert {job.age_s for job in reading(poller).next_jobs.values()} == {None}
             jobs.put(b"job")

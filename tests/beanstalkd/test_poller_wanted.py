@@ -82,7 +82,7 @@ async def test_between_sweeps_a_wanted_tube_comes_and_goes(
     monkeypatch.setattr("app.beanstalkd.session.BUSY_SHARE", 0.0001)  # the next sweep is a quarter of an hour away
     fill(beanstalkd, 3000)
     async with polling(address(beanstalkd)) as poller:
-        poller.demand.want(["checkout"], clock.now())
+        poller.demand.request(["checkout"], clock.now())
         await until(lambda: first(poller).reading is not None)
         names = reading(poller).names
         with client(beanstalkd, "checkout") as jobs:

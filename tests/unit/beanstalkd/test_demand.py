@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.beanstalkd.demand import MOST_WANTED, WANTED_S, Demand
+from app.beanstalkd.demand import MAX_REQUESTED, REQUESTED_S, Demand
 from app.clock import Instant
 
 
@@ -12,43 +12,43 @@ def at(second: float) -> Instant:
 
 def test_a_tube_is_wanted_for_five_minutes_after_it_was_asked_for() -> None:
     demand = Demand()
-    demand.want(["checkout"], at(0))
-    demand.want(["mail"], at(10))
-    assert demand.tubes(at(WANTED_S)) == ("checkout", "mail")
-    assert demand.tubes(at(WANTED_S + 1)) == ("mail",)
-    demand.want(["mail"], at(WANTED_S + 2))
-    assert demand.tubes(at(2 * WANTED_S)) == ("mail",)
+    demand.request(["checkout"], at(0))
+    demand.request(["mail"], at(10))
+    assert demand.tubes(at(REQUESTED_S)) == ("checkout", "mail")
+    assert demand.tubes(at(REQUESTED_S + 1)) == ("mail",)
+    demand.request(["mail"], at(REQUESTED_S + 2))
+    assert demand.tubes(at(2 * REQUESTED_S)) == ("mail",)
 
 
 def test_what_rules_name_is_always_wanted_and_read_once() -> None:
     demand = Demand(always=["checkout", "checkout", "mail"], ages=["mail"])
-    demand.want(["checkout"], at(0))
+    demand.request(["checkout"], at(0))
     assert demand.tubes(at(1_000_000)) == ("checkout", "mail")
     assert demand.ages(at(1_000_000)) == ("mail",)
 
 
 def test_whose_jobs_age_is_wanted_is_wanted_itself() -> None:
     demand = Demand()
-    demand.want_ages(["checkout"], at(0))
+    demand.request_ages(["checkout"], at(0))
     assert demand.tubes(at(1)) == demand.ages(at(1)) == ("checkout",)
-    assert demand.tubes(at(WANTED_S + 1)) == ()
+    assert demand.tubes(at(REQUESTED_S + 1)) == ()
 
 
 @pytest.mark.parametrize("name", ["", "-checkout", "a b", "check\r\nout", "z" * 201])
 def test_a_name_that_no_tube_can_have_is_never_wanted(name: str) -> None:
     demand = Demand(always=[name], ages=[name])
-    demand.want([name], at(0))
-    demand.want_ages([name], at(0))
+    demand.request([name], at(0))
+    demand.request_ages([name], at(0))
     assert demand.tubes(at(0)) == ()
 
 
 def test_beyond_a_thousand_names_the_longest_unasked_go_and_never_those_of_rules() -> None:
     demand = Demand(always=["rule"])
-    demand.want(["first", "second"], at(0))
-    demand.want((f"stranger-{number}" for number in range(MOST_WANTED - 2)), at(1))
-    demand.want(["first"], at(2))
-    demand.want(["one-more"], at(3))
+    demand.request(["first", "second"], at(0))
+    demand.request((f"stranger-{number}" for number in range(MAX_REQUESTED - 2)), at(1))
+    demand.request(["first"], at(2))
+    demand.request(["one-more"], at(3))
     wanted = demand.tubes(at(3))
-    assert len(wanted) == MOST_WANTED + 1
+    assert len(wanted) == MAX_REQUESTED + 1
     assert {"rule", "first", "one-more"} <= set(wanted)
     assert "second" not in wanted

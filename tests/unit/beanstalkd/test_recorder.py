@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.beanstalkd.protocol import JobTotals, TubeStats
 from app.beanstalkd.reading import Counts, NextJob, Reading
-from app.beanstalkd.recorder import LEAST_SPAN_S, RATE_WINDOW_S, Recorder, TubeReplies
+from app.beanstalkd.recorder import MIN_WINDOW_S, RATE_WINDOW_S, Recorder, TubeReplies
 from app.clock import Instant
 
 
@@ -125,7 +125,7 @@ def test_after_a_long_outage_there_is_nothing_earlier() -> None:
 def test_a_job_put_between_two_hasty_readings_makes_no_rate_yet() -> None:
     readings = Recorder()
     swept(readings, 0)
-    assert dict(renewed(readings, LEAST_SPAN_S / 2, checkout=1).earlier) == {}
+    assert dict(renewed(readings, MIN_WINDOW_S / 2, checkout=1).earlier) == {}
     assert renewed(readings, 1, checkout=1).earlier["checkout"] == Counts(at(0), 0, 0)
 
 
@@ -255,10 +255,10 @@ def _step(
 def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None:
     oldest_s = life[0].answered_at.age_s(stats.answered_at)
     if earlier is None:
-        assert oldest_s < LEAST_SPAN_S, "a life that long has something earlier"
+        assert oldest_s < MIN_WINDOW_S, "a life that long has something earlier"
         return
     assert earlier in life
-    assert earlier.answered_at.age_s(stats.answered_at) >= LEAST_SPAN_S
+    assert earlier.answered_at.age_s(stats.answered_at) >= MIN_WINDOW_S
     assert stats.total_jobs >= earlier.total_jobs
     assert stats.cmd_delete >= earlier.cmd_delete
 
