@@ -3,9 +3,7 @@
 `beanscale serve`: runs the parts, poller → snapshot → API, until told to stop.
 """
 
-import asyncio
 import gc
-import signal
 import socket
 import ssl
 from collections.abc import Coroutine, Iterator
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-import uvicorn
 import uvloop
 from starlette.routing import Router
 
@@ -32,12 +29,11 @@ from app.api.forwarding import Forwarding
 from app.api.limits import DEADLINE_S, Limits
 from app.api.probes import Check, Probe
 from app.api.telemetry import PollCollector, ReviewCollector, Telemetry, TubesWithoutMetric
-from app.api.tls import ServingTls, TlsHttpProtocol
+from app.api.tls import ClientCertificate, ServingTls
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
-from app.http.connections import Connections
-from app.http.server import HttpServer, end_with, leave_at_signals, listen, most_connections, tell_of_defect
+from app.http.server import HttpServer, listen, max_connections, run_and_exit
 from app.kube.auth_config import AuthConfig, AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController, CertificateTargets, service_names
 from app.kube.certificates.renewal import Lifetimes
@@ -102,7 +98,7 @@ class Parts:
         self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
         self.tls = ServingTls()
         self._trusted: AuthConfig | None = None
-        self.connections = Connections(most_connections())
+        self.http = HttpServer(max_connections(), self.tls_context, ClientCertificate)
         self.limits = Limits(authenticator)
         self.tubes_without_metric = TubesWithoutMetric(lambda: self.poller.snapshot, settings.rules)
         self.identity = CertificateController(names(settings), _registration(settings, kubernetes), _lives(settings))
@@ -126,7 +122,7 @@ class Parts:
         telemetry = Telemetry(
             self.identity,
             self.limits,
-            self.connections,
+            self.http,
             PollCollector(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
             self._reviews,
             self.auth_config,
@@ -173,7 +169,7 @@ class Parts:
         return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
 
     def _shutdown(self) -> str | None:
-        return "process is shutting down" if self.connections.leaving else None
+        return "process is shutting down" if self.http.shutting_down else None
 
 
 def names(settings: ServeSettings) -> tuple[str, ...]:
@@ -220,7 +216,7 @@ def run(settings: ServeSettings) -> int:
     # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
     gc.freeze()
     with listen(settings.bind, settings.port) as listener:
-        uvloop.run(end_with(_Server(settings, parts).serve(listener)))
+        uvloop.run(run_and_exit(_Server(settings, parts).serve(listener)))
     return 0
 
 
@@ -230,7 +226,6 @@ class _Server:
     def __init__(self, settings: ServeSettings, parts: Parts) -> None:
         self._settings = settings
         self._parts = parts
-        self._defect = False
 
     async def serve(self, listener: socket.socket) -> int:
         """Until SIGTERM or SIGINT; the exit status."""
@@ -238,45 +233,20 @@ class _Server:
         # awaited; nobody else trusts it, and /readyz says so.
         await CertificateController(names(self._settings)).check(self._parts.tls.present, clock.now())
         self._parts.auth_config.start(self._parts.kubernetes)
-        http = HttpServer(self._http_config(), self._parts.connections, self._parts.tls_context, TlsHttpProtocol)
-        leave_at_signals(partial(self._leave, http))
-        chores = [asyncio.create_task(chore) for chore in self._chores()]
-        for chore in chores:
-            chore.add_done_callback(partial(self._leave_after_a_defect, http))
         _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
-        farewell = await http.serve(listener, DRAIN_S)
-        _log.info("stopped", requests_finished=farewell.finished, requests_cut=farewell.cut)
-        return 1 if self._defect else 0
+        return await self._parts.http.serve_until_stopped(
+            self._parts.application(),
+            listener,
+            DRAIN_S,
+            delay_s=self._settings.shutdown_delay,
+            background=self._background_tasks(),
+            on_shutdown=self._parts.identity.stop,
+        )
 
-    def _chores(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _background_tasks(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield self._parts.poller.run()
         yield self._parts.identity.run(self._parts.tls.present)
         yield self._parts.limits.run()
         yield self._parts.tubes_without_metric.run()
         if self._parts.forwarding is not None:
             yield self._parts.forwarding.run()
-
-    def _leave(self, http: HttpServer, number: signal.Signals) -> None:
-        # Ctrl-C is a person's, who doesn't want to wait; before SIGTERM, Kubernetes begins to send others elsewhere.
-        delay_s = self._settings.shutdown_delay if number == signal.SIGTERM else 0.0
-        _log.info("leaving", signal=number.name, serving_for_s=delay_s, requests=self._parts.limits.requests)
-        self._parts.identity.stop()
-        http.leave(delay_s)
-
-    def _leave_after_a_defect(self, http: HttpServer, chore: asyncio.Task[None]) -> None:
-        tell_of_defect(chore)
-        self._defect = True
-        http.leave()
-
-    def _http_config(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            self._parts.application(),
-            http="httptools",
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # the source in the audit log is the peer's, not what anybody says
-        )

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from app.api.limits import Limits
 from app.beanstalkd.reading import Snapshot
 from app.clock import Instant
-from app.http.connections import Connections
+from app.http.server import HttpServer
 from app.kube.certificates.controller import CHANGES, REPAIRS, CertificateController
 from app.metrics.built_in import STATES
 from app.metrics.rules import Rules
@@ -31,10 +31,10 @@ class Telemetry:
     """Counts responses, and serves all metrics."""
 
     def __init__(
-        self, certificate: CertificateController, limits: Limits, connections: Connections, *others: Collector
+        self, certificate: CertificateController, limits: Limits, http: HttpServer, *others: Collector
     ) -> None:
         self._registry = CollectorRegistry()
-        for collector in (*others, _LoadCollector(limits, connections), _CertificateCollector(certificate)):
+        for collector in (*others, _LoadCollector(limits, http), _CertificateCollector(certificate)):
             self._registry.register(collector)
         self._requests = Counter(
             "beanscale_requests", "Requests answered, by HTTP status code.", ["code"], registry=self._registry
@@ -123,9 +123,9 @@ class PollCollector(Collector):
 
 
 class _LoadCollector(Collector):
-    def __init__(self, limits: Limits, connections: Connections) -> None:
+    def __init__(self, limits: Limits, http: HttpServer) -> None:
         self._limits = limits
-        self._connections = connections
+        self._http = http
 
     def collect(self) -> Iterable[Metric]:
         """Return how much of the limits is used, and how often they were reached."""
@@ -133,13 +133,13 @@ class _LoadCollector(Collector):
         yield CounterMetricFamily(
             "beanscale_requests_rejected", "Requests answered 429: too many at once.", value=self._limits.rejected
         )
-        yield GaugeMetricFamily("beanscale_connections", "Open client connections.", value=len(self._connections))
+        yield GaugeMetricFamily("beanscale_connections", "Open client connections.", value=len(self._http.connections))
         ended = CounterMetricFamily(
             "beanscale_connections_ended",
             "Connections that beanscale closed, by the limit that they reached.",
             labels=["reason"],
         )
-        for reason, number in self._connections.ended.items():
+        for reason, number in self._http.ended.items():
             ended.add_metric([reason], number)
         yield ended
 

@@ -1,7 +1,6 @@
 """`beanscale console`: connects poller, history, autoscaler poller and routes, and serves until a signal."""
 
 import asyncio
-import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-import uvicorn
 
 from app import clock
 from app.beanstalkd.demand import Demand
@@ -31,9 +29,7 @@ from app.console.passwords import Password, ReadPassword, from_file, from_secret
 from app.console.rendering import Rendering, StaticFiles
 from app.console.routes import Routes
 from app.console.threads import Threads
-from app.http.connection import BodyConnection
-from app.http.connections import Connections
-from app.http.server import HttpServer, end_with, leave_at_signals, listen, most_connections, tell_of_defect
+from app.http.server import HttpServer, listen, max_connections, run_and_exit
 from app.kube.client import Kubernetes, connect
 from app.kube.errors import KubeconfigError
 from app.metrics.metric import Evaluation
@@ -82,7 +78,7 @@ def run(settings: ConsoleSettings) -> int:
     sys.setswitchinterval(0.001)  # the pages' thread must not keep the event loop waiting for the default of 5 ms
     kubernetes, reason = _connect(settings)
     with listen(settings.bind, settings.port) as listener:
-        asyncio.run(end_with(_serve(settings, kubernetes, reason, listener)))
+        asyncio.run(run_and_exit(_serve(settings, kubernetes, reason, listener)))
     return 0
 
 
@@ -177,43 +173,15 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         clock=clock.now,
         trusted_proxies=settings.trusted_proxies,
     )
-    config = uvicorn.Config(
-        application,
-        http="httptools",
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the middleware reads X-Forwarded-For, of trusted proxies only
-    )
-    http = HttpServer(config, Connections(most_connections()), protocol=BodyConnection)
-    failed = False
 
-    def shut_down() -> None:
+    def end_streams() -> None:
         lab.leave()
         feeds.shut_down()
-        http.leave()
 
-    def stop(number: signal.Signals) -> None:
-        _log.info("shutting down", signal=number.name, pages=len(feeds))
-        shut_down()
-
-    def task_ended(task: asyncio.Task[None]) -> None:
-        nonlocal failed
-        failed = True
-        tell_of_defect(task)
-        shut_down()
-
-    leave_at_signals(stop)
-    loops: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
-    loops += [password.run()] if password else []
-    loops += [autoscalers.run()] if kubernetes else []
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    for task in tasks:
-        task.add_done_callback(task_ended)
+    background: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
+    background += [password.run()] if password else []
+    background += [autoscalers.run()] if kubernetes else []
     _log.info("listening", page=_url(listener, settings.path_prefix), read_only=settings.read_only)
-    farewell = await http.serve(listener, SHUTDOWN_S)
-    _log.info("stopped", requests_finished=farewell.finished, requests_cut=farewell.cut)
-    return 1 if failed else 0
+    return await HttpServer(max_connections()).serve_until_stopped(
+        application, listener, SHUTDOWN_S, background=background, on_shutdown=end_streams
+    )

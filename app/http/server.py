@@ -1,7 +1,4 @@
-"""What both HTTP servers of beanscale are: a port that is ours or a clear error, bounded connections, a polite end.
-
-What the processes of both long-lived servers have in common: how they end, and what a chore that ends means.
-"""
+"""The HTTP server under the API, the console, and the worker's page: it listens, accepts, limits and shuts down."""
 
 import asyncio
 import ipaddress
@@ -12,228 +9,298 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, NoReturn
 
 import structlog
-import uvicorn
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp
 
-from app.http.connection import PATIENCE_S, HttpConnection, Phase
-from app.http.connections import MOST_CONNECTIONS, Connections
+from app.http.connection import HttpConnection
+from app.http.exchange import Exchange
 from app.ratelimit import RateLimitedWarning
 from app.settings import SettingError
+
+MAX_CONNECTIONS = 1000
+"""Each takes about 60 kB over TLS. kube-apiserver keeps at most 25 idle ones."""
+OTHER_FILES = 100
+"""Open files besides the connections: those to beanstalkd and kube-apiserver, DNS, and the event loop's own."""
+BACKLOG = 1024
+"""Connections that the system accepts before the server does."""
+SOCKET_RECEIVE_BUFFER = 1 << 15
+"""Bytes that the system keeps of what a client sent; Linux doubles it. More would only help a flood."""
+SOCKET_SEND_BUFFER = 1 << 17
+"""Bytes that the system keeps of what a client doesn't read. Linux' default is 4 MiB for a stream."""
+EXPIRE_EVERY_S = 1.0
+"""Timeouts are checked once a second for all connections: a timer for each request would cost more than its parsing."""
+ACCEPT_AGAIN_S = 0.1
+CLOSE_TIMEOUT_S = 0.5
+"""How long clients may take to close when the process ends."""
 
 _log = structlog.get_logger()
 
 
-async def end_with(serving: Awaitable[int]) -> NoReturn:
-    """End the process with the status that `serving` comes to, or with 1 and a traceback where it raises."""
-    try:
-        status = await serving
-    except Exception:  # noqa: BLE001 - the loop's edge, see below
-        _log.exception("ended unexpectedly")
-        status = 1
-    sys.stderr.flush()
-    # Threads may still wait for DNS or for kube-apiserver, up to a minute, and Python would wait for them.
-    os._exit(status)
-
-
-def tell_of_defect(chore: asyncio.Task[None]) -> None:
-    """A chore never ends by itself. If one does, that's a defect: Kubernetes starts us anew, and the log says why."""
-    _log.error(
-        "ended unexpectedly",
-        chore=repr(chore.get_coro()),
-        exc_info=None if chore.cancelled() else chore.exception(),
-    )
-
-
-_accept_failed, _held_up = RateLimitedWarning(), RateLimitedWarning()
-
-MOST_UNREAD = 1 << 15
-"""Bytes that the system keeps for us of what a client sent; Linux doubles it. More are of use to nobody but a flood."""
-MOST_UNTAKEN = 1 << 17
-"""The same of what a client doesn't take from us. Left to itself Linux keeps 4 MiB of a stream that nobody reads."""
-LOOK_S = 1.0
-"""From one look at the deadlines to the next."""
-CLOSE_NOTIFY_S = 2.0
-"""How long a peer may take to take leave of TLS."""
-LAST_GOODBYE_S = 0.5
-"""The same, when the process waits for it."""
-BACKLOG = 1024
-"""Connections that the system takes for us until we come to them."""
-ACCEPT_AGAIN_S = 0.1
-OTHER_FILES = 100
-"""Open files besides the connections: those to beanstalkd and kube-apiserver, look-ups, and the event loop's own."""
-
-
 def listen(bind: str, port: int) -> socket.socket:
-    """A listening socket on an IP address of this machine, or 0.0.0.0 or :: for all. Raises SettingError."""
+    """Return a socket that listens on an IP address of this machine (0.0.0.0 or ::, all). Raises SettingError."""
     try:
         ipaddress.ip_address(bind)
     except ValueError as error:
-        raise SettingError(
-            f"can't listen on {bind!r}: --bind takes an IP address, and 0.0.0.0 or :: for all"
-        ) from error
+        raise SettingError(f"can't listen on {bind!r}: --bind takes an IP address (0.0.0.0 or :: for all)") from error
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_UNREAD)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_UNTAKEN)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_RECEIVE_BUFFER)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BUFFER)
     return listener
 
 
-def most_connections() -> int:
-    """As many as the system lets this process have, and MOST_CONNECTIONS at most; it asks for more where it may."""
+def max_connections() -> int:
+    """Return how many connections the process may open, at most MAX_CONNECTIONS. Raises its limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + OTHER_FILES
+    wanted = MAX_CONNECTIONS + OTHER_FILES
     if soft < wanted:
         soft = min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(MOST_CONNECTIONS, soft - OTHER_FILES))
+    return max(1, min(MAX_CONNECTIONS, soft - OTHER_FILES))
 
 
-def leave_at_signals(leave: Callable[[signal.Signals], None]) -> None:
-    """Call back at the first SIGTERM or SIGINT, in the event loop; the second one ends the process."""
+def on_shutdown_signal(shut_down: Callable[[signal.Signals], None]) -> None:
+    """Call `shut_down` in the event loop at the first SIGTERM or SIGINT. The second one ends the process."""
     loop = asyncio.get_running_loop()
 
-    def heard(number: signal.Signals) -> None:
+    def die(number: signal.Signals) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        os._exit(128 + number)  # a container's first process ignores the default action
+
+    def first(number: signal.Signals) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, _die, each)
-        leave(number)
+            loop.add_signal_handler(each, die, each)
+        shut_down(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, heard, number)
+        loop.add_signal_handler(number, first, number)
 
 
-def _die(number: signal.Signals) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-    os._exit(128 + number)  # a container's first process doesn't die of a signal
+async def run_and_exit(serving: Awaitable[int]) -> NoReturn:
+    """Exit the process with the status that `serving` returns, or with 1 if it raises."""
+    try:
+        status = await serving
+    except Exception:  # noqa: BLE001 - the event loop's edge
+        _log.exception("process failed")
+        status = 1
+    sys.stderr.flush()
+    # Threads may still wait for DNS or kube-apiserver, up to a minute, and Python would wait for them.
+    os._exit(status)
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
-    """How a server went."""
+class ShutdownStats:
+    """What became of the requests in progress when the last connection was accepted."""
 
     finished: int
-    """Requests under way when the last connection was accepted, that got their answer."""
     cut: int
-    """Those that didn't in time."""
+    """Not finished in time."""
 
 
 class HttpServer:
-    """Serves an application until it is told to leave."""
+    """Serves an application until it is shut down, and keeps what its connections share."""
 
     def __init__(
         self,
-        config: uvicorn.Config,
-        connections: Connections,
-        tls: Callable[[], ssl.SSLContext] | None = None,
-        protocol: Callable[[Connections, uvicorn.Config, ServerState], HttpConnection] = HttpConnection,
+        limit: int = MAX_CONNECTIONS,
+        tls_context: Callable[[], ssl.SSLContext] | None = None,
+        client_certificate: Callable[[tuple[bytes, ...]], object] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        config.load()
-        self.connections = connections
+        self.tls_context = tls_context
+        """Returns the context for the next handshake. None: plain HTTP."""
+        self.client_certificate = client_certificate
+        """Returns what requests find in their scope, for a verified chain of certificates (DER, leaf first)."""
+        self.connections: set[HttpConnection] = set()
+        """From the moment they are accepted."""
+        self.ended: Counter[str] = Counter()
+        """How many connections the server ended, by reason."""
+        self.shutting_down = False
+        """Whether each response is its connection's last."""
+        self.now = clock()
+        """Seconds of the clock for all timeouts. Advances with each `expire`."""
+        self.date_header = b""
+        self._clock = clock
+        self._limit = limit
+        self._stop = asyncio.Event()
         self._delay_s = 0.0
-        self._config = config
-        self._tls = tls
-        self._protocol = protocol
-        self._state = ServerState()
-        self._told_to_leave = asyncio.Event()
+        self._application: ASGIApp | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._warnings: defaultdict[str, RateLimitedWarning] = defaultdict(RateLimitedWarning)
 
-    def leave(self, delay_s: float = 0.0) -> None:
-        """From now on each answer closes its connection; who comes within `delay_s` is served yet."""
-        self.connections.take_leave()
+    # for the process
+
+    async def serve_until_stopped(  # noqa: PLR0913 - what differs between the servers
+        self,
+        application: ASGIApp,
+        listener: socket.socket,
+        drain_s: float,
+        *,
+        delay_s: float = 0.0,
+        background: Iterable[Coroutine[Any, Any, None]] = (),
+        on_shutdown: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Serve until SIGTERM or SIGINT, or until a background task ends; return the exit status.
+
+        Background tasks run forever: if one ends, that is a bug, and Kubernetes restarts the process. `delay_s` applies
+        to SIGTERM: Kubernetes sends it while it still routes clients here. A person who presses Ctrl-C shouldn't wait.
+        """
+        status = 0
+
+        def signaled(number: signal.Signals) -> None:
+            delay = delay_s if number is signal.SIGTERM else 0.0
+            _log.info("shutting down", signal=number.name, serving_for_s=delay, requests=self._in_progress())
+            on_shutdown()
+            self.shut_down(delay)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            nonlocal status
+            status = 1
+            error = None if task.cancelled() else task.exception()
+            _log.error("background task failed", task=repr(task.get_coro()), exc_info=error)
+            on_shutdown()
+            self.shut_down()
+
+        on_shutdown_signal(signaled)
+        tasks = [asyncio.create_task(each) for each in background]
+        for task in tasks:
+            task.add_done_callback(ended)
+        stats = await self.serve(application, listener, drain_s)
+        _log.info("stopped", requests_finished=stats.finished, requests_cut=stats.cut)
+        return status
+
+    def shut_down(self, delay_s: float = 0.0) -> None:
+        """Let each response close its connection from now on; stop accepting connections after `delay_s`."""
+        self.shutting_down = True
         self._delay_s = delay_s
-        self._told_to_leave.set()
+        for connection in self.connections:
+            if connection.in_progress:
+                connection.shut_down()
+        self._stop.set()
 
-    async def serve(self, listener: socket.socket, drain_s: float) -> Farewell:
-        """Until `leave` was called and nothing is under way any more, for which `drain_s` is the limit."""
+    async def serve(self, application: ASGIApp, listener: socket.socket, drain_s: float) -> ShutdownStats:
+        """Serve until `shut_down` is called and no request is in progress, for which `drain_s` is the limit."""
+        self._application = application
+        loop = asyncio.get_running_loop()
         listener.setblocking(False)
         async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._look_after_connections())
-            self._hear(listener)
-            await self._told_to_leave.wait()
+            expiring = tasks.create_task(self._expire_every_second())
+            loop.add_reader(listener, self._accept, listener)
+            await self._stop.wait()
             await asyncio.sleep(self._delay_s)
-            asyncio.get_running_loop().remove_reader(listener)
-            self._accept(listener, BACKLOG)  # who has waited until now is still served
+            loop.remove_reader(listener)
+            self._accept(listener, BACKLOG)  # clients that the system has accepted are still served
             listener.close()
-            farewell = await self._drain(drain_s)
-            looking.cancel()
-        await self.connections.close(LAST_GOODBYE_S)
-        return farewell
+            in_progress, deadline = self._in_progress(), time.monotonic() + drain_s
+            while self._is_busy() and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+                self.expire()
+            cut = self._in_progress()
+            expiring.cancel()
+        for connection in tuple(self.connections):
+            connection.shut_down()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                while self.connections:  # noqa: ASYNC110 - an event would cost each connection that ends
+                    await asyncio.sleep(0.01)
+        for connection in tuple(self.connections):
+            connection.abort()
+        return ShutdownStats(max(0, in_progress - cut), cut)
 
-    def _hear(self, listener: socket.socket) -> None:
-        if listener.fileno() >= 0:  # not closed meanwhile
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+    def _in_progress(self) -> int:
+        return sum(connection.in_progress for connection in self.connections)
+
+    def _is_busy(self) -> bool:
+        return any(connection.in_progress or connection.is_fresh for connection in self.connections)
+
+    async def _expire_every_second(self) -> None:
+        warning = RateLimitedWarning()
+        while True:
+            self.expire()
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            late_s = time.monotonic() - self.now - EXPIRE_EVERY_S
+            if late_s > EXPIRE_EVERY_S:
+                warning.warning("event loop blocked", seconds=round(late_s, 1))
+
+    def expire(self) -> None:
+        """End connections whose clients exceeded a timeout. Called about once a second."""
+        self.now = self._clock()
+        self.date_header = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        for connection in tuple(self.connections):
+            connection.expire()
 
     def _accept(self, listener: socket.socket, at_once: int = 1) -> None:
-        # Not left to uvloop: its servers stop listening for good when the process has no descriptor left for a moment.
+        # Not uvloop's server: it stops listening permanently after one EMFILE.
+        loop = asyncio.get_running_loop()
         try:
             for _ in range(at_once):
                 client, address = listener.accept()
                 client.setblocking(False)
-                self._welcome(client, address[0])
+                if not self.make_room():
+                    client.close()
+                    continue
+                connection = HttpConnection(self)
+                self.connections.add(connection)
+                connection.start(client, address[0])
         except BlockingIOError:
             pass
-        except OSError as error:  # no descriptor is left, or the client has gone already
-            _accept_failed.warning("can't accept a connection", reason=error.strerror)
-            loop = asyncio.get_running_loop()
+        except OSError as error:  # no file descriptor is left, or the client is gone
+            self._warnings["accept"].warning("can't accept a connection", error=error.strerror)
             loop.remove_reader(listener)
-            loop.call_later(ACCEPT_AGAIN_S, self._hear, listener)
+            loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
 
-    def _welcome(self, client: socket.socket, peer: str) -> None:
-        if not self.connections.make_room():
-            client.close()
-            return
-        connection = self._protocol(self.connections, self._config, self._state)
-        connection.handshake = asyncio.create_task(self._shake_hands(client, peer, connection))
-        self.connections.remember(connection)
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:  # not closed meanwhile
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    async def _shake_hands(self, client: socket.socket, peer: str, connection: HttpConnection) -> None:
-        patience: dict[str, Any] = {
-            "ssl": self._tls and self._tls(),
-            "ssl_handshake_timeout": PATIENCE_S[Phase.HANDSHAKE],
-            "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
-        }
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection, client, **patience if self._tls else {}
-            )
-        except ConnectionResetError:
-            self.connections.count("handshake")  # who only looks whether the port is open, like some load balancers
-        except OSError as error:
-            self.connections.refused("handshake", peer, _in_words(error))
-        finally:
-            if connection.patience.phase is Phase.HANDSHAKE:
-                self.connections.forget(connection)
+    def make_room(self) -> bool:
+        """Return whether another connection may come. At the limit, the one that is idle for longest is ended first.
 
-    async def _look_after_connections(self) -> None:
-        while True:
-            self.connections.expire()
-            date = formatdate(usegmt=True).encode()
-            self._state.default_headers = [(b"date", date), *self._config.encoded_headers]
-            await asyncio.sleep(LOOK_S)
-            late_s = time.monotonic() - self.connections.now - LOOK_S
-            if late_s > LOOK_S:
-                _held_up.warning(
-                    "nothing was answered for a while: the event loop was held up", seconds=round(late_s, 1)
-                )
+        Clients without a certificate go before those with one. False if a request is in progress on each.
+        """
+        if len(self.connections) < self._limit:
+            return True
+        idle = [each for each in self.connections if not each.in_progress]
+        if not idle:
+            self.count("full")
+            return False
+        last = min(idle, key=lambda each: (each.showed_certificate, each.since))
+        self.forget(last)
+        self.count("room")
+        last.abort()
+        return True
 
-    async def _drain(self, within_s: float) -> Farewell:
-        deadline = time.monotonic() + within_s
-        under_way = self.connections.answering
-        while self.connections.are_busy and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-            self.connections.expire()
-        cut = self.connections.answering
-        return Farewell(max(0, under_way - cut), cut)
+    # for connections
 
+    def run(self, exchange: Exchange) -> None:
+        """Call the application. Most responses need no waiting, and are complete when this returns."""
+        assert self._application  # noqa: S101 - connections come from `serve`
+        task = asyncio.Task(exchange.run(self._application), loop=asyncio.get_running_loop(), eager_start=True)
+        if not task.done():
+            self._tasks.add(task)  # asyncio itself keeps no strong reference
+            task.add_done_callback(self._tasks.discard)
 
-def _in_words(error: OSError) -> str:
-    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
+    def forget(self, connection: HttpConnection) -> None:
+        """Stop counting a connection that ended."""
+        self.connections.discard(connection)
+
+    def count(self, reason: str) -> None:
+        """Count a connection that the server ends."""
+        self.ended[reason] += 1
+
+    def reject(self, reason: str, peer: str | None, error: str) -> None:
+        """Count a connection that the server ends because of what the client sent, and log some of them."""
+        self.count(reason)
+        self._warnings[reason].warning("client connection rejected", reason=reason, peer=peer, error=error)

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-import uvicorn
 
 from app import clock
 from app.beanstalkd.protocol import check_tube_name
-from app.http.connections import Connections
-from app.http.server import HttpServer, leave_at_signals, listen, most_connections
+from app.http.server import HttpServer, listen, max_connections, on_shutdown_signal
 from app.settings import Server
 from app.worker.page import Who, hello_app
 from app.worker.work import Worker
@@ -49,27 +47,16 @@ def run(settings: WorkerSettings) -> int:
 async def _work_and_show(settings: WorkerSettings, listener: socket.socket) -> None:
     stop = threading.Event()
     worker = Worker(settings.server, settings.tube, settings.seconds_per_job, stop, clock.now)
-    page = HttpServer(
-        uvicorn.Config(
-            hello_app(_who(settings), lambda: worker.work, clock.now),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            loop="asyncio",
-            server_header=False,
-            http="httptools",
-            ws="none",
-        ),
-        Connections(most_connections()),
-    )
+    application = hello_app(_who(settings), lambda: worker.work, clock.now)
+    page = HttpServer(max_connections())
     # the job in hand is finished first, and the page shows it till the end; a second Ctrl-C means now: the connection
     # closes and beanstalkd gives the job to another worker
-    leave_at_signals(partial(_leave, stop, worker))
+    on_shutdown_signal(partial(_leave, stop, worker))
     _log.info("hello", page=_url(listener), tube=settings.tube, server=settings.server.address)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(page.serve(listener, GOODBYE_S))
+        tasks.create_task(page.serve(application, listener, GOODBYE_S))
         await asyncio.to_thread(worker.run)
-        page.leave()
+        page.shut_down()
     _log.info("goodbye", done=worker.work.done, lost=worker.work.lost)
 
 

@@ -16,7 +16,7 @@ from tests.cluster.release import API_SERVICE, TUBE, Release
 
 pytestmark = pytest.mark.timeout(600)
 
-STOOD_STILL = "nothing was answered for a while: the event loop was held up"
+STOOD_STILL = "event loop blocked"
 PRIVILEGED = """
 apiVersion: v1
 kind: Pod

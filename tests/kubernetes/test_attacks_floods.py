@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.api.limits import MAX_REQUESTS
-from app.http.connections import MOST_CONNECTIONS
+from app.http.server import MAX_CONNECTIONS
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
 from tests.kubernetes.between import Between, between
@@ -117,14 +117,14 @@ def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded:
         for _ in range(200):
             crowd.enter_context(line(flooded))
         with answered_meanwhile(flooded) as took_s:
-            for _ in range(2 * MOST_CONNECTIONS):  # silent from the first moment
+            for _ in range(2 * MAX_CONNECTIONS):  # silent from the first moment
                 crowd.enter_context(closing(socket.create_connection(("127.0.0.1", flooded.port))))
             assert shared.get("/metrics", **MASTER).code == 200
             with line(flooded, aggregator) as late:
                 assert late.get("/metrics", **MASTER).code == 200
-        assert figure(shared, "beanscale_connections") <= MOST_CONNECTIONS
-        assert figure(shared, 'beanscale_connections_ended_total{reason="room"}') > MOST_CONNECTIONS
-    assert resident_bytes(flooded) - before < MOST_CONNECTIONS * 100_000
+        assert figure(shared, "beanscale_connections") <= MAX_CONNECTIONS
+        assert figure(shared, 'beanscale_connections_ended_total{reason="room"}') > MAX_CONNECTIONS
+    assert resident_bytes(flooded) - before < MAX_CONNECTIONS * 100_000
     assert loses_nothing(took_s)
 
 

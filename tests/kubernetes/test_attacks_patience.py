@@ -13,8 +13,8 @@ import pytest
 
 from app.api.limits import DEADLINE_S
 from app.api.review_cache import CACHED_S
-from app.http.connection import PATIENCE_S, Phase
-from app.http.server import LOOK_S
+from app.http.connection import PHASES, Phase
+from app.http.server import EXPIRE_EVERY_S
 from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import MASTER, Answer, Line, figure, line, vanish
@@ -81,7 +81,7 @@ def hung_up_after(server: Beanscale, phase: Phase, first: bytes, then: bytes) ->
         slow.sendall(first)
         began = time.monotonic()
         following = iter(then)
-        while time.monotonic() < began + 3 * PATIENCE_S[phase]:
+        while time.monotonic() < began + 3 * PHASES[phase].timeout_s:
             try:
                 if not slow.recv(1 << 16):
                     break
@@ -160,9 +160,9 @@ def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
 
 @pytest.mark.parametrize("name", SLOWLY)
 def test_a_byte_now_and_then_wins_no_time(ends: Mapping[str, Future[tuple[float, float]]], name: str) -> None:
-    patience_s = PATIENCE_S[SLOWLY[name][0]]
+    patience_s = PHASES[SLOWLY[name][0]].timeout_s
     at_most_s, at_least_s = ends[name].result()
-    assert at_most_s > patience_s - LOOK_S - 0.5
+    assert at_most_s > patience_s - EXPIRE_EVERY_S - 0.5
     assert at_least_s < 2 * patience_s, "it ends by itself after three times as long"
 
 

@@ -26,8 +26,8 @@ from app.api.external_metrics import ExternalMetrics
 from app.api.limits import Limits
 from app.api.probes import Probe
 from app.api.telemetry import Telemetry
-from app.http.connection import MOST_HEAD
-from app.http.connections import Connections
+from app.http.connection import MAX_HEAD
+from app.http.server import HttpServer
 from app.kube.auth_config import AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController
 from app.kube.errors import KubernetesError
@@ -55,7 +55,7 @@ def api(*, allows: bool) -> Api:
     auth_config.current = TRUST
     authenticator = Authenticator(auth_config, owner)
     limits = Limits(authenticator)
-    telemetry = Telemetry(CertificateController(("localhost",)), limits, Connections())
+    telemetry = Telemetry(CertificateController(("localhost",)), limits, HttpServer())
     return Api(
         audit=Audit("all", telemetry.observe),
         limits=limits,
@@ -199,11 +199,11 @@ def problems(got: Answer) -> Iterator[str]:
 
 
 def filled(piece: bytes) -> bytes:
-    return piece * (MOST_HEAD // len(piece))
+    return piece * (MAX_HEAD // len(piece))
 
 
 def numbered(piece: bytes) -> bytes:
-    return b"".join(piece % number for number in range(MOST_HEAD // (len(piece) + 4)))
+    return b"".join(piece % number for number in range(MAX_HEAD // (len(piece) + 4)))
 
 
 def header(name: bytes, value: bytes) -> dict[str, Any]:

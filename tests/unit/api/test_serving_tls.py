@@ -59,7 +59,7 @@ def test_certificates_of_any_kind_follow_each_other() -> None:
     ("unusable", "why"),
     [
         (certified(rsa.generate_private_key(65537, 1024)), "can't be loaded: EE_KEY_TOO_SMALL"),  # noqa: S505 - that is the point
-        (certified(ec.generate_private_key(ec.SECP256K1())), "no client can speak to the serving certificate"),
+        (certified(ec.generate_private_key(ec.SECP256K1())), "TLS clients can't use the serving certificate"),
         (ServingCertificate(EC.pem, RSA.key_pem, EC.certificate), "can't be loaded"),
     ],
 )

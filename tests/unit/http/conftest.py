@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from app.http.connection import HttpConnection
+from app.http.server import listen
 from tests.unit.http.place import Client, Place, settled
 
 
@@ -18,29 +16,24 @@ def place() -> Place:
 
 @pytest.fixture
 async def connect(place: Place) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
-    config = uvicorn.Config(
-        place.answer, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None
-    )
-    config.load()
-    state = ServerState()
     clients: list[Client] = []
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        serving = asyncio.create_task(place.server.serve(place.answer, listener, drain_s=0))
 
-    def connection() -> HttpConnection:
-        made = HttpConnection(place.connections, config, state)
-        place.connections.remember(made)
-        return made
+        async def connect() -> Client:
+            clients.append(Client(*await asyncio.open_connection(*address)))
+            await settled()
+            return clients[-1]
 
-    async def connect() -> Client:
-        clients.append(Client(*await asyncio.open_connection(*server.sockets[0].getsockname())))
-        return clients[-1]
-
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1")
-    async with server:
         yield connect
         for client in clients:
             client.writer.transport.abort()
-        for left in place.connections:
+        for left in tuple(place.server.connections):
             left.abort()
+        place.server.shut_down()
+        await serving
+        place.hold.set()
         await settled()
 
 

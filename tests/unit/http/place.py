@@ -10,14 +10,12 @@ from starlette.types import Receive, Scope, Send
 from app.api.authentication import Authenticator
 from app.api.limits import Limits
 from app.api.request import Request
-from app.http.connections import Connections
+from app.http.server import HttpServer
 from app.kube.auth_config import AuthConfigWatcher
 from app.kube.reviews import TokenOwner
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nx-next: 1\r\n\r\n"
-LARGE = b"".join(
-    [b"host: x\r\n", *(b"x-%d: %b\r\n" % (each, bytes(8000).replace(b"\0", b"y")) for each in range(120)), b"\r\n"]
-)
+LARGE = b"".join([b"host: x\r\n", *(b"x-%d: %b\r\n" % (each, b"y" * 600) for each in range(50)), b"\r\n"])
 """Headers of nearly as many bytes as may be."""
 
 
@@ -26,7 +24,7 @@ class Place:
     """A server on loopback whose clock we set, and a client of it."""
 
     now: float = 1000.0
-    connections: Connections = field(init=False)
+    server: HttpServer = field(init=False)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     """Answers below /held wait for it."""
     limits: Limits = field(
@@ -34,7 +32,7 @@ class Place:
     )
 
     def __post_init__(self) -> None:
-        self.connections = Connections(most=4, clock=lambda: self.now)
+        self.server = HttpServer(limit=4, clock=lambda: self.now)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/stream":
@@ -55,7 +53,7 @@ class Place:
 
     def pass_s(self, seconds: float) -> None:
         self.now += seconds
-        self.connections.expire()
+        self.server.expire()
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.http.connection import MOST_BODY, Phase
+from app.http.connection import MAX_UNREAD_BODY, Phase
 from tests.unit.http.place import GET, LARGE, Client, Place, settled
 
 pytestmark = pytest.mark.anyio
@@ -36,15 +36,15 @@ async def test_an_idle_connection_holds_nothing_of_what_was_asked_on_it(connect:
 
 
 async def test_a_short_body_is_passed_over(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MOST_BODY
-    assert (await client.ask(head + bytes(MOST_BODY))).endswith("<content-length>")
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MAX_UNREAD_BODY
+    assert (await client.ask(head + bytes(MAX_UNREAD_BODY))).endswith("<content-length>")
     assert (await client.ask(GET)).endswith("<x-next>")
 
 
 async def test_a_long_body_ends_the_connection_behind_the_answer(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (100 * MOST_BODY)
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (100 * MAX_UNREAD_BODY)
     assert (await client.ask(head)).endswith("<content-length>")
-    client.writer.write(bytes(2 * MOST_BODY))
+    client.writer.write(bytes(2 * MAX_UNREAD_BODY))
     await client.rest()
 
 
@@ -67,8 +67,8 @@ async def test_a_wish_to_upgrade_is_passed_over_and_nothing_behind_it_heard(
 async def test_nonsense_is_a_bad_request(client: Client) -> None:
     client.writer.write(b"nonsense\r\n\r\n")
     assert await client.rest() == (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-        b"400 Bad Request"
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 45\r\n"
+        b"connection: close\r\n\r\nmalformed request: Invalid method encountered"
     )
 
 
@@ -77,6 +77,6 @@ async def test_a_head_that_begins_behind_a_body_is_a_head_like_any_other(place: 
     await client.ask(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nab")
     client.writer.write(b"cGET / HTTP/1.1\r\nhost: x\r\nx-a: Mozilla ")
     await settled()
-    (connection,) = place.connections
-    assert connection.patience.phase is Phase.HEAD
+    (connection,) = place.server.connections
+    assert connection.phase is Phase.HEAD
     assert (await client.ask(b"like Gecko\r\n\r\n")).endswith("<x-a>")

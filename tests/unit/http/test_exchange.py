@@ -1,15 +1,15 @@
-"""A small answer is one piece on the wire; whatever isn't usual about one goes uvicorn's way."""
+"""A small answer is one piece on the wire, and each answer ends where its client expects it."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
+from structlog.testing import capture_logs
 
 from app.http.connection import HttpConnection
-from app.http.connections import Connections
+from app.http.server import HttpServer
 
 pytestmark = pytest.mark.anyio
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -49,15 +49,17 @@ async def written(request: bytes, *answer: dict[str, Any]) -> list[bytes]:
         for message in answer:
             await send(message)
 
-    config = uvicorn.Config(
-        application, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None
-    )
-    config.load()
-    connection, wire = HttpConnection(Connections(), config, ServerState()), Wire()
-    connection.connection_made(wire)
-    connection.data_received(request)
-    await asyncio.sleep(0)
-    return wire.written
+    wire, server = Wire(), HttpServer()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(application, listener, drain_s=0))
+        await asyncio.sleep(0)
+        connection = HttpConnection(server)
+        connection.connection_made(wire)
+        connection.data_received(request)
+        await asyncio.sleep(0)
+        server.shut_down()
+        await serving
+    return [piece.replace(server.date_header, b"") for piece in wire.written]
 
 
 def start(headers: list[tuple[bytes, bytes]] = HEADERS) -> dict[str, Any]:
@@ -80,20 +82,58 @@ async def test_to_head_there_is_no_body() -> None:
 
 async def test_of_a_long_answer_each_piece_goes_out_at_once() -> None:
     pieces = await written(GET, start(), body(b"bo", more=True), body(b"dy"))
-    assert pieces[1:] == [b"bo", b"dy"]
+    first, second = pieces
+    assert first.endswith(b"\r\n\r\nbo")
+    assert second == b"dy"
 
 
 async def test_an_answer_of_unknown_length_is_chunked() -> None:
-    head, *pieces = await written(GET, start([]), body(b"bo", more=True), body(b"dy"))
-    assert b"transfer-encoding: chunked" in head
-    assert pieces == [b"2\r\nbo\r\n", b"2\r\ndy\r\n0\r\n\r\n"]
+    first, second = await written(GET, start([]), body(b"bo", more=True), body(b"dy"))
+    assert first.endswith(b"transfer-encoding: chunked\r\n\r\n2\r\nbo\r\n")
+    assert second == b"2\r\ndy\r\n0\r\n\r\n"
+
+
+async def test_an_answer_of_unknown_length_ends_with_the_connection_for_http_1_0() -> None:
+    *pieces, closed = await written(
+        GET.replace(b"1.1", b"1.0"), start([]), body(b"bo", more=True), body(b"dy", more=True), body(b"")
+    )
+    assert b"".join(pieces).endswith(b"connection: close\r\n\r\nbody")
+    assert closed == b"closed"
+
+
+@pytest.mark.parametrize("given", [b"bodies", b"bod"])
+async def test_a_body_that_contradicts_its_length_is_an_error(given: bytes) -> None:
+    failed, closed = await written(GET, start(), body(given))
+    assert failed.startswith(b"HTTP/1.1 500 Internal Server Error")
+    assert closed == b"closed"
+
+
+@pytest.mark.parametrize("messages", [(), (start(),), (body(b"x"),), (start(), start())])
+async def test_without_a_whole_answer_the_client_gets_an_error(messages: tuple[dict[str, Any], ...]) -> None:
+    failed, closed = await written(GET, *messages)
+    assert failed.startswith(b"HTTP/1.1 500 Internal Server Error")
+    assert closed == b"closed"
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_whole() -> None:
+    pieces = await written(GET, start([]), body(b"bo", more=True))
+    assert pieces[-1] == b"closed"
+    assert not b"".join(pieces).endswith(b"0\r\n\r\nclosed")
+
+
+async def test_not_modified_has_no_body_and_no_length() -> None:
+    (piece,) = await written(GET, {"type": "http.response.start", "status": 304, "headers": []}, body(b""))
+    assert piece == b"HTTP/1.1 304 Not Modified\r\n\r\n"
 
 
 @pytest.mark.parametrize("header", [(b"x-a", b"b\r\nx-b: c"), (b"x-a", b"b\nc"), (b"x\r\nb", b"c")])
-async def test_no_header_holds_another(header: tuple[bytes, bytes], caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_header_holds_another(header: tuple[bytes, bytes]) -> None:
     """Not even ours: a value that came from outside would make a second answer of one."""
-    assert await written(GET, start([*HEADERS, header]), body(b"body")) == [b"closed"]
-    assert "Invalid HTTP header" in caplog.text
+    with capture_logs() as logged:
+        failed, closed = await written(GET, start([*HEADERS, header]), body(b"body"))
+    assert failed.startswith(b"HTTP/1.1 500 Internal Server Error")
+    assert closed == b"closed"
+    assert [line["event"] for line in logged] == ["request failed"]
 
 
 async def test_who_wants_to_be_left_is_told_so_and_left() -> None:

@@ -8,12 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
-import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.connections import Connections
-from app.http.server import MOST_UNTAKEN, Farewell, HttpServer, listen
+from app.http.server import SOCKET_SEND_BUFFER, HttpServer, ShutdownStats, listen
 from app.settings import SettingError
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +29,7 @@ class Running:
     """Answers wait for it."""
     heard: asyncio.Event
     """A request is under way."""
-    serving: asyncio.Task[Farewell] = field(init=False)
+    serving: asyncio.Task[ShutdownStats] = field(init=False)
 
     async def ask(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(*self.address)
@@ -54,26 +52,25 @@ async def running(drain_s: float) -> AsyncIterator[Running]:
         await go_on.wait()
         await PlainTextResponse("hello")(scope, receive, send)
 
-    config = uvicorn.Config(answer, interface="asgi3", proxy_headers=False, ws="none", lifespan="off", log_config=None)
     with listen("127.0.0.1", 0) as listener:
-        running = Running(HttpServer(config, Connections()), listener.getsockname(), go_on, heard)
-        running.serving = asyncio.create_task(running.http.serve(listener, drain_s))
+        running = Running(HttpServer(), listener.getsockname(), go_on, heard)
+        running.serving = asyncio.create_task(running.http.serve(answer, listener, drain_s))
         await asyncio.sleep(0)
         yield running
-        running.http.leave()
+        running.http.shut_down()
         await running.serving
 
 
-async def left(running: Running, delay_s: float = 0.0) -> tuple[Farewell, float]:
+async def left(running: Running, delay_s: float = 0.0) -> tuple[ShutdownStats, float]:
     """How it went, and in how many seconds."""
     began = time.monotonic()
-    running.http.leave(delay_s)
+    running.http.shut_down(delay_s)
     return await running.serving, time.monotonic() - began
 
 
 async def test_an_idle_server_leaves_at_once(running: Running) -> None:
-    farewell, took_s = await left(running)
-    assert farewell == Farewell(finished=0, cut=0)
+    stats, took_s = await left(running)
+    assert stats == ShutdownStats(finished=0, cut=0)
     assert took_s < LONG_S / 2
 
 
@@ -84,8 +81,8 @@ async def test_what_is_under_way_is_finished(running: Running) -> None:
     await asyncio.sleep(0.1)
     assert not leaving.done()
     running.go_on.set()
-    farewell, took_s = await leaving
-    assert farewell == Farewell(finished=1, cut=0)
+    stats, took_s = await leaving
+    assert stats == ShutdownStats(finished=1, cut=0)
     assert took_s < LONG_S / 2
     answer = await reader.read()
     assert answer.endswith(b"hello")
@@ -97,8 +94,8 @@ async def test_what_is_under_way_is_finished(running: Running) -> None:
 async def test_what_takes_too_long_is_cut(running: Running, drain_s: float) -> None:
     _, writer = await running.ask()
     await running.heard.wait()
-    farewell, took_s = await left(running)
-    assert farewell == Farewell(finished=0, cut=1)
+    stats, took_s = await left(running)
+    assert stats == ShutdownStats(finished=0, cut=1)
     assert took_s >= drain_s
     writer.close()
     running.go_on.set()
@@ -160,4 +157,4 @@ def test_the_system_keeps_little_of_what_a_client_doesnt_take() -> None:
         with accepted, suppress(BlockingIOError):
             while True:
                 kept += accepted.send(bytes(1 << 14))
-        assert kept < 2 * MOST_UNTAKEN
+        assert kept < 2 * SOCKET_SEND_BUFFER

@@ -1,0 +1,131 @@
+"""How a stream of requests is split into segments makes no difference to its responses."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from app.http.connection import MAX_HEAD, HttpConnection
+from app.http.server import HttpServer
+from tests.unit.http.test_exchange import Wire
+
+HOST = b"host: x\r\n"
+GET = b"GET /read HTTP/1.1\r\n" + HOST + b"\r\n"
+PARTS = (
+    GET,
+    b"FOO /unread HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"POST /read HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\n",
+    b"POST /unread HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\n",
+    b"POST /read HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n",
+    b"POST /unread HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n",
+    b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"GET / HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + HOST + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + HOST + b"expect: 100-continue\r\n\r\n",
+    b"GET / HTTP/1.1\r\nx: " + b"y" * MAX_HEAD,
+    "GET /é?ü HTTP/1.1\r\n".encode(),
+    HOST,
+    b"x: y\r\n",
+    b"5\r\nhello\r\n",
+    b"5\r\n\r\n\r\n\n\r\n",
+    b"0\r\n\r\n",
+    b"0\r\nx: y\r\n\r\n",
+    b"hello",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\0",
+)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    request, body = Request(scope, receive), b""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0)
+    if scope["path"] == "/read":
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+    await PlainTextResponse(f"<{scope['method']} {scope['raw_path']!r} {body!r}>\n")(scope, receive, send)
+
+
+class PausableWire(Wire):
+    """Doesn't deliver while it is told not to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+def responses(segments: Sequence[bytes]) -> bytes:
+    """What the server writes when a stream comes in these segments, `closed` at its end if it closes."""
+
+    async def exchange() -> bytes:
+        wire, server = PausableWire(), HttpServer()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve(application, listener, drain_s=0))
+            await asyncio.sleep(0)
+            connection = HttpConnection(server)
+            connection.connection_made(wire)
+            for segment in segments:
+                for _ in range(500):
+                    if not wire.paused or wire.is_closing():
+                        break
+                    await asyncio.sleep(0)
+                if wire.is_closing():
+                    break
+                connection.data_received(segment)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            written = b"".join(wire.written).replace(server.date_header, b"")
+            connection.connection_lost(None)
+            server.shut_down()
+            await serving
+        return written
+
+    return asyncio.run(exchange())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(PARTS) | st.binary(max_size=4), max_size=6).map(b"".join),
+    st.lists(st.floats(0, 1, exclude_max=True), max_size=8),
+)
+@example(b"FOO /read HTTP/1.1\r\n" + HOST + b"\r\n", [0.03])
+@example(GET + b"FOO /read HTTP/1.1\r\n" + HOST + b"\r\n", [0.5])
+@example(b"\r\n" + b"FOO /read HTTP/1.1\r\n" + HOST + b"\r\n", [0.01])
+@example(b"a\x80" + GET, [])
+@example(PARTS[4] + b"0\r\n\r\n" + GET, [0.55, 0.56, 0.57, 0.58])
+def test_the_responses_are_those_to_the_whole_stream(stream: bytes, cuts: list[float]) -> None:
+    places = sorted({0, len(stream), *(int(cut * len(stream)) for cut in cuts)})
+    segments = [stream[start:end] for start, end in pairwise(places)]
+    assert responses(segments) == responses([stream] if stream else [])
+
+
+@pytest.mark.parametrize(
+    "stream", [b"".join(PARTS[:6]), GET * 3, PARTS[4] + b"5\r\n\r\n\r\n\n\r\n0\r\nx: y\r\n\r\n" + GET]
+)
+def test_byte_by_byte_is_like_at_once(stream: bytes) -> None:
+    assert responses([bytes([byte]) for byte in stream]) == responses([stream])
+
+
+@pytest.mark.parametrize("before", [b"", GET, b"\r\n", b"\r\n\r\n"], ids=["first", "pipelined", "empty line", "two"])
+@pytest.mark.parametrize("cut", [1, 3, 4])
+def test_an_unknown_method_is_the_applications_to_refuse_however_it_comes(before: bytes, cut: int) -> None:
+    request = b"FOO /unread HTTP/1.1\r\n" + HOST + b"\r\n"
+    for segments in ([before + request], [before + request[:cut], request[cut:]]):
+        assert responses([each for each in segments if each]).endswith(b"<FOO b'/unread' b''>\n")
