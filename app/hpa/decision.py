@@ -8,7 +8,7 @@ exposes them, so they are not simulated: where they matter, the HPA's conditions
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -232,23 +232,19 @@ def normalize(autoscaler: Autoscaler, current: int, recommendation: int, now_uni
     rules, limited = (autoscaler.up, "ScaleUpLimit") if upwards else (autoscaler.down, "ScaleDownLimit")
     changed = number != current and changed_in_period(autoscaler, now_unix_s, upwards=upwards)
     # A sync that met this limit and changed nothing shows that earlier changes have used it up.
-    if (
-        changed
-        and autoscaler.reports("ScalingLimited", limited)
-        and not autoscaler.reports("AbleToScale", "SucceededRescale")
-    ):
+    rests = autoscaler.reports("ScalingLimited", limited) and not autoscaler.reports("AbleToScale", "SucceededRescale")
+    if changed and rests:
         after = current
     elif upwards:
         after = min(number, scale_up_limit(autoscaler, current))
     else:
         after = max(number, scale_down_limit(autoscaler, current))
-    binds = after < min(number, high) if upwards else after > max(number, low)
-    if binds:
+    if (after < min(number, high)) if upwards else (after > max(number, low)):
         sentence = _policies(autoscaler, current, upwards=upwards)
         if upwards and after == 0 and rules.select != "Disabled":
             sentence += "; a Percent policy can't scale up from 0, use a Pods policy"
         if changed:
-            sentence += "; adjusted for changes already made in that period"
+            sentence += f"; changes already made in that period {'have used that up' if rests else 'count too'}"
         steps.append(Step(Stage.POLICY, number, after, f"{sentence} → {pods(after)}"))
         number = after
 
@@ -283,7 +279,7 @@ def stabilize(autoscaler: Autoscaler, current: int, recommendation: int) -> Step
     return Step(Stage.STABILIZATION, recommendation, current, sentence)
 
 
-def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Iterable[tuple[float, int]] = ()) -> int:
+def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Sequence[tuple[float, int]] = ()) -> int:
     """Return the most pods that one sync may scale up to. `changes`: recent scalings as (seconds ago, pods added)."""
     if not autoscaler.has_behavior:
         return max(2 * current, 4)
@@ -297,7 +293,7 @@ def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Iterable[tuple
     return max(current, (max if autoscaler.up.select == "Max" else min)(proposed))
 
 
-def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Iterable[tuple[float, int]] = ()) -> int:
+def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Sequence[tuple[float, int]] = ()) -> int:
     """Return the fewest pods that one sync may scale down to. `changes`: as in scale_up_limit."""
     if not autoscaler.has_behavior:
         return 0

@@ -250,7 +250,7 @@ JUST_NOW = datetime.fromtimestamp(NOW_S - 10, UTC).isoformat().replace("+00:00",
             20,
             5,
             Stage.POLICY,
-            "adjusted for changes already made in that period → 5 pods",
+            "changes already made in that period have used that up → 5 pods",
             id="a policy that earlier changes have used up",
         ),
         pytest.param(
