@@ -7,12 +7,11 @@ What may be a label's key and value, and what Kubernetes says of what may not.
 Source: k8s.io/apimachinery/pkg/api/validate/content.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-
-from app.go_syntax import GoSyntaxError, parse_int, quote
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -84,6 +83,7 @@ _TOKEN = re.compile(r"==|!=|[=!(),><]|[^=!(),>< \t\r\n\0]+")
 _END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
 """The lexer there takes a zero byte for the end of what it reads: behind a token, of that; elsewhere, of everything."""
 _END = ""
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
 _MOST_PROBLEMS = 100
 """That are told of one condition: each takes many times as much as the value that it is about."""
 
@@ -241,16 +241,20 @@ def _is_symbol(token: str) -> bool:
 
 def _compare(value: str | None, bound: frozenset[str]) -> int:
     """-1, 0 or 1; 0 also for what isn't a number, which is neither more nor less."""
-    try:
-        number, (limit,) = parse_int(value or ""), map(parse_int, bound)
-    except GoSyntaxError:
-        return 0
-    return (number > limit) - (number < limit)
+    number, (limit,) = _integer(value or ""), map(_integer, bound)
+    return 0 if number is None or limit is None else (number > limit) - (number < limit)
+
+
+def _integer(text: str) -> int | None:
+    """Return a 64-bit integer, or None if it is none."""
+    parts = _INTEGER.fullmatch(text)
+    number = int(parts[1] + parts[2]) if parts else 2**63
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _check_key(key: str) -> None:
     if problems := problems_of_key(key):
-        raise SelectorError(f"<nil>: Invalid value: {quote(key)}: {problems}")
+        raise SelectorError(f"<nil>: Invalid value: {json.dumps(key)}: {problems}")
 
 
 def _check_values(key: str, operator: str, values: list[str]) -> None:
@@ -261,16 +265,15 @@ def _check_values(key: str, operator: str, values: list[str]) -> None:
 
 def _not_integers(values: Iterable[str]) -> Iterator[str]:
     for value in values:
-        try:
-            parse_int(value)
-        except GoSyntaxError:
-            yield f"values[0]: Invalid value: {quote(value)}: for 'Gt', 'Lt' operators, the value must be an integer"
+        if _integer(value) is None:
+            problem = "for 'Gt', 'Lt' operators, the value must be an integer"
+            yield f"values[0]: Invalid value: {json.dumps(value)}: {problem}"
 
 
 def _not_values(key: str, values: Iterable[str]) -> Iterator[str]:
     for at, value in enumerate(values):
         if problems := problems_of_value(value):
-            yield f"values[{at}][{key}]: Invalid value: {quote(value)}: {problems}"
+            yield f"values[{at}][{key}]: Invalid value: {json.dumps(value)}: {problems}"
 
 
 def _by_bytes(value: str) -> bytes:

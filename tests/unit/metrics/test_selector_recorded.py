@@ -1,4 +1,7 @@
-"""Selectors are read, matched and refused as Kubernetes' own library does it: recorded/main.go wrote down how."""
+"""Selectors are parsed, matched and refused as Kubernetes' own library does it, in words of our own.
+
+recorded/main.go wrote down how.
+"""
 
 import json
 from collections.abc import Mapping
@@ -20,6 +23,8 @@ def test_every_recorded_selector_means_the_same_here() -> None:
 def deviation(recorded: dict[str, Any], sets: list[Mapping[str, str]]) -> str:
     text = recorded.pop("selector")
     made = made_of(text, sets)
+    if "error" in made and "error" in recorded:
+        return ""
     return "" if made == recorded else f"{text!a}\n  is      {made!a}\n  and was {recorded!a}"
 
 
