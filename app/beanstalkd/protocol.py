@@ -266,6 +266,10 @@ class ReplyParser:
         self._read = start + size + 2
         return Reply(word, tuple(arguments[:-1]), size, bytes(self._received[start : start + size]))
 
+    def rest(self) -> bytes:
+        """Return the bytes that no reply has used: the beginning of a body that was too large."""
+        return bytes(self._received[self._read :])
+
     def __bool__(self) -> bool:
         """Return whether bytes are left that no reply has used."""
         return self._read < len(self._received)

@@ -1,4 +1,7 @@
-"""What an action is asked with: JSON, or a form with a file, as checked values. Every mistake is one sentence."""
+"""The parameters of an action or a job query, as checked values: from JSON, a form with a file, or the query string.
+
+All methods raise RequestError, with a clause that names the parameter.
+"""
 
 import json
 import re
@@ -9,103 +12,152 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from app.beanstalkd.protocol import check_tube_name
+from app.beanstalkd.reading import TubeRef
+from app.console.errors import RequestError
 from app.console.middleware import MAX_BODY
+from app.jobs.actions import MAX_SECONDS
+from app.settings import Server
 
-_WHOLE = re.compile(r"[0-9]{1,20}")
+type Servers = Mapping[str, Server]
+"""Configured name → server."""
+
+PRIORITY, TTR_S = 65536, 60
+"""Defaults of most clients, greenstalk among them."""
+MAX_ID = 2**64 - 1
+_INTEGER = re.compile(r"[0-9]{1,20}")
 _SHOWN = 40
+"""Characters of an invalid value that an error quotes."""
 
 
-class BadInputError(ValueError):
-    """`str()` is a sentence."""
-
-
-class Fields:
-    """By name."""
+class ActionInput:
+    """Parameters by name."""
 
     def __init__(self, values: Mapping[str, Any], file: bytes | None = None) -> None:
         self._values = values
         self.file = file
-        """What was uploaded."""
+        """The uploaded file."""
 
     def __contains__(self, name: str) -> bool:
-        """Whether it was given; null is nothing."""
+        """Return True if the parameter is present and not null."""
         return self._values.get(name) is not None
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Raises BadInputError, as all of these do."""
+        """Return a string."""
         value = self._values.get(name)
         if value is None and default is not None:
             return default
         if not isinstance(value, str):
-            raise BadInputError(f"the {name} must be a text" if name in self else f"the {name} is missing")
+            raise RequestError(f"{name} must be a string" if name in self else f"{name} is missing")
         return value
 
-    def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
-        """A whole number, or a text that is one, as a form has it."""
+    def integer(self, name: str, least: int, most: int, default: int | None = None) -> int:
+        """Return an integer, from a number or from a string of digits, as forms send it."""
         value = self._values.get(name)
         if value is None and default is not None:
             return default
-        if isinstance(value, str) and _WHOLE.fullmatch(value):
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            shown = json.dumps(value, default=str)[:_SHOWN] if name in self else "nothing"
-            raise BadInputError(f"the {name} must be a whole number from {least:,} to {most:,}, and is {shown}")
+            shown = json.dumps(value, default=str)[:_SHOWN] if name in self else "missing"
+            raise RequestError(f"{name} must be an integer from {least:,} to {most:,}, and is {shown}")
         return value
 
     def flag(self, name: str) -> bool:
-        """True or not."""
+        """Return a boolean; False if it is missing."""
         value = self._values.get(name) or False
         if not isinstance(value, bool):
-            raise BadInputError(f"the {name} must be true or false")
+            raise RequestError(f"{name} must be true or false")
         return value
 
     def choice(self, name: str, among: tuple[str, ...]) -> str:
-        """One of several words."""
+        """Return one of several words."""
         value = self.text(name)
         if value not in among:
-            raise BadInputError(f"the {name} must be one of {', '.join(among)}, and is {value[:_SHOWN]!r}")
+            raise RequestError(f"{name} must be one of {', '.join(among)}, and is {value[:_SHOWN]!r}")
         return value
 
     def choices(self, name: str, among: tuple[str, ...]) -> list[str]:
-        """At least one of several words."""
+        """Return one or more of several words."""
         value = self._values.get(name)
         if not isinstance(value, list) or not value or not all(each in among for each in value):
-            raise BadInputError(f"the {name} must be a list of one or more of {', '.join(among)}")
+            raise RequestError(f"{name} must be a list of one or more of {', '.join(among)}")
         return value
 
+    def server(self, servers: Servers, name: str = "server", default: str | None = None) -> Server:
+        """Return a configured server by its name."""
+        server = self.text(name, default)
+        if server not in servers:
+            raise RequestError(f"no beanstalkd named {server[:63]!r} is configured")
+        return servers[server]
 
-async def fields_of(request: Request) -> Fields:
-    """Raises BadInputError."""
+    def tube_ref(self, servers: Servers, tube: str = "tube") -> TubeRef:
+        """Return the tube of parameter `tube` on the server of parameter `server`. Raises TubeNameError too."""
+        return TubeRef(self.server(servers), check_tube_name(self.text(tube)))
+
+    def priority(self) -> int:
+        """Return the priority of a new job."""
+        return self.integer("priority", 0, MAX_SECONDS, PRIORITY)
+
+    def delay_s(self) -> int:
+        """Return the delay of a new job."""
+        return self.integer("delay", 0, MAX_SECONDS, 0)
+
+    def ttr_s(self) -> int:
+        """Return the time to run of a new job."""
+        return self.integer("ttr", 1, MAX_SECONDS, TTR_S)
+
+    def body(self) -> bytes:
+        """Return the body of a new job, from exactly one of body, bodyHex and file."""
+        if [self.file is not None, "body" in self, "bodyHex" in self].count(True) != 1:
+            raise RequestError("a job has one body: send body, bodyHex or a file")
+        if self.file is not None:
+            return self.file
+        if "body" in self:
+            try:
+                return self.text("body").encode()
+            except UnicodeEncodeError:
+                raise RequestError("body contains a lone surrogate, which has no UTF-8 encoding") from None
+        digits = self.text("bodyHex")
+        try:
+            return bytes.fromhex(digits)
+        except ValueError:
+            raise RequestError("bodyHex must be pairs of hex digits") from None
+
+
+def query_input(request: Request) -> ActionInput:
+    """Return the parameters in the query string."""
+    return ActionInput(request.query_params)
+
+
+async def action_input(request: Request) -> ActionInput:
+    """Return the parameters in the body. Raises RequestError."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        return Fields(_object(await request.body()))
     if media_type == "multipart/form-data":
         return await _form(request)
-    raise BadInputError("an action is asked for in JSON, or with a file in multipart/form-data")
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
+    if media_type != "application/json":
+        raise RequestError("an action requires application/json, or multipart/form-data with a file")
     try:
-        value = json.loads(body)
+        value = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise BadInputError("the request isn't JSON") from None
+        raise RequestError("the request isn't JSON") from None
     if not isinstance(value, dict):
-        raise BadInputError("the request isn't a JSON object")
-    return value
+        raise RequestError("the request isn't a JSON object")
+    return ActionInput(value)
 
 
 class _InMemory(MultiPartParser):
-    spool_max_size = MAX_BODY  # the guard takes no larger request, and a restricted pod has nowhere to write to
+    spool_max_size = MAX_BODY  # the middleware admits nothing larger, and a restricted pod has no writable disk
 
 
-async def _form(request: Request) -> Fields:
+async def _form(request: Request) -> ActionInput:
     try:
         form = await _InMemory(request.headers, request.stream(), max_files=1, max_fields=20).parse()
     except (MultiPartException, KeyError) as error:
-        raise BadInputError("the form makes no sense: it has no boundary, several files, or too many fields") from error
+        raise RequestError("invalid form: no boundary, several files, or too many fields") from error
     try:
         values = dict(form)
         file = values.pop("file", None)
-        return Fields(values, await file.read() if isinstance(file, UploadFile) else None)
+        return ActionInput(values, await file.read() if isinstance(file, UploadFile) else None)
     finally:
         await form.close()

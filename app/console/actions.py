@@ -1,115 +1,168 @@
-"""What each action is asked with, as something that can be done: read whole before anything is.
+"""POST /actions/NAME: actions on tubes and jobs.
 
-What an action is asked with: JSON, or a form with a file, as checked values. Every mistake is one sentence.
-
-Which beanstalkd a page means, as an address to connect to.
-
-POST /actions/NAME: what a person does, and what came of it in a sentence.
-
-The guard has checked session, token, origin and read-only before anything here runs.
+The middleware has checked session, token, origin and read-only mode before anything here runs. All parameters are
+checked before the action begins. The response is one sentence, which is also an event on the tube's page.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.beanstalkd.protocol import check_tube_name
+from app.beanstalkd.reading import TubeRef
 from app.clock import Instant
-from app.console.action_input import BadInputError, fields_of
-from app.console.action_requests import NAMES, Find, NamedTube, Wanted, named_tube, wanted
+from app.console.action_input import MAX_ID, ActionInput, Servers, action_input
+from app.console.errors import RequestError, sentence
 from app.console.events import Event
-from app.console.load_test import Labs
-from app.console.threads import BusyError, Threads
-from app.jobs.actions import (
-    Done,
-    RefusedError,
-)
-from app.jobs.client import BeanstalkdError
-from app.settings import SettingError
+from app.console.load_test import LoadTest
+from app.console.threads import Threads
+from app.jobs import actions, move
+from app.jobs.actions import MAX_SECONDS, Done, ShownJob, State, stop_after
+from app.jobs.peek import PEEKED
+
+BATCH_S = 4.0
+"""How long a bulk action runs before it reports how far it got; the page then continues it."""
+MAX_JOBS = 1_000_000
+_STATES = tuple(state.value for state in State)
+_PEEKED = tuple(state.value for state in PEEKED)
 
 
-class _NoSuchActionError(Exception):
-    pass
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """One action with all its parameters."""
 
-
-_STATUS: dict[type[Exception], int] = {
-    BadInputError: 400,
-    SettingError: 400,
-    _NoSuchActionError: 404,
-    RefusedError: 409,
-    BeanstalkdError: 502,
-    BusyError: 503,
-}
+    kind: str
+    """Of its event."""
+    act: Callable[[], Done]
+    """Blocking. Raises TubeNameError, BeanstalkdError, RefusedError."""
+    target: TubeRef | None = None
+    """Another tube that it changes."""
 
 
 class Actions:
-    """All of them."""
+    """Runs actions in threads."""
 
     def __init__(
         self,
-        find: Find,
-        labs: Labs,
+        servers: Servers,
+        load_test: LoadTest,
         threads: Threads,
-        tell: Callable[[Sequence[Event]], None],
+        add_events: Callable[[Sequence[Event]], None],
         clock: Callable[[], Instant],
     ) -> None:
-        self._find = find
-        self._labs = labs
+        self._servers = servers
+        self._load_test = load_test
         self._threads = threads
-        self._tell = tell
+        self._add_events = add_events
         self._clock = clock
 
     def routes(self) -> list[BaseRoute]:
-        """Below the path prefix."""
-        return [Route("/actions/{name}", self._answer, methods=["POST"])]
+        """Return the routes, below the path prefix."""
+        return [Route("/actions/{name}", self._respond, methods=["POST"])]
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         audit: dict[str, Any] = request.scope["state"]["audit"]
-        try:
-            done = await self._do(request.path_params["name"], request, audit)
-        except tuple(_STATUS) as error:
-            audit["told"] = str(error)
-            status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
-            return _told(Done(str(error)), status)
-        audit["told"] = done.message
-        return _told(done, 200)
+        done = await self._run(request.path_params["name"], request, audit)
+        audit["result"] = done.message
+        return JSONResponse(
+            {
+                "message": sentence(done.message),
+                "count": done.count,
+                "id": None if done.id is None else str(done.id),  # browsers round numbers beyond 2^53
+                "more": done.more,
+            }
+        )
 
-    async def _do(self, name: str, request: Request, audit: dict[str, Any]) -> Done:
-        if name == "lab-stop":
-            return await self._labs.stop()
-        if name != "lab-start" and name not in NAMES:
-            raise _NoSuchActionError(f"there is no action {name[:40]!r}")
-        fields = await fields_of(request)
-        named = named_tube(fields, self._find)
-        audit |= {"server": named.state.server.name, "tube": named.tube}
-        if name == "lab-start":
-            done = await self._labs.start(fields, named)
-            self._note("put", named, done)
-            return done
-        what = wanted(name, fields, named, self._find)
-        done = await self._threads.call(lambda: what.act(named.place))
-        self._note_all(what, named, done)
+    async def _run(self, name: str, request: Request, audit: dict[str, Any]) -> Done:
+        if name == "load-stop":
+            return await self._load_test.stop()
+        parameters = await action_input(request)
+        ref = parameters.tube_ref(self._servers)
+        audit |= {"server": ref.server.name, "tube": ref.tube}
+        if name == "load-start":
+            done, kind, changed = self._load_test.start(parameters, ref), "put", [ref]
+        else:
+            action = parse_action(name, parameters, ref, self._servers)
+            done, kind = await self._threads.call(action.act), action.kind
+            changed = [ref, action.target] if action.target else [ref]
+        now_s = self._clock().unix_s
+        self._add_events([Event(now_s, kind, done.message, each.server, each.tube) for each in changed])
         return done
 
-    def _note_all(self, what: Wanted, named: NamedTube, done: Done) -> None:
-        for each in (named, what.to):
-            if each is not None:
-                self._note(what.kind, each, done)
 
-    def _note(self, kind: str, named: NamedTube, done: Done) -> None:
-        self._tell([Event(self._clock().unix_s, kind, done.message, named.state.server, named.tube)])
+def parse_action(  # noqa: C901, PLR0911, PLR0912 - one case per action
+    name: str, parameters: ActionInput, ref: TubeRef, servers: Servers
+) -> ActionRequest:
+    """Return the action `name` on the tube `ref`. Raises RequestError, TubeNameError."""
+    match name:
+        case "put":
+            return ActionRequest(
+                "put",
+                partial(
+                    actions.put,
+                    ref,
+                    parameters.body(),
+                    priority=parameters.priority(),
+                    delay_s=parameters.delay_s(),
+                    ttr_s=parameters.ttr_s(),
+                ),
+            )
+        case "kick":
+            state, limit = State.DELAYED if parameters.flag("delayed") else State.BURIED, _limit(parameters)
+            return ActionRequest("kick", lambda: actions.kick_some(ref, state, limit, stop_after(BATCH_S)))
+        case "kick-job":
+            return ActionRequest("kick", partial(actions.kick_job, ref, _job(parameters)))
+        case "bury":
+            return ActionRequest("bury", partial(actions.bury, ref, _job(parameters)))
+        case "delete":
+            return ActionRequest("delete", partial(actions.delete, ref, _job(parameters)))
+        case "delete-some":
+            state, limit = _state(parameters), _limit(parameters)
+            return ActionRequest("delete", lambda: actions.delete_some(ref, state, limit, stop_after(BATCH_S)))
+        case "empty":
+            if parameters.text("confirm") != ref.tube:
+                raise RequestError(f"to confirm, enter the tube's name: {ref.tube}")
+            states = [State(each) for each in parameters.choices("states", _PEEKED)]
+            return ActionRequest("delete", lambda: actions.empty(ref, states, stop_after(BATCH_S)))
+        case "pause":
+            return ActionRequest("pause", partial(actions.pause, ref, parameters.integer("seconds", 1, MAX_SECONDS)))
+        case "resume":
+            return ActionRequest("resume", partial(actions.resume, ref))
+        case "move":
+            target = _target(parameters, ref, servers)
+            return ActionRequest("move", partial(move.move, ref, _job(parameters), target), target)
+        case "move-some":
+            target, state, limit = _target(parameters, ref, servers), _state(parameters), _limit(parameters)
+            return ActionRequest("move", lambda: move.move_some(ref, state, limit, target, stop_after(BATCH_S)), target)
+        case "copy":
+            target = _target(parameters, ref, servers)
+            return ActionRequest("put", partial(move.copy, ref, _job(parameters), target), target)
+    raise RequestError(f"there is no action {name[:40]!r}", 404)
 
 
-def _told(done: Done, status: int) -> Response:
-    return JSONResponse(
-        {
-            "ok": status == 200,
-            "message": f"{done.message[:1].upper()}{done.message[1:]}.",
-            "count": done.count,
-            "id": None if done.id is None else str(done.id),  # as in jobs.py
-            "more": done.more,
-        },
-        status,
+def _limit(parameters: ActionInput) -> int:
+    return parameters.integer("count", 1, MAX_JOBS)
+
+
+def _job(parameters: ActionInput) -> ShownJob:
+    """Return the job that the user saw."""
+    return ShownJob(
+        parameters.integer("id", 1, MAX_ID),
+        parameters.integer("born", 0, MAX_SECONDS) if "born" in parameters else None,
+        State(parameters.choice("state", _STATES)) if "state" in parameters else None,
     )
+
+
+def _state(parameters: ActionInput) -> State:
+    return State(parameters.choice("state", _PEEKED))
+
+
+def _target(parameters: ActionInput, ref: TubeRef, servers: Servers) -> TubeRef:
+    """Return the tube of parameter `to`, on the server of parameter `toServer` or on the same one."""
+    server = parameters.server(servers, "toServer", ref.server.name)
+    return TubeRef(server, check_tube_name(parameters.text("to")))

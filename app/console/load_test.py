@@ -1,6 +1,6 @@
-"""The load lab: puts so many jobs at a rate, and stops by itself, when told to, and when we leave. One at a time.
+"""The load test: puts jobs at a fixed rate, and predicts what the autoscaler makes of them. One at a time.
 
-The load lab as it is asked for: its plan, and what the autoscaler should make of it.
+It ends by itself, when it is stopped, and when the process shuts down.
 """
 
 import asyncio
@@ -10,223 +10,193 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.beanstalkd.reading import TubeRef
 from app.clock import Instant
-from app.console.action_input import BadInputError, Fields
-from app.console.action_requests import PRIORITY, TTR_S, NamedTube
-from app.console.autoscalers import AutoscalerState, AutoscalerStore, first_external
+from app.console.action_input import ActionInput
+from app.console.autoscalers import AutoscalerStore, first_external
+from app.console.errors import RequestError
 from app.console.overview import View, rate, tube_now
-from app.console.prediction import LOOK_EVERY_S, Load, Situation, predicted
-from app.console.threads import Threads
+from app.console.prediction import SYNC_PERIOD_S, Load, Situation, predict
 from app.hpa.decision import Total
-from app.jobs.actions import MOST_SECONDS, Done, Place, RefusedError, jobs
+from app.jobs.actions import Done, RefusedError
 from app.jobs.client import BeanstalkdError, connect
 from app.settings import ObjectName
+from app.text import count
 
-MOST_JOBS = 100_000
-MOST_PER_SECOND = 1_000
-MOST_S = 3600
-"""However slow."""
+MAX_JOBS = 100_000
+MAX_PER_SECOND = 1_000
+MAX_S = 3600
+"""Duration, even if beanstalkd is slow."""
+MAX_BYTES = 65_535
+"""Of each job: beanstalkd's default limit."""
 _TICK_S = 0.05
-_MOST_AT_ONCE = round(2 * MOST_PER_SECOND * _TICK_S)
-"""Jobs between two looks at whether it shall stop: it catches up after beanstalkd hung, but in no burst."""
-_GOODBYE_S = 6.0
-"""For the last answer of a beanstalkd that hangs."""
+_MAX_BURST = round(2 * MAX_PER_SECOND * _TICK_S)
+"""Jobs per tick: after beanstalkd was slow it catches up, but not all at once."""
+_STOP_TIMEOUT_S = 6.0
+"""For the last reply of a beanstalkd that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be put, and where."""
+    """What to put, and where."""
 
-    place: Place
+    ref: TubeRef
     load: Load
     body: bytes
     priority: int
     ttr_s: int
     autoscaler: ObjectName | None = None
-    """Whose page it was started from."""
+    """The one on whose page it was started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected of it."""
+    """The predicted number of pods."""
 
     points: Sequence[tuple[float, int]]
     """Unix seconds and pods."""
     assumption: str
-    """What they rest on, or why there are none: a sentence."""
+    """What they assume, or why there are none: a clause."""
 
 
 @dataclass(eq=False)
 class Run:
-    """One plan under way, or ended."""
+    """One plan, in progress or ended."""
 
     plan: Plan
     forecast: Forecast
     started: Instant
     put: int = 0
-    """Written by its thread alone."""
-    trouble: str = ""
-    """Why it ended early: a sentence."""
+    """Written by the thread of `run` only, like `error` and `running`."""
+    error: str = ""
+    """Why it ended early: a clause."""
     running: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def go(self, clock: Callable[[], Instant]) -> None:
-        """Put all; blocking. Whatever beanstalkd says ends it."""
-        place = self.plan.place
+    def run(self, clock: Callable[[], Instant]) -> None:
+        """Put all jobs. Blocking. Ends at the first error of beanstalkd."""
+        plan, load = self.plan, self.plan.load
         try:
-            with connect(place.server, use=place.tube) as client:
-                while not self._is_over(now := clock()):
-                    for _ in range(min(self._due(now) - self.put, _MOST_AT_ONCE)):
-                        client.put(self.plan.body, self.plan.priority, self.plan.load.delay_s, self.plan.ttr_s)
+            with connect(plan.ref.server, use=plan.ref.tube) as client:
+                while self.put < load.jobs and not self.stop.is_set():
+                    elapsed_s = self.started.age_s(clock())
+                    if elapsed_s > MAX_S:
+                        return
+                    due = min(load.jobs, int(elapsed_s * load.per_second) + 1)
+                    for _ in range(min(due - self.put, _MAX_BURST)):
+                        client.put(plan.body, plan.priority, load.delay_s, plan.ttr_s)
                         self.put += 1
                     self.stop.wait(_TICK_S)
         except BeanstalkdError as error:
-            self.trouble = str(error)
+            self.error = str(error)
         finally:
             self.running = False
 
-    def _due(self, now: Instant) -> int:
-        load = self.plan.load
-        return min(load.jobs, int(self.started.age_s(now) * load.per_second) + 1)
-
-    def _is_over(self, now: Instant) -> bool:
-        return self.put >= self.plan.load.jobs or self.stop.is_set() or self.started.age_s(now) > MOST_S
-
-    def told(self) -> dict[str, Any]:
-        """As JSON."""
-        load, place = self.plan.load, self.plan.place
+    def to_json(self) -> dict[str, Any]:
+        """Return the progress and the forecast."""
+        load, ref = self.plan.load, self.plan.ref
         return {
             "running": self.running,
-            "server": place.server.name,
-            "tube": place.tube,
+            "server": ref.server.name,
+            "tube": ref.tube,
             "put": self.put,
             "of": load.jobs,
             "perSecond": load.per_second,
             "startedAt": round(self.started.unix_s, 3),
-            "trouble": self.trouble or None,
+            "error": self.error or None,
             "predicted": [{"t": round(at_s, 3), "pods": pods} for at_s, pods in self.forecast.points],
             "assumption": self.forecast.assumption,
         }
 
 
-class Lab:
-    """Its latest run."""
+class LoadTest:
+    """Starts and stops runs, and keeps the latest."""
 
-    def __init__(self, clock: Callable[[], Instant]) -> None:
+    def __init__(self, clock: Callable[[], Instant], view: Callable[[], View], store: AutoscalerStore) -> None:
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lab")
+        self._view = view
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-test")
         self._run: Run | None = None
         self._ended: asyncio.Future[None] | None = None
 
-    def start(self, plan: Plan, forecast: Forecast) -> Done:
-        """Begin. Raises RefusedError while another one runs."""
+    def start(self, parameters: ActionInput, ref: TubeRef) -> Done:
+        """Start the load test that a request describes. Raises RequestError, RefusedError."""
+        load, autoscaler = parse_load(parameters), parse_autoscaler(parameters)
+        body = b"x" * parameters.integer("bodyBytes", 0, MAX_BYTES, 16)
+        plan = Plan(ref, load, body, parameters.priority(), parameters.ttr_s(), autoscaler)
+        forecast = predict_pods(self._view(), self._store, autoscaler, ref, load) if autoscaler else Forecast((), "")
+        return self.run(plan, forecast)
+
+    def run(self, plan: Plan, forecast: Forecast) -> Done:
+        """Start to put the jobs, in a thread. Raises RefusedError if a load test is in progress."""
         if self._run is not None and self._run.running:
-            raise RefusedError(
-                f"a load is being put into tube {self._run.plan.place.tube} already, and there is one at a time: stop"
-                " that one first"
-            )
-        self._run = run = Run(plan, forecast, self._clock())
-        self._ended = asyncio.get_running_loop().run_in_executor(self._thread, run.go, self._clock)
-        load = plan.load
-        are = "is" if load.jobs == 1 else "are"
-        return Done(
-            f"{jobs(load.jobs)} {are} being put into tube {plan.place.tube}, {load.per_second:,g} a second", load.jobs
-        )
+            tube = self._run.plan.ref.tube
+            raise RefusedError(f"a load test for tube {tube} is in progress, the limit is one: stop it first")
+        self._run = Run(plan, forecast, self._clock())
+        self._ended = asyncio.get_running_loop().run_in_executor(self._thread, self._run.run, self._clock)
+        jobs, tube = count(plan.load.jobs, "job"), plan.ref.tube
+        return Done(f"started to put {jobs} into tube {tube}, {plan.load.per_second:,g} per second", plan.load.jobs)
 
     async def stop(self) -> Done:
-        """End it, and tell how far it came. Raises RefusedError where none runs."""
+        """Stop it, and return how many jobs it put. Raises RefusedError if none is in progress."""
         run, ended = self._run, self._ended
         if run is None or ended is None or not run.running:
-            raise RefusedError("no load is being put (any more)")
+            raise RefusedError("no load test is in progress")
         run.stop.set()
-        await asyncio.wait([ended], timeout=_GOODBYE_S)
-        return Done(f"stopped after {run.put:,} of {jobs(run.plan.load.jobs)}", run.put)
+        await asyncio.wait([ended], timeout=_STOP_TIMEOUT_S)
+        return Done(f"stopped after {run.put:,} of {count(run.plan.load.jobs, 'job')}", run.put)
 
-    def leave(self) -> None:
-        """End it, whatever it is at: the process is about to."""
+    def shut_down(self) -> None:
+        """Stop it without waiting: the process is about to exit."""
         if self._run is not None:
             self._run.stop.set()
 
-    def told(self, autoscaler: ObjectName) -> dict[str, Any] | None:
-        """The latest run that was started for that autoscaler, as JSON; None where there was none."""
+    def to_json(self, autoscaler: ObjectName) -> dict[str, Any] | None:
+        """Return the latest run, if it was started on the page of this autoscaler."""
         run = self._run
-        return run.told() if run is not None and run.plan.autoscaler == autoscaler else None
+        return run.to_json() if run is not None and run.plan.autoscaler == autoscaler else None
 
 
-_MOST_BYTES = 65_535
-"""beanstalkd's own limit, unless it was told otherwise."""
-
-
-class Labs:
-    """Starts and stops the lab."""
-
-    def __init__(self, lab: Lab, view: Callable[[], View], known: AutoscalerStore, threads: Threads) -> None:
-        self._lab = lab
-        self._view = view
-        self._known = known
-        self._threads = threads
-
-    async def start(self, fields: Fields, where: NamedTube) -> Done:
-        """Raises BadInputError, RefusedError, BeanstalkdError, BusyError."""
-        load, name = load_of(fields), autoscaler_of(fields)
-        body = b"x" * fields.whole("bodyBytes", 0, _MOST_BYTES, 16)
-        priority = fields.whole("priority", 0, MOST_SECONDS, PRIORITY)
-        ttr_s = fields.whole("ttr", 1, MOST_SECONDS, TTR_S)
-        place = await self._threads.call(lambda: where.place)
-        forecast = forecast_of(self._view(), self._known, name, where, load) if name else Forecast((), "")
-        return self._lab.start(Plan(place, load, body, priority, ttr_s, name), forecast)
-
-    async def stop(self) -> Done:
-        """Raises RefusedError."""
-        return await self._lab.stop()
-
-
-def load_of(fields: Fields) -> Load:
-    """Raises BadInputError."""
+def parse_load(parameters: ActionInput) -> Load:
+    """Return how many jobs to put, and how fast. Raises RequestError."""
     load = Load(
-        fields.whole("jobs", 1, MOST_JOBS),
-        fields.whole("perSecond", 1, MOST_PER_SECOND),
-        fields.whole("delay", 0, MOST_SECONDS, 0),
+        parameters.integer("jobs", 1, MAX_JOBS),
+        parameters.integer("perSecond", 1, MAX_PER_SECOND),
+        parameters.delay_s(),
     )
-    if load.jobs > load.per_second * MOST_S:
-        raise BadInputError(
-            f"{load.jobs:,} jobs at {load.per_second:,g} a second take more than the hour that a load may last; put"
-            " fewer, or faster"
+    if load.jobs > load.per_second * MAX_S:
+        raise RequestError(
+            f"{load.jobs:,} jobs at {load.per_second:,g} per second take more than an hour, the limit; put fewer, or"
+            " faster"
         )
     return load
 
 
-def autoscaler_of(fields: Fields) -> ObjectName | None:
-    """Whose page it is started from, if any. Raises BadInputError."""
-    if "name" not in fields:
+def parse_autoscaler(parameters: ActionInput) -> ObjectName | None:
+    """Return the autoscaler on whose page a load test is started; None if on another page. Raises RequestError."""
+    if "name" not in parameters:
         return None
-    return ObjectName(fields.text("namespace"), fields.text("name"))
+    return ObjectName(parameters.text("namespace"), parameters.text("name"))
 
 
-def forecast_of(view: View, known: AutoscalerStore, name: ObjectName, where: NamedTube, load: Load) -> Forecast:
-    """What that autoscaler should make of it, and what that rests on. Pure but for what it reads of the view."""
-    judged, server = known.find(name), where.state.server.name
-    position = first_external(judged.autoscaler) if judged else None
-    if judged is None or position is None:
-        return Forecast((), f"nothing is predicted: autoscaler {name} isn't known (any more)")
-    if not any(link.autoscaler == name and link.covers(server, where.tube) for link in known.result.links):
-        return Forecast((), f"nothing is predicted: {name} doesn't go by tube {where.tube}, as far as is known")
-    if not isinstance(judged.observed[position], Total):
-        return Forecast((), f"nothing is predicted: {judged.autoscaler.metrics[position]} has no value just now")
-    pace = pace_of(view, judged, where)
-    situation = Situation(judged.autoscaler, judged.observed, position, pace or 0.0)
-    return Forecast(predicted(situation, load, view.now.unix_s), _assumption(pace))
-
-
-def pace_of(view: View, judged: AutoscalerState, where: NamedTube) -> float | None:
-    """Jobs that one pod finishes in a second, by how many are deleted now; None where that tells nothing."""
-    deleted = rate(view, tube_now(view, where.state, where.tube), "deletedPerSecond")
-    pods = judged.autoscaler.scale.status_replicas
-    return deleted / pods if deleted and pods else None
-
-
-def _assumption(pace: float | None) -> str:
-    looks = f"the autoscaler looks every {LOOK_EVERY_S} s"
-    if pace is None:
-        return f"no job was finished lately, so nobody knows a pod's pace: predicted as if none were finished; {looks}"
-    return f"each pod finishes {pace:.2g} jobs a second, as now (pods that waited for jobs may be faster); {looks}"
+def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: TubeRef, load: Load) -> Forecast:
+    """Return how many pods this autoscaler should have under the load, and what that assumes."""
+    found = store.find(name)
+    position = first_external(found.autoscaler) if found else None
+    if found is None or position is None:
+        return Forecast((), f"no prediction: autoscaler {name} is unknown")
+    if not any(link.autoscaler == name and link.covers(ref.server.name, ref.tube) for link in store.result.links):
+        return Forecast((), f"no prediction: {name} doesn't use tube {ref.tube}, as far as is known")
+    if not isinstance(found.observed[position], Total):
+        return Forecast((), f"no prediction: {found.autoscaler.metrics[position]} has no value at the moment")
+    state, pods = view.state(ref.server.name), found.autoscaler.scale.status_replicas
+    deleted = rate(view, tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
+    per_pod = deleted / pods if deleted and pods else 0.0
+    situation = Situation(found.autoscaler, found.observed, position, per_pod)
+    sync = f"the autoscaler syncs every {SYNC_PERIOD_S} s"
+    if per_pod:
+        assumption = f"each pod deletes {per_pod:.2g} jobs per second, as now (pods that waited for jobs may be faster)"
+    else:
+        assumption = "no job was deleted recently, so the rate per pod is unknown: the prediction assumes none"
+    return Forecast(predict(situation, load, view.now.unix_s), f"{assumption}; {sync}")

@@ -72,12 +72,12 @@ class PageData:
         view: Callable[[], View],
         demand: Demand,
         autoscalers: AutoscalerPoller,
-        lab: Callable[[ObjectName], Json | None] = lambda _: None,
+        load_test: Callable[[ObjectName], Json | None] = lambda _: None,
     ) -> None:
         self._view = view
         self._demand = demand
         self._autoscalers = autoscalers
-        self._lab = lab
+        self._load_test = load_test
         self._shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], _Shared] = OrderedDict()
 
     async def get(self, name: str, query: Query) -> Page:
@@ -132,7 +132,7 @@ class PageData:
                 "document": report(collected, cluster_now_s),
                 "series": store.series(autoscaler),
                 "whatIf": what_if(collected, target, cluster_now_s),
-                "lab": self._lab(autoscaler),
+                "loadTest": self._load_test(autoscaler),
                 "events": view.events.of(None, None, [autoscaler], view.now.unix_s),
             }
         else:

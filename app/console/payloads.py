@@ -1,8 +1,8 @@
-"""A job's bytes as something to read: JSON on many lines, text, or a hex dump. They stay data: nothing is made of them.
+"""Show a job's bytes as JSON on many lines, as text, or as a hex dump. They stay data and are never deserialized.
 
-What deserialises (pickle, PHP, Java) runs what somebody else wrote, so it isn't done here. JSON is checked and then
-laid out by its own tokens, so that no number is rounded, no name dropped and no escape resolved. What would change how
-the rest is read, or wouldn't be seen at all, is shown by its number: ⟦U+202E⟧.
+Deserializing (pickle, PHP, Java) runs code that somebody else wrote. JSON is validated and then laid out by its own
+tokens, so that no number is rounded, no duplicate name is dropped and no escape is resolved. Characters that are
+invisible or change how the rest reads are shown by their number: ⟦U+202E⟧.
 """
 
 import codecs
@@ -11,20 +11,20 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
-MOST_SHOWN = 1 << 16
+MAX_SHOWN = 1 << 16
 """Bytes of a body."""
-MOST_DEPTH = 64
-"""Of JSON, beyond which it is shown as text."""
-MOST_LAID_OUT = 1 << 18
-"""Characters of JSON on many lines, beyond which it is shown as text."""
+MAX_DEPTH = 64
+"""Nesting of JSON; deeper JSON is shown as text."""
+MAX_LAID_OUT = 1 << 18
+"""Characters of JSON on many lines; longer JSON is shown as text."""
 
 _INDENT = "  "
-_DUMPED = 16  # bytes a line, as hexdump has them
+_DUMPED = 16  # bytes per line, like hexdump
 
-# C0 but for tab and line breaks, DEL, C1: whoever prints them to a terminal is commanded by them
+# C0 except tab and line breaks, DEL, C1: terminals execute them
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# Carriage returns that end no line, and Unicode's format characters but for those with a glyph of their own (Arabic and
-# Syriac marks, hieroglyphs' joiners, music); fillers, variation selectors, tags; separators of lines and paragraphs.
+# Carriage returns that don't end a line, and Unicode's format characters except those with a glyph (Arabic and Syriac
+# marks, hieroglyph joiners, music); fillers, variation selectors, tags; line and paragraph separators.
 _UNSEEN = re.compile(
     "\r(?!\n)|[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -34,12 +34,12 @@ _TOKEN = re.compile(r'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([\[{])|([\]}])|(,)|(
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What of a body is shown."""
+    """The part of a body that is shown."""
 
     size: int
     """Bytes of the whole body."""
     shown: int
-    """Bytes of it that are in here."""
+    """Bytes of the part."""
     form: str
     """`json`, `text` or `hex`."""
     body: str
@@ -48,75 +48,57 @@ class Payload:
 
     @property
     def truncated(self) -> bool:
-        """Whether there is more."""
+        """Return True if there is more."""
         return self.shown < self.size
 
 
 def payload(beginning: bytes, size: int) -> Payload:
-    """A body of `size` bytes of which at least the first MOST_SHOWN, or all, are given."""
-    shown = beginning[:MOST_SHOWN]
-    form, body = _read(shown, whole=len(shown) == size)
+    """Return what to show of a body of `size` bytes; `beginning` has all of it or at least MAX_SHOWN bytes."""
+    shown = beginning[:MAX_SHOWN]
+    complete = len(shown) == size
+    try:
+        # incremental: a character that the cut splits isn't an encoding error
+        text = codecs.getincrementaldecoder("utf-8")().decode(shown, final=complete)
+    except UnicodeDecodeError:
+        text = None
+    if text is None or _CONTROL.search(text):
+        form, body = "hex", hex_dump(shown)
+    elif complete and (lines := json_lines(text)) is not None:
+        form, body = "json", visible(lines)
+    else:
+        form, body = "text", visible(text)
     return Payload(size, len(shown), form, body, shown.hex())
 
 
-def _read(shown: bytes, *, whole: bool) -> tuple[str, str]:
-    try:
-        # a character that the cut halves isn't a mistake of who wrote it
-        text = codecs.getincrementaldecoder("utf-8")().decode(shown, final=whole)
-    except UnicodeDecodeError:
-        return "hex", hex_dump(shown)
-    if _CONTROL.search(text):
-        return "hex", hex_dump(shown)
-    laid_out = json_lines(text) if whole else None
-    return ("text", visible(text)) if laid_out is None else ("json", visible(laid_out))
-
-
 def visible(text: str) -> str:
-    """The same with what is not to be seen, or turns the direction of what follows, as ⟦U+202E⟧."""
+    """Show characters that are invisible or change the direction of the text by their number, ⟦U+202E⟧."""
     return _UNSEEN.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", text)
 
 
 def hex_dump(body: bytes) -> str:
-    """As `hexdump -C`: offset, 16 bytes, and the same in ASCII."""
-    return "\n".join(_dumped(offset, body[offset : offset + _DUMPED]) for offset in range(0, len(body), _DUMPED))
-
-
-def _dumped(offset: int, some: bytes) -> str:
-    left, right = some[: _DUMPED // 2].hex(" "), some[_DUMPED // 2 :].hex(" ")
-    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in some)
-    return f"{offset:08x}  {left:<23}  {right:<23}  |{text}|"
+    """Return lines like `hexdump -C`: offset, 16 bytes, and the same bytes in ASCII."""
+    lines = []
+    for offset in range(0, len(body), _DUMPED):
+        some = body[offset : offset + _DUMPED]
+        left, right = some[: _DUMPED // 2].hex(" "), some[_DUMPED // 2 :].hex(" ")
+        text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in some)
+        lines.append(f"{offset:08x}  {left:<23}  {right:<23}  |{text}|")
+    return "\n".join(lines)
 
 
 def json_lines(text: str) -> str | None:
-    """An object or array laid out by its own tokens; None where it is none, or beyond the bounds."""
-    if text.lstrip(" \t\r\n")[:1] not in {"{", "["} or _is_too_deep(text) or not _is_json(text):
+    """Lay out a JSON object or array by its own tokens; None for anything else, and beyond the limits."""
+    if text.lstrip(" \t\r\n")[:1] not in {"{", "["}:
         return None
-    lines = _laid_out(text)
-    return lines if len(lines) <= MOST_LAID_OUT else None
-
-
-def _is_too_deep(text: str) -> bool:
     depth = 0
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN.finditer(text):  # before json.loads, which is recursive
         depth += bool(match[2]) - bool(match[3])
-        if depth > MOST_DEPTH:
-            return True
-    return False
-
-
-def _is_json(text: str) -> bool:
+        if depth > MAX_DEPTH:
+            return None
     try:
-        json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
+        json.loads(text, parse_int=str, parse_float=str, parse_constant=_reject_constant)
     except ValueError:
-        return False
-    return True
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is Python's, not JSON's")
-
-
-def _laid_out(text: str) -> str:
+        return None
     parts: list[str] = []
     depth, before, size = 0, "", 0
     for match in _TOKEN.finditer(text):
@@ -127,7 +109,12 @@ def _laid_out(text: str) -> str:
         parts.append(": " if match[5] else token)
         depth += bool(match[2])
         size += len(parts[-1]) + len(_INDENT) * depth
-        if size > 2 * MOST_LAID_OUT:
-            break  # too long anyway
+        if size > 2 * MAX_LAID_OUT:
+            return None
         before = token
-    return "".join(parts)
+    lines = "".join(parts)
+    return lines if len(lines) <= MAX_LAID_OUT else None
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is valid in Python, not in JSON")

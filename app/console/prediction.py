@@ -1,8 +1,8 @@
-"""How many pods an autoscaler should come to have under a load, look after look. Pure.
+"""Predict how many pods an autoscaler should have under a load, sync after sync. Pure.
 
-Told from outside, so with assumptions: the controller looks every 15 s (kube-controller-manager's default), a pod works
-as soon as it is decided on, each pod finishes jobs at the pace at which one does now, and a job counts as one in the
-metric. What the controller remembers (its wishes, its changes) is kept here, as it would keep it from now on.
+The assumptions: the controller syncs every 15 s (kube-controller-manager's default), a pod works as soon as it is
+decided, each pod deletes jobs at the rate at which one does now, and each job counts as one in the metric. The
+controller's history (recommendations and scalings) starts with the prediction, because no object exposes the real one.
 """
 
 import math
@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from app.hpa.autoscaler import Autoscaler, Condition, Scale
 from app.hpa.decision import Observed, Total, decide, scale_down_limit, scale_up_limit
 
-LOOK_EVERY_S = 15
+SYNC_PERIOD_S = 15
 """--horizontal-pod-autoscaler-sync-period."""
-FARTHEST_S = 3600
-"""How far it is told."""
+MAX_S = 3600
+"""The longest prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is put, from its beginning."""
+    """Jobs put at a fixed rate."""
 
     jobs: int
     per_second: float
@@ -28,98 +28,93 @@ class Load:
     """Of each job: until then the metric doesn't count it."""
 
     def ready_by(self, after_s: float) -> int:
-        """How many have become ready so long after the beginning."""
+        """Return how many jobs have become ready `after_s` seconds after the start."""
         return min(self.jobs, math.floor(max(0.0, after_s - self.delay_s) * self.per_second))
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the load comes upon."""
+    """The state before the load."""
 
     autoscaler: Autoscaler
-    seen: tuple[Observed, ...]
-    """Of each of its metrics, now."""
+    observed: tuple[Observed, ...]
+    """The value of each of its metrics."""
     position: int
     """Of the metric that the load raises."""
-    pace: float
-    """Jobs that one pod finishes in a second; 0 where that isn't known."""
+    deleted_per_pod: float
+    """Jobs that one pod deletes per second; 0 if unknown."""
 
 
-def predicted(situation: Situation, load: Load, begins_unix_s: float) -> tuple[tuple[float, int], ...]:
-    """Unix seconds and pods at each look, until the load is done and the pods are back, or for FARTHEST_S seconds.
+def predict(situation: Situation, load: Load, start_unix_s: float) -> tuple[tuple[float, int], ...]:
+    """Return Unix seconds and pods at each sync, until the load is done and the pods are back, at most for MAX_S.
 
-    None at all where the metric has no value now.
+    Empty if the metric has no value now.
     """
-    now = situation.seen[situation.position]
+    now = situation.observed[situation.position]
     if not isinstance(now, Total):
         return ()
     controller = Controller(situation.autoscaler)
-    points = [(begins_unix_s, controller.pods)]
-    done, present = 0.0, now.amount / 1000
-    for second in range(1, FARTHEST_S + 1):
-        waiting = present + load.ready_by(second) - done
-        done += min(max(waiting, 0.0), controller.pods * situation.pace)
-        if second % LOOK_EVERY_S == 0:
-            total = max(0, round((present + load.ready_by(second) - done) * 1000))
-            seen = tuple(Total(total) if at == situation.position else one for at, one in enumerate(situation.seen))
-            points.append((begins_unix_s + second, controller.look(seen, begins_unix_s + second)))
-            if load.ready_by(second) == load.jobs and total == 0 and controller.is_at_rest:
+    points = [(start_unix_s, controller.pods)]
+    deleted, before = 0.0, now.amount / 1000
+    for second in range(1, MAX_S + 1):
+        waiting = before + load.ready_by(second) - deleted
+        deleted += min(max(waiting, 0.0), controller.pods * situation.deleted_per_pod)
+        if second % SYNC_PERIOD_S == 0:
+            total = max(0, round((before + load.ready_by(second) - deleted) * 1000))
+            observed = list(situation.observed)
+            observed[situation.position] = Total(total)
+            points.append((start_unix_s + second, controller.sync(observed, start_unix_s + second)))
+            if load.ready_by(second) == load.jobs and total == 0 and controller.pods <= situation.autoscaler.minimum:
                 break
     return tuple(points)
 
 
 class Controller:
-    """kube-controller-manager's part for one autoscaler, with the memory that it builds up from now on.
+    """The HPA controller for one autoscaler, with the history that it collects from now on.
 
-    Source: 1.36 and 1.37, pkg/controller/podautoscaler/horizontal.go, as in app.autoscaling.
+    Source: kube-controller-manager 1.36 and 1.37, pkg/controller/podautoscaler/horizontal.go, like app.hpa.decision.
     """
 
     def __init__(self, autoscaler: Autoscaler) -> None:
         self.pods = autoscaler.scale.spec_replicas
-        self._autoscaler = autoscaler
-        # what it says about itself is about its memory, but for whether it may leave 0 pods
+        # the other conditions describe the history; these say whether it may leave 0 pods
         kept = [each for each in autoscaler.conditions if each.kind in {"ScaledToZero", "ScalingActive"}]
-        self._bare = replace(autoscaler, conditions=tuple(kept))
-        self._wishes: list[tuple[float, int]] = []
-        self._changes: list[tuple[float, int]] = []
+        self._autoscaler = replace(autoscaler, conditions=tuple(kept))
+        self._recommendations: list[tuple[float, int]] = []
+        """Unix seconds and pods."""
+        self._scalings: list[tuple[float, int]] = []
+        """Unix seconds and pods added."""
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether it has the fewest pods that it may have."""
-        return self.pods <= self._autoscaler.minimum
+    def sync(self, observed: Sequence[Observed], now_s: float) -> int:
+        """Return the number of pods that one sync decides on."""
+        autoscaler, current = self._autoscaler, self.pods
+        if not self._recommendations:
+            self._recommendations.append((now_s, current))
+        decision = decide(autoscaler, Scale(current, current), observed, now_s)
+        number = decision.pods
+        if decision.recommendation is not None:
+            changes = [(now_s - at_s, added) for at_s, added in self._scalings]
+            number = self._stabilized(decision.recommendation, now_s)
+            if number > current:
+                number = min(number, scale_up_limit(autoscaler, current, changes))
+            elif number < current:
+                number = max(number, scale_down_limit(autoscaler, current, changes))
+            number = max(autoscaler.minimum, min(autoscaler.maximum, number))
+        if number != current:
+            self._scalings.append((now_s, number - current))
+            if number == 0:
+                scaled_to_zero = Condition("ScaledToZero", holds=True, reason="ScaledToZero", message="")
+                self._autoscaler = replace(autoscaler, conditions=(scaled_to_zero,))
+        self.pods = number
+        return number
 
-    def look(self, seen: Sequence[Observed], now_s: float) -> int:
-        """The pods that it goes to."""
-        self._wishes = self._wishes or [(now_s, self.pods)]
-        decision = decide(self._bare, Scale(self.pods, self.pods), seen, now_s)
-        wished = decision.recommendation
-        if wished is None:
-            return self._rescale(decision.pods, now_s)
-        stable = self._stabilised(wished, now_s)
-        self._wishes.append((now_s, wished))
-        changes = [(now_s - at_s, change) for at_s, change in self._changes]
-        limits = self._autoscaler
-        if stable > self.pods:
-            stable = min(stable, scale_up_limit(limits, self.pods, changes))
-        elif stable < self.pods:
-            stable = max(stable, scale_down_limit(limits, self.pods, changes))
-        return self._rescale(max(limits.minimum, min(limits.maximum, stable)), now_s)
-
-    def _stabilised(self, wished: int, now_s: float) -> int:
-        highest = max([wished, *self._lately(self._autoscaler.down.window_s, now_s)])
+    def _stabilized(self, recommendation: int, now_s: float) -> int:
+        """Return what the recommendations in the stabilization windows make of this one, and record it."""
+        up, down = (
+            [recommendation, *(pods for at_s, pods in self._recommendations if at_s > now_s - rules.window_s)]
+            for rules in (self._autoscaler.up, self._autoscaler.down)
+        )
+        self._recommendations.append((now_s, recommendation))
         if not self._autoscaler.has_behavior:
-            return highest
-        lowest = min([wished, *self._lately(self._autoscaler.up.window_s, now_s)])
-        return min(max(self.pods, lowest), highest)
-
-    def _lately(self, seconds: int, now_s: float) -> list[int]:
-        return [wished for at_s, wished in self._wishes if at_s > now_s - seconds]
-
-    def _rescale(self, pods: int, now_s: float) -> int:
-        if pods != self.pods:
-            self._changes.append((now_s, pods - self.pods))
-            if pods == 0:
-                resting = (Condition("ScaledToZero", holds=True, reason="ScaledToZero", message=""),)
-                self._bare = replace(self._bare, conditions=resting)
-        self.pods = pods
-        return pods
+            return max(down)
+        return min(max(self.pods, min(up)), max(down))

@@ -19,8 +19,8 @@ from app.console.actions import Actions
 from app.console.autoscalers import AutoscalerPoller, AutoscalerStore
 from app.console.feed import Feeds
 from app.console.history import Recorder
-from app.console.jobs import Looks, Searches
-from app.console.load_test import Lab, Labs
+from app.console.jobs import JobRoutes
+from app.console.load_test import LoadTest
 from app.console.login import LoginLimiter, LoginRoutes, Session, Sessions
 from app.console.middleware import SecurityMiddleware, is_loopback_address
 from app.console.overview import View
@@ -146,7 +146,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         known = recorder.history, recorder.events, recorder.past, store.result.links
         return View(poller.snapshot, clock.now(), settings.max_age, *known, settings.rules)
 
-    sessions, lab = Sessions(), Lab(clock.now)
+    sessions, load_test = Sessions(), LoadTest(clock.now, view, store)
     reader = _password_reader(settings, kubernetes) if settings.auth == "password" else None
     password = Password(reader, sessions.end_all) if reader else None
     static = StaticFiles()
@@ -154,14 +154,10 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     limiter = LoginLimiter(clock.now().monotonic_s)
     login = LoginRoutes(password, sessions, limiter, rendering, settings.path_prefix, clock.now)
     threads = Threads(_MAX_ACTIONS, "action")
-
-    def find(server: str) -> Any:
-        return view().state(server)
-
-    labs = Labs(lab, view, store, threads)
-    actions = Actions(find, labs, threads, add_events, clock.now)
-    more = [*actions.routes(), *Looks(find).routes(), *Searches(find).routes()]
-    data = PageData(view, poller.demand, autoscalers, lab.told)
+    servers = {server.name: server for server in settings.servers}
+    actions = Actions(servers, load_test, threads, add_events, clock.now)
+    more = [*actions.routes(), *JobRoutes(servers).routes()]
+    data = PageData(view, poller.demand, autoscalers, load_test.to_json)
     feeds = Feeds(data, clock.now)
     application = SecurityMiddleware(
         Routes(data, feeds, rendering, static, login).application(more),
@@ -175,7 +171,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     )
 
     def end_streams() -> None:
-        lab.leave()
+        load_test.shut_down()
         feeds.shut_down()
 
     background: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]

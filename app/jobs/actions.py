@@ -1,21 +1,17 @@
-"""What a person does to many jobs of one tube: one after the other, as many as the time allows, and counted.
+"""Actions on one tube or its jobs, as the console offers them.
 
-Each job is looked at with peek-ready, peek-delayed or peek-buried, and then deleted or kicked by its id. To reserve all
-that is ready isn't faster with one command at a time, and not quiet: it gets nothing from a paused tube, shows as a
-worker and as reserved jobs to whoever counts those, and what is in hand comes back when the connection breaks.
-Kicking by id never touches a job of the other state, as `kick` does where nothing is buried (any more): it then makes
-delayed jobs ready before their time.
+Each action uses one short-lived connection and blocks: run it in a thread. It checks the job or the tube and acts on
+the same connection, because what a user sees is seconds old and job IDs restart when beanstalkd restarts without a
+binlog. A restart ends the connection, so an ID can't come to name another job between check and action. Everything
+else can happen in between, as beanstalkd has no transactions: if another client takes the job, beanstalkd rejects the
+command and the error says what became of the job; if it only changes the job's state, the action applies all the same.
+So each result names the state in which the job was checked.
 
-All raise TubeNameError, BeanstalkdError, and RefusedError where things aren't as they were shown.
+Bulk actions peek at the next job of a state and act on it by its ID, as often as time allows. Reserving the jobs isn't
+faster with one command at a time and is visible: it gets nothing from a paused tube, and counts as a worker. Kicking by
+ID never touches a job of another state, as `kick` does: without buried jobs it makes delayed jobs ready early.
 
-What the console's actions have in common: a job as it is now, why something can't be done, and what was done.
-
-Every action looks again before it acts: what a person was shown is seconds old, and ids begin anew when beanstalkd
-restarts without a binlog, so a job must still be in the tube that it was shown in.
-
-What a person does to one tube or one job: each on one short-lived connection, blocking, for a thread.
-
-All raise TubeNameError, BeanstalkdError, and RefusedError where things aren't as they were shown.
+All functions that connect raise TubeNameError, BeanstalkdError, and RefusedError if the job or tube isn't as expected.
 """
 
 import time
@@ -23,29 +19,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
 
 import greenstalk
 
+from app import clock
 from app.beanstalkd.protocol import check_tube_name
-from app.clock import Instant
-from app.jobs.client import BeanstalkdError, Client, Job, connect, explained
-from app.settings import Server
+from app.beanstalkd.reading import TubeRef
+from app.jobs.client import BeanstalkdError, Client, Job, connect, translated_errors
+from app.text import count
 
-type Enough = Callable[[], bool]
-"""Whether an action over many jobs shall stop for now."""
+MAX_SECONDS = 2**32 - 1
+"""Of a pause, a delay or a time to run; also the largest priority."""
+_SAME_BIRTH_S = 3
+"""Ages are whole seconds, and it takes time to show them."""
+
+type ShouldStop = Callable[[], bool]
+"""Returns True once a bulk action or a search has to end for now."""
 
 
 class RefusedError(Exception):
-    """It can't be done as things are now, and they are as they were; `str()` is a clause for whoever asked for it."""
+    """The action doesn't fit what is there now, and changed nothing; `str()` is a clause for the user."""
 
 
 class GoneError(RefusedError):
-    """Somebody else has the job, or had it."""
+    """Another client has the job, or deleted it."""
 
 
 class State(StrEnum):
-    """A job's, in beanstalkd's words."""
+    """The state of a job, as beanstalkd names it."""
 
     READY = "ready"
     DELAYED = "delayed"
@@ -53,123 +54,72 @@ class State(StrEnum):
     RESERVED = "reserved"
 
 
-class Place(NamedTuple):
-    """A tube of one beanstalkd; it needn't exist."""
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """The job that a user means, as it was shown."""
 
-    server: Server
-    tube: str
+    id: int
+    born_s: int | None = None
+    """When it was put, Unix seconds by the console's clock; None: any job with this ID."""
+    state: State | None = None
+    """None: in any state."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What an action did."""
-
-    message: str
-    """A clause."""
-    count: int | None = None
-    """Jobs, of an action on many."""
-    id: int | None = None
-    """The job that there is now."""
-    more: bool = False
-    """Whether it stopped for the time it took, and doing the same again goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobNow:
-    """One job, as `stats-job` gave it; times in whole seconds."""
+class JobStats:
+    """One job, from a `stats-job` reply; times in whole seconds."""
 
     id: int
     state: State
     pri: int
     ttr_s: int
     time_left_s: int
-    """Until a delayed job becomes ready, or a reserved one's time to run ends."""
+    """Until a delayed job becomes ready, or the time to run of a reserved job ends."""
     age_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What somebody saw of a job before they said what should become of it."""
+class Done:
+    """The result of an action."""
 
-    born_s: int | None = None
-    """When it was put, by our clock, in unix seconds; None: not told."""
-    state: State | None = None
-    """None: whatever it is."""
+    message: str
+    """A clause."""
+    count: int | None = None
+    """Jobs, for a bulk action."""
+    id: int | None = None
+    """The job that exists now."""
+    more: bool = False
+    """It stopped because of time; repeating it continues."""
 
 
-def within(seconds: float) -> Enough:
-    """Enough after so many seconds."""
+def stop_after(seconds: float) -> ShouldStop:
+    """Return a function that returns True from `seconds` from now on."""
     deadline_s = time.monotonic() + seconds
     return lambda: time.monotonic() >= deadline_s
 
 
-def jobs(number: int, kind: str = "") -> str:
-    """`1 job`, `20,000 ready jobs`."""
-    return f"{number:,} {f'{kind} ' if kind else ''}job{'' if number == 1 else 's'}"
-
-
-def job_now(client: Client, job_id: int, tube: str) -> JobNow:
-    """The job as it is. Raises RefusedError where it is gone, or isn't in that tube."""
+def job_stats(client: Client, job_id: int, tube: str) -> JobStats:
+    """Return the job as it is now. Raises GoneError if there is none, RefusedError if it is in another tube."""
     try:
         stats = client.stats_job(job_id)
     except greenstalk.NotFoundError:
-        raise GoneError(f"job {job_id} isn't there any more: a worker finished it, or somebody deleted it") from None
-    with _all_told():
-        if not _is_named(tube, stats["tube"]):
+        raise GoneError(f"job {job_id} no longer exists: a worker finished it, or another client deleted it") from None
+    with _complete():
+        if not _is_name(stats["tube"], tube):
             raise RefusedError(
-                f"job {job_id} isn't one of tube {tube}, but of {stats['tube']}: ids begin anew when beanstalkd"
-                " restarts without a binlog; look again"
+                f"job {job_id} is in tube {stats['tube']}, not {tube}: IDs restart when beanstalkd restarts without a"
+                " binlog; reload"
             )
-        return JobNow(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
-
-
-@contextmanager
-def _all_told() -> Iterator[None]:
-    """An answer that lacks a field makes no sense, and that is a ValueError; see jobs.explained."""
-    try:
-        yield
-    except KeyError as missing:
-        raise ValueError(f"stats without {missing}") from missing
-
-
-def _is_named(tube: str, told: str | int) -> bool:
-    # greenstalk makes numbers of what beanstalkd before 1.13 doesn't quote: 7 of tube 007
-    return told == tube or (isinstance(told, int) and _as_number(tube) == told)
-
-
-def _as_number(tube: str) -> int | None:
-    try:
-        return int(tube)
-    except ValueError:
-        return None
-
-
-def why_not(client: Client, job_id: int, tube: str) -> RefusedError:
-    """The reason why beanstalkd just said NOT_FOUND about a job that was shown."""
-    try:
-        now = job_now(client, job_id, tube)
-    except RefusedError as gone:
-        return gone
-    if now.state is State.RESERVED:
-        return in_a_workers_hands(job_id)
-    return GoneError(f"job {job_id} has just become {now.state}; look again")
-
-
-def in_a_workers_hands(job_id: int) -> GoneError:
-    """The reason that protects workers."""
-    return GoneError(
-        f"a worker has job {job_id} in hand, and only that worker can let it go: when it is done, when its time to run"
-        " ends, or when its connection does"
-    )
+        return JobStats(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
 
 
 def tube_counts(client: Client, tube: str) -> dict[State, int]:
-    """How many jobs of each state the tube holds. Raises RefusedError where there is no such tube."""
+    """Return the number of jobs by state. Raises RefusedError if there is no such tube."""
     try:
         stats = client.stats_tube(tube)
     except greenstalk.NotFoundError:
-        raise no_such_tube(tube) from None
-    with _all_told():
+        raise _no_such_tube(tube) from None
+    with _complete():
         return {
             State.READY: stats["current-jobs-ready"],
             State.DELAYED: stats["current-jobs-delayed"],
@@ -178,131 +128,154 @@ def tube_counts(client: Client, tube: str) -> dict[State, int]:
         }
 
 
-def no_such_tube(tube: str) -> RefusedError:
-    """beanstalkd forgets a tube that is empty and that nobody uses or watches."""
-    return RefusedError(f"there is no tube {tube} (any more): it has no job, and nobody uses or watches it")
+@contextmanager
+def _complete() -> Iterator[None]:
+    """Raise ValueError for a missing field: an invalid reply, see translated_errors."""
+    try:
+        yield
+    except KeyError as missing:
+        raise ValueError(f"stats without {missing}") from missing
 
 
-MOST_SECONDS = 2**32 - 1
-"""For a pause, delay or time to run; the greatest priority too."""
-_SAME_BIRTH_S = 3
-"""Ages are whole seconds, and what is shown took its time to come here."""
+def _is_name(parsed: str | int, tube: str) -> bool:
+    # greenstalk parses unquoted names (beanstalkd before 1.13) as numbers: 7 for tube 007
+    try:
+        return parsed == tube or (isinstance(parsed, int) and parsed == int(tube))
+    except ValueError:
+        return False
 
 
-def put(place: Place, body: bytes, *, priority: int, delay_s: int, ttr_s: int) -> Done:
-    """A new job; makes the tube where there is none."""
-    with connect(place.server, use=place.tube) as client:
+def _no_such_tube(tube: str) -> RefusedError:
+    return RefusedError(f"there is no tube {tube}: it has no jobs, and no client uses or watches it")
+
+
+def check(client: Client, job: ShownJob, tube: str) -> JobStats:
+    """Return the job as it is now. Raises RefusedError if it isn't the one that was shown, or not in the same state.
+
+    A reserved job passes in any case: `not_found` and `take` explain that only its worker can release it.
+    """
+    now = job_stats(client, job.id, tube)
+    if job.born_s is not None and abs(clock.now().unix_s - now.age_s - job.born_s) > _SAME_BIRTH_S:
+        raise RefusedError(
+            f"job {job.id} isn't the job that was shown: IDs restart when beanstalkd restarts without a binlog; reload"
+        )
+    if job.state not in {None, now.state, State.RESERVED} and now.state is not State.RESERVED:
+        raise RefusedError(f"job {job.id} was {job.state} when it was shown, and is {now.state} now; reload")
+    return now
+
+
+def not_found(client: Client, job_id: int, tube: str) -> RefusedError:
+    """Return why beanstalkd replied NOT_FOUND to a command on a job that existed a moment ago."""
+    try:
+        now = job_stats(client, job_id, tube)
+    except RefusedError as gone:
+        return gone
+    if now.state is State.RESERVED:
+        return _reserved(job_id)
+    return GoneError(f"job {job_id} has just become {now.state}; reload")
+
+
+def _reserved(job_id: int) -> GoneError:
+    return GoneError(
+        f"job {job_id} is reserved: only its worker can release it, by finishing, timing out, or disconnecting"
+    )
+
+
+def put(ref: TubeRef, body: bytes, *, priority: int, delay_s: int, ttr_s: int) -> Done:
+    """Put a job; this creates the tube if there is none."""
+    with connect(ref.server, use=ref.tube) as client:
         try:
             job_id = client.put(body, priority, delay_s, ttr_s)
         except greenstalk.BuriedError as error:
             raise BeanstalkdError(
-                f"beanstalkd {place.server.address}: it had no memory to queue the job and buried it as job {error.id};"
+                f"beanstalkd {ref.server.address}: it had no memory to queue the job and buried it as job {error.id};"
                 " kick it when there is memory again"
             ) from error
         except greenstalk.JobTooBigError as error:
-            most = client.stats()["max-job-size"]
+            limit = client.stats()["max-job-size"]
             raise BeanstalkdError(
-                f"beanstalkd {place.server.address}: {len(body):,} bytes are more than it takes as one job, which is"
-                f" {most:,} (its option -z)"
+                f"beanstalkd {ref.server.address}: the job has {len(body):,} bytes, the limit is {limit:,} (option -z)"
             ) from error
     when = f", ready in {delay_s:,} s" if delay_s else ""
-    return Done(f"job {job_id} is in tube {place.tube}{when}", id=job_id)
+    return Done(f"job {job_id} is in tube {ref.tube}{when}", id=job_id)
 
 
-def check_as_shown(place: Place, job_id: int, shown: Shown, clock: Callable[[], Instant]) -> None:
-    """Raises RefusedError where the job isn't the one that somebody saw, or isn't what it was."""
-    with connect(place.server) as client:
-        now = job_now(client, job_id, place.tube)
-    born_s = clock().unix_s - now.age_s
-    if shown.born_s is not None and abs(born_s - shown.born_s) > _SAME_BIRTH_S:
-        raise RefusedError(
-            f"job {job_id} is another one than was shown: ids begin anew when beanstalkd restarts without a binlog;"
-            " look again"
-        )
-    if shown.state not in {None, now.state, State.RESERVED} and now.state is not State.RESERVED:
-        raise RefusedError(f"job {job_id} was {shown.state} when it was shown, and is {now.state} now: look again")
-
-
-def kick_job(place: Place, job_id: int) -> Done:
-    """A buried or delayed job becomes ready."""
-    with connect(place.server) as client:
-        before = job_now(client, job_id, place.tube)
+def kick_job(ref: TubeRef, job: ShownJob) -> Done:
+    """Make a buried or delayed job ready."""
+    with connect(ref.server) as client:
+        before = check(client, job, ref.tube)
+        if before.state is State.READY:
+            raise RefusedError(f"job {job.id} is already ready")
         try:
-            client.kick_job(job_id)
+            client.kick_job(job.id)
         except greenstalk.NotFoundError:
-            if before.state is State.READY:
-                raise RefusedError(f"job {job_id} is ready already") from None
-            raise why_not(client, job_id, place.tube) from None
-    return Done(f"job {job_id}, which was {before.state}, is ready", id=job_id)
+            raise not_found(client, job.id, ref.tube) from None
+    return Done(f"job {job.id}, which was {before.state}, is ready", id=job.id)
 
 
-def delete(place: Place, job_id: int) -> Done:
-    """Unless a worker has it in hand."""
-    with connect(place.server) as client:
-        before = job_now(client, job_id, place.tube)
+def delete(ref: TubeRef, job: ShownJob) -> Done:
+    """Delete a job, unless a worker has reserved it."""
+    with connect(ref.server) as client:
+        before = check(client, job, ref.tube)
         try:
-            client.delete(job_id)
+            client.delete(job.id)
         except greenstalk.NotFoundError:
-            raise why_not(client, job_id, place.tube) from None
-    return Done(f"job {job_id}, which was {before.state}, is deleted", id=job_id)
+            raise not_found(client, job.id, ref.tube) from None
+    return Done(f"job {job.id}, which was {before.state}, is deleted", id=job.id)
 
 
-def bury(place: Place, job_id: int) -> Done:
-    """Put a job aside, with the priority that it has. beanstalkd counts a reserve for it."""
-    with connect(place.server) as client:
-        before = job_now(client, job_id, place.tube)
+def bury(ref: TubeRef, job: ShownJob) -> Done:
+    """Bury a ready or delayed job with the priority that it has. beanstalkd counts this as a reserve."""
+    with connect(ref.server) as client:
+        before = check(client, job, ref.tube)
         if before.state is State.BURIED:
-            raise RefusedError(f"job {job_id} is buried already")
-        job, now = take(client, before, place)
+            raise RefusedError(f"job {job.id} is already buried")
+        taken, now = take(client, before, ref.tube)
         try:
-            with explained(place.server):
-                _bury(client, job, now)
+            with translated_errors(ref.server):
+                try:
+                    client.bury(taken, now.pri)
+                except greenstalk.NotFoundError:
+                    raise RefusedError(
+                        f"job {job.id} became ready again before it was buried: its time to run is {now.ttr_s} s; retry"
+                    ) from None
         except BeanstalkdError as error:
             raise BeanstalkdError(
-                f"{error}; job {job_id} is buried, or ready again where beanstalkd didn't come to that: look again"
+                f"{error}; job {job.id} is buried, or ready again if beanstalkd didn't receive the command; reload"
             ) from error
-    return Done(f"job {job_id}, which was {before.state}, is buried", id=job_id)
+    return Done(f"job {job.id}, which was {before.state}, is buried", id=job.id)
 
 
-def take(client: Client, before: JobNow, place: Place) -> tuple[Job, JobNow]:
-    """Reserve a job, whatever else its state, be its tube paused or not; ours until the connection ends."""
+def take(client: Client, before: JobStats, tube: str) -> tuple[Job, JobStats]:
+    """Reserve a job of any other state, even in a paused tube, until the connection ends."""
     if before.state is State.RESERVED:
-        raise in_a_workers_hands(before.id)
+        raise _reserved(before.id)
     try:
         job = client.reserve_job(before.id)
     except greenstalk.NotFoundError:
-        raise why_not(client, before.id, place.tube) from None
-    return job, job_now(client, before.id, place.tube)
+        raise not_found(client, before.id, tube) from None
+    return job, job_stats(client, before.id, tube)
 
 
-def _bury(client: Client, job: Job, now: JobNow) -> None:
-    try:
-        client.bury(job, now.pri)
-    except greenstalk.NotFoundError:
-        raise RefusedError(
-            f"job {job.id} went back to ready before it could be buried: its time to run is {now.ttr_s} s; try again"
-        ) from None
+def pause(ref: TubeRef, seconds: int) -> Done:
+    """Pause a tube: workers can't reserve its jobs for `seconds`."""
+    _pause(ref, seconds)
+    return Done(f"tube {ref.tube} is paused for {seconds:,} s: workers can't reserve its jobs, new jobs are accepted")
 
 
-def pause(place: Place, seconds: int) -> Done:
-    """Workers get no job of that tube for a while."""
-    _pause(place, seconds)
-    return Done(f"tube {place.tube} gives out no job for {seconds:,} s; its jobs wait, and new ones queue behind them")
-
-
-def resume(place: Place) -> Done:
+def resume(ref: TubeRef) -> Done:
     """End a pause."""
-    _pause(place, 0)
-    return Done(f"tube {place.tube} gives out its jobs again")
+    _pause(ref, 0)
+    return Done(f"tube {ref.tube} is resumed: workers can reserve its jobs again")
 
 
-def _pause(place: Place, seconds: int) -> None:
-    check_tube_name(place.tube)
-    with connect(place.server) as client:
+def _pause(ref: TubeRef, seconds: int) -> None:
+    check_tube_name(ref.tube)
+    with connect(ref.server) as client:
         try:
-            client.pause_tube(place.tube, seconds)
+            client.pause_tube(ref.tube, seconds)
         except greenstalk.NotFoundError:
-            raise no_such_tube(place.tube) from None
+            raise _no_such_tube(ref.tube) from None
 
 
 PEEK: Mapping[State, Callable[[Client], Job]] = {
@@ -311,106 +284,110 @@ PEEK: Mapping[State, Callable[[Client], Job]] = {
     State.BURIED: greenstalk.Client.peek_buried,
 }
 """The next job of each state in the used tube."""
-EMPTIED = (State.BURIED, State.DELAYED, State.READY)
-"""In this order: a job that becomes ready meanwhile is still met."""
 
 
-class Tally:
-    """How many are done; kept where an error can tell it. `verb`: what is done, in the past."""
+class Bulk:
+    """One bulk action on a tube, and how far it got."""
 
-    def __init__(self, verb: str, enough: Enough) -> None:
+    def __init__(
+        self, client: Client, tube: str, held: Mapping[State, int], verb: str, should_stop: ShouldStop
+    ) -> None:
+        self.client = client
+        self._tube = tube
         self._verb = verb
-        self._enough = enough
+        self._should_stop = should_stop
+        self.held = held
+        """Jobs of the tube by state, when the action began."""
         self.done = 0
+        self.more = False
+        """It stopped because of time."""
 
-    def each(self, client: Client, state: State, until: int, act: Callable[[Job], object]) -> bool:
-        """Act on the next jobs of that state until so many are done, none is left, or it is enough: whether it was."""
-        while self.done < until:
-            if self._enough():
-                return True
+    def next_jobs(self, state: State, limit: int, act: Callable[[int], object], to: str = "") -> Done:
+        """Call `act` with the ID of each of the next `limit` jobs in `state`, as far as there are so many.
+
+        Raises RefusedError if there are none.
+        """
+        if not self.held[state]:
+            raise RefusedError(f"tube {self._tube} has no {state} jobs")
+        limit = min(limit, self.held[state])
+        self.each(state, limit, act)
+        return self.result(limit, f"{state} job", to)
+
+    def each(self, state: State, until: int, act: Callable[[int], object]) -> None:
+        """Call `act` until `until` jobs are done in all, none in `state` is left, or it is time to stop."""
+        while self.done < until and not self.more:
+            if self._should_stop():
+                self.more = True
+                return
             try:
-                job = PEEK[state](client)
+                job = PEEK[state](self.client)
             except greenstalk.NotFoundError:
-                return False
-            with suppress(greenstalk.NotFoundError, GoneError):  # somebody took it between two commands: it is theirs
-                act(job)
+                return
+            with suppress(greenstalk.NotFoundError, GoneError):  # another client took it between the two commands
+                act(job.id)
                 self.done += 1
-        return False
 
-    def told(self, of: int, kind: str, where: str, *, more: bool) -> Done:
-        """`of`: how many were to be done; `kind`: `buried ` or nothing."""
-        number = f"{self.done:,}" if self.done == of else f"{self.done:,} of {'about ' if more else ''}{of:,}"
-        message = f"{self._verb} {number} {kind}job{'' if of == 1 else 's'} {where}"
-        if more:
-            message += "; do it again to go on"
-        elif self.done < of:
-            message += "; the others were taken or deleted meanwhile"
-        return Done(message, self.done, more=more)
-
-
-def kick_some(place: Place, state: State, count: int, enough: Enough) -> Done:
-    """Make buried or delayed jobs ready, the next ones first."""
-    with counting("kicked", enough) as tally, in_tube(place) as (client, held):
-        if not held[state]:
-            raise _nothing_to_kick(place.tube, state, held)
-        wanted = min(count, held[state])
-        more = tally.each(client, state, wanted, lambda job: client.kick_job(job.id))
-    return tally.told(wanted, f"{state} ", f"of tube {place.tube}", more=more)
-
-
-def _nothing_to_kick(tube: str, state: State, held: Mapping[State, int]) -> RefusedError:
-    if state is State.BURIED and held[State.DELAYED]:
-        return RefusedError(
-            f"nothing is buried in tube {tube} (any more); its {jobs(held[State.DELAYED], 'delayed')} would be made"
-            " ready before their time: say so if that is what you want"
-        )
-    return RefusedError(f"no job is {state} in tube {tube} (any more)")
-
-
-def delete_some(place: Place, state: State, count: int, enough: Enough) -> Done:
-    """The next ones of that state; what workers take meanwhile is theirs."""
-    with counting("deleted", enough) as tally, in_tube(place) as (client, held):
-        wanted = at_most(count, state, held, place.tube)
-        more = tally.each(client, state, wanted, client.delete)
-    return tally.told(wanted, f"{state} ", f"of tube {place.tube}", more=more)
-
-
-def empty(place: Place, states: Sequence[State], enough: Enough) -> Done:
-    """Delete as many jobs of these states as the tube holds now, so that it ends while others go on putting."""
-    present, more = 0, False
-    with counting("deleted", enough) as tally, in_tube(place) as (client, held):
-        for state in [state for state in EMPTIED if state in states]:
-            present += held[state]
-            more = more or tally.each(client, state, present, client.delete)
-        left = tube_counts(client, place.tube)[State.RESERVED]
-    done = tally.told(present, "", f"of tube {place.tube}", more=more)
-    return replace(done, message=f"{done.message}; workers keep {jobs(left)} that they have in hand") if left else done
-
-
-def at_most(count: int, state: State, held: Mapping[State, int], tube: str) -> int:
-    """So many as are there. Raises RefusedError where none is."""
-    if not held[state]:
-        raise RefusedError(f"no job is {state} in tube {tube} (any more)")
-    return min(count, held[state])
+    def result(self, wanted: int, noun: str, to: str = "") -> Done:
+        """Return how many of `wanted` jobs were done."""
+        jobs = count(wanted, noun)
+        if self.done < wanted:
+            jobs = f"{self.done:,} of {'about ' if self.more else ''}{jobs}"
+        message = f"{self._verb} {jobs} of tube {self._tube}{to}"
+        if self.more:
+            message += "; repeat to continue"
+        elif self.done < wanted:
+            message += "; other clients took or deleted the rest"
+        return Done(message, self.done, more=self.more)
 
 
 @contextmanager
-def in_tube(place: Place) -> Iterator[tuple[Client, Mapping[State, int]]]:
-    """A connection that uses the tube, which must exist (`use` alone would make it), and how many jobs it holds."""
-    check_tube_name(place.tube)
-    with connect(place.server) as client:
-        held = tube_counts(client, place.tube)
-        client.use(place.tube)
-        yield client, held
+def bulk_action(ref: TubeRef, verb: str, should_stop: ShouldStop) -> Iterator[Bulk]:
+    """Connect for a bulk action; each error says how many jobs were done before it. Raises RefusedError without tube.
 
-
-@contextmanager
-def counting(verb: str, enough: Enough) -> Iterator[Tally]:
-    """An error in here tells how many were done before it."""
-    tally = Tally(verb, enough)
+    `verb`: what is done, in the past tense.
+    """
+    check_tube_name(ref.tube)
+    bulk = None
     try:
-        yield tally
+        with connect(ref.server) as client:
+            bulk = Bulk(client, ref.tube, tube_counts(client, ref.tube), verb, should_stop)
+            client.use(ref.tube)  # only now: `use` creates a tube that doesn't exist
+            yield bulk
     except (BeanstalkdError, RefusedError) as error:
-        if not tally.done:
+        if bulk is None or not bulk.done:
             raise
-        raise type(error)(f"{error}; before that it had {verb} {jobs(tally.done)}") from error
+        raise type(error)(f"{error}; before that it had {verb} {count(bulk.done, 'job')}") from error
+
+
+def kick_some(ref: TubeRef, state: State, limit: int, should_stop: ShouldStop) -> Done:
+    """Make the next buried or delayed jobs ready, at most `limit`."""
+    with bulk_action(ref, "kicked", should_stop) as bulk:
+        delayed = bulk.held[State.DELAYED]
+        if state is State.BURIED and delayed and not bulk.held[State.BURIED]:
+            raise RefusedError(
+                f"tube {ref.tube} has no buried jobs; kick would make its {count(delayed, 'delayed job')} ready early:"
+                " confirm to continue"
+            )
+        return bulk.next_jobs(state, limit, bulk.client.kick_job)
+
+
+def delete_some(ref: TubeRef, state: State, limit: int, should_stop: ShouldStop) -> Done:
+    """Delete the next jobs in `state`, at most `limit`."""
+    with bulk_action(ref, "deleted", should_stop) as bulk:
+        return bulk.next_jobs(state, limit, bulk.client.delete)
+
+
+def empty(ref: TubeRef, states: Sequence[State], should_stop: ShouldStop) -> Done:
+    """Delete as many jobs in these states as the tube holds now, so that it ends while clients keep putting jobs."""
+    wanted = 0
+    with bulk_action(ref, "deleted", should_stop) as bulk:
+        # in this order, so that a job that becomes ready meanwhile is deleted too
+        for state in (State.BURIED, State.DELAYED, State.READY):
+            if state in states:
+                wanted += bulk.held[state]
+                bulk.each(state, wanted, bulk.client.delete)
+        reserved = tube_counts(bulk.client, ref.tube)[State.RESERVED]
+    done = bulk.result(wanted, "job")
+    if reserved:
+        return replace(done, message=f"{done.message}; workers keep {count(reserved, 'reserved job')}")
+    return done

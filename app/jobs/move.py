@@ -1,31 +1,27 @@
-"""How a job gets from one tube to another without being lost: the steps, and what follows when one breaks.
+"""Move jobs to another tube, of the same beanstalkd or another one, and copy them, without losing any.
 
-beanstalkd has no command for it, so a move is: reserve the job, put a copy, delete the job. The job must exist at least
-once at any moment, and exactly once in the end wherever that can be told. Therefore the copy is put with a delay, so
-that no worker sees it, and becomes what the job was only once the job itself is gone: up to then it can be taken back.
-Should we die in the middle, the copy becomes ready by itself after that delay. beanstalkd counts these steps: a moved
-job has been kicked once, or if it is buried, reserved and buried once.
+beanstalkd has no command for this, so a move reserves the job, puts a copy, and deletes the job. At any moment the job
+exists at least once, and in the end exactly once wherever that can be known. So the copy is put with a delay that hides
+it from workers, and gets the job's state only once the job is deleted; until then the copy can be deleted. If this
+process dies in between, the copy becomes ready after its delay. beanstalkd's counters show these steps: a moved job has
+been kicked once, or if it is buried, reserved and buried once.
 
-| what breaks             | what follows                                                                        |
-|-------------------------|-------------------------------------------------------------------------------------|
-| reserve-job, stats-job  | the job goes back to its tube with the connection; buried or delayed again if it can |
-| put is refused          | the job goes back as it was                                                         |
-| put's answer is lost    | the job goes back as it was; its copy is looked for and taken back                   |
-| delete's answer is lost | the job is deleted if it is still there; where a worker has it, the copy goes        |
-| the copy's last step    | it is done again on a new connection; else the copy becomes ready after its delay    |
+| what fails              | what follows                                                                      |
+|-------------------------|-----------------------------------------------------------------------------------|
+| reserve-job, stats-job  | beanstalkd makes the job ready; it is delayed or buried again if possible         |
+| put is rejected         | the job is released as it was                                                     |
+| put's reply is lost     | the job is released as it was; its copy is searched for and deleted               |
+| delete's reply is lost  | the job is deleted if it still exists; if a worker has it, the copy is deleted    |
+| the copy's last step    | it is repeated on a new connection; else the copy becomes ready after its delay   |
 
-Two things can't be told: a copy whose id we never heard, behind an earlier delayed job (the sentence says so); and a
-worker that takes and finishes the job within the moment in which delete's answer was lost: its copy is done again.
+Two cases can't be detected: a copy whose ID is unknown, behind a job that is delayed for less time (the message says
+so); and a worker that takes and finishes the job in the moment when delete's reply is lost: its copy is done again.
 
-A job in hand and its copy: each step of a move on one connection; carrying.py puts them together.
-
-A job moves to another tube, of the same beanstalkd or another one, and keeps its state, priority and times.
-
-All raise TubeNameError, BeanstalkdError, and RefusedError where things aren't as they were shown; what they say tells
-where the job is.
+All functions raise TubeNameError, BeanstalkdError, and RefusedError if the job or tube isn't as expected; each message
+says where the job is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from time import sleep
@@ -33,94 +29,261 @@ from time import sleep
 import greenstalk
 
 from app.beanstalkd.protocol import check_tube_name
+from app.beanstalkd.reading import TubeRef
 from app.jobs.actions import (
     Done,
-    Enough,
     GoneError,
-    JobNow,
-    Place,
+    JobStats,
     RefusedError,
+    ShouldStop,
+    ShownJob,
     State,
-    at_most,
-    counting,
-    in_tube,
-    job_now,
+    bulk_action,
+    check,
+    job_stats,
     take,
 )
-from app.jobs.client import ANY_FAILURE, TIMEOUT_S, BeanstalkdError, Client, connect, explained
+from app.jobs.client import ANY_FAILURE, TIMEOUT_S, BeanstalkdError, Client, connect, translated_errors
 from app.settings import Server
 
-STAGED_S = 31
-"""The copy's delay, whole seconds: far longer than a move takes, and unusual enough to know our own copy by."""
-LOOKS = 3
-BETWEEN_LOOKS_S = 0.1
+COPY_DELAY_S = 31
+"""Whole seconds: far longer than a move takes, and unusual enough to recognize our own copy."""
+_ATTEMPTS = 3
+_RETRY_S = 0.1
 """beanstalkd may take a moment to see that a connection has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A job that is reserved for us, or to be copied."""
+class JobCopy:
+    """A job as it is put into the target tube."""
 
-    before: JobNow
-    """As it was until then."""
+    before: JobStats
+    """The job before the move."""
     body: bytes
     pri: int
     ttr_s: int
 
     @property
-    def id(self) -> int:
-        """Its own; a copy has another one."""
-        return self.before.id
-
-    @property
     def delay_s(self) -> int:
-        """That its copy is put with, so that no worker sees it at once."""
-        return max(self.before.time_left_s, 1) if self.before.state is State.DELAYED else STAGED_S
+        """The delay with which it is put: the rest of the job's own, or COPY_DELAY_S."""
+        return max(self.before.time_left_s, 1) if self.before.state is State.DELAYED else COPY_DELAY_S
+
+    def put(self, target: Client, delay_s: int, server: Server) -> int:
+        """Return the ID of the copy. Raises BeanstalkdError."""
+        try:
+            with translated_errors(server):
+                return int(target.put(self.body, self.pri, delay_s, self.ttr_s))
+        except BeanstalkdError as error:
+            if isinstance(error.__cause__, greenstalk.BuriedError) and error.__cause__.id is not None:
+                with translated_errors(server), suppress(greenstalk.NotFoundError):
+                    target.delete(error.__cause__.id)
+            raise
+
+    def restore_state(self, target: Client, copy_id: int) -> None:
+        """Give the copy the state of the job, unless another client has changed it meanwhile."""
+        with suppress(greenstalk.NotFoundError):
+            if self.before.state is State.BURIED:
+                target.bury(target.reserve_job(copy_id), self.pri)
+            elif self.before.state is State.READY:
+                target.kick_job(copy_id)
 
 
-def put(target: Client, held: Held, delay_s: int, server: Server) -> int:
-    """The copy's id. Raises BeanstalkdError; `was_refused` tells whether there surely is no copy then."""
-    try:
-        with explained(server):
-            return int(target.put(held.body, held.pri, delay_s, held.ttr_s))
-    except BeanstalkdError as error:
-        if isinstance(error.__cause__, greenstalk.BuriedError) and error.__cause__.id is not None:
-            with explained(server), suppress(greenstalk.NotFoundError):
-                target.delete(error.__cause__.id)
-        raise
+def move(source: TubeRef, job: ShownJob, target: TubeRef) -> Done:
+    """Move one job; it keeps its state, priority, delay and time to run."""
+    with _moving(source, target) as mover:
+        before, new_id = mover.move(job)
+    return Done(
+        f"job {job.id} of tube {source.tube} is now job {new_id} of {mover.target_name}, {before.state} as before",
+        id=new_id,
+    )
 
 
-def was_refused(error: BeanstalkdError) -> bool:
-    """Whether beanstalkd itself said no."""
-    return isinstance(error.__cause__, greenstalk.BeanstalkdError)
+def move_some(source: TubeRef, state: State, limit: int, target: TubeRef, should_stop: ShouldStop) -> Done:
+    """Move the next jobs in `state`, at most `limit`, one by one."""
+    with bulk_action(source, "moved", should_stop) as bulk, _moving(source, target) as mover:
+        return bulk.next_jobs(state, limit, lambda job_id: mover.move(ShownJob(job_id)), f" to {mover.target_name}")
 
 
-def bury(client: Client, job_id: int, pri: int) -> None:
-    """Unless somebody has taken it."""
-    with suppress(greenstalk.NotFoundError):
-        client.bury(client.reserve_job(job_id), pri)
+def copy(source: TubeRef, job: ShownJob, target: TubeRef) -> Done:
+    """Put a second job with the same body, priority and time to run: buried or delayed like the first, else ready."""
+    check_tube_name(source.tube)
+    with connect(source.server) as client:
+        before = check(client, job, source.tube)
+        try:
+            body = client.peek(job.id).body
+        except greenstalk.NotFoundError:
+            raise GoneError(f"job {job.id} no longer exists") from None
+    duplicate = JobCopy(before, body, before.pri, before.ttr_s)
+    with connect(target.server, use=target.tube) as client:
+        hidden = before.state in {State.DELAYED, State.BURIED}
+        new_id = duplicate.put(client, duplicate.delay_s if hidden else 0, target.server)
+        if before.state is State.BURIED:
+            duplicate.restore_state(client, new_id)
+    return Done(f"copied job {job.id} of tube {source.tube}: job {new_id} of {_name(target, source.server)}", id=new_id)
 
 
-def become(target: Client, held: Held, new_id: int) -> None:
-    """The copy becomes what the job was."""
-    if held.before.state is State.BURIED:
-        bury(target, new_id, held.pri)
-    elif held.before.state is State.READY:
-        with suppress(greenstalk.NotFoundError):  # somebody kicked it before us
-            target.kick_job(new_id)
+def _name(target: TubeRef, near: Server) -> str:
+    """Return `tube a`, or `tube a of eu` on another server than `near`."""
+    return f"tube {target.tube}" if target.server == near else f"tube {target.tube} of {target.server.name}"
 
 
-def give_back(source: Client, before: JobNow) -> None:
-    """What is reserved on this connection becomes what it was. Raises greenstalk's NotFoundError and BuriedError."""
-    job = greenstalk.Job(before.id, b"")
-    if before.state is State.BURIED:
-        source.bury(job, before.pri)
-    else:
-        source.release(job, before.pri, before.time_left_s if before.state is State.DELAYED else 0)
+@contextmanager
+def _moving(source: TubeRef, target: TubeRef) -> Iterator["_Mover"]:
+    check_tube_name(source.tube)
+    check_tube_name(target.tube)
+    if source == target:
+        raise RefusedError(f"the job is already in tube {source.tube}; choose another tube")
+    with ExitStack() as stack:
+        yield _Mover(source, target, stack)
 
 
-def deleted(client: Client, job_id: int) -> bool:
-    """Whether it could be."""
+class _Mover:
+    """Moves jobs over two connections: one holds the job, one puts its copy. A broken connection is replaced."""
+
+    def __init__(self, source: TubeRef, target: TubeRef, stack: ExitStack) -> None:
+        self.target_name = _name(target, source.server)
+        self._from, self._to, self._stack = source, target, stack
+        self._source = stack.enter_context(connect(source.server))
+        self._target = stack.enter_context(connect(target.server, use=target.tube))
+
+    def move(self, shown: ShownJob) -> tuple[JobStats, int]:
+        """Return the job as it was before, and its new ID."""
+        before = None
+        try:
+            with translated_errors(self._from.server):
+                before = check(self._source, shown, self._from.tube)
+                job, now = take(self._source, before, self._from.tube)
+        except BeanstalkdError as error:
+            if before is None:
+                raise
+            raise BeanstalkdError(f"{error}; {self._restore_after_disconnect(before)}") from error
+
+        duplicate = JobCopy(before, job.body, now.pri, now.ttr_s)
+        try:
+            copy_id = duplicate.put(self._target, duplicate.delay_s, self._to.server)
+        except BeanstalkdError as error:
+            rejected = isinstance(error.__cause__, greenstalk.BeanstalkdError)
+            copied = (
+                ""
+                if rejected or self._delete_lost_copy(duplicate)
+                else f"; {self.target_name} may hold a copy all the same, ready in {duplicate.delay_s} s"
+            )
+            raise BeanstalkdError(f"{error}; {self._release(duplicate)}{copied}") from error
+
+        # once the job is deleted, the copy is the job
+        try:
+            with translated_errors(self._from.server):
+                deleted = _delete(self._source, before.id)
+            reason = "its time to run ended during the move"
+        except BeanstalkdError as error:
+            deleted = self._delete_on_new_connection(duplicate, copy_id, error)
+            reason = f"{error}; a worker has reserved it meanwhile"
+        if not deleted:
+            stays = f"job {before.id} stays in tube {self._from.tube}: {reason}"
+            with suppress(BeanstalkdError), translated_errors(self._to.server):
+                if _delete(self._target, copy_id):
+                    raise RefusedError(stays)
+            raise RefusedError(
+                f"{stays}; its copy, job {copy_id} in {self.target_name}, can't be deleted, so the job exists twice"
+            )
+
+        try:
+            with translated_errors(self._to.server):
+                duplicate.restore_state(self._target, copy_id)
+        except BeanstalkdError as error:
+            try:
+                self._target = self._stack.enter_context(connect(self._to.server, use=self._to.tube))
+                with translated_errors(self._to.server):
+                    duplicate.restore_state(self._target, copy_id)
+            except BeanstalkdError:
+                raise BeanstalkdError(
+                    f"{error}; job {before.id} is now job {copy_id} of {self.target_name}, where it becomes ready in"
+                    f" {duplicate.delay_s} s"
+                ) from error
+        return before, copy_id
+
+    def _release(self, duplicate: JobCopy) -> str:
+        """Release the job as it was. Return a clause that says where it is."""
+        before = duplicate.before
+        stays = f"job {before.id} stays in tube {self._from.tube}"
+        try:
+            _release(self._source, replace(before, pri=duplicate.pri))
+        except greenstalk.NotFoundError:
+            return f"{stays}: its time to run ended, so it is ready, or a worker has it"
+        except greenstalk.BuriedError:
+            return f"{stays}, buried because beanstalkd is out of memory"
+        except ANY_FAILURE:
+            return self._restore_after_disconnect(before)
+        return f"{stays}, {before.state} as before"
+
+    def _restore_after_disconnect(self, before: JobStats) -> str:
+        """Restore a job that beanstalkd made ready when the connection ended. Return a clause that says where it is."""
+        self._source.close()
+        tube = self._from.tube
+        if before.state is State.READY:
+            return f"job {before.id} goes back to tube {tube}, ready as before"
+
+        def restored(client: Client) -> bool:
+            now = job_stats(client, before.id, tube)
+            if now.state is State.READY:
+                client.reserve_job(before.id)
+                _release(client, before)
+            return now.state in {before.state, State.READY}
+
+        with suppress(BeanstalkdError, RefusedError), connect(self._from.server) as client:
+            if _eventually(lambda: restored(client)):
+                return f"job {before.id} stays in tube {tube}, {before.state} as before"
+        return f"job {before.id} goes back to tube {tube}, but may be ready now: it was {before.state}"
+
+    def _delete_lost_copy(self, duplicate: JobCopy) -> bool:
+        """Delete the copy whose ID is unknown. Return whether there is surely none now."""
+        self._target.close()
+        with suppress(BeanstalkdError), connect(self._to.server, use=self._to.tube) as client:
+            for _ in range(_ATTEMPTS):
+                sleep(_RETRY_S)
+                try:
+                    found = client.peek_delayed()
+                except greenstalk.NotFoundError:
+                    continue
+                stats = client.stats_job(found.id)
+                is_copy = (
+                    (found.body, stats["pri"], stats["ttr"], stats["delay"], stats["reserves"])
+                    == (duplicate.body, duplicate.pri, duplicate.ttr_s, duplicate.delay_s, 0)
+                ) and stats["age"] <= TIMEOUT_S + 1
+                if not is_copy:
+                    return False  # the copy may wait behind this job, and beanstalkd lists no jobs
+                client.delete(found.id)
+                return True
+            return True
+        return False
+
+    def _delete_on_new_connection(self, duplicate: JobCopy, copy_id: int, error: BeanstalkdError) -> bool:
+        """Return whether the job is deleted, now or by the command whose reply was lost."""
+        self._source.close()
+        job_id, tube = duplicate.before.id, self._from.tube
+
+        def deleted() -> bool:
+            if _delete(self._source, job_id):
+                return True
+            try:
+                job_stats(self._source, job_id, tube)
+            except RefusedError:
+                return True
+            return False
+
+        try:
+            self._source = self._stack.enter_context(connect(self._from.server))
+            with translated_errors(self._from.server):
+                return _eventually(deleted)
+        except BeanstalkdError:
+            raise BeanstalkdError(
+                f"{error}; job {job_id} may still be in tube {tube}; its copy, job {copy_id} in {self.target_name},"
+                f" becomes ready in {duplicate.delay_s} s; check both, and if both exist delete one"
+            ) from error
+
+
+def _delete(client: Client, job_id: int) -> bool:
+    """Return False if beanstalkd replies NOT_FOUND: the job is gone, or another connection has reserved it."""
     try:
         client.delete(job_id)
     except greenstalk.NotFoundError:
@@ -128,216 +291,19 @@ def deleted(client: Client, job_id: int) -> bool:
     return True
 
 
-def delete_again(source: Client, job_id: int, tube: str) -> bool:
-    """Whether the job is gone, now or since our first try."""
-    if deleted(source, job_id):
-        return True
-    try:
-        job_now(source, job_id, tube)
-    except RefusedError:
-        return True
+def _release(source: Client, before: JobStats) -> None:
+    """Give a job that this connection has reserved its state back. Raises greenstalk's NotFoundError, BuriedError."""
+    job = greenstalk.Job(before.id, b"")
+    if before.state is State.BURIED:
+        source.bury(job, before.pri)
+    else:
+        source.release(job, before.pri, before.time_left_s if before.state is State.DELAYED else 0)
+
+
+def _eventually(attempt: Callable[[], bool]) -> bool:
+    """Return whether one of _ATTEMPTS attempts returned True."""
+    for _ in range(_ATTEMPTS):
+        if attempt():
+            return True
+        sleep(_RETRY_S)
     return False
-
-
-def made_again(client: Client, before: JobNow, tube: str) -> bool:
-    """Whether a job that became ready with the end of a connection is again what it was."""
-    for _ in range(LOOKS):
-        now = job_now(client, before.id, tube)
-        if now.state is before.state:
-            return True
-        if now.state is State.READY:
-            client.reserve_job(before.id)
-            give_back(client, before)
-            return True
-        sleep(BETWEEN_LOOKS_S)
-    return False
-
-
-def is_copy(client: Client, job_id: int, held: Held) -> bool:
-    """Whether a delayed job is the copy that we put a moment ago."""
-    stats = client.stats_job(job_id)
-    told = (stats["pri"], stats["ttr"], stats["delay"], stats["reserves"])
-    return told == (held.pri, held.ttr_s, held.delay_s, 0) and stats["age"] <= TIMEOUT_S + 1
-
-
-def named(to: Place, near: Server) -> str:
-    """`tube a`, or `tube a of eu` where that isn't the server `near`."""
-    return f"tube {to.tube}" if to.server == near else f"tube {to.tube} of {to.server.name}"
-
-
-class Mover:
-    """Two connections: one holds the job, one puts its copy. One that broke is replaced."""
-
-    def __init__(self, place: Place, to: Place, stack: ExitStack) -> None:
-        self._place, self._to, self._stack = place, to, stack
-        self._here, self._there = f"tube {place.tube}", named(to, place.server)
-        self._source = stack.enter_context(connect(place.server))
-        self._target = stack.enter_context(connect(to.server, use=to.tube))
-
-    def move(self, job_id: int) -> tuple[JobNow, int]:
-        """How the job was, and its new id."""
-        held = self._take(job_id)
-        new_id = self._stage(held)
-        self._let_go(held, new_id)
-        self._finish(held, new_id)
-        return held.before, new_id
-
-    def _take(self, job_id: int) -> Held:
-        before = None
-        try:
-            with explained(self._place.server):
-                before = job_now(self._source, job_id, self._place.tube)
-                job, now = take(self._source, before, self._place)
-        except BeanstalkdError as error:
-            if before is None:
-                raise
-            raise BeanstalkdError(f"{error}; {self._back_after_break(before)}") from error
-        return Held(before, job.body, now.pri, now.ttr_s)
-
-    def _stage(self, held: Held) -> int:
-        """Put the copy where no worker sees it yet."""
-        try:
-            return put(self._target, held, held.delay_s, self._to.server)
-        except BeanstalkdError as error:
-            clear = was_refused(error) or self._took_back_lost(held)
-            copied = "" if clear else f"; {self._there} may hold a copy all the same, ready in {held.delay_s} s"
-            raise BeanstalkdError(f"{error}; {self._back(held)}{copied}") from error
-
-    def _let_go(self, held: Held, new_id: int) -> None:
-        """Delete the job itself; from then on the copy is the job."""
-        try:
-            with explained(self._place.server):
-                gone = deleted(self._source, held.id)
-        except BeanstalkdError as error:
-            self._let_go_again(held, new_id, error)
-        else:
-            if not gone:
-                self._give_up(held, new_id, "its time to run ended in the midst of it")
-
-    def _let_go_again(self, held: Held, new_id: int, error: BeanstalkdError) -> None:
-        self._source.close()
-        try:
-            self._source = self._stack.enter_context(connect(self._place.server))
-            with explained(self._place.server):
-                for _ in range(LOOKS):
-                    if delete_again(self._source, held.id, self._place.tube):
-                        return
-                    sleep(BETWEEN_LOOKS_S)
-        except BeanstalkdError:
-            raise BeanstalkdError(
-                f"{error}; so it isn't known whether job {held.id} is still in {self._here}: job {new_id} of"
-                f" {self._there} is the same, and becomes ready in {held.delay_s} s; look at both"
-            ) from error
-        self._give_up(held, new_id, f"{error}; and a worker has taken it meanwhile")
-
-    def _give_up(self, held: Held, new_id: int, why: str) -> None:
-        """The job stays; take back the copy. Raises RefusedError."""
-        stays = f"job {held.id} stays in {self._here}: {why}"
-        with suppress(BeanstalkdError), explained(self._to.server):
-            if deleted(self._target, new_id):
-                raise RefusedError(stays)
-        raise RefusedError(
-            f"{stays}; its copy, job {new_id} of {self._there}, couldn't be taken back, so there are two now"
-        )
-
-    def _finish(self, held: Held, new_id: int) -> None:
-        """Make of the copy what the job was."""
-        try:
-            with explained(self._to.server):
-                become(self._target, held, new_id)
-        except BeanstalkdError as error:
-            try:
-                self._target = self._stack.enter_context(connect(self._to.server, use=self._to.tube))
-                with explained(self._to.server):
-                    become(self._target, held, new_id)
-            except BeanstalkdError:
-                raise BeanstalkdError(
-                    f"{error}; job {held.id} is job {new_id} of {self._there} now, where it becomes"
-                    f" ready in {held.delay_s} s"
-                ) from error
-
-    def _back(self, held: Held) -> str:
-        """Give the job back as it was: a clause that says where it is."""
-        stays = f"job {held.id} stays in {self._here}"
-        try:
-            give_back(self._source, replace(held.before, pri=held.pri))
-        except greenstalk.NotFoundError:
-            return f"{stays}: its time to run ended, so it is ready, or a worker has it"
-        except greenstalk.BuriedError:
-            return f"{stays}, buried for want of memory"
-        except ANY_FAILURE:
-            return self._back_after_break(held.before)
-        return f"{stays}, {held.before.state} as before"
-
-    def _back_after_break(self, before: JobNow) -> str:
-        """Its connection has ended, and so beanstalkd has made it ready, whatever it was: make it that again."""
-        self._source.close()
-        name = f"job {before.id}"
-        if before.state is State.READY:
-            return f"{name} goes back to {self._here}, ready as before"
-        with suppress(BeanstalkdError, RefusedError), connect(self._place.server) as client:
-            if made_again(client, before, self._place.tube):
-                return f"{name} stays in {self._here}, {before.state} as before"
-        return f"{name} goes back to {self._here}, but may be ready now: it was {before.state}"
-
-    def _took_back_lost(self, held: Held) -> bool:
-        """Whether the copy whose id we never heard doesn't exist, or does no more."""
-        self._target.close()
-        with suppress(BeanstalkdError), connect(self._to.server, use=self._to.tube) as client:
-            for _ in range(LOOKS):
-                sleep(BETWEEN_LOOKS_S)
-                try:
-                    job = client.peek_delayed()
-                except greenstalk.NotFoundError:
-                    continue
-                if job.body != held.body or not is_copy(client, job.id, held):
-                    return False  # it may wait behind this one, and nobody lists jobs
-                client.delete(job.id)
-                return True
-            return True
-        return False
-
-
-def move(place: Place, job_id: int, to: Place) -> Done:
-    """One job."""
-    with _moving(place, to) as mover:
-        before, new_id = mover.move(job_id)
-    where = named(to, place.server)
-    return Done(
-        f"job {job_id} of tube {place.tube} is job {new_id} of {where} now, {before.state} as before", id=new_id
-    )
-
-
-def move_some(place: Place, state: State, count: int, to: Place, enough: Enough) -> Done:
-    """The next ones of that state; what workers take meanwhile is theirs."""
-    with counting("moved", enough) as tally, in_tube(place) as (client, held), _moving(place, to) as mover:
-        wanted = at_most(count, state, held, place.tube)
-        more = tally.each(client, state, wanted, lambda job: mover.move(job.id))
-    return tally.told(wanted, f"{state} ", f"of tube {place.tube} to {named(to, place.server)}", more=more)
-
-
-def copy(place: Place, job_id: int, to: Place) -> Done:
-    """A second job like it: buried where it is buried, delayed where it is delayed, else ready."""
-    check_tube_name(place.tube)
-    with connect(place.server) as source:
-        before = job_now(source, job_id, place.tube)
-        try:
-            body = source.peek(job_id).body
-        except greenstalk.NotFoundError:
-            raise GoneError(f"job {job_id} isn't there any more") from None
-    held = Held(before, body, before.pri, before.ttr_s)
-    with connect(to.server, use=to.tube) as target:
-        new_id = put(target, held, held.delay_s if before.state in {State.DELAYED, State.BURIED} else 0, to.server)
-        if before.state is State.BURIED:
-            bury(target, new_id, held.pri)
-    return Done(f"job {job_id} of tube {place.tube} has a copy: job {new_id} of {named(to, place.server)}", id=new_id)
-
-
-@contextmanager
-def _moving(place: Place, to: Place) -> Iterator[Mover]:
-    check_tube_name(place.tube)
-    check_tube_name(to.tube)
-    if place == to:
-        raise RefusedError(f"it is in tube {place.tube} already; name another one")
-    with ExitStack() as stack:
-        yield Mover(place, to, stack)

@@ -1,33 +1,57 @@
-"""A look at jobs that changes nothing: the next one of each state, or one by its id, with what beanstalkd knows of it.
+"""Look at jobs without changing anything: the next job of each state, or one by its ID, with its stats.
 
-A job may be far larger than anybody wants to see (option -z allows 1 GiB): only its beginning is read, on a connection
-that is dropped then.
+A job may be far larger than anyone wants to see (option -z allows 1 GiB): only its beginning is read, and then the
+connection is replaced.
 """
 
-import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
 
-from app.beanstalkd.protocol import MAX_LINE, MAX_STATS, check_tube_name
-from app.jobs.actions import Place, RefusedError, State, tube_counts
-from app.jobs.client import TIMEOUT_S, connect, explained
+from app import clock
+from app.beanstalkd.protocol import (
+    MAX_STATS,
+    NOT_FOUND,
+    ProtocolError,
+    Reply,
+    ReplyParser,
+    body_of,
+    check_tube_name,
+    parse_job_stats,
+    parse_tube,
+)
+from app.beanstalkd.reading import TubeRef
+from app.jobs.actions import State
+from app.jobs.client import DEFAULT_TUBE, TIMEOUT_S, translated_errors
 from app.settings import Server
 
-MOST_SHOWN = 1 << 16
+MAX_SHOWN = 1 << 16
 """Bytes of a job that are read."""
-SEEN = (State.READY, State.DELAYED, State.BURIED)
+PEEKED = (State.READY, State.DELAYED, State.BURIED)
+"""The states that have a peek command."""
+_CHUNK = 1 << 16
 
-FOUND = re.compile(rb"FOUND (\d{1,20}) (\d{1,10})\r\n")
-"""The first line of an answer to a peek: id, and bytes of the body."""
-_OK = re.compile(rb"OK (\d{1,5})\r\n")
-_FIELD = re.compile(rb'^([a-z-]{1,40}): ("?)([^"\n]{0,250})\2$', re.MULTILINE)
+_INTEGERS = {
+    "id": "id",
+    "pri": "pri",
+    "age": "age_s",
+    "delay": "delay_s",
+    "ttr": "ttr_s",
+    "time-left": "time_left_s",
+    "reserves": "reserves",
+    "timeouts": "timeouts",
+    "releases": "releases",
+    "buries": "buries",
+    "kicks": "kicks",
+}
+"""Field of stats-job → field of PeekedJob."""
+
+type Stats = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class SeenJob:
+class PeekedJob:
     """One job; times in whole seconds."""
 
     id: int
@@ -44,144 +68,129 @@ class SeenJob:
     buries: int
     kicks: int
     size: int
-    """Bytes of its whole body."""
+    """Bytes of the whole body."""
     beginning: bytes
-    """At most MOST_SHOWN of them."""
+    """At most MAX_SHOWN bytes of the body."""
 
 
-def next_jobs(place: Place) -> Mapping[State, SeenJob | None]:
-    """The next job of each state; none of a tube that isn't there, which isn't made by this.
+def next_jobs(ref: TubeRef) -> Mapping[State, PeekedJob | None]:
+    """Return the next job of each state, None if there is none. Doesn't create a tube that doesn't exist.
 
     Raises TubeNameError and BeanstalkdError.
     """
-    check_tube_name(place.tube)
-    try:
-        with connect(place.server) as client:
-            held = tube_counts(client, place.tube)
-    except RefusedError:
-        return dict.fromkeys(SEEN)
-    return {state: _peek(place.server, f"peek-{state}", place.tube) if held[state] else None for state in SEEN}
+    check_tube_name(ref.tube)
+    with peek_connection(ref.server) as connection:
+        held = connection.held(ref.tube)
+        if not any(held[state] for state in PEEKED):
+            return dict.fromkeys(PEEKED)
+        connection.use(ref.tube)
+        return {state: connection.job(f"peek-{state}") if held[state] else None for state in PEEKED}
 
 
-def job(server: Server, job_id: int) -> SeenJob | None:
-    """The job of that id, in whatever tube and state, or None when there is none. Raises BeanstalkdError."""
-    return _peek(server, f"peek {job_id}", None)
+def job_by_id(server: Server, job_id: int) -> PeekedJob | None:
+    """Return the job in whatever tube and state; None if there is none. Raises BeanstalkdError."""
+    with peek_connection(server) as connection:
+        return connection.job(f"peek {job_id}")
 
 
-def _peek(server: Server, command: str, tube: str | None) -> SeenJob | None:
-    with talking(server) as talk:
-        if tube is not None:
-            talk.expect(f"use {tube}", f"USING {tube}")
-        found = talk.ask(command, FOUND)
-        if found is None:
-            return None
-        job_id, size = int(found[1]), int(found[2])
-        beginning = talk.read(min(size, MOST_SHOWN))
-        if size <= MOST_SHOWN:
-            talk.read(2)
-            return _told(talk, job_id, size, beginning)
-    with talking(server) as talk:
-        return _told(talk, job_id, size, beginning)
+class PeekConnection:
+    """A connection that sends commands in batches. Methods raise OSError and ProtocolError."""
 
+    def __init__(self, server: Server, stack: ExitStack) -> None:
+        self._server = server
+        self._stack = stack
+        self._tube = DEFAULT_TUBE
+        self._connect()
 
-def _told(talk: "Talk", job_id: int, size: int, beginning: bytes) -> SeenJob | None:
-    """None where the job is gone meanwhile."""
-    talk.send([f"stats-job {job_id}"])
-    told = talk.stats()
-    return None if told is None else seen(told, size, beginning)
+    def _connect(self) -> None:
+        self._stack.close()
+        address = (self._server.host, self._server.port)
+        self._socket = self._stack.enter_context(socket.create_connection(address, TIMEOUT_S))
+        self._replies = ReplyParser()
+        if self._tube != DEFAULT_TUBE:
+            self.use(self._tube)
 
+    def send(self, commands: Iterable[str], max_body: int = MAX_STATS) -> None:
+        """Send commands whose replies fit into the sockets' buffers; `reply` returns them in the same order."""
+        self._replies.max_body = max_body
+        self._socket.sendall(b"".join(command.encode("ascii") + b"\r\n" for command in commands))
 
-def seen(told: Mapping[str, str], size: int, beginning: bytes) -> SeenJob:
-    """A job from what stats-job told of it. Raises ValueError where that makes no sense."""
-    try:
-        whole = {key: int(told[key]) for key in _WHOLE}
-        state, tube = told["state"], told["tube"]
-    except KeyError as error:
-        raise ValueError(f"stats-job without {error}") from error
-    return SeenJob(
-        state=state,
-        tube=tube,
-        **{name: whole[key] for key, name in _WHOLE.items()},
-        size=size,
-        beginning=beginning,
-    )
+    def reply(self) -> Reply:
+        """Return the next reply."""
+        while (reply := self._replies.next()) is None:
+            self._replies.feed(self._receive())
+        return reply
 
-
-_WHOLE = {
-    "id": "id",
-    "pri": "pri",
-    "age": "age_s",
-    "delay": "delay_s",
-    "ttr": "ttr_s",
-    "time-left": "time_left_s",
-    "reserves": "reserves",
-    "timeouts": "timeouts",
-    "releases": "releases",
-    "buries": "buries",
-    "kicks": "kicks",
-}
-"""stats-job's fields → SeenJob's."""
-
-
-class Talk:
-    """One connection. What raises ValueError here made no sense."""
-
-    def __init__(self, connected: socket.socket, reader: BufferedReader) -> None:
-        self._connected = connected
-        self._reader = reader
-
-    def ask(self, command: str, wanted: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """The answer's first line; None: NOT_FOUND."""
-        self.send([command])
-        return self.answer(wanted)
-
-    def expect(self, command: str, answer: str) -> None:
-        """Anything else makes no sense."""
-        self.send([command])
-        if self._line() != answer.encode("ascii") + b"\r\n":
-            raise ValueError(f"an unexpected answer to {command}")
-
-    def send(self, commands: Iterable[str]) -> None:
-        """All of them, whose answers come in the same order; few enough that they wait for no answer to be read."""
-        self._connected.sendall(b"".join(command.encode("ascii") + b"\r\n" for command in commands))
-
-    def answer(self, wanted: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """The next answer's first line; None: NOT_FOUND."""
-        line = self._line()
-        if line == b"NOT_FOUND\r\n":
-            return None
-        match = wanted.fullmatch(line)
-        if match is None:
-            raise ValueError(f"an unexpected answer: {line[:40]!r}")
-        return match
-
-    def stats(self) -> Mapping[str, str] | None:
-        """The next answer, to a stats command; None: NOT_FOUND."""
-        length = self.answer(_OK)
-        if length is None:
-            return None
-        if int(length[1]) > MAX_STATS:
-            raise ValueError(f"stats of {length[1]!r} bytes")
-        fields = _FIELD.findall(self.read(int(length[1]) + len(b"\r\n")))
-        return {key.decode(): value.decode() for key, _, value in fields}
-
-    def _line(self) -> bytes:
-        return self._reader.readline(MAX_LINE)
-
-    def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
-        received = self._reader.read(size)
-        if len(received) < size:
+    def _receive(self) -> bytes:
+        received = self._socket.recv(_CHUNK)
+        if not received:
             raise ConnectionError("it closed the connection")
         return received
 
+    def use(self, tube: str) -> None:
+        """Choose the tube of the peek commands. This creates the tube if it doesn't exist."""
+        self._tube = tube
+        self.send([f"use {tube}"])
+        reply = self.reply()
+        if (reply.word, reply.arguments) != (b"USING", (tube.encode("ascii"),)):
+            raise ProtocolError(f"answered {reply.line!r} to use {tube}", names_tube=True)
+
+    def stats_reply(self) -> bytes | None:
+        """Return the body of the next reply, to a stats command; None for NOT_FOUND."""
+        return body_of(self.reply())
+
+    def held(self, tube: str) -> Mapping[State, int]:
+        """Return the tube's jobs by state; 0 if there is no such tube."""
+        self.send([f"stats-tube {tube}"])
+        body = self.stats_reply()
+        if body is None:
+            return dict.fromkeys(State, 0)
+        stats = parse_tube(body, tube, clock.now())
+        return {
+            State.READY: stats.current_jobs_ready,
+            State.DELAYED: stats.current_jobs_delayed,
+            State.BURIED: stats.current_jobs_buried,
+            State.RESERVED: stats.current_jobs_reserved,
+        }
+
+    def job(self, command: str) -> PeekedJob | None:
+        """Return the job of a peek command with its stats; None if there is none, or no longer."""
+        found = self.peek(command)
+        if found is None:
+            return None
+        self.send([f"stats-job {found[0]}"])
+        body = self.stats_reply()
+        return None if body is None else peeked(parse_job_stats(body), found[1], found[2])
+
+    def peek(self, command: str) -> tuple[int, int, bytes] | None:
+        """Return ID, size and beginning of the job of a peek command; None if there is none."""
+        self.send([command], MAX_SHOWN)
+        reply = self.reply()
+        if reply is NOT_FOUND:
+            return None
+        if reply.word != b"FOUND" or len(reply.arguments) != 1 or not reply.arguments[0].isdigit():
+            raise ProtocolError(f"answered {reply.line!r} to {command}", names_tube=True)
+        beginning = reply.body
+        if beginning is None:
+            received = bytearray(self._replies.rest())
+            while len(received) < MAX_SHOWN:
+                received += self._receive()
+            beginning = bytes(received[:MAX_SHOWN])
+            self._connect()  # faster than reading the rest
+        return int(reply.arguments[0]), reply.size, beginning
+
+
+def peeked(stats: Stats, size: int, beginning: bytes) -> PeekedJob:
+    """Return the job that a stats-job reply describes. Raises ProtocolError if a field is missing or invalid."""
+    try:
+        integers = {name: int(stats[field]) for field, name in _INTEGERS.items()}
+        return PeekedJob(state=stats["state"], tube=stats["tube"], **integers, size=size, beginning=beginning)
+    except (KeyError, ValueError) as error:
+        raise ProtocolError(f"sent a job's stats with a missing or invalid field: {error}") from error
+
 
 @contextmanager
-def talking(server: Server) -> Iterator[Talk]:
-    """A connection, closed in the end. Raises BeanstalkdError for whatever goes wrong in here."""
-    with (
-        explained(server),
-        socket.create_connection((server.host, server.port), TIMEOUT_S) as connected,
-        connected.makefile("rb") as reader,
-    ):
-        yield Talk(connected, reader)
+def peek_connection(server: Server) -> Iterator[PeekConnection]:
+    """Connect, and close the connection at the end. Raises BeanstalkdError for any failure of beanstalkd within."""
+    with translated_errors(server), ExitStack() as stack:
+        yield PeekConnection(server, stack)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, in_hand, peek, peek_ready
+from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, keep_reserved, peek, peek_ready
 from app.kube.checks import CheckFailedError
 from app.settings import Server
 
@@ -70,7 +70,7 @@ class ScratchTube:
         if job is None or job.body != self._body:  # after a restart of beanstalkd, an id may be of another job
             return False
         try:
-            with in_hand(job):
+            with keep_reserved(job):
                 client.delete(job)
         except JobLostError as error:
             raise BeanstalkdError(f"job {job.id} of tube {self.name} is reserved by another client") from error

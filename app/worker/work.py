@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from app.clock import Instant
-from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, in_hand, reserve
+from app.jobs.client import BeanstalkdError, Client, Job, JobLostError, connect, keep_reserved, reserve
 from app.ratelimit import backoff
 from app.settings import Server
 
@@ -87,7 +87,7 @@ class Worker:
             self._lose(str(lost))
 
     def _work_on(self, job: Job, taken: Instant, client: Client) -> None:
-        with in_hand(job):
+        with keep_reserved(job):
             while (left_s := self._seconds_per_job - taken.age_s(self._clock())) > 0:
                 time.sleep(min(left_s, TOUCH_EVERY_S))
                 client.touch(job)

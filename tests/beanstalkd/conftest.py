@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs.actions import Place
+from app.beanstalkd.reading import TubeRef
 from app.settings import Server
 from tests.beanstalkd.jobs_there import Tubes
 
@@ -92,8 +92,8 @@ def server(beanstalkd: Beanstalkd) -> Server:
 
 
 @pytest.fixture
-def place(server: Server) -> Place:
-    return Place(server, "a")
+def ref(server: Server) -> TubeRef:
+    return TubeRef(server, "a")
 
 
 @pytest.fixture

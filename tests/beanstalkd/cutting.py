@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts a connection at a chosen command: before beanstalkd gets it, or before its answer is back."""
+"""A TCP proxy that interferes at a chosen command: before beanstalkd gets it, or before its reply is back."""
 
 import socket
 import threading
@@ -21,6 +21,8 @@ class Cut:
     """Whether nobody can connect any more after it."""
     meanwhile: Callable[[], object] = lambda: None
     """Called just before."""
+    only_delays: bool = False
+    """Whether the connection goes on: `meanwhile` is called after beanstalkd's reply, before the client gets it."""
     commands: list[bytes] = field(default_factory=list)
     """What went through the first connection, each command's first line."""
 
@@ -51,11 +53,16 @@ def _serve(client: socket.socket, behind: Server, cut: Cut | None) -> None:
         while command := client.recv(1 << 20):
             if cut is not None:
                 cut.commands.append(command.partition(b"\r\n")[0])
-                if len(cut.commands) == cut.command:
+                if len(cut.commands) == cut.command and not cut.only_delays:
                     cut.meanwhile()
                     if cut.heard:
                         server.sendall(command)
                         server.recv(1 << 20)
                     return
             server.sendall(command)
-            client.sendall(server.recv(1 << 20))
+            reply = server.recv(1 << 20)
+            if not reply:
+                return
+            if cut is not None and cut.only_delays and len(cut.commands) == cut.command:
+                cut.meanwhile()
+            client.sendall(reply)

@@ -10,18 +10,17 @@ from typing import Any
 import greenstalk
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from app.beanstalkd.reading import Reading, ServerState
-from app.clock import Instant
-from app.console.jobs import Searches
-from app.jobs.actions import Place, within
-from app.jobs.search import MOST_HITS, RUN, End, find
+from app.beanstalkd.reading import TubeRef
+from app.console.jobs import JobRoutes
+from app.jobs.actions import stop_after
+from app.jobs.search import MAX_RESULTS, WINDOW, StopReason, search
 from app.settings import Server
 from tests.beanstalkd.conftest import Beanstalkd, running_beanstalkd
+from tests.beanstalkd.console_routes import with_errors
 from tests.beanstalkd.jobs_there import Tubes
 
-LONG = within(3600)
+LONG = stop_after(3600)
 
 
 @pytest.fixture
@@ -36,35 +35,35 @@ def large() -> Iterator[Beanstalkd]:
     yield from running_beanstalkd("-z", str(1 << 20))
 
 
-def ids(place: Place, text: bytes = b"", before: int | None = None) -> list[int]:
-    return [job.id for job in find(place, text, before, LONG).hits]
+def ids(ref: TubeRef, text: bytes = b"", before: int | None = None) -> list[int]:
+    return [job.id for job in search(ref, text, before, LONG).jobs]
 
 
-def delete(place: Place, *job_ids: int) -> None:
-    with greenstalk.Client((place.server.host, place.server.port), encoding=None) as client:
+def delete(ref: TubeRef, *job_ids: int) -> None:
+    with greenstalk.Client((ref.server.host, ref.server.port), encoding=None) as client:
         for job_id in job_ids:
             client.delete(job_id)
 
 
-def test_jobs_of_every_state_are_found_in_their_tube_alone(place: Place, tubes: Tubes) -> None:
+def test_jobs_of_every_state_are_found_in_their_tube_alone(ref: TubeRef, tubes: Tubes) -> None:
     ours = [tubes.put("a", b"Order 1 for Bean", state) for state in ("ready", "delayed", "buried", "reserved")]
     tubes.put("b", b"order 1 for bean")
     last = tubes.put("a", b"order 2")
-    found = find(place, b"ORDER 1", None, LONG)
-    assert [(job.id, job.state) for job in found.hits] == list(
+    found = search(ref, b"ORDER 1", None, LONG)
+    assert [(job.id, job.state) for job in found.jobs] == list(
         zip(ours[::-1], ("reserved", "buried", "delayed", "ready"), strict=True)
     )
-    assert (found.top, found.seen, found.held, found.end) == (last, 5, 5, End.ALL)
-    assert ids(place) == [last, *ours[::-1]]
-    assert ids(Place(place.server, "c")) == []
+    assert (found.top, found.seen, found.held, found.reason) == (last, 5, 5, StopReason.ALL)
+    assert ids(ref) == [last, *ours[::-1]]
+    assert ids(TubeRef(ref.server, "c")) == []
 
 
-def test_looking_changes_nothing(place: Place, tubes: Tubes) -> None:
+def test_looking_changes_nothing(ref: TubeRef, tubes: Tubes) -> None:
     tubes.put("a", b"one")
     reserved = tubes.put("a", b"two", "reserved")
     before, jobs = tubes.tube("a"), [tubes.job(each) for each in (1, reserved)]
-    find(place, b"o", None, LONG)
-    find(Place(place.server, "not-there"), b"", None, LONG)
+    search(ref, b"o", None, LONG)
+    search(TubeRef(ref.server, "not-there"), b"", None, LONG)
     assert (tubes.counts("a"), tubes.names()) == ({"ready": 1, "reserved": 1}, ["default", "a"])
     for was, now in zip([before, *jobs], [tubes.tube("a"), *(tubes.job(each) for each in (1, reserved))], strict=True):
         assert {key: value for key, value in was.items() if key not in {"age", "time-left"}} == {
@@ -73,82 +72,80 @@ def test_looking_changes_nothing(place: Place, tubes: Tubes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"\x00\xffbe\r\nan\x00", "größer".encode(), b"x" * 65530 + b"bean"])
-def test_any_bytes_are_searched(place: Place, tubes: Tubes, body: bytes) -> None:
+def test_any_bytes_are_searched(ref: TubeRef, tubes: Tubes, body: bytes) -> None:
     job = tubes.put("a", body)
     tubes.put("a", b"else")
-    assert ids(place, body[-4:]) == [job]
+    assert ids(ref, body[-4:]) == [job]
 
 
 def test_of_a_larger_body_the_first_64_kib_are_searched(large: Beanstalkd) -> None:
-    place = Place(Server("main", large.host, large.port), "a")
-    tubes = Tubes(place.server)
+    ref = TubeRef(Server("main", large.host, large.port), "a")
+    tubes = Tubes(ref.server)
     job = tubes.put("a", b"bean" + b"x" * 200_000)
     tubes.put("a", b"x" * 200_000 + b"bean")
     other = tubes.put("a", b"a bean")
-    found = find(place, b"bean", None, LONG)
-    assert ([each.id for each in found.hits], found.cut, found.end) == ([other, job], 2, End.ALL)
+    found = search(ref, b"bean", None, LONG)
+    assert ([each.id for each in found.jobs], found.cut, found.reason) == ([other, job], 2, StopReason.ALL)
     tubes.close()
 
 
-def test_a_look_goes_on_where_it_ended_past_deleted_jobs(place: Place, tubes: Tubes) -> None:
+def test_a_look_goes_on_where_it_ended_past_deleted_jobs(ref: TubeRef, tubes: Tubes) -> None:
     put = [tubes.put("a" if number % 3 else "b") for number in range(400)]
-    delete(place, *put[100:200], *put[-70:])
+    delete(ref, *put[100:200], *put[-70:])
     left = [job_id for number, job_id in enumerate(put[:-70]) if number % 3 and not 100 <= number < 200][::-1]
     seen: list[int] = []
     before: int | None = None
     while True:
-        found = find(place, b"", before, LONG)
-        assert len(found.hits) <= MOST_HITS
-        seen += [job.id for job in found.hits]
+        found = search(ref, b"", before, LONG)
+        assert len(found.jobs) <= MAX_RESULTS
+        seen += [job.id for job in found.jobs]
         if found.before is None:
             break
         before = found.before
     assert seen == left
 
 
-def test_a_look_ends_after_so_many_ids_or_so_much_time(place: Place, tubes: Tubes) -> None:
+def test_a_look_ends_after_so_many_ids_or_so_much_time(ref: TubeRef, tubes: Tubes) -> None:
     first = tubes.put("a")
-    for _ in range(3 * RUN):
+    for _ in range(3 * WINDOW):
         tubes.put("b")
-    bounded = find(place, b"", None, LONG, 100)
-    assert (bounded.hits, bounded.looked, bounded.end) == ((), 100, End.IDS)
-    late = find(place, b"", None, within(0))
-    assert (late.hits, late.looked, late.end) == ((), 0, End.TIME)
-    assert late.before == 3 * RUN + 2
-    assert ids(place, before=late.before) == [first]
+    bounded = search(ref, b"", None, LONG, 100)
+    assert (bounded.jobs, bounded.examined, bounded.reason) == ((), 100, StopReason.IDS)
+    late = search(ref, b"", None, stop_after(0))
+    assert (late.jobs, late.examined, late.reason) == ((), 0, StopReason.TIME)
+    assert late.before == 3 * WINDOW + 2
+    assert ids(ref, before=late.before) == [first]
 
 
 def test_jobs_that_a_binlog_brought_back_are_found_though_the_counter_began_anew(kept: Beanstalkd) -> None:
-    place = Place(Server("main", kept.host, kept.port), "a")
-    tubes = Tubes(place.server)
+    ref = TubeRef(Server("main", kept.host, kept.port), "a")
+    tubes = Tubes(ref.server)
     put = [tubes.put("a" if number % 2 else "b") for number in range(300)]
-    delete(place, *put[5:50])
+    delete(ref, *put[5:50])
     tubes.close()
     kept.restart()
-    again = Tubes(place.server)
+    again = Tubes(ref.server)
     assert again.stats()["total-jobs"] == 0
-    assert ids(place)[:3] == [300, 298, 296]
+    assert ids(ref)[:3] == [300, 298, 296]
     new = again.put("a", b"new")
-    found = find(place, b"", None, LONG)
-    assert (found.hits[0].id, found.top) == (new, 301)
+    found = search(ref, b"", None, LONG)
+    assert (found.jobs[0].id, found.top) == (new, 301)
     again.close()
 
 
 def test_a_few_jobs_far_up_that_a_binlog_brought_back_are_found_by_those_that_come_next(kept: Beanstalkd) -> None:
-    place = Place(Server("main", kept.host, kept.port), "a")
-    tubes = Tubes(place.server)
+    ref = TubeRef(Server("main", kept.host, kept.port), "a")
+    tubes = Tubes(ref.server)
     put = [tubes.put("a") for _ in range(400)]
-    delete(place, *put[:150], *put[152:])
+    delete(ref, *put[:150], *put[152:])
     tubes.close()
     kept.restart()
-    assert ids(place) == [152, 151]
+    assert ids(ref) == [152, 151]
 
 
 @asynccontextmanager
 async def searching(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    state = ServerState(server, Reading.of("life", Instant(1_800_000_000, 1000), ()))
-    searches = Searches(lambda name, _member: state if name == "main" else None)
-    transport = httpx.ASGITransport(Starlette(routes=searches.routes()))
+    transport = httpx.ASGITransport(with_errors(JobRoutes({"main": server}).routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
         yield client
 
@@ -168,22 +165,22 @@ async def test_the_console_answers_with_jobs_and_a_sentence(asking: httpx.AsyncC
     assert [(job["id"], job["state"], job["size"], job["beginning"]) for job in told["jobs"]] == [
         ("1", "ready", 7, "Grüße")
     ]
-    assert told["told"].startswith("1 job with this text among 2 of this tube. Looked at 2 ids of the server, from 2")
+    assert told["summary"].startswith("Found in 1 of 2 jobs of this tube. Examined 2 IDs of the server, from 2")
     assert told["before"] is None
 
 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("server=main", "name is missing"),
-        ("server=us&name=a", "no beanstalkd named 'us'"),
-        ("server=main&name=a&before=x", "before must be a whole number"),
-        (f"server=main&name=a&q={'x' * 201}", "201 characters, and may have 200"),
+        ("server=main", "Name is missing"),
+        ("server=us&name=a", "No beanstalkd named 'us' is configured"),
+        ("server=main&name=a&before=x", "Before must be an integer"),
+        (f"server=main&name=a&q={'x' * 201}", "201 characters, the limit is 200"),
     ],
 )
 async def test_a_wrong_question_is_one_sentence(asking: httpx.AsyncClient, query: str, said: str) -> None:
     answer = await asking.get(f"/api/find?{query}")
-    assert (answer.status_code, said in answer.json()["message"]) == (400, True)
+    assert (answer.status_code, said in answer.json()["error"]) == (400, True)
 
 
 async def test_two_look_at_once_and_a_third_is_told_to_wait() -> None:
@@ -194,12 +191,12 @@ async def test_two_look_at_once_and_a_third_is_told_to_wait() -> None:
             third = await asking.get("/api/find?server=main&name=a")
             for connection, _ in connections:
                 connection.close()
-            assert {answer.status_code for answer in await asyncio.gather(*two)} == {502}
+            assert {answer.status_code for answer in await asyncio.gather(*two)} == {503}
     assert third.status_code == 503
-    assert "2 looks for jobs are under way" in third.text
+    assert "2 job searches are in progress" in third.text
 
 
 async def test_a_beanstalkd_that_is_down_is_named(asking: httpx.AsyncClient, beanstalkd: Beanstalkd) -> None:
     beanstalkd.stop()
     answer = await asking.get("/api/find?server=main&name=a")
-    assert (answer.status_code, "connection refused" in answer.json()["message"]) == (502, True)
+    assert (answer.status_code, "connection refused" in answer.json()["error"]) == (503, True)

@@ -8,8 +8,8 @@ import greenstalk
 import pytest
 
 from app.beanstalkd.protocol import TubeNameError
-from app.jobs.actions import job_now, tube_counts
-from app.jobs.client import BeanstalkdError, JobLostError, connect, in_hand, peek, peek_ready, reserve
+from app.jobs.actions import job_stats, tube_counts
+from app.jobs.client import BeanstalkdError, JobLostError, connect, keep_reserved, peek, peek_ready, reserve
 from app.settings import Server
 from tests.beanstalkd.conftest import Beanstalkd
 
@@ -50,7 +50,7 @@ def test_a_job_goes_in_comes_out_and_is_gone(server: Server) -> None:
         job = reserve(client, 0)
         assert job is not None
         assert (job.id, job.body) == (put, b"\x00\xff binary")
-        with in_hand(job):
+        with keep_reserved(job):
             client.delete(job)
         assert peek(client, put) is None
 
@@ -66,7 +66,10 @@ def test_a_job_that_somebody_else_has_is_lost(server: Server) -> None:
         owner.put(b"")
         job = reserve(owner, 0)
         assert job is not None
-        with pytest.raises(JobLostError, match=rf"job {job.id} isn't ours any more"), in_hand(job):
+        with (
+            pytest.raises(JobLostError, match=rf"job {job.id} is no longer reserved by this client"),
+            keep_reserved(job),
+        ):
             other.delete(job)
 
 
@@ -112,13 +115,13 @@ def test_one_that_dies_between_two_commands_is_one_sentence(server: Server, bean
     ("answer", "said"),
     [
         (b"", "closed the connection"),
-        (b"OK 10", "broke off"),
-        (b"OK 100\r\n---\nver", "broke off"),
-        (b"OK ten\r\n", "makes no sense"),
-        (b"\r\n", "makes no sense"),
-        (b"OK 9\r\n---\n\xff\xff: 1\r\n", "makes no sense"),
-        (b"HTTP/1.1 400 Bad Request\r\n", "is it one"),
-        (b"INTERNAL_ERROR\r\n", "its log says more"),
+        (b"OK 10", "incomplete or invalid"),
+        (b"OK 100\r\n---\nver", "incomplete or invalid"),
+        (b"OK ten\r\n", "incomplete or invalid"),
+        (b"\r\n", "incomplete or invalid"),
+        (b"OK 9\r\n---\n\xff\xff: 1\r\n", "incomplete or invalid"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "unexpected reply"),
+        (b"INTERNAL_ERROR\r\n", "internal error; see its log"),
         (b"OUT_OF_MEMORY\r\n", "out of memory"),
     ],
 )
@@ -130,12 +133,15 @@ def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, ans
     assert "\n" not in str(failure.value)
 
 
-@pytest.mark.parametrize("ask", [lambda client: job_now(client, 1, "a"), lambda client: tube_counts(client, "a")])
+@pytest.mark.parametrize("ask", [lambda client: job_stats(client, 1, "a"), lambda client: tube_counts(client, "a")])
 def test_an_answer_that_lacks_a_field_is_one_sentence_too(
     pretend: Pretend, ask: Callable[[greenstalk.Client[bytes]], object]
 ) -> None:
     server = pretend(b"OK 10\r\n---\nid: 1\n\r\n")
-    with pytest.raises(BeanstalkdError, match="makes no sense; is it a beanstalkd"), connect(server, 1) as client:
+    with (
+        pytest.raises(BeanstalkdError, match="incomplete or invalid reply; check that it is a beanstalkd"),
+        connect(server, 1) as client,
+    ):
         ask(client)
 
 

@@ -5,7 +5,8 @@ from contextlib import ExitStack
 import pytest
 
 from app.beanstalkd.protocol import TubeNameError
-from app.jobs.actions import Place, RefusedError, State, within
+from app.beanstalkd.reading import TubeRef
+from app.jobs.actions import RefusedError, ShownJob, State, stop_after
 from app.jobs.client import BeanstalkdError
 from app.jobs.move import copy, move, move_some
 from app.settings import Server
@@ -20,9 +21,9 @@ STATES = ["ready", "delayed", "buried"]
 @pytest.mark.parametrize("state", STATES)
 def test_a_moved_job_is_the_same_in_the_other_tube(server: Server, tubes: Tubes, state: str) -> None:
     job_id = tubes.put("a", BODY, state, pri=7, ttr=33)
-    done = move(Place(server, "a"), job_id, Place(server, "b"))
+    done = move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert done.id is not None
-    assert done.message == f"job {job_id} of tube a is job {done.id} of tube b now, {state} as before"
+    assert done.message == f"job {job_id} of tube a is now job {done.id} of tube b, {state} as before"
     moved = tubes.job(done.id)
     assert (moved["tube"], moved["state"], moved["pri"], moved["ttr"]) == ("b", state, 7, 33)
     assert tubes.body(done.id) == BODY
@@ -30,7 +31,7 @@ def test_a_moved_job_is_the_same_in_the_other_tube(server: Server, tubes: Tubes,
 
 
 def test_a_delayed_job_keeps_the_rest_of_its_delay(server: Server, tubes: Tubes) -> None:
-    done = move(Place(server, "a"), tubes.put("a", state="delayed"), Place(server, "b"))
+    done = move(TubeRef(server, "a"), ShownJob(tubes.put("a", state="delayed")), TubeRef(server, "b"))
     assert done.id is not None
     assert 60 <= tubes.job(done.id)["time-left"] <= 100
 
@@ -38,15 +39,15 @@ def test_a_delayed_job_keeps_the_rest_of_its_delay(server: Server, tubes: Tubes)
 def test_a_paused_tube_lets_its_jobs_go(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a")
     tubes.pause("a")
-    move(Place(server, "a"), job_id, Place(server, "b"))
+    move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert tubes.counts("b") == {"ready": 1}
 
 
 def test_a_job_moves_to_another_beanstalkd(server: Server, tubes: Tubes) -> None:
     for other in running_beanstalkd():
         there = Server("eu", other.host, other.port)
-        done = move(Place(server, "a"), tubes.put("a", BODY), Place(there, "a"))
-        assert done.message.endswith("of tube a of eu now, ready as before")
+        done = move(TubeRef(server, "a"), ShownJob(tubes.put("a", BODY)), TubeRef(there, "a"))
+        assert done.message.endswith("is now job 1 of tube a of eu, ready as before")
         looking = Tubes(there)
         assert (tubes.counts("a"), looking.counts("a")) == ({}, {"ready": 1})
         looking.close()
@@ -54,8 +55,8 @@ def test_a_job_moves_to_another_beanstalkd(server: Server, tubes: Tubes) -> None
 
 def test_a_job_in_a_workers_hands_stays_there_and_that_is_said(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a", state="reserved")
-    with pytest.raises(RefusedError, match=f"a worker has job {job_id} in hand"):
-        move(Place(server, "a"), job_id, Place(server, "b"))
+    with pytest.raises(RefusedError, match=f"job {job_id} is reserved"):
+        move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert tubes.counts("a") == {"reserved": 1}
     assert "b" not in tubes.names()
 
@@ -63,27 +64,27 @@ def test_a_job_in_a_workers_hands_stays_there_and_that_is_said(server: Server, t
 @pytest.mark.parametrize(
     ("tube", "to", "said"),
     [
-        pytest.param("a", "a", "in tube a already", id="to where it is"),
-        pytest.param("c", "b", "isn't one of tube c, but of a", id="from where it isn't"),
+        pytest.param("a", "a", "already in tube a", id="to where it is"),
+        pytest.param("c", "b", "is in tube a, not c", id="from where it isn't"),
     ],
 )
 def test_what_makes_no_sense_changes_nothing(server: Server, tubes: Tubes, tube: str, to: str, said: str) -> None:
     job_id = tubes.put("a")
     with pytest.raises(RefusedError, match=said):
-        move(Place(server, tube), job_id, Place(server, to))
+        move(TubeRef(server, tube), ShownJob(job_id), TubeRef(server, to))
     assert tubes.counts("a") == {"ready": 1}
 
 
 def test_a_job_that_is_gone_is_told(server: Server) -> None:
-    with pytest.raises(RefusedError, match="job 99 isn't there any more"):
-        move(Place(server, "a"), 99, Place(server, "b"))
+    with pytest.raises(RefusedError, match="job 99 no longer exists"):
+        move(TubeRef(server, "a"), ShownJob(99), TubeRef(server, "b"))
 
 
 @pytest.mark.parametrize("to", ["b\r\ndelete 1", "-b", ""])
 def test_a_name_that_hides_a_command_never_reaches_beanstalkd(server: Server, tubes: Tubes, to: str) -> None:
     job_id = tubes.put("a")
     with pytest.raises(TubeNameError):
-        move(Place(server, "a"), job_id, Place(server, to))
+        move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, to))
     assert tubes.counts("a") == {"ready": 1}
 
 
@@ -94,7 +95,7 @@ def test_a_draining_target_leaves_the_job_as_it_was(
     job_id = tubes.put("a", state=state, pri=7)
     beanstalkd.drain()
     with pytest.raises(BeanstalkdError, match=rf"draining.*; job {job_id} stays in tube a, {state} as before"):
-        move(Place(server, "a"), job_id, Place(server, "b"))
+        move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert tubes.counts("a") == {state: 1}
     assert tubes.job(job_id)["pri"] == 7
 
@@ -102,8 +103,8 @@ def test_a_draining_target_leaves_the_job_as_it_was(
 def test_a_job_that_is_too_big_for_the_target_stays(tubes: Tubes, server: Server) -> None:
     for other in running_beanstalkd("-z", "10"):
         job_id = tubes.put("a", b"x" * 11)
-        with pytest.raises(BeanstalkdError, match=rf"larger than its limit.*; job {job_id} stays in tube a, ready"):
-            move(Place(server, "a"), job_id, Place(Server("small", other.host, other.port), "b"))
+        with pytest.raises(BeanstalkdError, match=rf"exceeds its size limit.*; job {job_id} stays in tube a, ready"):
+            move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(Server("small", other.host, other.port), "b"))
         assert tubes.counts("a") == {"ready": 1}
 
 
@@ -146,9 +147,9 @@ def test_a_cut_for_good_leaves_at_least_one_job_and_says_what_it_knows(
     assert copies in {1, 2}
     assert error or copies == 1
     if copies == 2:
-        assert "look at both" in error or "may hold a copy all the same" in error
+        assert "check both" in error or "may hold a copy all the same" in error
     if at_home and state not in at_home:
-        assert "may be ready now" in error or "look at both" in error
+        assert "may be ready now" in error or "check both" in error
     if away and state not in away:
         assert "in 31 s" in error
 
@@ -161,7 +162,7 @@ def move_with_a_cut(server: Server, tubes: Tubes, of: str, cut: Cut, state: str)
         source = stack.enter_context(cutting(server, cut if of == "source" else never))
         target = stack.enter_context(cutting(server, cut if of == "target" else never))
         try:
-            move(Place(source, "a"), job_id, Place(target, "b"))
+            move(TubeRef(source, "a"), ShownJob(job_id), TubeRef(target, "b"))
         except (BeanstalkdError, RefusedError) as error:
             return str(error), cut
     return "", cut
@@ -174,8 +175,8 @@ def test_a_job_that_a_worker_gets_when_deletes_connection_breaks_is_the_workers_
     job_id = tubes.put("a")
     workers = []
     cut = Cut(4, heard=False, meanwhile=lambda: workers.append(tubes.waiting_worker("a")))
-    with cutting(server, cut) as source, pytest.raises(RefusedError, match="a worker has taken it"):
-        move(Place(source, "a"), job_id, Place(server, "b"))
+    with cutting(server, cut) as source, pytest.raises(RefusedError, match="a worker has reserved it meanwhile"):
+        move(TubeRef(source, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert workers[0].result() == job_id
     assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {})
 
@@ -187,7 +188,7 @@ def test_a_copy_behind_an_earlier_delayed_job_cant_be_found_and_that_is_said(ser
         cutting(server, Cut(2, heard=True)) as target,
         pytest.raises(BeanstalkdError, match=r"job 1 stays in tube a, ready as before; tube b.* may hold a copy"),
     ):
-        move(Place(server, "a"), job_id, Place(target, "b"))
+        move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(target, "b"))
     assert tubes.counts("a") == {"ready": 1}
 
 
@@ -195,14 +196,14 @@ def test_a_job_of_somebody_else_is_never_taken_for_the_lost_copy(server: Server,
     job_id = tubes.put("a", BODY)
     other = tubes.put("b", BODY, delay=31, pri=8)
     with cutting(server, Cut(2, heard=False)) as target, pytest.raises(BeanstalkdError):
-        move(Place(server, "a"), job_id, Place(target, "b"))
+        move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(target, "b"))
     assert tubes.job(other) is not None
 
 
 def test_many_move_in_their_order(server: Server, tubes: Tubes) -> None:
     for number in range(5):
         tubes.put("a", b"%d" % number)
-    done = move_some(Place(server, "a"), State.READY, 3, Place(server, "b"), within(60))
+    done = move_some(TubeRef(server, "a"), State.READY, 3, TubeRef(server, "b"), stop_after(60))
     assert (done.message, done.count, done.more) == ("moved 3 ready jobs of tube a to tube b", 3, False)
     assert (tubes.counts("a"), tubes.counts("b")) == ({"ready": 2}, {"ready": 3})
     assert tubes.body(tubes.next_id("b", "ready")) == b"0"
@@ -213,7 +214,7 @@ def test_more_than_there_are_are_those_that_there_are(server: Server, tubes: Tub
     for _ in range(3):
         tubes.put("a", state=state)
     tubes.put("a", state="reserved")
-    assert move_some(Place(server, "a"), State(state), 99, Place(server, "b"), within(60)).count == 3
+    assert move_some(TubeRef(server, "a"), State(state), 99, TubeRef(server, "b"), stop_after(60)).count == 3
     assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {state: 3})
 
 
@@ -223,15 +224,15 @@ def test_a_batch_that_breaks_tells_how_many_it_had_moved(server: Server, tubes: 
     for other in running_beanstalkd("-z", "1"):
         small = Server("small", other.host, other.port)
         with pytest.raises(BeanstalkdError, match="stays in tube a, ready as before; before that it had moved 2 jobs"):
-            move_some(Place(server, "a"), State.READY, 3, Place(small, "b"), within(60))
+            move_some(TubeRef(server, "a"), State.READY, 3, TubeRef(small, "b"), stop_after(60))
     assert tubes.counts("a") == {"ready": 1}
 
 
 def test_a_batch_ends_in_time_and_says_how_to_go_on(server: Server, tubes: Tubes) -> None:
     tubes.put("a")
-    done = move_some(Place(server, "a"), State.READY, 1, Place(server, "b"), within(0))
+    done = move_some(TubeRef(server, "a"), State.READY, 1, TubeRef(server, "b"), stop_after(0))
     assert done.more
-    assert done.message == "moved 0 of about 1 ready job of tube a to tube b; do it again to go on"
+    assert done.message == "moved 0 of about 1 ready job of tube a to tube b; repeat to continue"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_a_batch_ends_in_time_and_says_how_to_go_on(server: Server, tubes: Tubes
 )
 def test_a_copy_leaves_the_job_as_it_is(server: Server, tubes: Tubes, state: str, copied: str) -> None:
     job_id = tubes.put("a", BODY, state, pri=7, ttr=33)
-    done = copy(Place(server, "a"), job_id, Place(server, "b"))
+    done = copy(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert done.id is not None
     second = tubes.job(done.id)
     assert (second["state"], second["pri"], second["ttr"], second["tube"]) == (copied, 7, 33, "b")

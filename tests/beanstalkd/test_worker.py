@@ -217,7 +217,7 @@ def forgetful() -> Iterator[str]:
 def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start, forgetful: str) -> None:
     worker = start(forgetful, seconds_per_job=0.2)
     until(lambda: worker.log.count("took a job") > 2)
-    assert "job 7 isn't ours any more" in worker.log
+    assert "job 7 is no longer reserved by this client" in worker.log
     assert " lost on the way" in worker.get("/").text
     assert worker.status("/readyz") == 200
     worker.process.kill()

@@ -37,7 +37,7 @@ def test_bytes_are_put_as_hex(person: Person, tube: Tube) -> None:
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("hex").check()
     dialog.get_by_label("Body", exact=True).fill("00 ff 0")
-    expect(dialog.get_by_role("button", name="Put it")).to_be_disabled()
+    expect(dialog.get_by_role("button", name="Put job")).to_be_disabled()
     dialog.get_by_label("Body", exact=True).fill("00 ff 0d")
     person.confirms()
     person.is_told("put-hex")
@@ -91,9 +91,9 @@ def test_delayed_jobs_are_kicked_only_by_who_says_so(person: Person, tube: Tube)
     expect(page.locator(".count.delayed dd")).to_have_text("1")
     page.get_by_role("button", name="Kick…").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Nothing is buried")
+    expect(dialog).to_contain_text("No jobs are buried")
     expect(dialog.locator("button[type=submit]")).to_be_disabled()
-    dialog.get_by_label("yes, delayed jobs").check()
+    dialog.get_by_label("yes, make delayed jobs ready early").check()
     person.confirms()
     person.is_told(re.compile("1"))
     assert jobs(client, "kicked-delayed", "ready") == 1
@@ -105,7 +105,7 @@ def test_what_was_said_of_delayed_jobs_is_void_once_a_job_is_buried(person: Pers
     page = person.opens_tube("kicked-late")
     page.get_by_role("button", name="Kick…").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("yes, delayed jobs").check()
+    dialog.get_by_label("yes, make delayed jobs ready early").check()
     client.put(b"y")
     client.bury(client.reserve())
     expect(dialog).to_contain_text("1 buried job can become ready")
@@ -128,7 +128,7 @@ def test_an_action_on_many_jobs_goes_on_by_itself(person: Person, tube: Tube) ->
     page = person.opens_tube("many-deleted")
     page.route("**/actions/delete-some", two_at_a_time)
     person.chooses("Delete…", How_many=5)
-    person.is_told("5 jobs in all")
+    person.is_told("5 jobs in total")
     assert jobs(client, "many-deleted", "ready") == 2
 
 
@@ -160,7 +160,7 @@ def test_a_job_goes_to_another_server(
     page.get_by_label("To tube").fill("far-away")
     page.get_by_role("radio", name="us", exact=True).check()
     person.confirms()
-    person.is_told(f"Job {job} of tube far-away is job 1 of tube far-away of us now")
+    person.is_told(f"Job {job} of tube far-away is now job 1 of tube far-away of us")
     with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, watch="far-away") as there:
         assert there.stats_job(there.reserve(timeout=0))["pri"] == 7
 
@@ -204,7 +204,7 @@ def test_one_job_is_deleted_after_a_look(person: Person, tube: Tube) -> None:
     job = client.put(b"x")
     page = person.opens_tube("one-deleted")
     page.locator(".job.ready").get_by_role("button", name="Delete…").click()
-    expect(page.get_by_role("dialog")).to_contain_text("destroyed, for good")
+    expect(page.get_by_role("dialog")).to_contain_text("Permanently deletes")
     expect(page.get_by_role("dialog")).to_contain_text("1 ready")
     page.get_by_role("button", name="Cancel").click()
     assert jobs(client, "one-deleted", "ready") == 1
@@ -221,7 +221,7 @@ def test_a_job_that_is_gone_meanwhile_is_told(person: Person, tube: Tube) -> Non
     page.locator(".job.ready").get_by_role("button", name="Delete…").click()
     client.delete(job)
     person.confirms()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"Job {job} isn't there any more")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text(f"Job {job} no longer exists")
 
 
 def test_some_jobs_are_deleted(person: Person, tube: Tube) -> None:
@@ -248,7 +248,7 @@ def test_a_tube_is_emptied_only_by_who_types_its_name_and_sees_live_counts(perso
     expect(dialog).to_contain_text("4 ready, 1 delayed, 1 buried")
     client.put(b"x")
     expect(dialog).to_contain_text("5 ready, 1 delayed, 1 buried")
-    go = dialog.get_by_role("button", name="Destroy them")
+    go = dialog.get_by_role("button", name="Delete jobs")
     expect(go).to_be_disabled()
     dialog.get_by_label("To confirm").fill("empty")
     expect(go).to_be_disabled()

@@ -20,7 +20,7 @@ def of_orders(guest: Person) -> Page:
 def waits_until_judged(guest: Person) -> None:
     """The console's first look at the cluster may be before its first reading of the tube; the next is 5 s later."""
     card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
-    expect(card).to_contain_text(re.compile(r"\d, one pod for 2"))
+    expect(card).to_contain_text(re.compile(r"\d, target 2 per pod"))
 
 
 def test_the_list_says_of_each_why_it_has_the_pods_it_has(guest: Person, tube: Tube) -> None:
@@ -48,16 +48,16 @@ def test_the_page_follows_what_the_cluster_says(guest: Person, cluster: Cluster)
     page = of_orders(guest)
     expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
     cluster.has_pods(7, 14)
-    expect(page.locator("#sentence")).to_contain_text("7 pods, and it stays so")
+    expect(page.locator("#sentence")).to_contain_text("7 pods, no change")
 
 
 def test_the_slider_tells_how_many_pods_another_target_would_make(guest: Person, cluster: Cluster) -> None:
     cluster.has_pods(2, 14)
     page = of_orders(guest)
     expect(page.locator(".answer")).to_contain_text("target 2 → 7 pods")
-    page.get_by_label("Jobs for each pod").fill("5")
+    page.get_by_label("Jobs per pod").fill("5")
     expect(page.locator(".answer")).to_have_text("target 5 → 3 pods")
-    page.get_by_label("Jobs for each pod").press("ArrowRight")
+    page.get_by_label("Jobs per pod").press("ArrowRight")
     expect(page.locator(".answer")).to_contain_text("target 6 →")
 
 
@@ -79,11 +79,11 @@ def test_a_load_is_put_and_its_prediction_drawn(guest: Person, tube: Tube, clust
     cluster.has_pods(2, 14)
     waits_until_judged(guest)
     page = of_orders(guest)
-    guest.chooses("Put a load…", Into_tube="orders", Jobs=40, A_second=20)
-    expect(page.locator("#lab progress")).to_be_visible()
+    guest.chooses("Start…", Into_tube="orders", Jobs=40, Per_second=20)
+    expect(page.locator("#load-test progress")).to_be_visible()
     expect(page.locator(".plot .line.predicted")).to_have_count(1)
     until(lambda: int(client.stats_tube("orders")["total-jobs"]) == before + 40)
-    expect(page.locator("#lab")).to_contain_text("40 of 40 jobs put")
+    expect(page.locator("#load-test")).to_contain_text("40 of 40 jobs put")
 
 
 def test_without_a_cluster_the_page_says_why_there_are_none(

@@ -19,7 +19,7 @@ BODIES = [
     pytest.param(b"<b>" * 21845, "<b><b><b>", id="64 KiB of markup"),
     pytest.param(b"delete 1\r\nput 0 0 60 1\r\nx\r\n", "delete 1", id="beanstalkd's commands"),
     pytest.param(b"{{ 7*7 }}${7*7}<%= 7*7 %>", "{{ 7*7 }}${7*7}", id="templates"),
-    pytest.param(b"", "Its body is empty.", id="nothing"),
+    pytest.param(b"", "The body is empty.", id="nothing"),
 ]
 
 
@@ -54,7 +54,7 @@ def test_every_legal_name_is_shown_and_leads_to_its_tube(person: Person, tube: T
 )
 def test_an_illegal_name_is_refused_and_reaches_nobody(person: Person, name: str) -> None:
     page = person.goes_to("/tube", server="eu", name=name)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not as asked")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Bad request")
     assert page.evaluate("window.__pwned") is None
 
 

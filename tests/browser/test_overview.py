@@ -116,7 +116,7 @@ def test_a_console_that_is_gone_is_told_and_found_again(
     client = tube("lost-and-found")
     expect(cell(page, "lost-and-found", "ready")).to_have_text("0")
     console.end()
-    expect(page.locator("#connection")).to_have_text("connection to the console lost, trying again")
+    expect(page.locator("#connection")).to_have_text("connection to the console lost, retrying")
     client.put(b"x")
     start_console(*options, port=console.port)
     expect(page.locator("#connection")).to_have_text("live", timeout=60_000)
@@ -128,7 +128,7 @@ def test_where_no_feed_comes_the_page_asks_now_and_then(person: Person, tube: Tu
     page = person.page
     page.route("**/events?*", lambda route: route.abort())
     person.goes_to("/", q="overview-unfed")
-    expect(page.locator("#connection")).to_contain_text("trying again")
+    expect(page.locator("#connection")).to_contain_text("retrying")
     client.put(b"x")
     expect(cell(page, "overview-unfed", "ready")).to_have_text("1")
 
@@ -138,7 +138,7 @@ def test_what_the_console_says_no_to_isnt_told_as_a_lost_connection(person: Pers
     person.waits_until_live()
     page.evaluate("document.getElementById('search').maxLength = 1000")
     page.get_by_label("Search tubes").fill("x" * 300)
-    expect(page.locator("#connection")).to_have_text("a search has 200 characters at most")
+    expect(page.locator("#connection")).to_have_text("A search has at most 200 characters.")
     page.get_by_label("Search tubes").fill("x")
     person.waits_until_live()
 
@@ -171,7 +171,7 @@ def test_a_hidden_tab_asks_for_nothing_and_is_live_again_when_shown(person: Pers
     )
     asked: list[str] = []
     page.evaluate(hide, True)
-    expect(page.locator("#connection")).to_have_text("resting while hidden")
+    expect(page.locator("#connection")).to_have_text("paused while hidden")
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(1500)
     assert asked == []

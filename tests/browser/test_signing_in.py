@@ -102,6 +102,6 @@ def test_everything_works_below_a_path(somebody: NewPerson, start_console: Start
 
 def test_a_page_that_is_not_there_says_so(person: Person) -> None:
     page = person.goes_to("/nowhere")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not here")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     page.get_by_role("link", name="All tubes").click()
     person.waits_until_live()

@@ -16,7 +16,7 @@ def test_a_job_that_is_put_shows_at_once_in_numbers_chart_and_card(person: Perso
     client = tube("tube-live")
     page = person.opens_tube("tube-live")
     expect(page.locator(".count.ready dd")).to_have_text("0")
-    expect(card(page, "ready")).to_contain_text("No job is ready.")
+    expect(card(page, "ready")).to_contain_text("No ready jobs.")
     job = client.put(b"hello")
     expect(page.locator(".count.ready dd")).to_have_text("1")
     expect(card(page, "ready")).to_contain_text(f"job {job}")
@@ -70,7 +70,7 @@ def test_a_pause_is_told_as_note_and_event(person: Person, tube: Tube) -> None:
 
 def test_a_tube_that_nobody_knows_is_not_there_and_holds_no_jobs(person: Person) -> None:
     page = person.opens_tube("never-seen-before")
-    expect(page.locator("#notes")).to_contain_text("not there")
+    expect(page.locator("#notes")).to_contain_text("no such tube")
     expect(page.locator(".count.ready dd")).to_have_text("0")
 
 
@@ -102,11 +102,11 @@ def test_any_job_is_found_by_its_id(person: Person, tube: Tube) -> None:
     expect(page.locator("#found pre")).to_have_text("found me")
     page.get_by_label("Job", exact=True).fill("99999999")
     page.keyboard.press("Enter")
-    expect(page.locator("#found")).to_contain_text("there is no job 99999999")
+    expect(page.locator("#found")).to_contain_text("There is no job 99999999")
 
 
 def test_a_tube_that_only_a_rule_can_name_says_so(person: Person, tube: Tube) -> None:
     tube("mail/eu").put(b"job")
-    expect(person.opens_tube("mail/eu").locator("#notes")).to_contain_text("name this tube in metrics: to scale by it")
+    expect(person.opens_tube("mail/eu").locator("#notes")).to_contain_text("define a rule for this tube under metrics:")
     page = person.goes_to("/", q="mail/eu")
-    expect(page.get_by_text("no metric without a rule", exact=True)).to_be_visible()
+    expect(page.get_by_text("needs a rule", exact=True)).to_be_visible()

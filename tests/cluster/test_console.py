@@ -57,9 +57,9 @@ def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
     with writable.beanstalkd() as client:  # what a pod gets done is known by what it did
         jobs = [client.put(b"first", ttr=60) for _ in range(2)]
         handed_out(client, jobs, within_s=60)
-    person.chooses("Put a load…", Into_tube=TUBE, Jobs=100, A_second=50)
+    person.chooses("Start…", Into_tube=TUBE, Jobs=100, Per_second=50)
     expect(page.locator(".plot .line.predicted")).to_have_count(1, timeout=LONG_MS)
-    expect(page.locator("#lab")).to_contain_text("100 of 100 jobs put", timeout=LONG_MS)
+    expect(page.locator("#load-test")).to_contain_text("100 of 100 jobs put", timeout=LONG_MS)
     expect(page.locator("#sentence")).to_contain_text("10 pods", timeout=LONG_MS)
     page.screenshot(path=pictures / "cluster-autoscaler.png", full_page=True)
     person.opens_tube(TUBE, server="beanstalkd").screenshot(path=pictures / "cluster-tube.png", full_page=True)

@@ -1,94 +1,94 @@
-// What can be done with a tube. Each is asked for by a dialog that tells live what it would do; the server checks all of it again.
+// Actions on a tube and on one job. Each dialog describes live what its action would do; the server checks everything again.
 
-import { Refusal, act, ask } from "./api.js";
-import { openDialog } from "./dialogs.js";
+import { ConsoleError, act, ask } from "./api.js";
+import { openDialog, toast } from "./dialogs.js";
 import { h } from "./dom.js";
-import { UNKNOWN, count, known, plural } from "./words.js";
+import { UNKNOWN, bytes, count, known, plural } from "./words.js";
 
-export const STATES = [["ready", "ready"], ["delayed", "delayed"], ["buried", "buried"]];
-const MOST = 4294967295; // beanstalkd's priorities, delays and times are 32 bits wide
+const STATES = [["ready", "ready"], ["delayed", "delayed"], ["buried", "buried"]];
+const MAX = 4294967295; // beanstalkd's priorities, delays and times have 32 bits
+const WHICH = { name: "state", label: "Which", kind: "choice", value: "ready", options: STATES };
+const HOW_MANY = { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 };
 
-// The buttons of a tube. tube: {server, member, name, row(): its latest numbers, changed(): look at the jobs again}
+// The buttons of a tube. tube: {server, name, row(): its latest numbers, changed(): look at its jobs again}
 export function tubeActions(tube) {
   const button = (label, open, kind = null) => h("button", { type: "button", class: kind, onclick: () => open(tube) }, label);
   return [button("Put a job…", put, "main"), button("Kick…", kick), button("Pause…", pause), button("Resume", resume), button("Move…", moveSome),
     button("Delete…", deleteSome, "destroys"), button("Empty…", empty, "destroys")];
 }
 
-// An action on this tube, with what else it needs.
-export const on = (tube, name, more = {}) => act(name, { server: tube.server, member: tube.member, tube: tube.name, ...more });
+// The buttons of one job in `state`; `tube` is the job's.
+export function jobActions(job, state, tube) {
+  const button = (label, open, kind = null) => h("button", { type: "button", class: kind, onclick: open }, label);
+  return [state === "ready" ? button("Bury", () => atOnce("bury", job, tube)) : button("Kick", () => atOnce("kick-job", job, tube)),
+    button("Move…", () => send("move", job, tube)), button("Copy…", () => send("copy", job, tube)), button("Delete…", () => deleteJob(job, tube), "destroys")];
+}
 
-// An action on many jobs, of which the server does in one go what it can in some seconds: until the end, or until the dialog is closed.
-async function onAll(tube, name, what, told) {
+const on = (tube, name, more = {}) => act(name, { server: tube.server, tube: tube.name, ...more });
+
+// A bulk action: the server does as many jobs as it can in a few seconds, so repeat it until all are done or the dialog is closed.
+async function onAll(tube, name, parameters, progress) {
   let done = 0;
   for (let round = 1; ; round += 1) {
-    const left = what.count ? { count: what.count - done } : {};
-    const answer = await on(tube, name, { ...what, ...left }).catch((refusal) => {
-      throw done ? new Refusal(`${refusal.message} Before that: ${plural(done, "job")}.`, refusal.status) : refusal;
+    const rest = parameters.count ? { count: parameters.count - done } : {};
+    const answer = await on(tube, name, { ...parameters, ...rest }).catch((error) => {
+      throw done ? new ConsoleError(`${error.message} Before that: ${plural(done, "job")}.`, error.status) : error;
     });
     done += answer.count;
-    if (!answer.more || !answer.count || !told(count(done))) return round === 1 ? answer : { ...answer, message: `${answer.message} ${plural(done, "job")} in all.` };
+    if (!answer.more || !answer.count || !progress(count(done))) return round === 1 ? answer : { ...answer, message: `${answer.message} ${plural(done, "job")} in total.` };
   }
 }
 
-const jobs = (number, state) => (known(number) ? `${count(number)} ${state}` : `${UNKNOWN} ${state}`);
-
-// What the tube holds now; nothing is said of a tube that this page isn't about.
-export function holds(tube) {
+// The tube's jobs now; empty for a tube that this page doesn't show.
+function holds(tube) {
   if (!tube.row) return "";
   const row = tube.row();
-  const old = row.fresh ? "" : " (the last that was read: beanstalkd can't be read now)";
-  return `Now ${tube.name} holds ${STATES.map(([state]) => jobs(row[state], state)).join(", ")} and ${jobs(row.reserved, "reserved")} jobs${old}.`;
+  const jobs = [...STATES.map(([state]) => state), "reserved"].map((state) => `${known(row[state]) ? count(row[state]) : UNKNOWN} ${state}`);
+  return `${tube.name} has ${jobs.slice(0, -1).join(", ")} and ${jobs.at(-1)} jobs${row.fresh ? "" : " (at the last read: beanstalkd can't be read now)"}.`;
 }
 
 export function put(tube) {
   openDialog({
     title: `Put a job into ${tube.name}`,
     fields: [
-      { name: "as", label: "Its body is", kind: "choice", value: "text", options: [["text", "text"], ["hex", "hex"], ["file", "a file"]] },
-      { name: "body", label: "Body", kind: "lines", shown: ({ as }) => as !== "file", help: "Taken as it stands, with no line end added." },
+      { name: "as", label: "Format", kind: "choice", value: "text", options: [["text", "text"], ["hex", "hex"], ["file", "a file"]] },
+      { name: "body", label: "Body", kind: "lines", shown: ({ as }) => as !== "file", help: "Sent as is; no line end is added." },
       { name: "file", label: "File", kind: "file", shown: ({ as }) => as === "file" },
-      { name: "priority", label: "Priority", kind: "number", value: 65536, min: 0, max: MOST, help: "0 comes first; below 1,024 counts as urgent." },
-      { name: "delay", label: "Delay (s)", kind: "number", value: 0, min: 0, max: MOST },
-      { name: "ttr", label: "Time to run (s)", kind: "number", value: 60, min: 1, max: MOST, help: "A worker that takes longer loses the job to another one." },
+      { name: "priority", label: "Priority", kind: "number", value: 65536, min: 0, max: MAX, help: "0 is first; below 1,024 is urgent." },
+      { name: "delay", label: "Delay (s)", kind: "number", value: 0, min: 0, max: MAX },
+      { name: "ttr", label: "Time to run (s)", kind: "number", value: 60, min: 1, max: MAX, help: "If a worker takes longer, the job becomes ready for another worker." },
     ],
-    button: "Put it",
-    problem: ({ as, body, file }) => (as === "hex" && !/^(\s*[0-9a-f]{2})*\s*$/i.test(body) ? "not hex" : as === "file" && !file ? "no file" : ""),
-    run: (values) => (values.as === "file" ? putFile(tube, values) : on(tube, "put", bodyOf(values))),
+    button: "Put job",
+    incomplete: ({ as, body, file }) => (as === "hex" && !/^(\s*[0-9a-f]{2})*\s*$/i.test(body)) || (as === "file" && !file),
+    run: ({ as, body, file, ...rest }) => {
+      if (as !== "file") return on(tube, "put", { ...(as === "hex" ? { bodyHex: body.replace(/\s+/g, "") } : { body }), ...rest });
+      const form = new FormData();
+      for (const [name, value] of Object.entries({ server: tube.server, tube: tube.name, ...rest })) if (value !== null) form.set(name, value);
+      form.set("file", file);
+      return act("put", form);
+    },
     done: tube.changed,
   });
 }
 
-function bodyOf({ as, body, priority, delay, ttr }) {
-  const told = as === "hex" ? { bodyHex: body.replace(/\s+/g, "") } : { body };
-  return { ...told, priority, delay, ttr };
-}
-
-function putFile(tube, { file, priority, delay, ttr }) {
-  const form = new FormData();
-  const told = { server: tube.server, member: tube.member, tube: tube.name, priority, delay, ttr };
-  for (const [name, value] of Object.entries(told)) if (known(value) || typeof value === "string") form.set(name, value);
-  form.set("file", file);
-  return act("put", form);
-}
-
 function kick(tube) {
   const { buried, delayed } = tube.row();
+  const onlyDelayed = () => tube.row().buried === 0;
   openDialog({
     title: `Kick jobs of ${tube.name}`,
     live: () => {
       const now = tube.row();
-      if (!known(now.buried)) return "How many jobs are buried is unknown.";
+      if (!known(now.buried)) return "The number of buried jobs is unknown.";
       if (now.buried > 0) return `${plural(now.buried, "buried job")} can become ready again.`;
-      return `Nothing is buried, and then beanstalkd kicks delayed jobs: ${plural(now.delayed, "job")} would become ready before their time.`;
+      return `No jobs are buried, so kick applies to delayed jobs: ${plural(now.delayed, "job")} would become ready early.`;
     },
     fields: [
-      { name: "count", label: "How many", kind: "number", value: Math.max(1, buried || delayed || 1), min: 1, max: 1000000 },
-      { name: "delayed", kind: "checks", value: [], options: [["yes", "yes, delayed jobs, before their time"]], shown: () => tube.row().buried === 0 },
+      { ...HOW_MANY, value: Math.max(1, buried || delayed || 1), max: 1000000 },
+      { name: "delayed", kind: "checks", value: [], options: [["yes", "yes, make delayed jobs ready early"]], shown: onlyDelayed },
     ],
-    problem: ({ delayed: agreed }) => (tube.row().buried === 0 && !agreed.length ? "delayed jobs" : ""),
+    incomplete: ({ delayed: agreed }) => onlyDelayed() && !agreed.length,
     button: "Kick",
-    run: ({ count: number, delayed: agreed }, told) => onAll(tube, "kick", { count: number, delayed: tube.row().buried === 0 && agreed.length > 0 }, told),
+    run: ({ count: limit, delayed: agreed }, progress) => onAll(tube, "kick", { count: limit, delayed: onlyDelayed() && agreed.length > 0 }, progress),
     done: tube.changed,
   });
 }
@@ -96,44 +96,25 @@ function kick(tube) {
 function pause(tube) {
   openDialog({
     title: `Pause ${tube.name}`,
-    live: () => `No worker gets a job of it meanwhile; new jobs still come in, and an autoscaler still counts them. ${holds(tube)}`,
-    fields: [{ name: "seconds", label: "For how many seconds", kind: "number", value: 60, min: 1, max: MOST }],
+    live: () => `While paused, workers can't reserve its jobs; new jobs are accepted, and autoscalers count them. ${holds(tube)}`,
+    fields: [{ name: "seconds", label: "For how many seconds", kind: "number", value: 60, min: 1, max: MAX }],
     button: "Pause",
     run: ({ seconds }) => on(tube, "pause", { seconds }),
   });
 }
 
 function resume(tube) {
-  openDialog({ title: `Resume ${tube.name}`, live: () => `Workers get its jobs again at once. ${holds(tube)}`, fields: [], button: "Resume", run: () => on(tube, "resume") });
+  openDialog({ title: `Resume ${tube.name}`, live: () => `Workers can reserve its jobs again at once. ${holds(tube)}`, fields: [], button: "Resume", run: () => on(tube, "resume") });
 }
-
-// Where jobs can go: names of tubes to choose from, and servers if there are several.
-export async function destination(tube) {
-  const { tubes = [], servers = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
-  const names = [...new Set(tubes.map((row) => row.tube))].filter((name) => name !== tube.name);
-  const fields = [{ name: "to", label: "To tube", kind: "text", required: true, suggestions: names }];
-  if (servers.length > 1) fields.push({ name: "where", label: "On server", kind: "choice", value: placeKey(tube.server, tube.member), options: places(servers) });
-  return fields;
-}
-
-export function going({ to, where }) {
-  const [toServer, toMember] = where ? JSON.parse(where) : [];
-  return { to: to.trim(), ...(where ? { toServer, toMember } : {}) };
-}
-
-// One name of a server may stand for several members, and each has its own tubes.
-export const placeKey = (name, member) => JSON.stringify([name, member ?? null]);
-
-export const places = (servers) => servers.map(({ name, member }) => [placeKey(name, member), [name, member].filter(Boolean).join(" ")]);
 
 async function moveSome(tube) {
   openDialog({
     title: `Move jobs of ${tube.name}`,
-    live: () => `One by one, each with its priority and time to run; a job that can't be put stays here. ${holds(tube)}`,
-    fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }, ...(await destination(tube))],
-    problem: ({ to }) => (to.trim() ? "" : "where to"),
+    live: () => `Moves jobs one by one, keeping priority and time to run. A job that can't be put stays here. ${holds(tube)}`,
+    fields: [WHICH, HOW_MANY, ...(await targetFields(tube))],
+    incomplete: ({ to }) => !to.trim(),
     button: "Move",
-    run: (values, told) => onAll(tube, "move-some", { state: values.state, count: values.count, ...going(values) }, told),
+    run: ({ state, count: limit, ...target }, progress) => onAll(tube, "move-some", { state, count: limit, ...targetOf(target) }, progress),
     done: tube.changed,
   });
 }
@@ -142,10 +123,10 @@ function deleteSome(tube) {
   openDialog({
     title: `Delete jobs of ${tube.name}`,
     destroys: true,
-    live: ({ state, count: number }) => `${number === 1 ? "The next" : `The next ${count(number)}`} ${state} of these are destroyed, for good. ${holds(tube)}`,
-    fields: [{ name: "state", label: "Which", kind: "choice", value: "ready", options: STATES }, { name: "count", label: "How many", kind: "number", value: 1, min: 1, max: 100000 }],
+    live: ({ state, count: limit }) => `Permanently deletes the next ${limit === 1 ? "" : `${count(limit)} `}${state} ${limit === 1 ? "job" : "jobs"}. ${holds(tube)}`,
+    fields: [WHICH, HOW_MANY],
     button: "Delete",
-    run: ({ state, count: number }, told) => onAll(tube, "delete-some", { state, count: number }, told),
+    run: ({ state, count: limit }, progress) => onAll(tube, "delete-some", { state, count: limit }, progress),
     done: tube.changed,
   });
 }
@@ -154,12 +135,61 @@ function empty(tube) {
   openDialog({
     title: `Empty ${tube.name}`,
     destroys: true,
-    live: ({ states }) => `All ${new Intl.ListFormat("en").format(states) || "…"} jobs are destroyed, for good; reserved ones stay with their workers. ${holds(tube)}`,
+    live: ({ states }) => `Permanently deletes all ${new Intl.ListFormat("en").format(states) || "…"} jobs; reserved jobs stay with their workers. ${holds(tube)}`,
     fields: [{ name: "states", label: "Which", kind: "checks", value: ["ready", "delayed", "buried"], options: STATES }],
     confirm: tube.name,
-    problem: ({ states }) => (states.length ? "" : "no state"),
-    button: "Destroy them",
-    run: ({ confirm, states }, told) => onAll(tube, "empty", { confirm, states }, told),
+    incomplete: ({ states }) => !states.length,
+    button: "Delete jobs",
+    run: ({ confirm, states }, progress) => onAll(tube, "empty", { confirm, states }, progress),
+    done: tube.changed,
+  });
+}
+
+// The fields that choose another tube, and a server if there are several.
+async function targetFields(tube) {
+  const { tubes = [], servers = [] } = await ask("/api/overview", { size: 100, sort: "tube" }).catch(() => ({}));
+  const names = [...new Set(tubes.map((row) => row.tube))].filter((name) => name !== tube.name);
+  return [{ name: "to", label: "To tube", kind: "text", required: true, suggestions: names }, ...serverField(servers, tube.server)];
+}
+
+export const serverField = (servers, chosen) =>
+  (servers.length > 1 ? [{ name: "toServer", label: "On server", kind: "choice", value: chosen, options: servers.map(({ name }) => [name, name]) }] : []);
+
+const targetOf = ({ to, toServer }) => ({ to: to.trim(), toServer });
+
+// Identifies the job by more than its ID: after a restart of beanstalkd, another job may have this ID.
+const shown = ({ id, born }) => ({ id, born });
+
+async function atOnce(name, job, tube) {
+  try {
+    toast((await on(tube, name, shown(job))).message);
+  } catch (error) {
+    toast(error.message, false);
+  }
+  tube.changed();
+}
+
+async function send(name, job, tube) {
+  const moves = name === "move";
+  openDialog({
+    title: `${moves ? "Move" : "Copy"} job ${job.id}`,
+    live: () => (moves ? "Keeps priority and time to run. If the job can't be put there, it stays here." : "Puts a new job with the same body, priority and time to run."),
+    fields: await targetFields(tube),
+    incomplete: ({ to }) => !to.trim(),
+    button: moves ? "Move" : "Copy",
+    run: (target) => on(tube, name, { ...shown(job), ...targetOf(target) }),
+    done: tube.changed,
+  });
+}
+
+function deleteJob(job, tube) {
+  openDialog({
+    title: `Delete job ${job.id}`,
+    destroys: true,
+    live: () => `Permanently deletes this ${job.state} job of ${bytes(job.size)}. ${holds(tube)}`,
+    fields: [],
+    button: "Delete",
+    run: () => on(tube, "delete", { ...shown(job), state: job.state }),
     done: tube.changed,
   });
 }

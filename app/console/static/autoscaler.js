@@ -1,11 +1,11 @@
-// One autoscaler, live: why it has the pods it has, its last hour, what another target would make of it, the load lab.
+// One autoscaler, live: how its pod count is computed, its last hour, another target tried, the load test.
 
 import { chart } from "./chart.js";
 import { refreshDialog } from "./dialogs.js";
 import { h, keyed, setAttribute, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
-import { Lab } from "./lab.js";
+import { LoadTest, predictedLines } from "./load_test.js";
 import { autoscalerLines } from "./series.js";
 import { WhatIf } from "./what_if.js";
 import { capital, plural } from "./words.js";
@@ -15,36 +15,34 @@ const asked = new URLSearchParams(location.search);
 const query = { namespace: asked.get("namespace"), name: asked.get("name") };
 const draw = chart(part("chart"), `Metric and pods of ${query.namespace}/${query.name} over time`);
 const whatIf = new WhatIf(part("slider"), query);
-const lab = new Lab(part("lab"), query);
+const loadTest = new LoadTest(part("load-test"), query);
 
 feed("autoscaler", query, show);
 keyboard(null);
 
 function show(state) {
   const one = state.document.autoscalers?.[0];
-  setText(part("sentence"), one ? sentence(one) : capital(state.document.autoscalersError?.message ?? "This autoscaler isn't known (any more)."));
+  setText(part("sentence"), one ? sentence(one) : capital(state.document.autoscalersError?.message ?? "This autoscaler is unknown."));
   if (one) showAutoscaler(one);
   const findings = (state.document.metrics ?? []).flatMap((metric) => metric.findings);
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
   const { series } = state;
   const lines = series ? autoscalerLines(series) : [];
-  draw({ now: state.now, stacks: [], lines: [...lines, ...lab.lines(state.lab)], events: state.events ?? series?.events ?? [] });
+  draw({ now: state.now, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events ?? series?.events ?? [] });
   whatIf.show(one, series);
-  lab.show(state.lab, one, state.now);
+  loadTest.show(state.loadTest, state.now);
   refreshDialog();
 }
 
 // "2 pods now → 7: the formula decides."
 function sentence({ pods, decision }) {
-  const { decidedBy } = decision;
-  const moves = decision.pods === pods.wanted ? `${plural(pods.wanted, "pod")}, and it stays so` : `${plural(pods.wanted, "pod")} now → ${decision.pods}`;
-  const about = decision.lowest === decision.highest ? "" : ` From ${decision.lowest} to ${decision.highest} is possible: its earlier wishes and changes count too, and only Kubernetes remembers them.`;
-  return `${moves}: ${decidedBy.sentence}.${about}`;
+  const change = decision.pods === pods.wanted ? `${plural(pods.wanted, "pod")}, no change` : `${plural(pods.wanted, "pod")} now → ${decision.pods}`;
+  return `${change}: ${decision.decidedBy.sentence}.`;
 }
 
 function showAutoscaler(one) {
-  const there = one.pods.present === one.pods.wanted && one.pods.ready === one.pods.present ? "" : ` · ${one.pods.present} there, ${one.pods.ready ?? "unknown how many"} ready`;
-  setText(part("workload"), `scales ${one.workload.kind}/${one.workload.name} from ${one.minReplicas} to ${one.maxReplicas} pods${there}`);
+  const current = one.pods.present === one.pods.wanted && one.pods.ready === one.pods.present ? "" : ` · ${one.pods.present} current, ${one.pods.ready ?? "unknown"} ready`;
+  setText(part("workload"), `scales ${one.workload.kind}/${one.workload.name} from ${one.minReplicas} to ${one.maxReplicas} pods${current}`);
   const decides = one.decision.steps.findLastIndex((step) => JSON.stringify(step) === JSON.stringify(one.decision.decidedBy));
   keyed(part("steps"), one.decision.steps.map((step, index) => ({ step, index })), ({ step, index }) => `${index} ${step.stage}`, newStep,
     (element, { step, index }) => updateStep(element, step, index === decides));
@@ -71,12 +69,12 @@ function newCondition() {
   return h("div", {}, h("dt"), h("dd", { class: "said name" }), h("dd", { class: "quiet name" }), h("dd", { class: "fix name" }));
 }
 
-// Whatever has something to do about it is marked as trouble.
-function updateCondition(element, told) {
+// A condition with a hint is marked as an error.
+function updateCondition(element, condition) {
   const [title, words, message, fix] = element.children;
-  setText(title, `${capital(told.words)}`);
+  setText(title, `${capital(condition.words)}`);
   setText(words, "");
-  setText(message, told.fix && told.message ? `${told.type}: “${told.message}”` : told.type);
-  setText(fix, told.fix ? `→ ${capital(told.fix)}` : "");
-  setClass(element, "bad", Boolean(told.fix));
+  setText(message, condition.fix && condition.message ? `${condition.type}: “${condition.message}”` : condition.type);
+  setText(fix, condition.fix ? `→ ${capital(condition.fix)}` : "");
+  setClass(element, "bad", Boolean(condition.fix));
 }

@@ -1,4 +1,4 @@
-// All autoscalers that go by our metrics, each with the sentence why it does or doesn't scale.
+// All autoscalers that use a beanscale metric, each with the sentence why it does or doesn't scale.
 
 import { autoscalerAddress } from "./api.js";
 import { h, keyed, setText } from "./dom.js";
@@ -27,7 +27,7 @@ function newCard(one) {
 function updateCard(card, one) {
   setText(card.querySelector(".said"), capital(one.sentence));
   const metrics = one.metrics.map(({ name, selector, total, target }) =>
-    [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : amount(total)}, ${target.type === "AverageValue" ? `one pod for ${amount(target.amount)}` : `should be ${amount(target.amount)}`}`]);
-  const facts = [["pods", count(one.current)], ["wanted", count(one.desired)], ["from … to", `${count(one.min)} … ${count(one.max)}`], ...metrics];
+    [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : amount(total)}, target ${amount(target.amount)}${target.type === "AverageValue" ? " per pod" : ""}`]);
+  const facts = [["pods", count(one.current)], ["desired", count(one.desired)], ["min … max", `${count(one.min)} … ${count(one.max)}`], ...metrics];
   keyed(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => h("div", {}, h("dt", { class: "name" }, name), h("dd")), (element, [, value]) => setText(element.lastElementChild, value));
 }

@@ -1,7 +1,7 @@
 // A chart of one time axis with its legend, its ranges and the same numbers as a table.
 // model: {now, stacks: [{key, label, t, values}], lines: [{key, label, t, values, side: "jobs"|"pods", step}], events: [{t, kind, text}]}
 
-import { Crosshair, told } from "./crosshair.js";
+import { Crosshair, valuesAt } from "./crosshair.js";
 import { h, setAttribute, svg } from "./dom.js";
 import { geometry, plot } from "./plot.js";
 import { timeTicks } from "./scale.js";
@@ -16,7 +16,7 @@ export function chart(place, label) {
 
 class Chart {
   constructor(place, label) {
-    this.range = null; // until somebody chooses one, it grows with what there is to show
+    this.range = null; // until the user chooses one, it grows with the data
     this.legend = h("ul", { class: "legend" });
     this.ranges = RANGES.map(([seconds, words]) => h("button", { type: "button", class: "quiet", onclick: () => this.choose(seconds) }, words));
     this.asTable = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => this.toggle() }, "as a table");
@@ -52,7 +52,7 @@ class Chart {
     const place = geometry(model, width, range);
     this.cross.draw(model, place, plot(model, place));
     this.ranges.forEach((button, index) => setAttribute(button, "aria-pressed", RANGES[index][0] === range ? "true" : "false"));
-    const { rows } = told(model, model.now, 12);
+    const { rows } = valuesAt(model, model.now, 12);
     this.legend.replaceChildren(...[...model.stacks, ...model.lines].map((series, index) => legendItem(series, rows[index][1])));
     if (!this.table.hidden) this.table.replaceChildren(table(model, range));
   }
@@ -74,12 +74,12 @@ function legendItem(series, now) {
   return h("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, sign), series.label, " ", h("b", {}, now));
 }
 
-// One row for each round time, so that an hour is read in a minute.
+// One row for each round time.
 function table(model, range) {
   const times = timeTicks(model.now - range, model.now, 62).reverse();
-  const { rows } = told(model, model.now, 8);
+  const { rows } = valuesAt(model, model.now, 8);
   const body = times.map((time) => {
-    const at = told(model, time, 8);
+    const at = valuesAt(model, time, 8);
     return h("tr", {}, h("th", { scope: "row" }, clock(time)), at.rows.map(([, text]) => h("td", {}, text)), h("td", {}, at.events.map(({ text }) => text).join("; ")));
   });
   return h("table", {}, h("caption", { class: "unseen" }, "The chart's numbers"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "time"),

@@ -1,11 +1,11 @@
-// What the chart says at one moment: under the pointer, or by the arrow keys.
+// Shows the chart's values at one moment: under the pointer, or by the arrow keys.
 
 import { h, svg } from "./dom.js";
 import { nearest } from "./scale.js";
 import { UNKNOWN, amount, clock, known } from "./words.js";
 
 // Numbers of all series at a time: [[label, text], …] and the events beside it.
-export function told(model, time, within) {
+export function valuesAt(model, time, within) {
   const series = [...model.stacks, ...model.lines];
   const rows = series.map((one) => {
     const index = nearest(one.t, time, within);
@@ -64,7 +64,7 @@ export class Crosshair {
     this.line.setAttribute("x1", at);
     this.line.setAttribute("x2", at);
     this.line.setAttribute("visibility", "visible");
-    const { rows, events } = told(this.model, time, Math.max(8, (to - from) / 150));
+    const { rows, events } = valuesAt(this.model, time, Math.max(8, (to - from) / 150));
     this.readout.replaceChildren(h("p", {}, clock(time), " "), h("dl", {}, rows.map(([label, text]) => [h("dt", {}, label, " "), h("dd", {}, text, " ")])),
       ...events.map(({ text }) => h("p", {}, text, " ")));
     this.readout.hidden = false;

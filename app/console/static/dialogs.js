@@ -1,24 +1,27 @@
-// A dialog made of fields: live words on top, a typed confirmation where it destroys all, the refusal in it if there is one.
+// Dialogs made of fields, with a live description, a typed confirmation where needed, and the error if there is one; and toasts.
 
 import { h, setText } from "./dom.js";
-import { toast } from "./toasts.js";
+
+const TOAST_MS = 8000;
+const MAX_TOASTS = 4;
+const toasts = document.getElementById("toasts");
 
 let refreshOpen = () => {};
 
-// The live words of the open dialog, anew: call it with each update of the page.
+// Update the live description of the open dialog: call it with each update of the page.
 export const refreshDialog = () => refreshOpen();
 
-// what: {title, live: values => text, destroys, fields: [field, …], confirm: text to type or null, button, problem: values => text or "",
-// run: (values, told) => Promise of {message}; told("so far") says whether to go on, done: () => void}
+// what: {title, live: values => text, destroys, fields: [field, …], confirm: text to type or null, button, incomplete: values => bool,
+// run: (values, progress) => Promise of {message}; progress("so far") returns whether to continue, done: () => void}
 // field: {name, label, help, kind: "number"|"text"|"lines"|"file"|"choice"|"checks", value, min, max, options: [[value, label], …], shown: values => bool}
 export function openDialog(what) {
-  const trouble = h("p", { class: "trouble", role: "alert", hidden: true });
+  const error = h("p", { class: "error", role: "alert", hidden: true });
   const live = h("p", { class: what.destroys ? "live destroys" : "live", "aria-live": "polite" });
   const fields = what.fields.map(made);
-  const typed = what.confirm ? made({ name: "confirm", label: `To confirm, type the tube's name: ${what.confirm}`, kind: "text", value: "" }) : null;
+  const typed = what.confirm ? made({ name: "confirm", label: `To confirm, enter the tube's name: ${what.confirm}`, kind: "text", value: "" }) : null;
   const go = h("button", { type: "submit", class: what.destroys ? "main destroys" : "main" }, what.button);
   const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
-  const form = h("form", { novalidate: false }, h("h2", { id: "dialog-title" }, what.title), live, fields.map(({ element }) => element), typed?.element, trouble,
+  const form = h("form", { novalidate: false }, h("h2", { id: "dialog-title" }, what.title), live, fields.map(({ element }) => element), typed?.element, error,
     h("div", { class: "buttons" }, cancel, go));
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
   const values = () => Object.fromEntries([...fields, ...(typed ? [typed] : [])].map(({ name, read }) => [name, read()]));
@@ -28,34 +31,32 @@ export function openDialog(what) {
     setText(live, what.live?.(now) ?? "");
     live.hidden = !live.textContent;
     for (const field of fields) field.element.hidden = field.shown ? !field.shown(now) : false;
-    go.disabled = Boolean((typed && now.confirm !== what.confirm) || what.problem?.(now));
+    go.disabled = Boolean((typed && now.confirm !== what.confirm) || what.incomplete?.(now));
   }
 
-  function told(soFar) {
+  function progress(soFar) {
     setText(go, `Working… ${soFar}`);
     return dialog.open;
   }
 
-  async function run(event) {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
     go.disabled = true;
-    trouble.hidden = true;
+    error.hidden = true;
     setText(go, "Working…");
     try {
-      const answer = await what.run(values(), told);
+      const { message } = await what.run(values(), progress);
       dialog.close();
-      toast(answer.message, answer.ok !== false);
-    } catch (refusal) {
-      trouble.hidden = false;
-      setText(trouble, refusal.message);
+      toast(message);
+    } catch (failed) {
+      error.hidden = false;
+      setText(error, failed.message);
     }
     setText(go, what.button);
     refresh();
     what.done?.();
-  }
-
+  });
   form.addEventListener("input", refresh);
-  form.addEventListener("submit", run);
   dialog.addEventListener("close", () => {
     refreshOpen = () => {};
     dialog.remove();
@@ -65,7 +66,16 @@ export function openDialog(what) {
   refresh();
   dialog.showModal();
   (fields[0]?.focus ?? typed?.focus ?? cancel).focus();
-  return dialog;
+}
+
+// A message at the edge of the page, also for screen readers; an error stays until it is dismissed.
+export function toast(sentence, good = true) {
+  const close = h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => box.remove() }, "×");
+  const box = h("div", { class: good ? "toast" : "toast bad", role: good ? null : "alert" },
+    h("b", { "aria-hidden": "true" }, good ? "✓" : "!"), h("span", {}, sentence), close);
+  toasts.append(box);
+  while (toasts.children.length > MAX_TOASTS) toasts.firstElementChild.remove();
+  if (good) setTimeout(() => box.remove(), TOAST_MS);
 }
 
 function made(field) {
@@ -88,7 +98,7 @@ function inputOf(field, attributes) {
   return h("input", { ...attributes, type: kind, value: String(value), required: field.required, ...number });
 }
 
-// Names to choose from, beside those that can be typed.
+// Suggestions; any other text can be typed.
 function listed(field, input) {
   if (!field.suggestions) return null;
   const id = `${input.id}-list`;

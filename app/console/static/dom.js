@@ -1,4 +1,4 @@
-// Elements without markup: whatever a tube's name or a job's body holds, it stays text. Nothing here takes HTML.
+// Creates elements without HTML strings: tube names and job bodies stay text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -21,7 +21,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-// Writes only what changed: a page of live numbers then costs next to nothing to lay out.
+// Writes only if the text changed, which avoids layout work on live pages.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,15 +1,15 @@
-// The live feed of one page. Lost: it says so and tries again; hidden: it is closed, so a sleeping tab costs nothing.
+// The live feed of one page. It reconnects after a failure, and is closed while the page is hidden.
 
 import { address, ask, initial, signIn } from "./api.js";
 import { setText } from "./dom.js";
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 15000;
-const SILENCE_MS = 30000; // the server says something more often than that
+const SILENCE_MS = 30000; // the server sends more often than that
 
 const sign = document.getElementById("connection");
 
-// feed("tube", {server, name}, update): `update` gets the page's JSON, first what the server rendered.
+// feed("tube", {server, name}, update): `update` gets the page's JSON, first the data that the server rendered.
 export function feed(page, query, update) {
   const one = new Feed(page, query, update);
   document.addEventListener("visibilitychange", () => one.shown(!document.hidden));
@@ -25,7 +25,7 @@ class Feed {
     Object.assign(this, { page, query, update, source: null, timer: 0, silence: 0, waitMs: FIRST_WAIT_MS });
   }
 
-  // Another search, sort or page: the first update of the new feed comes at once.
+  // Another search, sort or page: the first update of the new feed comes immediately.
   ask(query) {
     this.query = query;
     if (!document.hidden) this.open();
@@ -35,7 +35,7 @@ class Feed {
     if (visible) this.open();
     else {
       this.close();
-      say("resting", "resting while hidden");
+      say("paused", "paused while hidden");
     }
   }
 
@@ -64,10 +64,10 @@ class Feed {
     this.update(state);
   }
 
-  // The page's subject isn't there any more; it may come back.
+  // The page's subject no longer exists; it may come back.
   reported({ error }) {
     this.listen();
-    say("trouble", error);
+    say("problem", error);
   }
 
   listen() {
@@ -75,26 +75,26 @@ class Feed {
     this.silence = setTimeout(() => this.source && this.silent(), SILENCE_MS);
   }
 
-  // Nothing changed, or the network dropped us without a word: asking tells.
+  // Either nothing changed or the network dropped the connection silently: a request shows which.
   silent() {
-    ask(`/api/${this.page}`, this.query).then((state) => this.source && this.heard(state), (refusal) => this.lost(refusal));
+    ask(`/api/${this.page}`, this.query).then((state) => this.source && this.heard(state), (error) => this.lost(error));
   }
 
-  lost(refusal = null) {
+  lost(error = null) {
     this.close();
-    say("lost", refusal?.status ? refusal.message : "connection to the console lost, trying again");
+    say("lost", error?.status ? error.message : "connection to the console lost, retrying");
     this.timer = setTimeout(() => this.again(), this.waitMs);
     this.waitMs = Math.min(this.waitMs * 2, LONGEST_WAIT_MS);
   }
 
-  // An EventSource doesn't tell a lost network from an ended session, so ask first: 401 leads to the sign-in page. Where no feed
-  // comes after all, as when too many pages are open, the page stays current by these answers.
+  // An EventSource doesn't distinguish a lost network from an ended session, so ask first: 401 leads to the sign-in page. If no feed
+  // comes, for example because too many pages are open, these responses keep the page current.
   again() {
     ask(`/api/${this.page}`, this.query).then((state) => {
       if (document.hidden) return;
       this.update(state);
       this.open();
-    }, (refusal) => this.lost(refusal));
+    }, (error) => this.lost(error));
   }
 
   ended() {

@@ -1,4 +1,4 @@
-// Jobs of this tube by what is in them, or just its newest. Each hit is a link to its card; what was looked at is told.
+// Finds jobs of this tube by text in their bodies, or its newest jobs. Each result links to its card.
 
 import { address, ask } from "./api.js";
 import { h, setText } from "./dom.js";
@@ -6,42 +6,34 @@ import { ago, bytes } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 
-export class Finding {
-  // `query` names the tube; `open(id)` shows one job's card
+export class Finder {
+  // `query` names the tube; `open(id)` shows the card of a job.
   constructor(query, open) {
-    Object.assign(this, { query, open, text: "", before: null, asked: 0, looking: false });
+    Object.assign(this, { query, open, text: "", before: null, requests: 0, loading: false });
     part("find").addEventListener("submit", (event) => {
       event.preventDefault();
       this.begin(part("find-text").value);
     });
     part("newest").addEventListener("click", () => this.begin(""));
-    part("go-on").addEventListener("click", () => this.looking || this.look());
+    part("go-on").addEventListener("click", () => this.loading || this.load());
   }
 
   begin(text) {
     Object.assign(this, { text, before: null });
     part("hits").replaceChildren();
-    return this.look();
+    return this.load();
   }
 
-  // A later question makes the answers to earlier ones void.
-  async look() {
-    const mine = ++this.asked;
-    this.looking = true;
-    this.tell("Looking…");
-    const answer = await this.answer();
-    if (mine !== this.asked) return;
-    this.looking = false;
-    answer();
-  }
-
-  async answer() {
-    try {
-      const found = await ask("/api/find", { ...this.query, q: this.text, before: this.before });
-      return () => this.show(found);
-    } catch (refusal) {
-      return () => this.tell(refusal.message);
-    }
+  // The response to an earlier request is ignored.
+  async load() {
+    const request = ++this.requests;
+    this.loading = true;
+    this.report("Searching…");
+    const found = await ask("/api/find", { ...this.query, q: this.text, before: this.before }).catch((error) => ({ error }));
+    if (request !== this.requests) return;
+    this.loading = false;
+    if (found.error) this.report(found.error.message);
+    else this.show(found);
   }
 
   show(found) {
@@ -49,27 +41,25 @@ export class Finding {
     const hits = found.jobs.map((job) => this.hit(job));
     part("hits").append(...hits);
     this.before = found.before;
-    this.tell(found.told);
+    this.report(found.summary);
     if (goesOn && hits.length) hits[0].querySelector("a").focus();
   }
 
-  tell(sentence) {
-    setText(part("find-told"), sentence);
+  report(sentence) {
+    setText(part("find-summary"), sentence);
     part("hits").hidden = !part("hits").children.length;
     part("go-on").hidden = this.before === null;
-    setText(part("go-on"), `Go on below id ${this.before}`);
+    setText(part("go-on"), `Continue below ID ${this.before}`);
   }
 
   hit(job) {
-    const link = h("a", { href: address("/tube", { ...this.query, job: job.id }), "data-row-link": true, onclick: (event) => this.clicked(event, job.id) }, `job ${job.id}`);
+    const open = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return; // opens another tab
+      event.preventDefault();
+      this.open(job.id);
+    };
+    const link = h("a", { href: address("/tube", { ...this.query, job: job.id }), "data-row-link": true, onclick: open }, `job ${job.id}`);
     return h("li", {}, h("div", { class: "headline" }, link, h("span", { class: "quiet" }, `${job.state} · put ${ago(job.age)} · ${bytes(job.size)}`)),
-      job.size === 0 ? h("span", { class: "quiet" }, "Its body is empty.") : h("code", {}, job.beginning));
-  }
-
-  // With a key that opens another tab it stays the browser's link.
-  clicked(event, id) {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
-    event.preventDefault();
-    this.open(id);
+      job.size === 0 ? h("span", { class: "quiet" }, "The body is empty.") : h("code", {}, job.beginning));
   }
 }

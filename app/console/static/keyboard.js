@@ -1,10 +1,10 @@
-// Keys: / search, j and k through the list, Enter opens (the browser does), t and a pages, ? help, Esc leaves.
+// Keys: / searches, j and k move through the list, Enter opens (by the browser), t and a are pages, ? is help, Esc leaves.
 
 import { prefix } from "./api.js";
 import { h } from "./dom.js";
 
-const KEYS = [["/", "search tubes"], ["j", "next in the list"], ["k", "the one before"], ["Enter", "open it"], ["t", "all tubes"],
-  ["a", "autoscalers"], ["← →", "read values in a chart that has the focus"], ["Esc", "leave a field or a dialog"], ["?", "these keys"]];
+const KEYS = [["/", "search tubes"], ["j", "next in the list"], ["k", "previous in the list"], ["Enter", "open it"], ["t", "all tubes"],
+  ["a", "autoscalers"], ["← →", "read values in the focused chart"], ["Esc", "leave a field or a dialog"], ["?", "show these keys"]];
 
 // `more`: [[key, what it does, function], …] of this page
 export function keyboard(list, more = []) {

@@ -1,28 +1,28 @@
-// All tubes, live; the server searches, sorts and pages, so that ten thousand of them are as quick as ten.
+// All tubes, live. The server searches, sorts and pages, so that ten thousand tubes are as quick as ten.
 
 import { address, autoscalerAddress, initial, tubeAddress } from "./api.js";
 import { h, keyed, setAttribute, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
 import { sparkline } from "./sparkline.js";
-import { SEEN_EARLIER, ago, count, known, notesOf, plural, rate } from "./words.js";
+import { ago, count, failureOf, known, lastRead, notesOf, plural, rate } from "./words.js";
 
 const NUMBERS = [["ready", "ready", count], ["reserved", "reserved", count], ["delayed", "delayed", count], ["buried", "buried", count],
-  ["putPerSecond", "put/s", rate], ["deletedPerSecond", "done/s", rate], ["watching", "workers", count]];
+  ["putPerSecond", "put/s", rate], ["deletedPerSecond", "deleted/s", rate], ["watching", "workers", count]];
 const TYPING_MS = 180;
 
 const table = document.getElementById("tubes");
 const body = table.tBodies[0];
 const find = document.getElementById("find");
 const part = (id) => document.getElementById(id);
-let query = asked();
+let query = queryInAddress();
 
-// The page's address holds the query, so that it can be kept, sent and gone back to.
-function asked() {
-  const told = new URLSearchParams(location.search);
+// The page's address has the query, so that it can be bookmarked and shared.
+function queryInAddress() {
+  const given = new URLSearchParams(location.search);
   const { query: shown } = initial();
-  return { q: told.get("q") ?? "", sort: told.get("sort") ?? shown?.sort ?? "-ready", page: Number(told.get("page")) || 1,
-    size: Number(told.get("size")) || null, gone: told.has("gone") ? told.get("gone") !== "0" : Boolean(shown?.gone) };
+  return { q: given.get("q") ?? "", sort: given.get("sort") ?? shown?.sort ?? "-ready", page: Number(given.get("page")) || 1,
+    size: Number(given.get("size")) || null, gone: given.has("gone") ? given.get("gone") !== "0" : Boolean(shown?.gone) };
 }
 
 function asParameters({ q, sort, page, size, gone }) {
@@ -42,11 +42,11 @@ function ask(change, remember = true) {
 
 function show(state) {
   const several = state.servers.length > 1;
-  keyed(part("servers"), state.servers, (one) => `${one.name} ${one.member ?? ""}`, newServer, (element, one) => updateServer(element, one, state.now));
-  keyed(body, state.tubes, (row) => JSON.stringify([row.server, row.member, row.tube]), newRow, (element, row) => updateRow(element, row, several));
+  keyed(part("servers"), state.servers, (one) => one.name, newServer, (element, one) => updateServer(element, one, state.now));
+  keyed(body, state.tubes, (row) => JSON.stringify([row.server, row.tube]), newRow, (element, row) => updateRow(element, row, several));
   setText(part("total"), plural(state.total, "tube"));
   part("nothing").hidden = state.tubes.length > 0;
-  setText(part("nothing"), query.q ? `No tube has “${query.q}” in its name.` : "There is no tube yet. beanstalkd makes one when somebody puts a job into it or listens to it.");
+  setText(part("nothing"), query.q ? `No tube has “${query.q}” in its name.` : "There are no tubes yet. beanstalkd creates a tube when a client puts a job into it or watches it.");
   for (const heading of table.querySelectorAll("th[data-sort]")) {
     const sorted = query.sort.replace("-", "") === heading.dataset.sort;
     setAttribute(heading, "aria-sort", sorted ? (query.sort.startsWith("-") ? "descending" : "ascending") : null);
@@ -68,11 +68,11 @@ function newServer(server) {
 
 function updateServer(element, server, now) {
   element.dataset.up = server.up ? "yes" : "no";
-  setText(element.children[1], server.member ? `${server.address} (${server.member})` : server.address);
+  setText(element.children[1], server.address);
   const restarted = known(server.restartedAt) && now - server.restartedAt < 3600 ? [`restarted ${ago(now - server.restartedAt)}`] : [];
-  const draining = server.draining ? ["draining: takes no new jobs"] : [];
-  const read = server.up ? [`${count(server.tubes)} tube${server.tubes === 1 ? "" : "s"}`, ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])]
-    : [`can't be read: ${server.failure ?? "its first answer is awaited"}`, known(server.ageSeconds) ? `last read ${ago(server.ageSeconds)}` : "never read"];
+  const draining = server.draining ? ["draining: accepts no new jobs"] : [];
+  const read = server.up ? [plural(server.tubes, "tube"), ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])]
+    : [`can't be read: ${failureOf(server)}`, lastRead(server.ageSeconds)];
   setText(element.children[2], [...read, ...draining, ...restarted].join(" · "));
 }
 
@@ -85,7 +85,7 @@ function newRow(row) {
 
 function updateRow(element, row, several) {
   const [name, ...cells] = element.children;
-  setText(name.lastElementChild, several ? [row.server, row.member].filter(Boolean).join(" ") : "");
+  setText(name.lastElementChild, several ? row.server : "");
   NUMBERS.forEach(([key, , words], index) => {
     const value = row[key];
     setText(cells[index], key === "watching" && row.waiting ? `${words(value)}, ${count(row.waiting)} idle` : words(value));
@@ -98,15 +98,14 @@ function updateRow(element, row, several) {
   keyed(cells.at(-1).firstElementChild, chips(row), (chip) => chip.key, newChip, () => {});
 }
 
-// Told by words as well as by the paler row.
 function chips(row) {
-  return notesOf(row).map((words) => ({ key: `note ${words}`, words }))
+  return notesOf(row).map(({ code, words }) => ({ key: `note ${words}`, words, code }))
     .concat((row.autoscalers ?? []).map((one) => ({ key: `hpa ${one.namespace}/${one.name}`, words: `⇅ ${one.name}`, one })));
 }
 
-function newChip({ words, one }) {
+function newChip({ words, code, one }) {
   if (one) return h("a", { class: "chip", href: autoscalerAddress(one), title: `autoscaler ${one.namespace}/${one.name}` }, words);
-  return h("span", { class: words === SEEN_EARLIER ? "chip" : "chip warn" }, words);
+  return h("span", { class: code === "gone" ? "chip" : "chip warn" }, words);
 }
 
 let typing = 0;
@@ -135,7 +134,7 @@ part("pages").addEventListener("click", (event) => {
   scrollTo({ top: 0 });
 });
 addEventListener("popstate", () => {
-  query = asked();
+  query = queryInAddress();
   part("search").value = query.q;
   part("gone").checked = query.gone;
   live.ask(asParameters(query));

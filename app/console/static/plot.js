@@ -1,4 +1,4 @@
-// The drawing: stacked areas and lines of jobs on the left scale, pods on the right one, marks of events above.
+// Draws stacked areas and lines of jobs on the left scale, pods on the right one, and events as marks above.
 
 import { svg } from "./dom.js";
 import { areaPath, fixed, highest, linePath, runs, ticks, timeTicks } from "./scale.js";
@@ -36,7 +36,7 @@ export function plot(model, place) {
   return drawing;
 }
 
-// Delayed jobs are hatched: told apart from the others without colour too.
+// Delayed jobs are hatched, so that they differ without color too.
 function hatch() {
   return svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("rect", { class: "hatch-ground", width: 6, height: 6 }), svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 })));
@@ -57,29 +57,29 @@ const short = (number) => (number >= 10000 ? `${Number((number / (number >= 1e6 
 
 const visible = (t, from, to) => t.map((time) => time >= from && time <= to);
 
-// A grey ground where the numbers of jobs weren't known.
+// A grey background where the numbers of jobs are unknown.
 function blanks({ stacks, now: to }, { frame, from, x }) {
   if (!stacks.length) return [];
   const { t } = stacks[0];
-  const told = runs(t, (index) => t[index] >= from && stacks.every(({ values }) => known(values[index])));
-  const edges = [from, ...told.flatMap((run) => [t[run[0]], t[run.at(-1)]]), to];
+  const drawn = runs(t, (index) => t[index] >= from && stacks.every(({ values }) => known(values[index])));
+  const edges = [from, ...drawn.flatMap((run) => [t[run[0]], t[run.at(-1)]]), to];
   const gaps = [];
   for (let index = 0; index < edges.length; index += 2) gaps.push([edges[index], edges[index + 1]]);
   return gaps.filter(([start, end]) => x(end) - x(start) > 6 && end - start > 15).map(([start, end], index) => svg("g", {},
     svg("rect", { class: "blank", x: fixed(x(start)), y: frame.top, width: fixed(x(end) - x(start)), height: frame.bottom - frame.top }),
-    x(end) - x(start) > 90 ? svg("text", { x: (x(start) + x(end)) / 2, y: (frame.top + frame.bottom) / 2, "text-anchor": "middle" }, index === 0 && start === from ? "not watched yet" : "unknown") : null));
+    x(end) - x(start) > 90 ? svg("text", { x: (x(start) + x(end)) / 2, y: (frame.top + frame.bottom) / 2, "text-anchor": "middle" }, index === 0 && start === from ? "not recorded" : "unknown") : null));
 }
 
 function areas({ stacks }, { from, to, x, jobs }) {
   if (!stacks.length) return [];
   const { t } = stacks[0];
   const seen = visible(t, from, to);
-  const told = runs(t, (index) => seen[index] && stacks.every(({ values }) => known(values[index])));
+  const drawn = runs(t, (index) => seen[index] && stacks.every(({ values }) => known(values[index])));
   const ground = t.map(() => 0);
   return stacks.map((stack) => {
     const lower = [...ground];
     stack.values.forEach((value, index) => (ground[index] += value ?? 0));
-    const path = told.map((run) => areaPath(run.map((index) => [x(t[index]), jobs(ground[index])]), run.map((index) => [x(t[index]), jobs(lower[index])]))).join("");
+    const path = drawn.map((run) => areaPath(run.map((index) => [x(t[index]), jobs(ground[index])]), run.map((index) => [x(t[index]), jobs(lower[index])]))).join("");
     return svg("path", { class: `area ${stack.key}`, d: path });
   });
 }
@@ -87,23 +87,23 @@ function areas({ stacks }, { from, to, x, jobs }) {
 function drawnLine(line, place) {
   const rise = line.side === "pods" ? place.pods : place.jobs;
   const seen = visible(line.t, place.from, place.to);
-  const told = runs(line.t, (index) => seen[index] && known(line.values[index]));
-  const path = told.map((run) => linePath(run.map((index) => [place.x(line.t[index]), rise(line.values[index])]), line.step)).join("");
+  const drawn = runs(line.t, (index) => seen[index] && known(line.values[index]));
+  const path = drawn.map((run) => linePath(run.map((index) => [place.x(line.t[index]), rise(line.values[index])]), line.step)).join("");
   return svg("path", { class: `line ${line.key}`, d: path });
 }
 
-// Each event has its mark; its text stands beside it where there is room, and always in the list and the crosshair.
+// Each event has a mark, with its text where there is room; the list and the crosshair always show the text.
 function marks({ events }, { frame, from, to, x }) {
   let free = frame.left;
-  const told = events.filter(({ t }) => t >= from && t <= to).sort((a, b) => a.t - b.t);
-  return told.map((event, index) => {
+  const drawn = events.filter(({ t }) => t >= from && t <= to).sort((a, b) => a.t - b.t);
+  return drawn.map((event, index) => {
     const at = fixed(x(event.t));
-    const next = told[index + 1] ? x(told[index + 1].t) : frame.right;
+    const next = drawn[index + 1] ? x(drawn[index + 1].t) : frame.right;
     const text = event.text.length > 32 ? `${event.text.slice(0, 31)}…` : event.text;
     const fits = at >= free && at + 9 + text.length * LETTER_PX < Math.max(next, at) && at + 9 + text.length * LETTER_PX < frame.right;
     if (fits) free = at + 14 + text.length * LETTER_PX;
     const bad = ["restart", "down"].includes(event.kind);
-    return svg("g", { class: bad ? "happened trouble" : "happened" }, svg("title", {}, event.text),
+    return svg("g", { class: bad ? "happened error" : "happened" }, svg("title", {}, event.text),
       svg("line", { x1: at, x2: at, y1: 20, y2: frame.bottom }), svg("path", { d: bad ? `M${at - 4},14h8v8h-8Z` : `M${at - 5},14h10l-5,8Z` }),
       fits ? svg("text", { x: at + 8, y: 22 }, text) : null);
   });

@@ -1,4 +1,4 @@
-// From numbers to places: round ticks, lines with gaps where nothing is known.
+// Converts numbers to positions: round ticks, and lines with gaps where values are unknown.
 
 import { known } from "./words.js";
 
@@ -8,29 +8,29 @@ export function ticks(top, most, integers = true) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const factor = [1, 2, 2.5, 5, 10].find((one) => one * power >= rough && (!integers || Number.isInteger(one * power) || one * power < 1));
   const step = integers ? Math.max(1, Math.ceil(factor * power)) : factor * power;
-  const told = [0];
-  while (told.at(-1) < top || told.length < 2) told.push(told.at(-1) + step);
-  return told;
+  const found = [0];
+  while (found.at(-1) < top || found.length < 2) found.push(found.at(-1) + step);
+  return found;
 }
 
 // times at round clock values within [from, to]
 export function timeTicks(from, to, most) {
   const step = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800].find((one) => (to - from) / one <= most) ?? 3600;
-  const told = [];
-  for (let t = Math.ceil(from / step) * step; t <= to; t += step) told.push(t);
-  return told;
+  const found = [];
+  for (let t = Math.ceil(from / step) * step; t <= to; t += step) found.push(t);
+  return found;
 }
 
 // Runs of [index, …] in which `is(index)` holds and no sample is missing; `t` rises.
 export function runs(t, is) {
   const usual = usualStep(t);
-  const told = [];
+  const found = [];
   for (let index = 0; index < t.length; index += 1) {
     if (!is(index)) continue;
-    if (index === 0 || !is(index - 1) || t[index] - t[index - 1] > 4 * usual) told.push([]);
-    told.at(-1).push(index);
+    if (index === 0 || !is(index - 1) || t[index] - t[index - 1] > 4 * usual) found.push([]);
+    found.at(-1).push(index);
   }
-  return told;
+  return found;
 }
 
 function usualStep(t) {

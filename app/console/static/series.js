@@ -1,8 +1,8 @@
-// From the api's JSON to a chart's model.
+// Converts the API's JSON to a chart's model.
 
 import { known } from "./words.js";
 
-// History has a sample every few seconds; what was read just now comes behind the last one.
+// History has a sample every few seconds; append the latest reading.
 export function upToNow(history, row, now) {
   if (!row.fresh || now <= history.t.at(-1)) return history;
   const last = { t: now, ready: row.ready, reserved: row.reserved, delayed: row.delayed, buried: row.buried };
@@ -15,13 +15,13 @@ export function jobStacks(history) {
 
 export const buriedLine = (history) => ({ key: "buried", label: "buried", side: "jobs", t: history.t, values: history.buried });
 
-// The metric as served, what the pods are for (target × pods), and the pods; each autoscaler has its own clock ticks.
+// The metric as served, target × pods, and the pods; each autoscaler has its own sample times.
 export function autoscalerLines(one, several = false) {
   const of = several ? ` (${one.name})` : "";
   const target = Number(one.target);
   const lines = [
     { key: "value", label: `metric as served${of}`, side: "jobs", t: one.t, values: (one.value ?? []).map((value) => (known(value) ? Number(value) : null)) },
-    { key: "desired", label: `pods wanted${of}`, side: "pods", step: true, t: one.t, values: one.desired },
+    { key: "desired", label: `pods desired${of}`, side: "pods", step: true, t: one.t, values: one.desired },
     { key: "current", label: `pods${of}`, side: "pods", step: true, t: one.t, values: one.current },
   ];
   if (!known(one.target) || !(target > 0)) return lines;

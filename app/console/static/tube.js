@@ -1,4 +1,4 @@
-// One tube, live: its numbers, the last hour, the next jobs, what happened, what can be done.
+// One tube, live: its numbers, the last hour, its next jobs, events and actions.
 
 import { autoscalerAddress, initial, ofTube, readOnly } from "./api.js";
 import { put, tubeActions } from "./actions.js";
@@ -6,39 +6,38 @@ import { chart } from "./chart.js";
 import { refreshDialog } from "./dialogs.js";
 import { h, keyed, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
-import { Finding } from "./find.js";
+import { Finder } from "./find.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
-import { NEEDS_RULE, SEEN_EARLIER, UNKNOWN, ago, clock, count, known, notesOf, rate, span } from "./words.js";
+import { UNKNOWN, ago, clock, count, duration, failureOf, known, lastRead, notesOf, rate } from "./words.js";
 
 const part = (id) => document.getElementById(id);
-const SHOWN_ABOVE = new Set(["server", "member", "tube", "name", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
+const SHOWN_ABOVE = new Set(["server", "tube", "name", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
   "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "stats", "pauseLeft"]);
-const LABELS = { urgent: ["ready and urgent", count], using: ["clients that put", count], watching: ["workers", count], waiting: ["workers without a job", count],
-  total: ["jobs ever put", count], deleted: ["jobs ever deleted", count], pauses: ["times paused", count], pause: ["last pause", span], pause_left: ["pause left", span],
-  drainSeconds: ["empty in, at this pace", span] };
-const NEEDS_A_RULE = "a “/” can stand neither in a metric's name nor in a label, so name this tube in metrics: to scale by it";
+const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
+  total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
+  drainSeconds: ["empty in, at this rate", duration] };
 
 let state = initial();
 const query = ofTube(state.tube);
-const tube = { ...query, row: () => state.tube, changed: () => jobs.look() };
+const tube = { ...query, row: () => state.tube, changed: () => jobs.load() };
 const jobs = new Jobs(part("jobs"), query, tube);
 const draw = chart(part("chart"), `Jobs and pods of ${state.tube.tube} over time`);
 
 if (!readOnly) part("actions").replaceChildren(...tubeActions(tube));
-part("look-again").addEventListener("click", () => jobs.look());
+part("reload").addEventListener("click", () => jobs.load());
 part("one-job").addEventListener("submit", (event) => {
   event.preventDefault();
   jobs.find(part("found"), part("job-id").value);
 });
-new Finding(query, open);
+new Finder(query, open);
 const asked = new URLSearchParams(location.search).get("job");
 if (asked) open(asked);
 feed("tube", query, show);
 keyboard(part("hits"), [["f", "find jobs", () => part("find-text").select()], ...(readOnly ? [] : [["p", "put a job", () => put(tube)]])]);
 
-// Any job's card, in view and with the focus.
+// Shows the card of any job, and moves the focus there.
 async function open(id) {
   await jobs.find(part("found"), id);
   part("found").focus({ preventScroll: true });
@@ -48,43 +47,36 @@ async function open(id) {
 function show(now) {
   state = now;
   const row = now.tube;
-  showPlace(now, row);
+  showHead(now, row);
   showCounts(row);
   const history = upToNow(now.history, row, now.now);
   draw({ now: now.now, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
   keyed(part("events"), [...now.events].reverse(), ({ t, kind, text }) => `${t} ${kind} ${text}`, newEvent, () => {});
-  if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "Nothing since the console watches."));
+  if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "No events since the console started."));
   keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setText(element.lastElementChild, value));
   jobs.tubeChanged(row);
   refreshDialog();
 }
 
-function showPlace(now, row) {
-  const read = row.fresh ? "" : known(row.ageSeconds) ? ` · last read ${ago(row.ageSeconds)}` : " · never read";
-  const failure = now.server?.up === false ? `: ${now.server.failure ?? "its first answer is awaited"}` : "";
-  setText(part("server"), `on ${[row.server, row.member].filter(Boolean).join(" ")}${read}${failure}`);
-  setClass(part("server"), "trouble", !row.fresh);
-  const inFull = { [SEEN_EARLIER]: goneFor(now.now, row), [NEEDS_RULE]: `${NEEDS_RULE}: ${NEEDS_A_RULE}` };
-  const notes = notesOf({ ...row, fresh: true }).map((note) => inFull[note] ?? note);
-  part("notes").replaceChildren(...notes.map((words) => h("span", { class: "chip warn" }, words)),
+function showHead(now, row) {
+  const read = row.fresh ? "" : ` · ${lastRead(row.ageSeconds)}`;
+  setText(part("server"), `on ${row.server}${read}${now.server?.up === false ? `: ${failureOf(now.server)}` : ""}`);
+  setClass(part("server"), "error", !row.fresh);
+  part("notes").replaceChildren(...notesOf(row, now.now).map(({ words }) => h("span", { class: "chip warn" }, words)),
     ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}`)));
 }
 
-function goneFor(now, { seenAt }) {
-  return (known(seenAt) ? `not there, last seen ${ago(now - seenAt)}` : "not there: beanstalkd forgets a tube without jobs and clients");
-}
-
 function showCounts(row) {
-  const workers = known(row.watching) && row.waiting ? `${count(row.watching)}, ${count(row.waiting)} idle` : count(row.watching);
-  const told = [count(row.ready), count(row.reserved), count(row.delayed), count(row.buried), rate(row.putPerSecond), rate(row.deletedPerSecond), workers];
-  [...part("counts").children].forEach((box, index) => showCount(box.lastElementChild, told[index]));
+  const idle = known(row.watching) && row.waiting ? `${count(row.waiting)} idle` : null;
+  const cells = [[count(row.ready)], [count(row.reserved)], [count(row.delayed)], [count(row.buried)], [rate(row.putPerSecond)], [rate(row.deletedPerSecond)], [count(row.watching), idle]];
+  [...part("counts").children].forEach((box, index) => {
+    const [words, more] = cells[index];
+    const place = box.lastElementChild;
+    if (words === UNKNOWN) place.replaceChildren(h("span", { class: "unknown" }, UNKNOWN));
+    else if (more) place.replaceChildren(words, h("small", {}, `, ${more}`));
+    else setText(place, words);
+  });
   setClass(part("counts"), "stale", !row.fresh);
-}
-
-function showCount(place, words) {
-  if (words === UNKNOWN) place.replaceChildren(h("span", { class: "unknown" }, UNKNOWN));
-  else if (words.includes(", ")) place.replaceChildren(words.split(", ")[0], h("small", {}, `, ${words.split(", ")[1]}`));
-  else setText(place, words);
 }
 
 function newEvent({ t, text }) {
@@ -96,11 +88,9 @@ function newFact([name]) {
 }
 
 function facts(row) {
-  const told = Object.entries({ ...row, ...row.stats }).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
-  return [["read", ago(row.ageSeconds)], ...told.map(([name, value]) => fact(name, value))];
-}
-
-function fact(name, value) {
-  const [label, words] = LABELS[name] ?? [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), count];
-  return [label, value === null ? UNKNOWN : known(value) ? words(value) : String(value)];
+  const more = Object.entries({ ...row, ...row.stats }).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
+  return [["read", ago(row.ageSeconds)], ...more.map(([name, value]) => {
+    const [label, words] = LABELS[name] ?? [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), count];
+    return [label, value === null ? UNKNOWN : known(value) ? words(value) : String(value)];
+  })];
 }

@@ -1,16 +1,16 @@
-// Numbers and times as people read them. Unknown is "unknown", never 0.
+// The words of the pages: numbers, times and the server's codes as people read them. Unknown is "unknown", never 0.
 
 export const UNKNOWN = "unknown";
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const hundredths = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 
 export const known = (number) => number !== null && number !== undefined && number !== "" && Number.isFinite(Number(number));
 
-export const count = (number) => (known(number) ? whole.format(number) : UNKNOWN);
+export const count = (number) => (known(number) ? integer.format(number) : UNKNOWN);
 
-// What is something is never told as 0.
+// A small number is never rounded to 0.
 const atLeast = (number, least, format) => (!known(number) ? UNKNOWN : number > 0 && number < least / 2 ? `< ${least}` : format.format(number));
 
 export const amount = (number) => atLeast(number, 0.01, hundredths);
@@ -19,8 +19,8 @@ export const rate = (perSecond) => atLeast(perSecond, 0.1, tenths);
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-// two units at most: 42 s, 3 min 5 s, 2 h 7 min, 4 d 1 h
-export function span(seconds) {
+// At most two units: 42 s, 3 min 5 s, 2 h 7 min, 4 d 1 h.
+export function duration(seconds) {
   if (!known(seconds)) return UNKNOWN;
   const s = Math.max(0, Math.round(seconds));
   const parts = [[Math.floor(s / 86400), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
@@ -29,7 +29,7 @@ export function span(seconds) {
   return parts.slice(first, first + 2).filter(([number]) => number).map(([number, unit]) => `${number} ${unit}`).join(" ");
 }
 
-export const ago = (seconds) => (!known(seconds) ? "never" : seconds < 1.5 ? "just now" : `${span(seconds)} ago`);
+export const ago = (seconds) => (!known(seconds) ? "never" : seconds < 1.5 ? "just now" : `${duration(seconds)} ago`);
 
 export function bytes(size) {
   if (!known(size)) return UNKNOWN;
@@ -41,18 +41,31 @@ export function bytes(size) {
 export const clock = (unixSeconds, withSeconds = true) =>
   new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", withSeconds ? {} : { hour: "2-digit", minute: "2-digit" });
 
-// At the start of a sentence, but for names such as minReplicas or tube-orders.
-export const capital = (sentence) => sentence.replace(/^[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
+// For the start of a sentence; names such as minReplicas, tube-orders and beanstalkd stay.
+export const capital = (sentence) => sentence.replace(/^(?!beanstalkd)[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
 
-export const SEEN_EARLIER = "seen earlier";
-export const NEEDS_RULE = "needs a rule";
-// By the server's codes.
-const NOTES = { paused: "paused", "no-watchers": "no watchers", "only-delayed": "only delayed jobs", "buried-jobs": "buried jobs", "needs-rule": NEEDS_RULE };
+// `last read 20 s ago` or `never read`.
+export const lastRead = (ageSeconds) => (known(ageSeconds) ? `last read ${ago(ageSeconds)}` : "never read");
 
-// What to know about a tube's row, in few words each.
-export function notesOf(row) {
-  const told = (row.notes ?? []).filter((code) => code in NOTES).map((code) => (code === "paused" && row.pauseLeft > 0 ? `paused, ${span(row.pauseLeft)} left` : NOTES[code]));
-  if (row.gone) told.unshift(SEEN_EARLIER);
-  if (!row.fresh) told.unshift(known(row.ageSeconds) ? `last read ${ago(row.ageSeconds)}` : "never read");
-  return told;
+// Why a server isn't up.
+export const failureOf = (server) => server.failure ?? "waiting for the first poll";
+
+const NOTES = {
+  paused: "paused",
+  "no-watchers": "no watchers",
+  "only-delayed": "only delayed jobs",
+  "buried-jobs": "buried jobs",
+  "needs-rule": "needs a rule",
+};
+const NOTES_IN_FULL = {
+  "needs-rule": "needs a rule: “/” is not valid in a metric name or a label, so define a rule for this tube under metrics:",
+};
+
+// The notes on a tube's row: [{code, words}, …]; with `now` (Unix seconds) they are in full, as on the tube's own page.
+export function notesOf(row, now = null) {
+  const notes = (row.notes ?? []).filter((code) => code in NOTES).map((code) => ({ code, words: (now && NOTES_IN_FULL[code]) || NOTES[code] }));
+  for (const note of notes) if (note.code === "paused" && row.pauseLeft > 0) note.words = `paused, ${duration(row.pauseLeft)} left`;
+  if (row.gone) notes.unshift({ code: "gone", words: !now ? "seen earlier" : known(row.seenAt) ? `no such tube, last seen ${ago(now - row.seenAt)}` : "no such tube: beanstalkd forgets a tube without jobs and clients" });
+  if (!row.fresh && !now) notes.unshift({ code: "stale", words: lastRead(row.ageSeconds) });
+  return notes;
 }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.payloads import MOST_LAID_OUT, MOST_SHOWN, hex_dump, json_lines, payload, visible
+from app.console.payloads import MAX_LAID_OUT, MAX_SHOWN, hex_dump, json_lines, payload, visible
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -113,7 +113,7 @@ def test_json_beyond_the_bounds_is_text(body: bytes) -> None:
 def test_long_json_within_the_bounds_is_laid_out() -> None:
     form, text = shown(b"[" + b"1," * 30_000 + b"1]")
     assert form == "json"
-    assert len(text) < MOST_LAID_OUT
+    assert len(text) < MAX_LAID_OUT
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_long_json_within_the_bounds_is_laid_out() -> None:
 def test_a_long_body_is_cut_and_its_size_told(unit: str, form: str) -> None:
     body = (unit * 100_000).encode()
     read = payload(body, len(body))
-    assert (read.size, read.shown, read.truncated, read.form) == (len(body), MOST_SHOWN, True, form)
-    assert read.raw == body[:MOST_SHOWN].hex()
+    assert (read.size, read.shown, read.truncated, read.form) == (len(body), MAX_SHOWN, True, form)
+    assert read.raw == body[:MAX_SHOWN].hex()
 
 
 def test_the_beginning_of_long_json_is_text() -> None:

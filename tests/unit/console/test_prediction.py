@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.console import prediction
-from app.console.prediction import FARTHEST_S, Load, Situation, predicted
+from app.console.prediction import MAX_S, Load, Situation, predict
 from app.hpa.autoscaler import Scale, Target, TargetKind, parse_hpa
 from app.hpa.decision import Missing, Observed, Total, with_target
 from tests.unit.hpa.hpas import BEHAVIORS, Json, external, hpa
@@ -21,39 +21,39 @@ PROMPT: Json = {
 }
 
 
-def by_time(autoscaler: Json, load: Load, *, present: int = 0, pace: float = 1.0) -> dict[int, int]:
+def by_time(autoscaler: Json, load: Load, *, present: int = 0, rate: float = 1.0) -> dict[int, int]:
     """Seconds after the beginning → pods."""
     values = parse_hpa(autoscaler)
-    points = predicted(Situation(values, (Total(present * 1000),), 0, pace), load, NOW_S)
+    points = predict(Situation(values, (Total(present * 1000),), 0, rate), load, NOW_S)
     return {round(at_s - NOW_S): pods for at_s, pods in points}
 
 
 def test_a_load_brings_pods_and_their_work_takes_them_away() -> None:
     """20 jobs, 2 a pod: one pod works at them for 15 s, one job in 3 s, then 8 pods in 6 s, and 1 is left."""
-    assert by_time(hpa(behavior=PROMPT), Load(20, 20), pace=1 / 3) == {0: 1, 15: 8, 30: 1}
+    assert by_time(hpa(behavior=PROMPT), Load(20, 20), rate=1 / 3) == {0: 1, 15: 8, 30: 1}
 
 
-def test_without_a_known_pace_the_jobs_only_pile_up() -> None:
-    pods = by_time(hpa(behavior=PROMPT), Load(10, 1), pace=0)
-    assert (pods[15], pods[FARTHEST_S]) == (5, 5)
+def test_without_a_known_rate_the_jobs_only_pile_up() -> None:
+    pods = by_time(hpa(behavior=PROMPT), Load(10, 1), rate=0)
+    assert (pods[15], pods[MAX_S]) == (5, 5)
 
 
 def test_jobs_that_are_there_already_count() -> None:
-    assert by_time(hpa(behavior=PROMPT), Load(2, 1), present=4, pace=0)[15] == 3
+    assert by_time(hpa(behavior=PROMPT), Load(2, 1), present=4, rate=0)[15] == 3
 
 
 def test_delayed_jobs_count_from_when_they_become_ready() -> None:
-    pods = by_time(hpa(behavior=PROMPT), Load(20, 20, delay_s=40), pace=0)
+    pods = by_time(hpa(behavior=PROMPT), Load(20, 20, delay_s=40), rate=0)
     assert (pods[30], pods[45]) == (1, 10)
 
 
 def test_a_growing_load_is_followed_as_fast_as_without_behavior_is_allowed() -> None:
-    pods = by_time(hpa(maximum=50), Load(100, 100), pace=0)
+    pods = by_time(hpa(maximum=50), Load(100, 100), rate=0)
     assert [pods[at] for at in (0, 15, 30, 45, 60, 75, 90)] == [1, 4, 8, 16, 32, 50, 50]
 
 
 def test_the_last_pods_leave_after_five_minutes() -> None:
-    pods = by_time(hpa(behavior={"scaleUp": PROMPT["scaleUp"]}), Load(20, 20), pace=0.5)
+    pods = by_time(hpa(behavior={"scaleUp": PROMPT["scaleUp"]}), Load(20, 20), rate=0.5)
     grown = next(pods[at] for at in sorted(pods) if pods[at] > 1)
     leaves = next(at for at in sorted(pods) if at > 30 and pods[at] < grown)
     assert 300 <= leaves <= 345
@@ -61,7 +61,7 @@ def test_the_last_pods_leave_after_five_minutes() -> None:
 
 def test_another_target_is_another_prediction() -> None:
     values = with_target(parse_hpa(hpa(behavior=PROMPT)), 0, Target(TargetKind.AVERAGE_VALUE, 5000))
-    points = predicted(Situation(values, (Total(0),), 0, 0), Load(20, 20), NOW_S)
+    points = predict(Situation(values, (Total(0),), 0, 0), Load(20, 20), NOW_S)
     assert points[1] == (NOW_S + 15, 4)
 
 
@@ -72,22 +72,22 @@ def test_from_zero_pods_and_back() -> None:
         behavior=PROMPT,
         conditions=[{"type": "ScaledToZero", "status": "True", "reason": "ScaledToZero"}],
     )
-    assert by_time(autoscaler, Load(4, 4), pace=1) == {0: 0, 15: 2, 30: 0}
+    assert by_time(autoscaler, Load(4, 4), rate=1) == {0: 0, 15: 2, 30: 0}
 
 
 def test_other_metrics_stay_as_they_are() -> None:
     values = parse_hpa(hpa(external("tube-a", averageValue="2"), external("tube-b", averageValue="1"), behavior=PROMPT))
-    points = predicted(Situation(values, (Total(0), Total(6000)), 0, 0), Load(4, 4), NOW_S)
+    points = predict(Situation(values, (Total(0), Total(6000)), 0, 0), Load(4, 4), NOW_S)
     assert points[1] == (NOW_S + 15, 6)
 
 
 @pytest.mark.parametrize("seen", [Missing("503")])
-def test_without_a_value_nothing_is_predicted(seen: Observed) -> None:
-    assert predicted(Situation(parse_hpa(hpa()), (seen,), 0, 1), Load(1, 1), NOW_S) == ()
+def test_without_a_value_nothing_is_predict(seen: Observed) -> None:
+    assert predict(Situation(parse_hpa(hpa()), (seen,), 0, 1), Load(1, 1), NOW_S) == ()
 
 
 def test_it_ends() -> None:
-    assert max(by_time(hpa(), Load(100_000, 1), pace=0)) == FARTHEST_S
+    assert max(by_time(hpa(), Load(100_000, 1), rate=0)) == MAX_S
 
 
 @given(
@@ -114,7 +114,7 @@ def test_it_ends() -> None:
     replicas=1,
     load=[(0, 200), (0, 200), (0, 200), (2, 200), (3, 5)],
 )
-def test_look_after_look_it_goes_where_the_controller_goes(
+def test_sync_after_sync_it_goes_where_the_controller_goes(
     minimum: int, more: int, target: int, behavior: dict[str, Any] | None, replicas: int, load: list[tuple[int, int]]
 ) -> None:
     maximum = max(1, minimum) + more
@@ -125,5 +125,5 @@ def test_look_after_look_it_goes_where_the_controller_goes(
     controller = prediction.Controller(replace(values, scale=Scale(replicas, replicas)))
     now_s = NOW_S
     for total, pause_s in load:
-        assert controller.look((Total(total * 1000),), now_s) == reference.sync(total, now_s)
+        assert controller.sync((Total(total * 1000),), now_s) == reference.sync(total, now_s)
         now_s += pause_s

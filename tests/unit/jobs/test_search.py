@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.jobs.search import FARTHEST, RUN, End, Found, newest
+from app.jobs.search import FARTHEST, WINDOW, SearchResult, StopReason, newest_id
 
 
 class Ids:
@@ -15,15 +15,15 @@ class Ids:
         self.looks = 0
 
     def highest(self, among: range) -> int | None:
-        assert len(among) <= RUN
+        assert len(among) <= WINDOW
         self.looks += 1
         return max((each for each in self._ids if each in among), default=None)
 
 
-@given(known=st.integers(0, 10_000), gaps=st.lists(st.integers(1, RUN), max_size=200))
+@given(known=st.integers(0, 10_000), gaps=st.lists(st.integers(1, WINDOW), max_size=200))
 def test_the_newest_is_found_where_gaps_are_small(known: int, gaps: list[int]) -> None:
     ids = [known + sum(gaps[: end + 1]) for end in range(len(gaps))]
-    assert newest(Ids(*ids).highest, known) == max([known, *ids])
+    assert newest_id(Ids(*ids).highest, known) == max([known, *ids])
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 63, 64, 65, 1000, 123_456, 2_000_000])
@@ -34,13 +34,20 @@ def test_it_takes_few_looks_however_far_it_is(ahead: int) -> None:
             return min(among[-1], 7 + ahead) if among[0] <= 7 + ahead else None
 
     ids = Dense()
-    assert newest(ids.highest, 7) == 7 + ahead
-    assert ids.looks < 2 * (FARTHEST // RUN).bit_length() + 2
+    assert newest_id(ids.highest, 7) == 7 + ahead
+    assert ids.looks < 2 * (FARTHEST // WINDOW).bit_length() + 2
 
 
 @pytest.mark.parametrize(
-    ("end", "before"),
-    [(End.NO_JOBS, None), (End.ALL, None), (End.FIRST_ID, None), (End.HITS, 91), (End.IDS, 91), (End.TIME, 91)],
+    ("reason", "before"),
+    [
+        (StopReason.NO_JOBS, None),
+        (StopReason.ALL, None),
+        (StopReason.FIRST_ID, None),
+        (StopReason.RESULTS, 91),
+        (StopReason.IDS, 91),
+        (StopReason.TIME, 91),
+    ],
 )
-def test_a_look_goes_on_below_the_last_id_unless_nothing_is_left(end: End, before: int | None) -> None:
-    assert Found((), 100, 10, 0, 0, None, end).before == before
+def test_a_look_goes_on_below_the_last_id_unless_nothing_is_left(reason: StopReason, before: int | None) -> None:
+    assert SearchResult((), 100, 10, 0, 0, None, reason).before == before
