@@ -94,7 +94,7 @@ def flows(objects: Objects) -> dict[tuple[str, str], set[tuple[str, int]]]:
     return {pair: ports for pair, ports in found.items() if ports}
 
 
-# The README's table, flow by flow.
+# The manual's table, flow by flow.
 DOCUMENTED = {
     # metrics: the API server may come from anywhere, and proves who it is
     **{(stranger, "server"): {("TCP", 10250)} for stranger in STRANGERS},

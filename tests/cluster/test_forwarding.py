@@ -137,7 +137,7 @@ def upstream(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def chosen(upstream: Upstream) -> list[str]:
-    """As the README says it."""
+    """As in the manual."""
     to = f"forwardTo.namespace={upstream.namespace},forwardTo.service=adapter"
     return ["--set", f"apiService.create=false,{to}", "--set-file", f"forwardTo.caBundle={upstream.ca}"]
 
