@@ -28,6 +28,8 @@ _REASONS = {
     "TooFewReplicas": "wants fewer pods than minReplicas allows",
     "ScaleUpLimit": "adds pods as fast as its scaleUp policies allow",
     "ScaleDownLimit": "removes pods as fast as its scaleDown policies allow",
+    "ScaledToZero": "has scaled its Deployment to 0",
+    "NotScaledToZero": "hasn't scaled its Deployment to 0",
     "ScalingDisabled": "is disabled, because its Deployment was scaled to 0",
 }
 """Reasons of the HPA controller (kubernetes/pkg/controller/podautoscaler); for others, its message is shown."""
@@ -71,8 +73,8 @@ class Condition:
         return _REASONS.get(self.reason) or f"reports: {self.message or self.reason}"
 
     def is_normal(self) -> bool:
-        """Return whether there is nothing to do about it; ScalingLimited is normal in both states."""
-        return self.holds or self.kind == "ScalingLimited"
+        """Return whether there is nothing to do about it; some are normal in both states."""
+        return self.holds or self.kind in {"ScalingLimited", "ScaledToZero"}
 
 
 @dataclass(frozen=True, slots=True)
