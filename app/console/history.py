@@ -217,16 +217,18 @@ class Recorder:
 
     async def run(self) -> None:
         """Record every second until cancelled."""
-        loop, before, sampled_s = asyncio.get_running_loop(), self.poller.snapshot, -STEP_S
-        while True:
-            now, snapshot = self.clock(), self.poller.snapshot
-            is_due = now.monotonic_s - sampled_s >= STEP_S - RECORD_EVERY_S / 2
-            await loop.run_in_executor(self.thread, self._record, before, snapshot, now, is_due)
-            before, sampled_s = snapshot, now.monotonic_s if is_due else sampled_s
-            await asyncio.sleep(RECORD_EVERY_S)
+        before, sampled_s = self.poller.snapshot, -STEP_S
 
-    def _record(self, before: Snapshot, snapshot: Snapshot, now: Instant, is_due: bool) -> None:
-        self.events.notice(of_servers(before, snapshot, now.unix_s))
-        self.past.sample(snapshot)
-        if is_due:
-            self.history.sample(snapshot, now, self.max_age_s)
+        def record() -> None:
+            nonlocal before, sampled_s
+            now, snapshot = self.clock(), self.poller.snapshot
+            self.events.notice(of_servers(before, snapshot, now.unix_s))
+            self.past.sample(snapshot)
+            if now.monotonic_s - sampled_s >= STEP_S - RECORD_EVERY_S / 2:
+                self.history.sample(snapshot, now, self.max_age_s)
+                sampled_s = now.monotonic_s
+            before = snapshot
+
+        while True:
+            await asyncio.get_running_loop().run_in_executor(self.thread, record)
+            await asyncio.sleep(RECORD_EVERY_S)

@@ -241,7 +241,7 @@ def _sorted_tubes(view: View, query: Query) -> list[tuple[str, ServerState]]:
         rest = [word for word in words if word not in server]
         past = view.past.of(state.server) if query.gone else ()
         for names, found in ((state.reading.names if state.reading else (), there), (past, gone)):
-            found += [(name, state) for name in names if not rest or _contains(name, rest)]
+            found += [(name, state) for name in names if all(word in name.lower() for word in rest)]
     if query.sort in {"tube", "server"}:
         found = sorted(there + gone, key=itemgetter(0))
         if query.sort == "server":
@@ -251,11 +251,6 @@ def _sorted_tubes(view: View, query: Query) -> list[tuple[str, ServerState]]:
     key_of = {id(state): _sort_key(view, state, query) for state in view.snapshot.servers}
     keys = [key_of[id(state)](name) for name, state in found]
     return [found[at] for at in sorted(range(len(found)), key=keys.__getitem__)]
-
-
-def _contains(name: str, words: Sequence[str]) -> bool:
-    lower = name.lower()
-    return all(word in lower for word in words)
 
 
 def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], float]:

@@ -85,7 +85,8 @@ class PageData:
         view, key = self._view(), (name, tuple(sorted(query.items())))
         snapshot, now_s = view.snapshot, view.now.monotonic_s
         shared = self._shared.get(key)
-        if shared is None or now_s - shared.started_s >= SHARED_S or shared.snapshot is not snapshot:
+        is_old = shared is None or now_s - shared.started_s >= SHARED_S or shared.snapshot is not snapshot
+        if shared is None or (is_old and shared.task.done()):
             task = asyncio.create_task(self._compute(view, name, query))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who wait may have left
             shared = self._shared[key] = _Shared(snapshot, now_s, task)

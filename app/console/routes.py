@@ -40,7 +40,7 @@ class Routes:
                 Route("/login", self.login.sign_in, methods=["POST"]),
                 Route("/logout", self.login.sign_out, methods=["POST"]),
                 Route("/static/{version}/{name:path}", self.static.serve),
-                Route("/healthz", _healthz),
+                Route("/healthz", PlainTextResponse("ok\n"), methods=["GET"]),
                 *more,
             ],
             exception_handlers=error_handlers(self._error),
@@ -71,7 +71,3 @@ class Routes:
         session: Session | None = request.scope["state"]["session"]
         signed_in = session is not None and self.login.password is not None
         return {"csrf": session.token if session else "", "signed_in": signed_in}
-
-
-async def _healthz(_request: Request) -> Response:
-    return PlainTextResponse("ok\n")

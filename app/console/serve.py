@@ -124,11 +124,6 @@ def _password_reader(settings: ConsoleSettings, kubernetes: Kubernetes | None) -
     return lambda: password
 
 
-def _url(listener: socket.socket, prefix: str) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{prefix}/"
-
-
 async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reason: str, listener: socket.socket) -> int:
     rules = demanded_by_rules(settings.rules)
     poller = Poller(settings.servers, clock.now, Demand(rules.tubes, rules.ages))
@@ -177,7 +172,9 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     background: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
     background += [password.run()] if password else []
     background += [autoscalers.run()] if kubernetes else []
-    _log.info("listening", page=_url(listener, settings.path_prefix), read_only=settings.read_only)
+    host, port = listener.getsockname()[:2]
+    page = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
+    _log.info("listening", page=page, read_only=settings.read_only)
     return await HttpServer(max_connections()).serve_until_stopped(
         application, listener, SHUTDOWN_S, background=background, on_shutdown=end_streams
     )

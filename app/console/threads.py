@@ -24,11 +24,12 @@ class Threads:
         if self._busy >= self._number:
             raise BusyError(f"{self._number} requests are waiting for beanstalkd, the limit: retry in a moment", 503)
         self._busy += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, function)
-        future.add_done_callback(self._free)
-        return await asyncio.shield(future)
 
-    def _free[T](self, future: asyncio.Future[T]) -> None:
-        self._busy -= 1
-        if not future.cancelled():
-            future.exception()  # retrieved here in case the caller has left
+        def free(future: asyncio.Future[T]) -> None:
+            self._busy -= 1
+            if not future.cancelled():
+                future.exception()  # retrieved here in case the caller has left
+
+        future = asyncio.get_running_loop().run_in_executor(self._pool, function)
+        future.add_done_callback(free)
+        return await asyncio.shield(future)
