@@ -57,11 +57,28 @@ class Api:
 
     def application(self) -> Router:
         """Return the ASGI application."""
+
+        async def metric(request: Request) -> Response:
+            what = request.attributes
+            assert isinstance(what, ResourceAttributes)  # noqa: S101 - this is the route of a metric
+            if self.forwarding is not None and self.forwarding.accepts(request, what):
+                return await self.forwarding.respond(request, what)
+            return await self.external_metrics.respond(request, what, self.context())
+
+        def names() -> list[str]:
+            context = self.context()
+            forwarded = self.forwarding.names if self.forwarding is not None else ()
+            return [*metric_names(context.snapshot, context.rules), *forwarded]
+
+        def not_found(request: Request) -> Response:
+            if request.path.startswith((f"{group}/", "/version/")):
+                raise StatusError("NotFound", "the server could not find the requested resource", {})
+            return _listed(paths, 404)
+
         group, version = f"/apis/{GROUP}", f"/apis/{GROUP_VERSION}"
-        names = self._metric_names
         # The API's own paths are for GET, as in Kubernetes; the others for any method.
-        routes = {
-            f"{version}/namespaces/{{namespace}}/{{metric}}": _for_get(self._metric),
+        routes: dict[str, Endpoint] = {
+            f"{version}/namespaces/{{namespace}}/{{metric}}": _for_get(metric),
             "/apis": _for_get(lambda request: discovery.groups(names(), self.port, request)),
             group: _for_get(discovery.group),
             version: _for_get(lambda request: discovery.resources(names(), request)),
@@ -73,8 +90,7 @@ class Api:
         }
         for probe in self.probes:
             routes[probe.path] = probe.all
-            for name in probe.checks:
-                routes[f"{probe.path}/{name}"] = partial(_check, probe, name)
+            routes |= {f"{probe.path}/{name}": partial(probe.one, name) for name in probe.checks}
         paths = sorted(path for path in ("/", *routes) if "{" not in path)
         routes["/"] = routes["/index.html"] = lambda _: _listed(paths, 200)
         authorization = Middleware(Authorization, self.authorizer)
@@ -82,7 +98,7 @@ class Api:
         # of both; ErrorResponses does.
         return Router(
             routes=[_Route(path, _Asgi(endpoint), middleware=[authorization]) for path, endpoint in routes.items()],
-            default=Authorization(_Asgi(partial(_not_found, paths)), self.authorizer),
+            default=Authorization(_Asgi(not_found), self.authorizer),
             redirect_slashes=False,
             middleware=[
                 Middleware(self.audit.middleware),
@@ -91,18 +107,6 @@ class Api:
                 Middleware(Authentication, self.authenticator),
             ],
         )
-
-    async def _metric(self, request: Request) -> Response:
-        what = request.attributes
-        assert isinstance(what, ResourceAttributes)  # noqa: S101 - this is the route of a metric
-        if self.forwarding is not None and self.forwarding.accepts(request, what):
-            return await self.forwarding.respond(request, what)
-        return await self.external_metrics.respond(request, what, self.context())
-
-    def _metric_names(self) -> list[str]:
-        context = self.context()
-        forwarded = self.forwarding.names if self.forwarding is not None else ()
-        return [*metric_names(context.snapshot, context.rules), *forwarded]
 
 
 class _Route(Route):
@@ -139,15 +143,5 @@ def _for_get(endpoint: Endpoint) -> Endpoint:
     return respond_to_get
 
 
-def _check(probe: Probe, name: str, _: Request) -> Response:
-    return probe.one(name)
-
-
 def _listed(paths: Sequence[str], code: int) -> Response:
     return Response(encode({"paths": paths}, indent=True), code, media_type=JSON)
-
-
-def _not_found(paths: Sequence[str], request: Request) -> Response:
-    if request.path.startswith((f"/apis/{GROUP}/", "/version/")):
-        raise StatusError("NotFound", "the server could not find the requested resource", {})
-    return _listed(paths, 404)

@@ -63,7 +63,9 @@ class Authenticator:
         """Return the caller. Raises StatusError: 401, or 503 if the token can't be reviewed."""
         request: Request = scope["request"]
         certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
-        token = _bearer_token(request.headers.get(b"authorization", b""))
+        # Source: pkg/authentication/request/bearertoken/bearertoken.go; two spaces before a token leave none.
+        scheme, *rest = request.headers.get(b"authorization", b"").strip().split(b" ", 2)
+        token = rest[0] if rest and scheme.lower() == b"bearer" else b""
         if certificate is None and not token:
             return _ANONYMOUS  # also before the configuration is loaded: the kubelet's probes have no credential
         by_certificate = self.caller_by_certificate(scope)
@@ -72,8 +74,17 @@ class Authenticator:
         unauthorized = StatusError("Unauthorized", "Unauthorized")
         if certificate is not None:
             unauthorized.add_note(_why_not(certificate, self._auth_config.current))
-        if token:
-            owner = await self._owner(token)
+        if len(token) > MAX_TOKEN:
+            unauthorized.add_note(f"the bearer token exceeds {MAX_TOKEN} bytes")
+        elif token:
+            key = hashlib.sha256(token).digest()  # the cache holds no token
+            try:
+                review = partial(self._review_token, token.decode("utf-8", "replace"))
+                owner = await self._reviews.get(key, review)
+            except KubernetesError as error:
+                unavailable = StatusError("ServiceUnavailable", "the bearer token can't be reviewed now; retry later")
+                unavailable.add_note(str(error))  # names kube-apiserver's address
+                raise unavailable from error
             if owner.user is not None:
                 return Caller(_with_authenticated_group(owner.user), "token")
             unauthorized.add_note(owner.problem)
@@ -93,17 +104,6 @@ class Authenticator:
             if user is not None:
                 return Caller(user, "front-proxy")
         return _caller_of_certificate(certificate) if certificate.signed_by(config.client_anchors) else None
-
-    async def _owner(self, token: bytes) -> TokenOwner:
-        if len(token) > MAX_TOKEN:
-            return TokenOwner(None, f"the bearer token exceeds {MAX_TOKEN} bytes")
-        key = hashlib.sha256(token).digest()  # the cache holds no token
-        try:
-            return await self._reviews.get(key, partial(self._review_token, token.decode("utf-8", "replace")))
-        except KubernetesError as error:
-            unavailable = StatusError("ServiceUnavailable", "the bearer token can't be reviewed now; retry later")
-            unavailable.add_note(str(error))  # names kube-apiserver's address
-            raise unavailable from error
 
 
 def _verdict(owner: TokenOwner) -> str:
@@ -172,12 +172,6 @@ _cached_user = lru_cache(maxsize=1024)(_user_of_headers)  # the aggregator forwa
 
 def _first(values: Mapping[bytes, list[str]], headers: tuple[bytes, ...]) -> str:
     return next((values[header][0] for header in headers if values.get(header, [""])[0]), "")
-
-
-def _bearer_token(authorization: bytes) -> bytes:
-    """Return the token, or nothing. Source: pkg/authentication/request/bearertoken/bearertoken.go."""
-    scheme, *rest = authorization.strip().split(b" ", 2)  # two spaces before a token leave none
-    return rest[0] if rest and scheme.lower() == b"bearer" else b""
 
 
 def _with_authenticated_group(user: User) -> User:

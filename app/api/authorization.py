@@ -101,10 +101,14 @@ class Authorizer:
 
     def __init__(self, review_access: ReviewAccess, observe: Observe = lambda *_: None) -> None:
         self._review_access = review_access
+
+        def verdict(decision: Decision) -> str:
+            return "allowed" if decision.allowed else "denied"
+
         # Unauthenticated clients have few threads and a cache of their own: however many paths they try, users don't
         # wait for them.
         self._of_users, self._of_unauthenticated = (
-            ReviewCache("SubjectAccessReview", threads, _verdict, ("allowed", "denied"), observe)
+            ReviewCache("SubjectAccessReview", threads, verdict, ("allowed", "denied"), observe)
             for threads in (THREADS, UNAUTHENTICATED_THREADS)
         )
 
@@ -126,10 +130,6 @@ class Authorizer:
             denied.add_note(decision.problem)  # for the log alone, as in Kubernetes
             raise denied
         return decision.reason
-
-
-def _verdict(decision: Decision) -> str:
-    return "allowed" if decision.allowed else "denied"
 
 
 def forbidden(user: User, what: Attributes, reason: str) -> StatusError:

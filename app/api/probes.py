@@ -46,7 +46,7 @@ class Probe:
         text = "\n".join([*lines, f"{title} check {verdict}", ""])
         return PlainTextResponse(text, 500 if failed else 200, headers=_NOSNIFF)
 
-    def one(self, name: str) -> Response:
+    def one(self, name: str, _: Request) -> Response:
         """Return the result of one check."""
         failure = self.checks[name]()
         if failure is None:

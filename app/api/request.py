@@ -106,13 +106,9 @@ class Request:
 
     @property
     def wants_indent(self) -> bool:
-        """Whether JSON is to be indented for people."""
-        pretty = self.parameter("pretty")
-        return pretty in {"1", "t", "T", "true", "TRUE", "True"} if pretty else self.is_by_people
-
-    @property
-    def is_by_people(self) -> bool:
-        """Whether the User-Agent is curl, Wget or a browser."""
+        """True if JSON is to be indented for people: by `pretty`, else by the User-Agent."""
+        if pretty := self.parameter("pretty"):
+            return pretty in {"1", "t", "T", "true", "TRUE", "True"}
         return self.headers.get(b"user-agent", b"").startswith(_PEOPLE)
 
 
