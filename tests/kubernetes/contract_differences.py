@@ -45,6 +45,18 @@ KNOWN = {"", "tube-default", "tube-jobs"}
 
 DIFFERENCES = (
     Difference(
+        "a request line or head above the fixed limits is 414 or 431",
+        "the limits of design.md bound what a client can make the server hold; Kubernetes' own clients stay far below",
+        lambda case: len(case.path) > 16_384 or len(str(case.headers)) > 32_768,
+        lambda ours: ours.status in {414, 431},
+    ),
+    Difference(
+        "417 says why",
+        "as all other responses to what isn't HTTP",
+        lambda case: case.answer.status == 417,
+        ends(417),
+    ),
+    Difference(
         "impersonation is rejected",
         "kube-apiserver handles it; ignoring it would grant more than the client meant to use",
         lambda case: (

@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from app.kube import auth_config
-from app.kube.auth_config import AuthConfig
+from app.kube.auth_config import AuthConfigWatcher
 from app.kube.client import Kubernetes
-from app.kube.errors import KubernetesError
 from app.kube.reviews import PathAttributes, ResourceAttributes, User, review_access, review_token
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes, namespace
 
@@ -61,31 +59,39 @@ def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
 
 
 def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
-    seen: list[AuthConfig] = []
-    auth_config.follow(kubernetes, seen.append, lambda _: None)
-    eventually(lambda: len(seen) == 1)
-    (trust,) = seen
-    assert "BEGIN CERTIFICATE" in trust.client_ca_pem
-    assert "BEGIN CERTIFICATE" in trust.requestheader_ca_pem
-    assert b"x-remote-user" in trust.username_headers
+    config = watched(kubernetes).current
+    assert config is not None
+    assert "BEGIN CERTIFICATE" in config.client_ca_pem
+    assert "BEGIN CERTIFICATE" in config.requestheader_ca_pem
+    assert b"x-remote-user" in config.username_headers
 
 
 def test_a_change_arrives_at_once_and_garbage_never(kubernetes: Kubernetes) -> None:
-    seen: list[AuthConfig] = []
-    errors: list[KubernetesError] = []
-    auth_config.follow(kubernetes, seen.append, errors.append)
-    eventually(lambda: len(seen) == 1)
+    watcher = watched(kubernetes)
+    first = watcher.current
     before = kubernetes.request("GET", TRUST)["data"]["requestheader-allowed-names"]
+
+    def has_one_more() -> bool:
+        return watcher.current is not None and "one-more" in watcher.current.allowed_names
+
     try:
         allow(kubernetes, json.dumps([*json.loads(before), "one-more"]))
-        eventually(lambda: "one-more" in seen[-1].allowed_names, within_s=20)
+        eventually(has_one_more, within_s=20)
         allow(kubernetes, "garbage")
-        eventually(lambda: bool(errors))
-        assert "requestheader-allowed-names" in str(errors[0])
-        assert "one-more" in seen[-1].allowed_names
+        eventually(lambda: "requestheader-allowed-names" in (watcher.warning() or ""))
+        assert has_one_more()
+        assert watcher.failure() is None
     finally:
         allow(kubernetes, before)
-    eventually(lambda: seen[-1] == seen[0])
+    eventually(lambda: watcher.current == first)
+
+
+def watched(kubernetes: Kubernetes) -> AuthConfigWatcher:
+    """A watcher that has read once."""
+    watcher = AuthConfigWatcher()
+    watcher.start(kubernetes)
+    eventually(lambda: watcher.current is not None)
+    return watcher
 
 
 def allow(kubernetes: Kubernetes, allowed: str) -> None:
