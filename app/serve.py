@@ -43,10 +43,10 @@ from app.kube.errors import KubeconfigError
 from app.kube.reviews import review_access, review_token
 from app.kube.upstream import Address, UpstreamAdapter
 from app.logs import AuditLog
-from app.metrics.freshness import outages
-from app.metrics.metric import Evaluation
-from app.metrics.resolve import Demanded, demanded_by_rules
+from app.metrics.query import EvaluationContext, WantedTubes
+from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
+from app.metrics.tenancy import outages
 from app.settings import ObjectName, Server, ServicePort, SettingError
 
 TlsMode = Literal["self", "provided"]
@@ -89,7 +89,7 @@ class Parts:
         self._settings = settings
         self.kubernetes = kubernetes
         self.forwarding = _forwarding(settings, kubernetes)
-        named = demanded_by_rules(settings.rules)
+        named = wanted_by_rules(settings.rules)
         self.poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
         self._reviews = ReviewCollector()
         self.auth_config = AuthConfigWatcher()
@@ -153,12 +153,12 @@ class Parts:
             self._trusted = config
         return self.tls.context
 
-    def _evaluation(self) -> Evaluation:
-        return Evaluation(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
+    def _evaluation(self) -> EvaluationContext:
+        return EvaluationContext(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
 
-    def _want(self, demanded: Demanded, now: Instant) -> None:
-        self.poller.demand.request(demanded.tubes, now)
-        self.poller.demand.request_ages(demanded.ages, now)
+    def _want(self, wanted: WantedTubes, now: Instant) -> None:
+        self.poller.demand.request(wanted.tubes, now)
+        self.poller.demand.request_ages(wanted.ages, now)
 
     def _polling(self) -> str | None:
         stuck = self.poller.stuck(clock.now())

@@ -29,7 +29,7 @@ from app.api.status import StatusError
 from app.api.telemetry import Telemetry
 from app.kube.reviews import ResourceAttributes
 from app.kube.upstream import GROUP, GROUP_VERSION
-from app.metrics.metric import Evaluation
+from app.metrics.query import EvaluationContext
 from app.metrics.resolve import metric_names
 
 Endpoint = Callable[[Request], Response | Awaitable[Response]]
@@ -46,7 +46,7 @@ class Api:
     authorizer: Authorizer
     probes: Sequence[Probe]
     telemetry: Telemetry
-    context: Callable[[], Evaluation]
+    context: Callable[[], EvaluationContext]
     """Returns what metrics are evaluated with now."""
     external_metrics: ExternalMetrics
     version: Mapping[str, str]

@@ -5,7 +5,7 @@ Responses are cached until a new snapshot is published: the HPAs of one tube all
 
 import asyncio
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,9 @@ from app.beanstalkd.reading import Snapshot
 from app.clock import Instant, rfc3339
 from app.kube.reviews import ResourceAttributes
 from app.kube.upstream import GROUP, GROUP_VERSION
-from app.metrics.explanation import explanation
-from app.metrics.metric import Evaluation, MetricError, MetricValue, Question
-from app.metrics.resolve import Demanded, demanded, evaluate, may_be_long, rule_asked, servers_spanned
+from app.metrics.metric import Metric
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, WantedTubes
+from app.metrics.resolve import resolve
 
 MAX_CACHED = 256
 """Responses."""
@@ -49,7 +49,7 @@ class ResponseCache:
         self._snapshot: Snapshot | None = None
         self._responses: dict[Hashable, _CachedResponse] = {}
 
-    def get(self, key: Hashable, context: Evaluation) -> Response | None:
+    def get(self, key: Hashable, context: EvaluationContext) -> Response | None:
         """Return the response to the same query of the same snapshot, or None."""
         if context.snapshot is not self._snapshot:  # it is newer: queries arrive with the latest
             self._snapshot, self._responses = context.snapshot, {}
@@ -58,7 +58,7 @@ class ResponseCache:
             return None
         return Response(found.body, media_type=found.media_type)
 
-    def put(self, key: Hashable, context: Evaluation, response: Response, fresh_until_s: float) -> None:
+    def put(self, key: Hashable, context: EvaluationContext, response: Response, fresh_until_s: float) -> None:
         """Cache a response, unless it is large or a newer snapshot has been queried since."""
         is_small = len(response.body) <= MAX_CACHED_BODY and len(self._responses) < MAX_CACHED
         if is_small and context.snapshot is self._snapshot:
@@ -68,14 +68,14 @@ class ResponseCache:
 class ExternalMetrics:
     """The endpoint of all metrics."""
 
-    def __init__(self, want: Callable[[Demanded, Instant], None]) -> None:
+    def __init__(self, want: Callable[[WantedTubes, Instant], None]) -> None:
         """`want` is called with what each query requires to be read."""
         self._want = want
         self._cache = ResponseCache()
         # One: a response about ten thousand tubes takes 30 MB meanwhile, and more threads don't make any faster.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-response")
 
-    async def respond(self, request: Request, what: ResourceAttributes, context: Evaluation) -> Response:
+    async def respond(self, request: Request, what: ResourceAttributes, context: EvaluationContext) -> Response:
         """Return the values of the metric that was authorized. Raises StatusError."""
         accept = request.header(b"accept")
         key = (what.resource, what.namespace, request.query, accept, request.wants_indent)
@@ -84,17 +84,15 @@ class ExternalMetrics:
         if cached is not None:
             return cached
         form = negotiate(accept, table.KINDS)
-        query = Question(what.resource, what.namespace, checked_options(request).selector)
-        self._want(demanded(query, context), context.now)
-        explain = (request.parameter("explain") or "false").lower() not in {"0", "false"}
-        arguments = query, form, request, context
-        if may_be_long(query, context):  # tens of thousands of items would block all other requests
+        metric = resolve(MetricQuery(what.resource, what.namespace, checked_options(request).selector), context)
+        self._want(metric.wanted(), context.now)
+        is_explained = (request.parameter("explain") or "false").lower() not in {"0", "false"}
+        build = _explain if is_explained else _respond
+        if metric.is_long:  # tens of thousands of items would block all other requests
             loop = asyncio.get_running_loop()
-            response, fresh_until_s = await loop.run_in_executor(
-                self._thread, _explain if explain else _respond, *arguments
-            )
+            response, fresh_until_s = await loop.run_in_executor(self._thread, build, metric, form, request)
         else:
-            response, fresh_until_s = (_explain if explain else _respond)(*arguments)
+            response, fresh_until_s = build(metric, form, request)
         if is_short:
             self._cache.put(key, context, response, fresh_until_s)
         return response
@@ -111,36 +109,25 @@ def checked_options(request: Request) -> ListOptions:
     return options
 
 
-def _explain(query: Question, _: Representation, request: Request, context: Evaluation) -> tuple[Response, float]:
+def _explain(metric: Metric, _: Representation, request: Request) -> tuple[Response, float]:
     selector = request.parameter("labelSelector") or ""
-    head = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION}
-    content = {**head, **explanation(query, selector, context)}
+    content = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION, **metric.explain(selector)}
     return respond(content, request, negotiate(request.header(b"accept"))), -math.inf
 
 
-def _respond(query: Question, form: Representation, request: Request, context: Evaluation) -> tuple[Response, float]:
+def _respond(metric: Metric, form: Representation, request: Request) -> tuple[Response, float]:
     """Return the response, and until when (monotonic seconds) it stays the same."""
     try:
-        values = evaluate(query, context)
+        values = metric.values()
     except MetricError as error:
-        raise StatusError(error.reason, str(error), {"group": GROUP, "kind": query.metric}) from error
+        raise StatusError(error.reason, str(error), {"group": GROUP, "kind": metric.query.metric}) from error
     items = list(map(_item, values))
     if form.kind is not None:
         rows = list(zip(values, items, strict=True))
-        content = table.table(rows, form.kind, query, request.parameter("includeObject") or "", context)
+        content = table.table(rows, form.kind, metric, request.parameter("includeObject") or "")
         return respond(content, request, form), -math.inf
     content = {"kind": KIND, "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}
-    return respond(content, request, form), _fresh_until_s(values, query, context)
-
-
-def _fresh_until_s(values: Sequence[MetricValue], query: Question, context: Evaluation) -> float:
-    """Until the oldest reading that they rest on is too old, a listing that added no item too; what is held already
-    counts anew each time."""
-    rule = rule_asked(query, context)
-    max_age_s = context.max_age_s if rule is None or rule.max_age_s is None else rule.max_age_s
-    listings = [state.reading.listed_at for state in servers_spanned(query, context) if state.reading]
-    answers = [value.answered_at for value in values]
-    return min((one.monotonic_s for one in (*answers, *listings)), default=-math.inf) + max_age_s
+    return respond(content, request, form), metric.fresh_until_s(values)
 
 
 def _item(value: MetricValue) -> Mapping[str, Any]:

@@ -95,7 +95,7 @@ class Forwarding(Collector):
         Rules of other namespaces are forwarded, so the response doesn't reveal them.
         """
         name = what.resource.lower()
-        if name.startswith(_OURS) or self._rules.asked_by(what.namespace, name) or VIA in request.header(b"via"):
+        if name.startswith(_OURS) or self._rules.rule_for(what.namespace, name) or VIA in request.header(b"via"):
             return False
         return what.resource not in _OTHER_RESOURCES and is_dns_label(what.namespace)
 
@@ -153,7 +153,7 @@ class Forwarding(Collector):
         names = []
         for metric in listed:
             rule = self._rules.metrics.get(metric.lower())
-            if not metric.lower().startswith(_OURS) and not (rule is not None and rule.is_for_all):
+            if not metric.lower().startswith(_OURS) and not (rule is not None and rule.is_public):
                 names.append(metric)
         self.names = tuple(names)
         if self._error is not None:

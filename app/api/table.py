@@ -12,8 +12,8 @@ from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.beanstalkd.reading import ServerState
 from app.clock import Instant
-from app.metrics.metric import Evaluation, MetricValue, Question
-from app.metrics.resolve import servers_spanned
+from app.metrics.metric import Metric
+from app.metrics.query import MetricValue
 
 GROUP = "meta.k8s.io"
 KINDS = frozenset(Kind("Table", GROUP, version) for version in ("v1", "v1beta1"))
@@ -31,11 +31,11 @@ Row = tuple[MetricValue, Mapping[str, Any]]
 """A value, and the same as an object on the wire."""
 
 
-def table(rows: Sequence[Row], kind: Kind, question: Question, included: str, given: Evaluation) -> Mapping[str, Any]:
+def table(rows: Sequence[Row], kind: Kind, metric: Metric, included: str) -> Mapping[str, Any]:
     """Return the values as a Table of one of the KINDS; `included`: one of the INCLUDED. Raises StatusError 400."""
     if included not in _INCLUDED:
         raise StatusError("BadRequest", f"includeObject is {included!r}; valid values: Metadata, Object, None")
-    columns = list(_columns(rows, servers_spanned(question, given), given.now))
+    columns = list(_columns(rows, metric.servers, metric.context.now))
     return {
         "kind": "Table",
         "apiVersion": f"{GROUP}/{kind.version}",
@@ -44,7 +44,7 @@ def table(rows: Sequence[Row], kind: Kind, question: Question, included: str, gi
         "rows": [
             {
                 "cells": [column.cell(row) for column in columns],
-                "object": _object(row, included, kind, question.namespace),
+                "object": _object(row, included, kind, metric.query.namespace),
             }
             for row in rows
         ],

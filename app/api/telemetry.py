@@ -4,7 +4,7 @@ Nothing per tube: ten thousand tubes are not ten thousand series.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import structlog
@@ -204,7 +204,7 @@ class TubesWithoutMetric:
         self._snapshot = snapshot
         self._rules = rules
         self._logged: set[str] = set()
-        self._names: Mapping[str, tuple[str, ...]] = {}
+        self._names: Mapping[str, Sequence[str]] = {}
         """Each server's tubes at the last check: only new ones are checked."""
         self._is_done = False
 
@@ -224,7 +224,7 @@ class TubesWithoutMetric:
         for server, names in self._names.items():
             known = before.get(server, ())
             new = set(names).difference(known) if names is not known else ()
-            found.update((tube, server) for tube in new if not self._rules.can_name(server, tube))
+            found.update((tube, server) for tube in new if not self._rules.has_metric(server, tube))
         tubes = sorted(found.keys() - self._logged)
         room = MAX_LOGGED - len(self._logged)
         for tube in tubes[:room]:

@@ -1,6 +1,6 @@
 """The state of all tubes at one moment: immutable, replaced as a whole, shared by all requests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Reading:
     """By exact name."""
     cased: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """For names with upper-case letters: lower-cased name to the exact names, sorted."""
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     """All tubes, sorted; the same object as in the previous reading if no tube came or went: usable as a cache key."""
     missed: Mapping[str, Instant] = MappingProxyType({})
     """Tubes that were queried after the listing and didn't exist, with the time of the reply."""

@@ -22,8 +22,9 @@ from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, with_target
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
-from app.metrics.metric import Evaluation, MetricError, Question, UnknownMetricError
-from app.metrics.resolve import demanded, evaluate
+from app.metrics.metric import Metric as ExternalMetric
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError
+from app.metrics.resolve import resolve
 from app.metrics.rules import Glob
 from app.metrics.selector import SelectorError, parse_selector
 from app.quantity import QuantityError, milli, parse_quantity, plain
@@ -78,48 +79,44 @@ class PollResult:
     links: Sequence[AutoscalerLink] = ()
 
 
-def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: Evaluation) -> PollResult:
+def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationContext) -> PollResult:
     """Evaluate those that have an external metric. Pure; slow if metrics cover very many tubes."""
     used = [each for each in autoscalers if first_external(each) is not None][:MAX_AUTOSCALERS]
-    states, links = [], []
+    states: list[AutoscalerState] = []
+    links: list[AutoscalerLink] = []
     for autoscaler in used:
-        queries = [_query(autoscaler, metric) for metric in autoscaler.metrics]
-        observed = tuple(_observe(query, context) for query in queries)
+        resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
+        observed = tuple(map(_observe, resolved))
         decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
         state = AutoscalerState(autoscaler, observed, decision)
         states.append(state)
-        links += [link for query in queries if query and (link := _link(state.name, query, context))]
+        for metric in resolved:
+            if metric is not None and metric.tubes.patterns:
+                servers = frozenset(each.server.name for each in metric.servers)
+                links.append(AutoscalerLink(state.name, metric.tubes, servers))
     return PollResult(tuple(states), links)
 
 
-def _query(autoscaler: Autoscaler, metric: Metric) -> Question | None:
-    """Return the query; None for a metric that isn't external, or whose selector is invalid."""
+def _resolve(autoscaler: Autoscaler, metric: Metric, context: EvaluationContext) -> ExternalMetric | None:
+    """Return what the HPA queries; None for a metric that isn't external, or whose selector is invalid."""
     if metric.source != EXTERNAL:
         return None
     try:
-        return Question(metric.name, autoscaler.namespace, parse_selector(metric.selector))
+        query = MetricQuery(metric.name, autoscaler.namespace, parse_selector(metric.selector))
     except SelectorError:
         return None
+    return resolve(query, context)
 
 
-def _observe(query: Question | None, context: Evaluation) -> Observed:
-    if query is None:
+def _observe(metric: ExternalMetric | None) -> Observed:
+    if metric is None:
         return NotQueried()
     try:
-        return Total(sum(milli(parse_quantity(value.quantity)) for value in evaluate(query, context)))
+        return Total(sum(milli(parse_quantity(value.quantity)) for value in metric.values()))
     except UnknownMetricError:
         return NotQueried()  # another adapter's, or a rule that this console doesn't have
     except MetricError as error:
         return Missing(str(error))
-
-
-def _link(name: ObjectName, query: Question, context: Evaluation) -> AutoscalerLink | None:
-    """Return the tubes that a metric names; None if it covers every tube there is."""
-    rule = context.rules.asked_by(query.namespace, query.metric.lower())
-    if rule is not None and "*" not in rule.tubes.patterns:
-        return AutoscalerLink(name, rule.tubes, rule.servers)
-    tubes = demanded(query, context).tubes
-    return AutoscalerLink(name, Glob(tuple(tubes))) if tubes else None
 
 
 def first_external(autoscaler: Autoscaler) -> int | None:
@@ -231,7 +228,7 @@ class AutoscalerPoller:
     namespaces: Sequence[str]
     """Empty: all."""
     store: AutoscalerStore
-    context: Callable[[], Evaluation]
+    context: Callable[[], EvaluationContext]
     add_events: Callable[[Sequence[Event]], None]
     clock: Callable[[], Instant]
     thread: Executor

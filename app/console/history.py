@@ -149,7 +149,7 @@ class PastTubes:
 
     def __init__(self, limit: int = MAX_PAST) -> None:
         self._limit = limit
-        self._names: dict[Server, tuple[str, ...]] = {}
+        self._names: dict[Server, Sequence[str]] = {}
         self._past: dict[Server, dict[str, float]] = {}
 
     def sample(self, snapshot: Snapshot) -> None:

@@ -20,10 +20,10 @@ from app.console.events import EventLog
 from app.console.history import History, PastTubes
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
-from app.metrics.freshness import ReadServer
-from app.metrics.metric import Evaluation, MetricError, NoValueError, Question
+from app.metrics.freshness import ServerReading
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, NoValueError
 from app.metrics.rates import growth, per_second
-from app.metrics.resolve import evaluate
+from app.metrics.resolve import resolve
 from app.metrics.rules import COUNTED, TIMES, Rules
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
@@ -62,9 +62,9 @@ class View:
         return next((state for state in self.snapshot.servers if state.server.name == server), None)
 
     @property
-    def evaluation(self) -> Evaluation:
+    def evaluation(self) -> EvaluationContext:
         """What metrics are evaluated in."""
-        return Evaluation(self.snapshot, self.now, self.max_age_s, self.rules)
+        return EvaluationContext(self.snapshot, self.now, self.max_age_s, self.rules)
 
 
 class TubeNow(NamedTuple):
@@ -110,7 +110,9 @@ def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
     if not tube.fresh or reading is None:
         return None
     with suppress(NoValueError):
-        return rounded(per_second([growth(RATES[name], ReadServer(tube.state, reading), tube.name, view.evaluation)]))
+        return rounded(
+            per_second([growth(RATES[name], ServerReading(tube.state, reading), tube.name, view.evaluation)])
+        )
     return None
 
 
@@ -153,7 +155,7 @@ def _notes(view: View, tube: TubeNow) -> Iterator[str]:
         yield "only-delayed"
     if stats.current_jobs_buried:
         yield "buried-jobs"
-    if not view.rules.can_name(tube.state.server.name, tube.name):
+    if not view.rules.has_metric(tube.state.server.name, tube.name):
         yield "needs-rule"
 
 
@@ -268,7 +270,7 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
         if number is None:
             if name not in reading.earlier if stats else reading.listed_earlier_at is None:
                 return float_info.max  # a rate that isn't known yet: before stale readings
-            grown = growth(RATES[query.sort], ReadServer(state, reading), name, evaluation)
+            grown = growth(RATES[query.sort], ServerReading(state, reading), name, evaluation)
             return sign * grown.gained / grown.window_ms
         return sign * max(0, number(stats)) if stats else 0
 
@@ -304,9 +306,9 @@ def _drain_s(view: View, tube: TubeNow) -> float | int | None:
     if tube.stats is None:
         return None
     selector = Selector((Requirement("tube", "in", frozenset({tube.name})),))
-    alone = Evaluation(Snapshot((tube.state,)), view.now, view.max_age_s)
+    alone = EvaluationContext(Snapshot((tube.state,)), view.now, view.max_age_s)
     try:
-        (value,) = evaluate(Question(DRAIN.name, "", selector), alone)
+        (value,) = resolve(MetricQuery(DRAIN.name, "", selector), alone).values()
     except MetricError:
         return None
     return rounded(parse_quantity(value.quantity))

@@ -32,8 +32,8 @@ from app.console.threads import Threads
 from app.http.server import HttpServer, listen, max_connections, run_and_exit
 from app.kube.client import Kubernetes, connect
 from app.kube.errors import KubeconfigError
-from app.metrics.metric import Evaluation
-from app.metrics.resolve import demanded_by_rules
+from app.metrics.query import EvaluationContext
+from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
 from app.settings import Network, ObjectName, Server, SettingError
 
@@ -125,13 +125,13 @@ def _password_reader(settings: ConsoleSettings, kubernetes: Kubernetes | None) -
 
 
 async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reason: str, listener: socket.socket) -> int:
-    rules = demanded_by_rules(settings.rules)
+    rules = wanted_by_rules(settings.rules)
     poller = Poller(settings.servers, clock.now, Demand(rules.tubes, rules.ages))
     thread = ThreadPoolExecutor(1, thread_name_prefix="pages")
     recorder = Recorder(poller, settings.max_age, clock.now, thread)
 
-    def evaluation() -> Evaluation:
-        return Evaluation(poller.snapshot, clock.now(), settings.max_age, settings.rules)
+    def evaluation() -> EvaluationContext:
+        return EvaluationContext(poller.snapshot, clock.now(), settings.max_age, settings.rules)
 
     add_events = recorder.events.add
     store, namespaces = AutoscalerStore(reason), settings.namespaces

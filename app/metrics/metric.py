@@ -1,125 +1,200 @@
-"""What comes of a question: values, or one sentence why there are none.
+"""The base class of all metrics. `resolve` returns one of its subclasses, and callers need to know no others.
 
-A question, and what every answer is computed from.
+A tube that no server lists has 0 jobs, because beanstalkd forgets an empty tube that nobody uses; but only if every
+server in scope has a fresh reading. Anything else that isn't known is an error, never a number.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from app.beanstalkd.reading import Snapshot
-from app.clock import Instant
-from app.metrics.rules import Glob, Rules
-from app.metrics.selector import EVERYTHING, Selector
+from app.beanstalkd.reading import ServerState
+from app.clock import rfc3339
+from app.metrics.explanation import Json, rounded, server_info, tube_info
+from app.metrics.freshness import ServerReading
+from app.metrics.query import (
+    EvaluationContext,
+    MetricError,
+    MetricQuery,
+    MetricValue,
+    UnknownMetricError,
+    WantedTubes,
+)
+from app.metrics.rules import Glob
+from app.metrics.selection import Scope
 
-_NO_RULES = Rules()
+FEW_TUBES = 100
+"""Tubes that are evaluated within about a millisecond."""
+MAX_EXPLAINED = 100
+"""Tubes, and values, that an explanation shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What somebody asks for."""
+class Definition(NamedTuple):
+    """What a metric measures, for people."""
 
-    metric: str
-    """In any case: client-go asks in lower case whatever the HPA's author wrote."""
-    namespace: str
-    """Whose autoscaler asks."""
-    selector: Selector = EVERYTHING
+    name: str
+    meaning: str
+    """A sentence."""
+    tubes: Glob
+    formula: str
+    per: Iterable[str]
+    """Labels that its values keep."""
+    on_failure: str = "fail"
+    built_in: bool = True
+    namespaces: Glob | None = None
+    """Namespaces that can query it; None: all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What is known, and what it is judged by."""
+class Metric(ABC):
+    """A metric as one query selects it. An invalid query raises its error from `values`."""
 
-    snapshot: Snapshot
-    now: Instant
-    max_age_s: float
-    """Seconds: an older reading is none."""
-    rules: Rules = _NO_RULES
-    hold_s: float = 0.0
-    """Seconds beyond `max_age_s` for which a rule lets the last good reading count."""
+    def __init__(self, query: MetricQuery, context: EvaluationContext) -> None:
+        self.query = query
+        self.context = context
 
-    tellable: Glob | None = None
-    """The tubes that an error may name; None: all."""
+    @abstractmethod
+    def values(self) -> Sequence[MetricValue]:
+        """Return the values that the selector matches. Raises MetricError."""
+
+    @abstractmethod
+    def wanted(self) -> WantedTubes:
+        """Return the tubes to read every second for this query; none if the query is invalid."""
 
     @property
-    def limit_s(self) -> float:
-        """Seconds that a reading may be old."""
-        return self.max_age_s + self.hold_s
+    @abstractmethod
+    def definition(self) -> Definition | None:
+        """What it measures; None if there is no such metric."""
 
-    def told(self, tube: str) -> str:
-        """A tube as errors name it."""
-        return f"tube {tube!r}" if self.tellable is None or self.tellable.matches(tube) else "a tube"
+    @property
+    @abstractmethod
+    def scope(self) -> Scope:
+        """The servers and tubes that the query selects. Raises MetricError."""
+
+    @abstractmethod
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
+        """Return the values, and the arithmetic of the first `shown` of them. Raises MetricError."""
+
+    @property
+    def servers(self) -> Sequence[ServerState]:
+        """All servers that the metric covers, whatever the selector."""
+        return self.context.snapshot.servers
+
+    @property
+    def tubes(self) -> Glob:
+        """The tubes that the metric is about, by name or pattern; empty if it is about any tube."""
+        return Glob(tuple(self.wanted().tubes))
+
+    @property
+    def is_long(self) -> bool:
+        """True if evaluation can take much more than a millisecond, so that it shouldn't block an event loop."""
+        try:
+            scope = self.scope
+        except MetricError:
+            return False
+        if scope.named is not None:
+            return len(scope.named) > FEW_TUBES
+        return any(len(state.reading.names) > FEW_TUBES for state in scope.servers if state.reading)
+
+    def fresh_until_s(self, values: Iterable[MetricValue]) -> float:
+        """Return until when (monotonic seconds) these values are the result for this snapshot.
+
+        Until then, no reading that they rest on is too old. A held value is never the result for longer.
+        """
+        listings = [state.reading.listed_at.monotonic_s for state in self.servers if state.reading]
+        answers = [value.answered_at.monotonic_s for value in values]
+        return min((*answers, *listings), default=-math.inf) + self.context.max_age_s
+
+    def explain(self, selector: str) -> Json:
+        """Return rule, readings and arithmetic, or the error, as JSON. `selector`: the query's, as it was written."""
+        context, definition = self.context, self.definition
+        told: dict[str, Any] = {
+            "metric": self.query.metric,
+            "namespace": self.query.namespace,
+            "selector": selector,
+            "now": rfc3339(context.now),
+            "rule": definition and self._rule(definition),
+            "servers": [server_info(state, None, context) for state in self.servers],
+            "tubes": [],
+            "tubesOmitted": 0,
+            "items": [],
+            "itemsOmitted": 0,
+            "error": None,
+        }
+        with suppress(MetricError):  # raised again below, by the values
+            told |= self._readings(self.scope)
+        try:
+            values, arithmetic = self.calculations(MAX_EXPLAINED)
+            told["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
+            told["itemsOmitted"] = len(values) - len(told["items"])
+            if not values:
+                _ = self.scope  # why the selector matches nothing
+        except MetricError as error:
+            near = list(error.near) if isinstance(error, UnknownMetricError) else []
+            told["error"] = {"reason": error.reason, "message": str(error), "near": near}
+        return told
+
+    def _rule(self, definition: Definition) -> Json:
+        return {
+            "name": definition.name,
+            "builtIn": definition.built_in,
+            "meaning": definition.meaning,
+            "tubes": list(definition.tubes.patterns),
+            "servers": [state.server.name for state in self.servers],
+            "formula": definition.formula,
+            "per": sorted(definition.per),
+            "onFailure": definition.on_failure,
+            "maxAgeSeconds": rounded(self.context.max_age_s),
+            "namespaces": None if definition.namespaces is None else list(definition.namespaces.patterns),
+        }
+
+    def _readings(self, scope: Scope) -> Json:
+        servers = [ServerReading(state, state.reading) for state in scope.servers if state.reading]
+        tubes = [(tube, server) for server in servers for tube in scope.tubes_of(server)]
+        tubes.sort(key=lambda pair: pair[0])
+        return {
+            "servers": [server_info(state, scope.named, self.context) for state in scope.servers],
+            "tubes": [tube_info(server, tube, self.context) for tube, server in tubes[:MAX_EXPLAINED]],
+            "tubesOmitted": max(0, len(tubes) - MAX_EXPLAINED),
+        }
 
 
-class MetricValue(NamedTuple):
-    """One item of an answer."""
+class UnresolvedMetric(Metric):
+    """A query that leads to no metric: its values are an error."""
 
-    metric_name: str
-    labels: Mapping[str, str]
-    quantity: str
-    """In Kubernetes' notation."""
-    answered_at: Instant
-    """When beanstalkd spoke: of several readings the oldest."""
-    window_s: int | None = None
-    """Of a rate: over so many whole seconds, of several the longest."""
-    held_s: float | None = None
-    """Where the last good reading counts beyond its time, because the rule says so: since so many seconds."""
+    definition = None
 
+    def __init__(self, query: MetricQuery, context: EvaluationContext, error: MetricError) -> None:
+        super().__init__(query, context)
+        self._error = error
 
-class MetricError(Exception):
-    """Why there is no value; `str()` is a sentence for the HPA's status."""
+    def values(self) -> Sequence[MetricValue]:
+        """Raise the error."""
+        raise self._error
 
-    reason: ClassVar[str]
-    """Kubernetes' word for it (k8s.io/apimachinery/pkg/apis/meta/v1, StatusReason)."""
+    def wanted(self) -> WantedTubes:
+        """Return no tubes."""
+        return WantedTubes()
 
+    @property
+    def scope(self) -> Scope:
+        """Raises the error."""
+        raise self._error
 
-class UnknownMetricError(MetricError):
-    """There is no metric of this name, or no value of a label that the selector demands, or none to be seen."""
-
-    reason = "NotFound"
-
-    def __init__(self, message: str, near: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.near = near
-        """Names of metrics that may have been meant."""
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:  # noqa: ARG002 - of all metrics
+        """Raise the error."""
+        raise self._error
 
 
-class AmbiguousMetricError(MetricError):
-    """The name means more than one tube."""
-
-    reason = "Conflict"
-
-
-class TooManyTubesError(MetricError):
-    """The question is about more tubes than one answer may be about."""
-
-    reason = "BadRequest"
-
-
-class SameServerError(MetricError):
-    """Two of the servers that the metric spans are one beanstalkd: its jobs would count twice."""
-
-    reason = "Conflict"
-
-
-class NoValueError(MetricError):
-    """There is no number just now, through no fault of the question's: what a rule's `onFailure` is about."""
-
-    reason = "ServiceUnavailable"
-
-    def __init__(self, message: str, age_s: float | None = None) -> None:
-        super().__init__(message)
-        self.age_s = age_s
-        """Of the reading that is too old; None where another thing is the matter."""
-
-
-class StaleReadingError(NoValueError):
-    """A server that the metric spans has no reading that is new enough."""
-
-
-class TooFewReadingsError(NoValueError):
-    """A rate needs two readings, an age one that was asked for; what is missing is on its way."""
-
-
-class NoResultError(NoValueError):
-    """The formula has no result for these numbers."""
+def _item(value: MetricValue, arithmetic: str) -> Json:
+    window = {} if value.window_s is None else {"window": value.window_s}
+    held = {} if value.held_s is None else {"heldForSeconds": rounded(value.held_s)}
+    return {
+        "labels": value.labels,
+        "arithmetic": arithmetic,
+        "value": value.quantity,
+        "timestamp": rfc3339(value.answered_at),
+        **window,
+        **held,
+    }

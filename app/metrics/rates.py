@@ -1,7 +1,4 @@
-"""How fast counters grow: exactly, over the time between two readings of the same life of server and tube.
-
-How long the job has waited that would be reserved next. It is read only for tubes that somebody asks for.
-"""
+"""Rates of counters, and the age of the next job: what is computed from more than one reply of beanstalkd."""
 
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -10,110 +7,103 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from app.beanstalkd.protocol import TubeStats
-from app.beanstalkd.reading import Counts, Reading
+from app.beanstalkd.reading import Counts
 from app.clock import Instant
-from app.metrics.freshness import ReadServer, called
-from app.metrics.metric import Evaluation, StaleReadingError, TooFewReadingsError, TooManyTubesError
+from app.metrics.freshness import ServerReading, describe
+from app.metrics.query import EvaluationContext, StaleReadingError, TooFewReadingsError, TooManyTubesError
 
 COUNTERS: Mapping[str, Callable[[TubeStats | Counts], int]] = {
     "put_per_second": attrgetter("total_jobs"),
     "deleted_per_second": attrgetter("cmd_delete"),
 }
-"""Name of the rate → its counter."""
+"""Counter of each rate."""
+MAX_AGES = 100
+"""Tubes per query whose next job's age is read: each takes two commands per second on a separate connection."""
 
-_MOST_EXACT_MS = 1 << 128
-"""Of the windows' common multiple. Thousands of tubes are read in hundreds of portions, and with as many windows the
-exact sum has more digits than any formula can go on with."""
+_MAX_EXACT_MS = 1 << 128
+"""Limit of the windows' common multiple. Thousands of tubes have hundreds of windows, and their exact sum has more
+digits than any formula accepts."""
 _FINEST = 10**9
 """A Kubernetes quantity has nothing below a billionth."""
 
 
 class Growth(NamedTuple):
-    """What a counter gained."""
+    """Increase of a counter within a window."""
 
     gained: int
     window_ms: int
 
 
-def growth(rate: str, server: ReadServer, tube: str, given: Evaluation) -> Growth:
-    """What the tube's counter gained within the window. Raises TooFewReadingsError."""
+class Age(NamedTuple):
+    """Age of the next job."""
+
+    age_s: int
+    """Whole seconds; 0 if no job is ready."""
+    answered_at: Instant
+
+
+def growth(rate: str, server: ServerReading, tube: str, context: EvaluationContext) -> Growth:
+    """Return by how much the tube's counter grew within the window. Raises TooFewReadingsError."""
     reading = server.reading
     stats, before = reading.tubes.get(tube), reading.earlier.get(tube)
+    gained, window_ms = 0, 0
     if stats is None:
-        gained, window_ms = 0, _window_of_listings_ms(reading)
-    elif before is None:
-        gained, window_ms = 0, 0
-    else:
+        if reading.listed_earlier_at is not None:
+            window_ms = round(reading.listed_earlier_at.age_s(reading.listed_at) * 1000)
+    elif before is not None:
         counter = COUNTERS[rate]
         gained = max(0, counter(stats) - counter(before))
         window_ms = round(before.answered_at.age_s(stats.answered_at) * 1000)
     if window_ms <= 0:
-        first_s = reading.answered_at(tube).age_s(given.now)
+        first_s = max(reading.answered_at(tube).age_s(context.now), 0)
         raise TooFewReadingsError(
-            f"{rate} of {given.told(tube)} needs two readings of {called(server.state)};"
-            f" the first came {max(first_s, 0):.1f} s ago: ask again in a second"
+            f"{rate} of tube {tube!r} needs two readings of {describe(server.state)};"
+            f" the first came {first_s:.1f} s ago: ask again in a second"
         )
     return Growth(gained, window_ms)
 
 
 def per_second(growths: Iterable[Growth]) -> Fraction:
-    """The sum of all rates; of very many different windows it is rounded up to a billionth."""
+    """Return the exact sum of rates; with very many different windows it is rounded up to a billionth."""
     counts: dict[int, int] = {}
     for gained, window_ms in growths:
         if gained:
             counts[window_ms] = counts.get(window_ms, 0) + gained
     common_ms = lcm(*counts)  # one division at the end: adding thousands of fractions one by one takes seconds
     total = Fraction(1000 * sum(gained * (common_ms // window_ms) for window_ms, gained in counts.items()), common_ms)
-    return total if common_ms <= _MOST_EXACT_MS else Fraction(ceil(total * _FINEST), _FINEST)
+    return total if common_ms <= _MAX_EXACT_MS else Fraction(ceil(total * _FINEST), _FINEST)
 
 
 def whole_seconds(window_ms: int) -> int:
-    """As an answer tells its window: at least one."""
+    """Return a window as values report it: at least 1."""
     return max(1, round(window_ms / 1000))
 
 
-def _window_of_listings_ms(reading: Reading) -> int:
-    first = reading.listed_earlier_at
-    return round(first.age_s(reading.listed_at) * 1000) if first else 0
-
-
-MOST_AGES = 100
-"""Tubes that one answer may ask it of: each takes two commands a second on a connection of their own."""
-
-
-class Age(NamedTuple):
-    """Of the next job, as beanstalkd gave it."""
-
-    age_s: int
-    """Whole seconds; 0 where no job is ready."""
-    answered_at: Instant
-
-
 def check_number_of_ages(metric: str, tubes: int) -> None:
-    """Raises TooManyTubesError where one answer would be about more than MOST_AGES."""
-    if tubes > MOST_AGES:
+    """Raise TooManyTubesError if one query needs the ages of more than MAX_AGES tubes."""
+    if tubes > MAX_AGES:
         raise TooManyTubesError(
-            f"{metric} asks for the next job's age of {tubes:,} tubes, and at most {MOST_AGES} are answered at once;"
+            f"{metric} asks for the next job's age of {tubes:,} tubes, and at most {MAX_AGES} are answered at once;"
             " let it span fewer, or name some by a selector"
         )
 
 
-def next_job_age(server: ReadServer, tube: str, given: Evaluation) -> Age:
-    """Raises StaleReadingError and, where it hasn't been read yet, TooFewReadingsError."""
+def next_job_age(server: ServerReading, tube: str, context: EvaluationContext) -> Age:
+    """Return the age of the tube's next job. Raises StaleReadingError; before the first read, TooFewReadingsError."""
     stats = server.reading.tubes.get(tube)
     if stats is None or not stats.current_jobs_ready:
         return Age(0, server.reading.answered_at(tube))
     read = server.reading.next_jobs.get(tube)
     if read is None:
         raise TooFewReadingsError(
-            f"the age of the next job in {given.told(tube)} of {called(server.state)} is only read for who asks for it;"
+            f"the age of the next job in tube {tube!r} of {describe(server.state)} is only read for who asks for it;"
             " it is being read now: ask again in a second"
         )
-    age_s = read.answered_at.age_s(given.now)
-    if age_s > given.limit_s:
+    age_s = read.answered_at.age_s(context.now)
+    if age_s > context.limit_s:
         raise StaleReadingError(
-            f"the age of the next job in {given.told(tube)} of {called(server.state)} was last read {age_s:.0f} s ago,"
-            f" older than {given.max_age_s:g} s isn't served; it is being read now: ask again in a second",
+            f"the age of the next job in tube {tube!r} of {describe(server.state)} was last read {age_s:.0f} s ago,"
+            f" older than {context.max_age_s:g} s isn't served; it is being read now: ask again in a second",
             age_s,
         )
     return Age(read.age_s or 0, read.answered_at)

@@ -1,167 +1,271 @@
-"""A rule's values: its fields combined over tubes and servers, then its formula, once for each group.
+"""The metrics that a formula computes: built-in rules and the operator's own.
 
-What a rule says for the time when there is no value: fail, let the last good readings count on, or say a number.
-
-Held is what is known: the poller keeps the last good reading, so there is no second memory, and none after a restart.
+A rule's fields are combined over tubes and servers first; its formula is computed once, for each group of labels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
+from typing import NamedTuple
 
+from app.beanstalkd.reading import ServerState
 from app.clock import Instant
-from app.metrics.freshness import ReadServer, stale
-from app.metrics.metric import Evaluation, MetricValue, NoResultError, NoValueError, Question, StaleReadingError
-from app.metrics.rates import check_number_of_ages, growth, next_job_age, per_second, whole_seconds
-from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, FormulaError, Hold, Instead, OnFailure, Rule
-from app.metrics.selection import Group, leaves_tubes, span
+from app.metrics.built_in import MEANINGS
+from app.metrics.freshness import ServerReading, fresh_servers, stale
+from app.metrics.metric import Definition, Metric
+from app.metrics.query import (
+    EvaluationContext,
+    MetricError,
+    MetricQuery,
+    MetricValue,
+    NoResultError,
+    NoValueError,
+    StaleReadingError,
+    WantedTubes,
+)
+from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
+from app.metrics.rules import (
+    COUNTED,
+    NEXT_JOB_AGE,
+    RATES,
+    TIMES,
+    FormulaError,
+    Glob,
+    Hold,
+    Label,
+    OnFailure,
+    Rule,
+    Substitute,
+)
+from app.metrics.selection import Scope, excludes_tubes, select
 from app.quantity import format_quantity
 
-_Compute = Callable[[Rule, Question, Evaluation], tuple[MetricValue, ...]]
+_monotonic = attrgetter("monotonic_s")
+
+_BY_TUBE = RATES | {NEXT_JOB_AGE}
+"""Fields that are read tube by tube."""
+
+type _Part = tuple[ServerReading, Sequence[str]]
+"""Tubes of one server."""
 
 
-def under_policy(rule: Rule, question: Question, given: Evaluation, compute: _Compute) -> tuple[MetricValue, ...]:
-    """What `compute` finds, or what the rule says where there is no value. Raises MetricError."""
-    judged = judged_by(rule, given)
-    try:
-        return compute(rule, question, judged)
-    except NoValueError as error:
-        if isinstance(rule.on_failure, Instead):
-            # Without labels: it never stands beside `per`, see rules_file.py.
-            return (MetricValue(question.metric, {}, format_quantity(rule.on_failure.value), given.now),)
-        raise type(error)(f"{error}; {_in_force(rule, error, judged)}", error.age_s) from error
+class _Group(NamedTuple):
+    """What becomes one value."""
+
+    labels: Mapping[str, str]
+    parts: Sequence[_Part]
 
 
-def judged_by(rule: Rule, given: Evaluation) -> Evaluation:
-    """The same by the rule's own measure."""
-    max_age_s = given.max_age_s if rule.max_age_s is None else rule.max_age_s
-    hold_s = rule.on_failure.seconds if isinstance(rule.on_failure, Hold) else 0.0
-    return replace(given, max_age_s=max_age_s, hold_s=hold_s)
+class RuleMetric(Metric):
+    """A built-in rule."""
+
+    def __init__(self, query: MetricQuery, context: EvaluationContext, rule: Rule) -> None:
+        super().__init__(query, context)
+        self.rule = rule
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The servers and tubes of the rule that the selector leaves. Raises UnknownMetricError, TooManyTubesError."""
+        labels = {str(label) for label in self.rule.per}
+        return select(self.rule.name, self.query.selector, self.servers, self.rule.tubes, labels)
+
+    @property
+    def definition(self) -> Definition:
+        """What it measures."""
+        rule = self.rule
+        return Definition(rule.name, MEANINGS[rule.name], rule.tubes, rule.formula.text, rule.per)
+
+    def wanted(self) -> WantedTubes:
+        """Return the tubes that the selector lists, else those that the rule names exactly."""
+        try:
+            scope = self.scope
+        except MetricError:
+            return WantedTubes()
+        tubes = self.rule.tubes.exact if scope.named is None else scope.named
+        if NEXT_JOB_AGE not in self.rule.formula.fields:
+            return WantedTubes(tubes)
+        readings = [ServerReading(state, state.reading) for state in scope.servers if state.reading]
+        covered = [scope.named] if scope.named is not None else [scope.tubes_of(server) for server in readings]
+        if any(len(each) > MAX_AGES for each in covered):
+            return WantedTubes(tubes)
+        ages = sorted(set(chain.from_iterable(covered)))
+        return WantedTubes(tubes, ages if len(ages) <= MAX_AGES else ())
+
+    def values(self) -> Sequence[MetricValue]:
+        """Return a value per group of labels. Raises MetricError."""
+        return tuple(value for value, _ in self._results())
+
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
+        """Return the values, and the formula with numbers in the fields' places. Raises MetricError."""
+        results = list(self._results())
+        arithmetic = [self.rule.formula.shown(fields) for _, fields in results[:shown]]
+        return [value for value, _ in results], arithmetic
+
+    def _results(self) -> Iterator[tuple[MetricValue, Mapping[str, Fraction]]]:
+        """Yield each value and the fields that it was computed from. Raises MetricError."""
+        scope, selector, rule = self.scope, self.query.selector, self.rule
+        servers = fresh_servers(scope.servers, scope.named, self.context)
+        parts = [(server, scope.tubes_of(server)) for server in servers]
+        groups = [group for group in _groups(parts, rule.per) if selector.matches(group.labels)]
+        if not groups and scope.named is None and not excludes_tubes(selector):
+            # 0 without the label `tube`: an autoscaler keeps its replicas on an empty list, forever
+            none = [(server, ()) for server in servers]
+            groups = [group for group in _groups(none, rule.per - {Label.TUBE}) if selector.matches(group.labels)]
+        if NEXT_JOB_AGE in rule.formula.fields:
+            covered = {tube for group in groups for _, tubes in group.parts for tube in tubes}
+            check_number_of_ages(rule.name, len(covered))
+        return (self._result(group, by_listing=scope.named is None) for group in groups)
+
+    def _result(self, group: _Group, *, by_listing: bool) -> tuple[MetricValue, Mapping[str, Fraction]]:
+        """Raises NoValueError. `by_listing`: the tubes are those of the servers' listings, which count as replies."""
+        context, needed = self.context, self.rule.formula.fields
+        oldest_s = context.now.monotonic_s - context.limit_s
+        answers: list[Instant] = []
+        for server, tubes in group.parts:
+            times = list(map(server.reading.answered_at, tubes))
+            if times:
+                oldest = min(times, key=_monotonic)
+                if oldest.monotonic_s < oldest_s:
+                    raise stale(server.state, server.reading, tubes[times.index(oldest)], context)
+                answers.append(oldest)
+            if by_listing and "tube" not in group.labels:
+                answers.append(server.reading.listed_at)
+
+        found = [stats for server, tubes in group.parts for stats in map(server.reading.tubes.get, tubes) if stats]
+        fields = {field: Fraction(sum(map(COUNTED[field], found))) for field in needed & COUNTED.keys()}
+        fields |= {field: Fraction(max(map(TIMES[field], found), default=0)) for field in needed & TIMES.keys()}
+        each = [(server, tube) for server, tubes in group.parts for tube in tubes] if needed & _BY_TUBE else []
+        window_ms = 0
+        for rate in RATES & needed:
+            growths = [growth(rate, server, tube, context) for server, tube in each]
+            fields[rate] = per_second(growths)
+            window_ms = max(window_ms, max((grown.window_ms for grown in growths), default=0))
+        if NEXT_JOB_AGE in needed:
+            ages = [next_job_age(server, tube, context) for server, tube in each]
+            fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
+            answers += [age.answered_at for age in ages]
+
+        try:
+            quantity = format_quantity(self.rule.formula.value(fields))
+        except FormulaError as error:
+            item = " and ".join(f"{key} {value!r}" for key, value in group.labels.items())
+            raise NoResultError(f"{self.rule.name} has no value{item and ' for ' + item}: {error}") from error
+        answered_at = min(answers, key=_monotonic)
+        window_s = whole_seconds(window_ms) if window_ms else None
+        over_s = answered_at.age_s(context.now) - context.max_age_s
+        held_s = over_s if context.hold_s and over_s > 0 else None
+        return MetricValue(self.query.metric, group.labels, quantity, answered_at, window_s, held_s), fields
+
+
+class OperatorRuleMetric(RuleMetric):
+    """A rule of the operator's own: with its own servers, maximum age and failure policy.
+
+    A held value needs no memory here: the poller keeps the last good reading, and none survives a restart.
+    """
+
+    def __init__(self, query: MetricQuery, context: EvaluationContext, rule: Rule) -> None:
+        max_age_s = context.max_age_s if rule.max_age_s is None else rule.max_age_s
+        hold_s = rule.on_failure.seconds if isinstance(rule.on_failure, Hold) else 0.0
+        super().__init__(query, replace(context, max_age_s=max_age_s, hold_s=hold_s), rule)
+
+    @property
+    def servers(self) -> Sequence[ServerState]:
+        """The servers that the rule names, or all."""
+        servers, names = self.context.snapshot.servers, self.rule.servers
+        return servers if names is None else [state for state in servers if state.server.name in names]
+
+    @property
+    def tubes(self) -> Glob:
+        """The rule's tubes, unless they are all: then those that the query names."""
+        return super().tubes if "*" in self.rule.tubes.patterns else self.rule.tubes
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The same. Raises StaleReadingError too, if a server that the rule names isn't configured."""
+        if self.rule.servers is not None:
+            configured = {state.server.name for state in self.context.snapshot.servers}
+            unknown = sorted(self.rule.servers - configured)
+            if unknown:
+                raise StaleReadingError(f"beanscale was told of no beanstalkd {', '.join(map(repr, unknown))}")
+        return super().scope
+
+    @property
+    def definition(self) -> Definition:
+        """What it measures."""
+        rule = self.rule
+        per = " and ".join(sorted(rule.per))
+        meaning = f"{rule.formula.text}, {f'for each {per} by itself' if per else 'over all its tubes and servers'}."
+        policy = policy_text(rule.on_failure)
+        return Definition(
+            rule.name,
+            meaning,
+            rule.tubes,
+            rule.formula.text,
+            rule.per,
+            policy,
+            built_in=False,
+            namespaces=rule.namespaces,
+        )
+
+    def values(self) -> Sequence[MetricValue]:
+        """Return the values, or what the failure policy says. Raises MetricError."""
+        try:
+            return super().values()
+        except NoValueError as error:
+            return (self._substitute(error),)
+
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
+        """Return the values and their arithmetic, or what the failure policy says. Raises MetricError."""
+        try:
+            return super().calculations(shown)
+        except NoValueError as error:
+            value = self._substitute(error)
+            return (value,), (f"{value.quantity} instead: {error}",)
+
+    def _substitute(self, error: NoValueError) -> MetricValue:
+        """Return the policy's value. Raises the error with the policy's name if it has none."""
+        policy = self.rule.on_failure
+        if isinstance(policy, Substitute):  # without labels: rules_file.py refuses it together with `per`
+            return MetricValue(self.query.metric, {}, format_quantity(policy.value), self.context.now)
+        told = f"onFailure of {self.rule.name} is {policy_text(policy)}"
+        if isinstance(policy, Hold) and isinstance(error, StaleReadingError):
+            if error.age_s is None:
+                told += ", and since beanscale started there was no reading that it may hold"
+            else:
+                told += f", which ended {error.age_s - self.context.limit_s:.0f} s ago"
+        raise type(error)(f"{error}; {told}", error.age_s) from error
 
 
 def policy_text(policy: OnFailure) -> str:
-    """As in values.yaml: `fail`, `hold 5m`, `value 10`."""
+    """Return a failure policy as in values.yaml: `fail`, `hold 5m`, `value 10`."""
     match policy:
         case Hold(seconds):
             return f"hold {duration_text(seconds)}"
-        case Instead(value):
+        case Substitute(value):
             return f"value {format_quantity(value)}"
     return "fail"
 
 
 def duration_text(seconds: float) -> str:
-    """As Kubernetes writes one: `5m`, `1m30s`, `2h`, `0.5s`."""
+    """Return a duration as Kubernetes writes it: `5m`, `1m30s`, `2h`, `0.5s`."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes) + [f"{rest:g}s"] * bool(rest)
     return "".join(parts) or "0s"
 
 
-def _in_force(rule: Rule, error: NoValueError, judged: Evaluation) -> str:
-    said = f"onFailure of {rule.name} is {policy_text(rule.on_failure)}"
-    if not (isinstance(rule.on_failure, Hold) and isinstance(error, StaleReadingError)):
-        return said
-    if error.age_s is None:
-        return f"{said}, and since beanscale started there was no reading that it may hold"
-    return f"{said}, which ended {error.age_s - judged.limit_s:.0f} s ago"
-
-
-_monotonic = attrgetter("monotonic_s")
-
-
-@dataclass(frozen=True, slots=True)
-class Combined:
-    """What one item is computed from."""
-
-    labels: Mapping[str, str]
-    fields: Mapping[str, Fraction]
-    """Those that the formula names."""
-    answered_at: Instant
-    """The oldest."""
-    window_s: int | None
-
-
-def values_of_rule(rule: Rule, question: Question, given: Evaluation) -> tuple[MetricValue, ...]:
-    """Without the rule's policy. Raises MetricError."""
-    return tuple(_value(rule, item, question, given) for item in combined(rule, question, given))
-
-
-def combined(rule: Rule, question: Question, given: Evaluation) -> Iterator[Combined]:
-    """The items that the selector leaves, not yet computed. Raises MetricError."""
-    spanned = span(rule, question, given)
-    selector = question.selector
-    groups = [group for group in spanned.groups(given) if selector.matches(group.labels)]
-    if not groups and spanned.named is None and leaves_tubes(selector):
-        groups = [group for group in spanned.groups_of_none(given) if selector.matches(group.labels)]
-    if NEXT_JOB_AGE in rule.formula.fields:
-        _check_number(rule, groups)
-    return (_combined(rule, group, given, by_listing=spanned.named is None) for group in groups)
-
-
-def result(rule: Rule, item: Combined) -> Fraction:
-    """What the formula makes of it. Raises NoResultError."""
-    try:
-        return rule.formula.value(item.fields)
-    except FormulaError as error:
-        of_item = " and ".join(f"{key} {value!r}" for key, value in item.labels.items())
-        raise NoResultError(f"{rule.name} has no value{of_item and ' for ' + of_item}: {error}") from error
-
-
-def _value(rule: Rule, item: Combined, question: Question, given: Evaluation) -> MetricValue:
-    over_s = item.answered_at.age_s(given.now) - given.max_age_s
-    return MetricValue(
-        question.metric,
-        item.labels,
-        format_quantity(result(rule, item)),
-        item.answered_at,
-        item.window_s,
-        over_s if given.hold_s and over_s > 0 else None,
-    )
-
-
-def _check_number(rule: Rule, groups: Iterable[Group]) -> None:
-    tubes = {tube for group in groups for part in group.parts for tube in part.tubes}
-    check_number_of_ages(rule.name, len(tubes))
-
-
-def _combined(rule: Rule, group: Group, given: Evaluation, *, by_listing: bool) -> Combined:
-    wanted, answers = rule.formula.fields, list(_answers(group, given, by_listing=by_listing))
-    fields, growths = _counted(wanted, group), []
-    for rate in RATES & wanted:
-        grown = [growth(rate, server, tube, given) for server, tube in _each(group)]
-        fields[rate] = per_second(grown)
-        growths += grown
-    if NEXT_JOB_AGE in wanted:
-        ages = [next_job_age(server, tube, given) for server, tube in _each(group)]
-        fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
-        answers += [age.answered_at for age in ages]
-    window_s = whole_seconds(max(grown.window_ms for grown in growths)) if growths else None
-    return Combined(group.labels, fields, min(answers, key=_monotonic), window_s)
-
-
-def _counted(wanted: Set[str], group: Group) -> dict[str, Fraction]:
-    each = chain.from_iterable(map(server.reading.tubes.get, tubes) for server, tubes in group.parts)
-    stats = [found for found in each if found]
-    sums = {field: sum(map(COUNTED[field], stats)) for field in wanted & COUNTED.keys()}
-    longest = {field: max(map(TIMES[field], stats), default=0) for field in wanted & TIMES.keys()}
-    return {field: Fraction(number) for field, number in (sums | longest).items()}
-
-
-def _answers(group: Group, given: Evaluation, *, by_listing: bool) -> Iterator[Instant]:
-    """Of each server its oldest; where the tubes are those of a listing, that too. Raises StaleReadingError."""
-    oldest_s = given.now.monotonic_s - given.limit_s
-    for server, tubes in group.parts:
-        answers = list(map(server.reading.answered_at, tubes))
-        if answers:
-            oldest = min(answers, key=_monotonic)
-            if oldest.monotonic_s < oldest_s:
-                raise stale(server.state, server.reading, tubes[answers.index(oldest)], given)
-            yield oldest
-        if by_listing and "tube" not in group.labels:
-            yield server.reading.listed_at
-
-
-def _each(group: Group) -> Iterator[tuple[ReadServer, str]]:
-    return ((server, tube) for server, tubes in group.parts for tube in tubes)
+def _groups(parts: Sequence[_Part], per: frozenset[Label]) -> Iterator[_Group]:
+    """Yield the parts as the labels in `per` divide them, sorted."""
+    if Label.SERVER in per:
+        by_server = [({"server": part[0].state.server.name}, [part]) for part in parts]
+    else:
+        by_server = [({}, list(parts))]
+    for labels, members in by_server:
+        if Label.TUBE not in per:
+            yield _Group(labels, members)
+            continue
+        for tube in sorted(set(chain.from_iterable(tubes for _, tubes in members))):
+            yield _Group({**labels, "tube": tube}, [(server, (tube,)) for server, _ in members])

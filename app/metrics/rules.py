@@ -156,8 +156,8 @@ _ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
 _CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
 """That names have; the `-` last, as it must be in a set."""
 _NOTHING = "(?!)"
-_MOST_NAMESPACES = 1024
-"""Whose sight is remembered."""
+_MAX_NAMESPACES = 1024
+"""Namespaces whose visible tubes are cached."""
 
 
 class FormulaError(Exception):
@@ -206,13 +206,13 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
+class Substitute:
     """This value while there is none."""
 
     value: Fraction
 
 
-type OnFailure = Fail | Hold | Instead
+type OnFailure = Fail | Hold | Substitute
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def _those(all_but: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """One metric of the operator's own."""
+    """A metric that the operator defined."""
 
     name: str
     """Lower case, a DNS label."""
@@ -275,30 +275,26 @@ class Rule:
     servers: frozenset[str] | None = None
     """By name; None: all."""
     per: frozenset[Label] = field(default_factory=frozenset)
-    """Labels that its items keep; without any there is one item, the sum."""
+    """Labels that its values keep; without any there is one value, the sum."""
     on_failure: OnFailure = Fail()
     max_age_s: float | None = None
-    """None: the server's."""
+    """Maximum age of a reading in seconds; None: the server's."""
     namespaces: Glob | None = None
-    """Whose autoscalers may ask; None: all."""
+    """Namespaces that can query it, whatever tubes they can access; None: all namespaces."""
 
-    def spans(self, server: str, tube: str) -> bool:
-        """Whether it counts this server's tube of this name."""
+    def covers(self, server: str, tube: str) -> bool:
+        """Return whether it counts this server's tube of this name."""
         return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
 
-    def is_for(self, namespace: str) -> bool:
-        """Whether this namespace's autoscalers may ask."""
-        return self.namespaces is None or self.namespaces.matches(namespace)
-
     @property
-    def is_for_all(self) -> bool:
-        """Whether all may."""
+    def is_public(self) -> bool:
+        """True if every namespace can query it."""
         return self.namespaces is None or "*" in self.namespaces.patterns
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Namespaces that may see some tubes."""
+    """Tubes that some namespaces can access."""
 
     namespaces: Glob
     tubes: Glob
@@ -306,31 +302,42 @@ class Grant:
 
 @dataclass(frozen=True)
 class Rules:
-    """All of them."""
+    """The operator's rules and grants."""
 
     metrics: Mapping[str, Rule] = field(default_factory=dict)
     """By name."""
     tenancy: tuple[Grant, ...] = ()
-    """Without any, every namespace may see every tube; with one, each sees what is granted to it."""
+    """Without any, every namespace can access every tube; with one, each namespace only those granted to it."""
+
+    def visible_tubes_of(self, namespace: str) -> Glob | None:
+        """Return the tubes that the namespace can access, or None for all."""
+        return self._visible_tubes(namespace) if self.tenancy else None
 
     @cached_property
-    def sight_of(self) -> Callable[[str], Glob | None]:
-        """Namespace → the tubes that it may see; None: all."""
-        return lru_cache(_MOST_NAMESPACES)(self._sight_of) if self.tenancy else lambda _: None
+    def _visible_tubes(self) -> Callable[[str], Glob]:
+        @lru_cache(_MAX_NAMESPACES)
+        def visible(namespace: str) -> Glob:
+            granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
+            return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
 
-    def _sight_of(self, namespace: str) -> Glob:
-        granted = [grant.tubes.patterns for grant in self.tenancy if grant.namespaces.matches(namespace)]
-        return Glob(tuple(dict.fromkeys(chain.from_iterable(granted))))
+        return visible
 
-    def can_name(self, server: str, tube: str) -> bool:
-        """Whether there is a metric of this tube: `tube-<tube>`, or a rule that spans it.
+    def has_metric(self, server: str, tube: str) -> bool:
+        """Return whether a metric covers this tube: `tube-<tube>`, or a rule.
 
-        Of the characters that tubes' names have, the `/` alone can't stand in a metric's name
-        (path.ValidatePathSegmentName in k8s.io/apimachinery), and it can't in a label's value either.
+        Of the characters of tube names, `/` alone isn't allowed in a metric's name
+        (path.ValidatePathSegmentName in k8s.io/apimachinery), nor in a label's value.
         """
-        return "/" not in tube or any(rule.spans(server, tube) for rule in self.metrics.values())
+        return "/" not in tube or any(rule.covers(server, tube) for rule in self.metrics.values())
 
-    def asked_by(self, namespace: str, name: str) -> Rule | None:
-        """The rule of this lower-case name, where this namespace's autoscalers may ask for it."""
+    def rule_for(self, namespace: str, name: str) -> Rule | None:
+        """Return the rule of this lower-case name if the namespace can query it, or None.
+
+        With tenancy, a rule without namespaces (which rules_file.py rejects) is for none: it could reveal any tube.
+        """
         rule = self.metrics.get(name)
-        return rule if rule and rule.is_for(namespace) else None
+        if rule is None:
+            return None
+        if rule.namespaces is None:
+            return None if self.tenancy else rule
+        return rule if rule.namespaces.matches(namespace) else None

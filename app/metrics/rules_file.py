@@ -39,11 +39,11 @@ from app.metrics.rules import (
     Glob,
     Grant,
     Hold,
-    Instead,
     Label,
     OnFailure,
     Rule,
     Rules,
+    Substitute,
     check_namespace_pattern,
     check_tube_pattern,
 )
@@ -314,7 +314,7 @@ def _rule(item: Written, server_names: Collection[str], *, tenancy: bool) -> Rul
         max_age_s=_of(keys, "maxAge", _duration, None),
         namespaces=_of(keys, "namespaces", _namespaces, None),
     )
-    if rule.per and isinstance(rule.on_failure, Instead):
+    if rule.per and isinstance(rule.on_failure, Substitute):
         keys["onFailure"].wrong(
             "{value: …} can't stand beside per, because nobody knows which labels that value would carry"
         )
@@ -420,7 +420,7 @@ def _on_failure(written: Written) -> OnFailure:
         raise SettingError(_POLICIES)
     if "hold" in keys:
         return Hold(keys["hold"].read(_duration, 0.0))
-    return Instead(keys["value"].read(_number, Fraction(0)))
+    return Substitute(keys["value"].read(_number, Fraction(0)))
 
 
 def _number(written: Written) -> Fraction:

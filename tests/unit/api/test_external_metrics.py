@@ -13,8 +13,7 @@ from app.api.request import Request
 from app.api.status import StatusError
 from app.clock import Instant
 from app.kube.reviews import ResourceAttributes
-from app.metrics.metric import Evaluation
-from app.metrics.resolve import Demanded
+from app.metrics.query import EvaluationContext, WantedTubes
 from tests.unit.api.requests import request
 from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube, unread
 
@@ -22,12 +21,16 @@ pytestmark = pytest.mark.anyio
 EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
 
 
-def ignored(_: Demanded, __: Instant) -> None:
+def ignored(_: WantedTubes, __: Instant) -> None:
     pass
 
 
 async def got(
-    metric: str, query: str, given: Evaluation, want: Callable[[Demanded, Instant], None] = ignored, accept: str = ""
+    metric: str,
+    query: str,
+    given: EvaluationContext,
+    want: Callable[[WantedTubes, Instant], None] = ignored,
+    accept: str = "",
 ) -> Any:
     headers = [(b"accept", accept.encode())] if accept else []
     response = await ExternalMetrics(want).respond(*about(metric, query.encode(), *headers), given)
@@ -91,7 +94,7 @@ async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, 
 
 
 async def test_what_is_asked_for_is_wanted() -> None:
-    wanted: list[Demanded] = []
+    wanted: list[WantedTubes] = []
     given = known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(3)}))
     await got("tube-a", "", given, lambda demanded, _: wanted.append(demanded))
     query = "labelSelector=tube%3Da&explain=true"
@@ -100,7 +103,7 @@ async def test_what_is_asked_for_is_wanted() -> None:
 
 
 async def test_it_is_wanted_even_where_it_cant_be_answered_yet() -> None:
-    wanted: list[Demanded] = []
+    wanted: list[WantedTubes] = []
     with pytest.raises(StatusError):
         await got("tube-a", "", known(unread("eu")), lambda demanded, _: wanted.append(demanded))
     assert [tuple(each.tubes) for each in wanted] == [("a",)]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.api.external_metrics import ExternalMetrics, ResponseCache
 from app.api.status import StatusError
 from app.clock import Instant
-from app.metrics.metric import Evaluation
+from app.metrics.query import EvaluationContext
 from tests.unit.api.test_external_metrics import about
 from tests.unit.metrics.given import known, server, tube
 
@@ -29,11 +29,13 @@ class Asking:
     def _wanted(self, *_of: Any) -> None:
         self.found += 1
 
-    async def ask(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"", accept: bytes = b"") -> Any:
+    async def ask(
+        self, given: EvaluationContext, metric: str = "tube-a", query: bytes = b"", accept: bytes = b""
+    ) -> Any:
         headers = [(b"accept", accept)] if accept else []
         return json.loads((await self._endpoint.respond(*about(metric, query, *headers), given)).body)
 
-    async def value(self, given: Evaluation, metric: str = "tube-a", query: bytes = b"") -> str:
+    async def value(self, given: EvaluationContext, metric: str = "tube-a", query: bytes = b"") -> str:
         (item,) = (await self.ask(given, metric, query))["items"]
         return str(item["value"])
 
@@ -43,7 +45,7 @@ def asking() -> Asking:
     return Asking()
 
 
-def later(given: Evaluation, seconds: float) -> Evaluation:
+def later(given: EvaluationContext, seconds: float) -> EvaluationContext:
     return replace(given, now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
 
 

@@ -8,8 +8,8 @@ import pytest
 from app.api.negotiation import Kind
 from app.api.status import StatusError
 from app.api.table import table
-from app.metrics.metric import Evaluation, Question
-from app.metrics.resolve import evaluate
+from app.metrics.query import EvaluationContext, MetricQuery
+from app.metrics.resolve import resolve
 from app.metrics.rules import Hold
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
 from tests.unit.metrics.given import SERVER, counts, known, rule, server, tube
@@ -20,9 +20,9 @@ V1 = Kind("Table", "meta.k8s.io", "v1")
 def asked(metric: str, included: str = "", selector: Selector = EVERYTHING) -> Mapping[str, Any]:
     states = server("eu", tube("checkout", ready=3, age_s=1.25)), server("us", tube("checkout", reserved=4, age_s=1.25))
     given = known(*states)
-    question = Question(metric, "shop", selector)
-    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(question, given)]
-    return table(rows, V1, question, included, given)
+    resolved = resolve(MetricQuery(metric, "shop", selector), given)
+    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in resolved.values()]
+    return table(rows, V1, resolved, included)
 
 
 def printed(answer: Mapping[str, Any], priority: int = 0) -> list[dict[str, str]]:
@@ -54,11 +54,11 @@ def test_labels_of_their_own_have_columns_of_their_own() -> None:
 
 
 def printed_of(
-    metric: str, given: Evaluation, selector: Selector = EVERYTHING, priority: int = 0
+    metric: str, given: EvaluationContext, selector: Selector = EVERYTHING, priority: int = 0
 ) -> list[dict[str, str]]:
-    question = Question(metric, "shop", selector)
-    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in evaluate(question, given)]
-    return printed(table(rows, V1, question, "", given), priority)
+    resolved = resolve(MetricQuery(metric, "shop", selector), given)
+    rows = [(value, {"timestamp": "2027-01-15T08:00:00Z"}) for value in resolved.values()]
+    return printed(table(rows, V1, resolved, ""), priority)
 
 
 def test_a_sum_over_tubes_is_known_by_its_metric_and_the_rules_servers() -> None:

@@ -25,7 +25,7 @@ from app.console.page_data import PageData
 from app.console.passwords import Password
 from app.console.rendering import Rendering, StaticFiles
 from app.console.routes import Routes
-from app.metrics.metric import Evaluation
+from app.metrics.query import EvaluationContext
 from app.settings import Network
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
 
@@ -92,8 +92,8 @@ class Console:
             self._snapshot = Snapshot(self.states)
         return View(self._snapshot, self.now, MAX_AGE_S, self.history, self.events, self.past)
 
-    def _given(self) -> Evaluation:
-        return Evaluation(Snapshot(self.states), self.now, MAX_AGE_S)
+    def _given(self) -> EvaluationContext:
+        return EvaluationContext(Snapshot(self.states), self.now, MAX_AGE_S)
 
     @asynccontextmanager
     async def browser(self, source: str = "10.0.0.1", base: str = "http://console") -> AsyncIterator["Browser"]:

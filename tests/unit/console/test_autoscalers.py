@@ -22,7 +22,7 @@ from app.explain.collect import collect_autoscaler
 from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
-from app.metrics.metric import Evaluation
+from app.metrics.query import EvaluationContext
 from app.metrics.rules import NAMES, Glob, Rule, Rules
 from app.settings import ObjectName
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
@@ -34,11 +34,11 @@ ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
 RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", NAMES), frozenset({"eu"}))})
 
 
-def known(*states: ServerState, rules: Rules = RULES) -> Evaluation:
-    return Evaluation(Snapshot(states or (server(tube(ready=20)),)), at(0), MAX_AGE_S, rules)
+def known(*states: ServerState, rules: Rules = RULES) -> EvaluationContext:
+    return EvaluationContext(Snapshot(states or (server(tube(ready=20)),)), at(0), MAX_AGE_S, rules)
 
 
-def looked_at(*hpas: dict, given: Evaluation | None = None) -> AutoscalerStore:
+def looked_at(*hpas: dict, given: EvaluationContext | None = None) -> AutoscalerStore:
     told = AutoscalerStore("not yet")
     told.update(evaluate_autoscalers(map(parse_hpa, hpas), given or known()), at(0).unix_s)
     return told
@@ -134,7 +134,9 @@ def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
 def test_an_autoscaler_is_linked_to_its_tubes(
     metric: dict, about: list[tuple[str, str]], not_about: list[tuple[str, str]]
 ) -> None:
-    links = evaluate_autoscalers([parse_hpa(hpa(metric))], known(server(tube("orders"), tube("UPPER")))).links
+    links = evaluate_autoscalers(
+        [parse_hpa(hpa(metric))], known(server(tube("orders"), tube("UPPER")), server(name="us"))
+    ).links
     assert all(any(link.covers(*each) for link in links) for each in about)
     assert not any(link.covers(*each) for link in links for each in not_about)
 

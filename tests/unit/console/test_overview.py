@@ -10,8 +10,8 @@ from app.console.autoscalers import AutoscalerLink
 from app.console.errors import RequestError
 from app.console.history import POINTS, PastTubes
 from app.console.overview import MAX_SIZE, Query, overview, parse_query
-from app.metrics.built_in import JOBS_TO_DO
-from app.metrics.rules import Glob, Rule, Rules
+from app.metrics.formula import parse_formula
+from app.metrics.rules import FIELDS, Glob, Rule, Rules
 from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
 
@@ -188,7 +188,7 @@ def test_a_row_notes_what_is_noteworthy(stats: Any, notes: list[str]) -> None:
 def test_a_row_notes_a_tube_that_only_a_rule_can_name_until_one_does() -> None:
     unnamed = view(server(tube("mail/eu", buried=1)))
     assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried-jobs", "needs-rule"]
-    named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), JOBS_TO_DO)}))
+    named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), parse_formula("ready", FIELDS))}))
     assert overview(named, Query())["tubes"][0]["notes"] == ["buried-jobs"]
 
 

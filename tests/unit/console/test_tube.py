@@ -9,8 +9,8 @@ from app.console.autoscalers import AutoscalerStore
 from app.console.events import Event
 from app.console.history import PastTubes
 from app.console.overview import View, tube_page
-from app.metrics.metric import Question
-from app.metrics.resolve import evaluate
+from app.metrics.query import MetricQuery
+from app.metrics.resolve import resolve
 from app.metrics.rules import Rules
 from app.metrics.selector import parse_selector
 from app.quantity import parse_quantity
@@ -60,9 +60,9 @@ def test_the_drain_time_is_the_metrics_whatever_the_rate_rounds_to() -> None:
     stats = tube(ready=1000)._replace(cmd_delete=7, answered_at=at(9))
     state = replace(before, reading=replace(Reading.of("life of eu", at(9), [stats]), earlier=counts))
     given = replace(view(state, second=9), rules=Rules())
-    (value,) = evaluate(
-        Question("beanstalkd_tube_drain_seconds", "shop", parse_selector("tube=orders")), given.evaluation
-    )
+    (value,) = resolve(
+        MetricQuery("beanstalkd_tube_drain_seconds", "shop", parse_selector("tube=orders")), given.evaluation
+    ).values()
     row = page(given, state)["tube"]
     assert (row["deletedPerSecond"], 1000 / row["deletedPerSecond"]) == (0.778, pytest.approx(1285.347))
     assert row["drainSeconds"] == round(float(parse_quantity(value.quantity)), 3) == 1285.714

@@ -1,6 +1,6 @@
 """Readings, rules and formulas, as tests write them down."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Counts, Failure, NextJob, Reading, ServerState, Snapshot
 from app.clock import Instant
-from app.metrics.metric import Evaluation, MetricValue, Question
-from app.metrics.resolve import evaluate
+from app.metrics.query import EvaluationContext, MetricQuery, MetricValue
+from app.metrics.resolve import resolve
 from app.metrics.rules import FormulaError, Glob, Grant, Label, Rule, Rules
 from app.metrics.selector import parse_selector
 from app.settings import Server
@@ -49,18 +49,18 @@ def unread(name: str) -> ServerState:
 
 def known(
     *states: ServerState, rules: Iterable[Rule] = (), tenancy: Mapping[str, str] | None = None, max_age_s: float = 15
-) -> Evaluation:
+) -> EvaluationContext:
     """`tenancy`: patterns of namespaces → patterns of tubes, separated by spaces."""
     grants = tuple(Grant(glob(namespaces), glob(tubes)) for namespaces, tubes in (tenancy or {}).items())
-    return Evaluation(Snapshot(states), NOW, max_age_s, Rules({rule.name: rule for rule in rules}, grants))
+    return EvaluationContext(Snapshot(states), NOW, max_age_s, Rules({rule.name: rule for rule in rules}, grants))
 
 
 def glob(patterns: str) -> Glob:
     return Glob(tuple(patterns.split()))
 
 
-def asked(metric: str, selector: str, given: Evaluation, namespace: str = "shop") -> tuple[MetricValue, ...]:
-    return evaluate(Question(metric, namespace, parse_selector(selector)), given)
+def asked(metric: str, selector: str, given: EvaluationContext, namespace: str = "shop") -> Sequence[MetricValue]:
+    return resolve(MetricQuery(metric, namespace, parse_selector(selector)), given).values()
 
 
 def quantities(values: Iterable[MetricValue]) -> list[str]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.beanstalkd.reading import Reading, ServerState, Snapshot
 from app.metrics.built_in import NAMES
-from app.metrics.explanation import explanation
-from app.metrics.metric import Evaluation, MetricError, MetricValue, Question
-from app.metrics.resolve import demanded, evaluate, metric_names
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue
+from app.metrics.resolve import metric_names, resolve
 from app.metrics.rules import Glob, Hold, Label, Rule
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube
@@ -38,10 +38,13 @@ SELECTORS = [
     "state=ready",
     "state notin (ready)",
     "state in (ready,x)",
-    "address=10.0.0.1",
-    "address!=10.0.0.1",
     "foo=bar",
     "foo!=bar",
+]
+FAILURES: list[dict[str, Any]] = [
+    {},
+    {"failure": "connection refused"},
+    {"failure": "asked for tube 'secret' but the answer names 'x'", "names_tube": True},
 ]
 BUILT_IN = [*NAMES, "tube-a", "tube-A", "tube-shop-1", "tube-secret", "tube-x/y", "tube-", "tubes-secret", "secret"]
 
@@ -55,7 +58,7 @@ def servers(draw: st.DrawFn, name: str) -> ServerState:
         name,
         *tubes,
         age_s=age_s,
-        failure=draw(st.sampled_from(["", "connection refused", "asked for tube 'secret' but the answer names 'x'"])),
+        **draw(st.sampled_from(FAILURES)),
         earlier={each: counts(90, 0, 0) for each in there},
         listed_earlier_at=draw(st.sampled_from([None, ago(90)])),
         next_jobs={each: next_job(5, asked_s=min(age, age_s)) for each, (_, age) in there.items()},
@@ -82,8 +85,8 @@ def test_an_explanation_has_the_answers_own_items_or_error(
     states: tuple[ServerState, ...], of_ours: Rule, tenancy: dict[str, str] | None, metric: str, selector: str
 ) -> None:
     of = known(*states, rules=[replace(of_ours, namespaces=glob("*"))], tenancy=tenancy)
-    told = explanation(Question(metric, "shop", parse_selector(selector)), selector, of)
-    values, error = _answered(Question(metric, "shop", parse_selector(selector)), of)
+    told = resolve(MetricQuery(metric, "shop", parse_selector(selector)), of).explain(selector)
+    values, error = _answered(MetricQuery(metric, "shop", parse_selector(selector)), of)
     assert [(item["labels"], item["value"]) for item in told["items"]] == [
         (each.labels, each.quantity) for each in values
     ]
@@ -96,9 +99,9 @@ def test_nothing_that_is_said_depends_on_hidden_tubes(
     states: tuple[ServerState, ...], tenancy: dict[str, str], metric: str, selector: str
 ) -> None:
     of = known(*states, tenancy=tenancy)
-    seen = of.rules.sight_of("shop")
+    seen = of.rules.visible_tubes_of("shop")
     assert seen is not None
-    question = Question(metric, "shop", parse_selector(selector))
+    question = MetricQuery(metric, "shop", parse_selector(selector))
     without = replace(of, snapshot=Snapshot(tuple(_only(seen, state) for state in states)))
     assert _all_that_is_said(question, selector, of) == _all_that_is_said(question, selector, without)
 
@@ -117,13 +120,13 @@ def _only(seen: Glob, state: ServerState) -> ServerState:
     return replace(state, reading=reading)
 
 
-def _answered(question: Question, of: Evaluation) -> tuple[Sequence[MetricValue], str | None]:
+def _answered(question: MetricQuery, of: EvaluationContext) -> tuple[Sequence[MetricValue], str | None]:
     try:
-        return evaluate(question, of), None
+        return resolve(question, of).values(), None
     except MetricError as error:
         return (), str(error)
 
 
-def _all_that_is_said(question: Question, selector: str, of: Evaluation) -> Sequence[object]:
+def _all_that_is_said(question: MetricQuery, selector: str, of: EvaluationContext) -> Sequence[object]:
     names = metric_names(of.snapshot, of.rules)
-    return _answered(question, of), explanation(question, selector, of), names, demanded(question, of)
+    return _answered(question, of), resolve(question, of).explain(selector), names, resolve(question, of).wanted()

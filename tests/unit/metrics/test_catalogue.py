@@ -3,7 +3,7 @@
 import pytest
 
 from app.metrics.built_in import NAMES
-from app.metrics.metric import UnknownMetricError
+from app.metrics.query import UnknownMetricError
 from app.metrics.resolve import metric_names
 from tests.unit.metrics.given import asked, glob, known, rule, server, tube
 

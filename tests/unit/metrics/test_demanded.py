@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.metrics.metric import Question
-from app.metrics.resolve import demanded, demanded_by_rules
+from app.metrics.query import MetricQuery
+from app.metrics.resolve import resolve, wanted_by_rules
 from app.metrics.rules import Rules
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import SERVER, TUBE, glob, known, rule, server, tube, unread
@@ -46,17 +46,17 @@ GIVEN = known(server("eu", tube("t-1"), tube("Upper"), *[tube(f"x{n}") for n in 
     ],
 )
 def test_a_question_names_tubes(metric: str, selector: str, tubes: str, ages: str) -> None:
-    wanted = demanded(Question(metric, "shop", parse_selector(selector)), GIVEN)
+    wanted = resolve(MetricQuery(metric, "shop", parse_selector(selector)), GIVEN).wanted()
     assert (" ".join(wanted.tubes), " ".join(wanted.ages)) == (tubes, ages)
 
 
 def test_it_is_wanted_before_anything_was_read() -> None:
     given = known(unread("eu"), rules=[rule("ages", "a", value=AGE)])
     for metric in ("tube-a", "ages"):
-        assert tuple(demanded(Question(metric, "shop"), given).tubes) == ("a",)
-    assert tuple(demanded(Question("ages", "shop"), given).ages) == ("a",)
+        assert tuple(resolve(MetricQuery(metric, "shop"), given).wanted().tubes) == ("a",)
+    assert tuple(resolve(MetricQuery("ages", "shop"), given).wanted().ages) == ("a",)
 
 
 def test_what_rules_name_is_wanted_whoever_asks() -> None:
-    wanted = demanded_by_rules(Rules({each.name: each for each in RULES}))
+    wanted = wanted_by_rules(Rules({each.name: each for each in RULES}))
     assert (wanted.tubes, wanted.ages) == (("a", "b"), ("a",))

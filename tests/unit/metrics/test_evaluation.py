@@ -1,6 +1,6 @@
 """A metric is a fresh reading or an error: never a guess, never somebody else's number."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,17 +9,17 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Failure, Reading, ServerState, Snapshot
 from app.clock import Instant
 from app.metrics.built_in import NAMES
-from app.metrics.metric import (
+from app.metrics.query import (
     AmbiguousMetricError,
-    Evaluation,
+    EvaluationContext,
+    MetricQuery,
     MetricValue,
-    Question,
     SameServerError,
     StaleReadingError,
     TooManyTubesError,
     UnknownMetricError,
 )
-from app.metrics.resolve import evaluate, metric_names
+from app.metrics.resolve import metric_names, resolve
 from app.metrics.rules import Rules
 from app.metrics.selector import EVERYTHING, Selector, parse_selector
 from app.settings import Server
@@ -32,7 +32,7 @@ def tube(name: str, *, ready: int = 0, reserved: int = 0, delayed: int = 0, buri
     return TubeStats(name, READ_AT, 0, ready, reserved, delayed, buried, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def known(age_s: float = 1, failure: str = "", **servers: list[TubeStats]) -> Evaluation:
+def known(age_s: float = 1, failure: str = "", **servers: list[TubeStats]) -> EvaluationContext:
     at = Instant(NOW.unix_s - age_s, NOW.monotonic_s - age_s)
     states = tuple(
         ServerState(
@@ -43,18 +43,18 @@ def known(age_s: float = 1, failure: str = "", **servers: list[TubeStats]) -> Ev
         )
         for name, tubes in servers.items()
     )
-    return Evaluation(Snapshot(states), NOW, 15)
+    return EvaluationContext(Snapshot(states), NOW, 15)
 
 
-def asked(metric: str, selector: Selector, given: Evaluation, namespace: str = "shop") -> tuple[MetricValue, ...]:
-    return evaluate(Question(metric, namespace, selector), given)
+def asked(metric: str, selector: Selector, given: EvaluationContext, namespace: str = "shop") -> Sequence[MetricValue]:
+    return resolve(MetricQuery(metric, namespace, selector), given).values()
 
 
-def values(answer: tuple[MetricValue, ...]) -> list[str]:
+def values(answer: Sequence[MetricValue]) -> list[str]:
     return [value.quantity for value in answer]
 
 
-def counts(answer: tuple[MetricValue, ...]) -> Mapping[tuple[str, str, str], str]:
+def counts(answer: Sequence[MetricValue]) -> Mapping[tuple[str, str, str], str]:
     return {(value.labels["server"], value.labels["tube"], value.labels["state"]): value.quantity for value in answer}
 
 
@@ -73,7 +73,7 @@ def test_one_server_under_two_names_is_an_error_and_not_twice_its_jobs(metric: s
     one, other = known(eu=[tube("checkout", ready=3)], us=[tube("checkout", ready=3)]).snapshot.servers
     assert one.reading
     same = replace(other, reading=one.reading)
-    given = Evaluation(Snapshot((one, same)), NOW, 15)
+    given = EvaluationContext(Snapshot((one, same)), NOW, 15)
     with pytest.raises(SameServerError, match="'eu' and 'us' are the same server"):
         asked(metric, EVERYTHING, given)
     assert len(asked("beanstalkd_tube_jobs", parse_selector("server=eu,state=ready"), given)) == 1
@@ -97,7 +97,7 @@ def test_a_vanished_tube_holds_no_jobs_by_state_either() -> None:
 def test_the_timestamp_is_that_of_the_oldest_reading() -> None:
     older = known(age_s=9, us=[tube("a")]).snapshot.servers
     newer = known(age_s=1, eu=[tube("a")]).snapshot.servers
-    (value,) = asked("tube-a", EVERYTHING, Evaluation(Snapshot(newer + older), NOW, 15))
+    (value,) = asked("tube-a", EVERYTHING, EvaluationContext(Snapshot(newer + older), NOW, 15))
     assert value.answered_at.unix_s == NOW.unix_s - 9
 
 
@@ -113,7 +113,7 @@ def test_an_outage_is_never_zero() -> None:
 
 
 def test_before_the_first_reading_there_is_no_number() -> None:
-    given = Evaluation(Snapshot((ServerState(Server("eu", "eu.example", 11300)),)), NOW, 15)
+    given = EvaluationContext(Snapshot((ServerState(Server("eu", "eu.example", 11300)),)), NOW, 15)
     with pytest.raises(StaleReadingError, match=r"waiting for the first poll$"):
         asked("tube-checkout", EVERYTHING, given)
 
@@ -126,7 +126,7 @@ def test_a_failing_server_is_served_from_its_last_reading_until_that_is_too_old(
 def test_one_server_down_fails_what_spans_it_and_nothing_else() -> None:
     down = known(age_s=60, failure="connection refused", us=[tube("a", ready=1)]).snapshot.servers
     up = known(eu=[tube("a", ready=2)]).snapshot.servers
-    given = Evaluation(Snapshot(up + down), NOW, 15)
+    given = EvaluationContext(Snapshot(up + down), NOW, 15)
     with pytest.raises(StaleReadingError, match="'us'"):
         asked("tube-a", EVERYTHING, given)
     for selector in ("server=eu,tube=a,state=ready", "server!=us,tube=a,state=ready"):
@@ -215,7 +215,7 @@ def test_discovery_is_never_empty() -> None:
 
 
 def test_a_selector_names_so_many_tubes_and_no_more() -> None:
-    def naming(number: int) -> tuple[MetricValue, ...]:
+    def naming(number: int) -> Sequence[MetricValue]:
         names = ",".join(f"tube-{each}" for each in range(number))
         return asked("beanstalkd_tube_jobs", parse_selector(f"state=ready,tube in ({names})"), known(eu=[]))
 

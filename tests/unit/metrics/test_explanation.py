@@ -6,16 +6,15 @@ from typing import Any
 import pytest
 
 from app.metrics.built_in import NAMES
-from app.metrics.explanation import explanation
-from app.metrics.metric import Evaluation, Question
-from app.metrics.resolve import evaluate
-from app.metrics.rules import Hold, Instead
+from app.metrics.query import EvaluationContext, MetricQuery
+from app.metrics.resolve import resolve
+from app.metrics.rules import Hold, Substitute
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import TUBE, ago, counts, glob, known, next_job, rule, server, tube, unread
 
 
-def explained(metric: str, selector: str, given: Evaluation, namespace: str = "shop") -> Any:
-    return explanation(Question(metric, namespace, parse_selector(selector)), selector, given)
+def explained(metric: str, selector: str, given: EvaluationContext, namespace: str = "shop") -> Any:
+    return resolve(MetricQuery(metric, namespace, parse_selector(selector)), given).explain(selector)
 
 
 EU = server(
@@ -127,7 +126,7 @@ def test_a_value_instead_says_instead_of_what() -> None:
         (unread("eu"), "ready", "beanstalkd 'eu' (eu.example:11300) can't be read"),
         (server("eu", tube("a", ready=1)), "ready / reserved", "backlog has no value: divides by 0"),
     ):
-        told = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Instead(Fraction(10)))]))
+        told = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Substitute(Fraction(10)))]))
         (item,) = told["items"]
         assert (item["value"], told["error"]) == ("10", None)
         assert item["arithmetic"].startswith(f"10 instead: {reason}")
@@ -159,7 +158,7 @@ def test_a_wrong_selector_is_told_beside_the_rule() -> None:
 def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
     given = known(server("eu", tube("a", ready=3)), tenancy={"shop": "a"})
     selector = "tube in (a,b),server!=x"
-    told = explanation(Question("tube-a", "shop", parse_selector(selector)), selector, given)
+    told = resolve(MetricQuery("tube-a", "shop", parse_selector(selector)), given).explain(selector)
     assert (told["error"], [tube["tube"] for tube in told["tubes"]]) == (None, ["a"])
     assert [item["arithmetic"] for item in told["items"]] == ["3 + 0"]
 
@@ -171,20 +170,20 @@ def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
             "beanstalkd_tube_jobs", "address=x", "has no label 'address'; it has 'server', 'state', 'tube'", id="label"
         ),
         pytest.param("tube-a", "tube in (a,b)", "its last good reading is 60 s old", id="hidden"),
-        pytest.param("tube-a", "tube=b", "may see no tube 'b'", id="nothing"),
+        pytest.param("tube-a", "tube=b", "spans no tube 'b'", id="nothing"),
     ],
 )
 def test_the_error_is_the_answers_own(metric: str, selector: str, message: str) -> None:
     given = known(server("eu", tube("a", age_s=60), age_s=60), tenancy={"shop": "a"})
-    question = Question(metric, "shop", parse_selector(selector))
-    assert message in explanation(question, selector, given)["error"]["message"]
+    question = MetricQuery(metric, "shop", parse_selector(selector))
+    assert message in resolve(question, given).explain(selector)["error"]["message"]
 
 
 @pytest.mark.parametrize("metric", NAMES)
 def test_every_built_in_metric_can_be_explained(metric: str) -> None:
     given = known(EU)
     told = explained(metric, "tube=a", given)
-    values = evaluate(Question(metric, "shop", parse_selector("tube=a")), given)
+    values = resolve(MetricQuery(metric, "shop", parse_selector("tube=a")), given).values()
     assert [(item["labels"], item["value"]) for item in told["items"]] == [
         (value.labels, value.quantity) for value in values
     ]

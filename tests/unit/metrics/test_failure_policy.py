@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from app.beanstalkd.reading import ServerState
-from app.metrics.metric import (
+from app.metrics.query import (
     MetricError,
     NoResultError,
     SameServerError,
@@ -14,7 +14,7 @@ from app.metrics.metric import (
     UnknownMetricError,
 )
 from app.metrics.rule import duration_text, policy_text
-from app.metrics.rules import Fail, Hold, Instead, OnFailure
+from app.metrics.rules import Fail, Hold, OnFailure, Substitute
 from tests.unit.metrics.given import (
     NOW,
     SERVER,
@@ -29,7 +29,7 @@ from tests.unit.metrics.given import (
     unread,
 )
 
-HOLD, TEN = Hold(300), Instead(Fraction(10))
+HOLD, TEN = Hold(300), Substitute(Fraction(10))
 
 
 def eu(age_s: float) -> ServerState:
@@ -139,8 +139,8 @@ def test_hold_is_for_readings_and_not_for_what_they_dont_tell(value: str, kind: 
     [
         (Fail(), "fail"),
         (Hold(300), "hold 5m"),
-        (Instead(Fraction(10)), "value 10"),
-        (Instead(Fraction(1, 2)), "value 500m"),
+        (Substitute(Fraction(10)), "value 10"),
+        (Substitute(Fraction(1, 2)), "value 500m"),
     ],
 )
 def test_a_policy_is_written_as_people_write_it(policy: OnFailure, text: str) -> None:

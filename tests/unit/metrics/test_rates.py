@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.beanstalkd.reading import ServerState
 from app.metrics.formula import parse_formula
-from app.metrics.metric import TooFewReadingsError
+from app.metrics.query import TooFewReadingsError
 from app.metrics.rates import Growth, per_second
 from app.metrics.rules import NAMES, Rule
 from tests.unit.metrics.given import ago, asked, by_label, counts, glob, known, quantities, server, tube

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.beanstalkd.reading import ServerState
-from app.metrics.metric import (
+from app.metrics.query import (
     NoResultError,
     SameServerError,
     StaleReadingError,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.metrics.formula import parse_formula
-from app.metrics.rules import NAMES, Fail, Glob, Grant, Hold, Instead, Label, Rule, Rules
+from app.metrics.rules import NAMES, Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
 from app.metrics.rules_file import load_rules, parse_rules
 from app.settings import MistakesError, SettingError
 
@@ -75,9 +75,9 @@ def test_a_rule_needs_a_name_and_tubes_only() -> None:
     [
         ("fail", Fail()),
         ("{hold: 500ms}", Hold(0.5)),
-        ("{value: 0}", Instead(Fraction(0))),
-        ("{value: 1.5}", Instead(Fraction(3, 2))),
-        ('{value: "10"}', Instead(Fraction(10))),
+        ("{value: 0}", Substitute(Fraction(0))),
+        ("{value: 1.5}", Substitute(Fraction(3, 2))),
+        ('{value: "10"}', Substitute(Fraction(10))),
     ],
 )
 def test_what_is_done_on_failure(written: str, policy: object) -> None:

@@ -5,19 +5,18 @@ from dataclasses import replace
 import pytest
 
 from app.beanstalkd.protocol import TubeStats
-from app.beanstalkd.reading import ServerState
+from app.beanstalkd.reading import Failure, ServerState
 from app.metrics.built_in import NAMES
-from app.metrics.explanation import explanation
-from app.metrics.metric import (
+from app.metrics.query import (
+    MetricQuery,
     NoResultError,
-    Question,
     SameServerError,
     StaleReadingError,
     TooFewReadingsError,
     TooManyTubesError,
     UnknownMetricError,
 )
-from app.metrics.resolve import demanded, evaluate
+from app.metrics.resolve import resolve
 from app.metrics.selector import parse_selector
 from tests.unit.metrics.given import (
     ago,
@@ -27,8 +26,10 @@ from tests.unit.metrics.given import (
     known,
     next_job,
     quantities,
+    rule,
     server,
     tube,
+    unread,
 )
 
 AGE, DRAIN = "beanstalkd_tube_next_job_age_seconds", "beanstalkd_tube_drain_seconds"
@@ -52,6 +53,75 @@ def test_two_names_of_one_server_are_an_error() -> None:
     one = server("queue", tube("a", ready=1))
     with pytest.raises(SameServerError, match="'queue' and 'eu' are the same server"):
         asked("tube-a", "", known(one, replace(server("eu"), reading=one.reading)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("beanstalkd_tube_urgent_jobs", "1"),
+        ("beanstalkd_tube_workers_waiting", "4"),
+        ("beanstalkd_tube_workers_watching", "5"),
+        ("beanstalkd_tube_producers_using", "6"),
+    ],
+)
+def test_a_signal_is_one_field_by_server_and_tube(metric: str, value: str) -> None:
+    given = known(server("eu", BUSY), server("us"))
+    (eu, us) = asked(metric, "tube=a", given)
+    assert (eu.metric_name, dict(eu.labels), eu.quantity) == (metric, {"server": "eu", "tube": "a"}, value)
+    assert (dict(us.labels), us.quantity) == ({"server": "us", "tube": "a"}, "0")
+    assert quantities(asked(metric.upper(), "tube=a,server=eu", given)) == [value]
+
+
+@pytest.mark.parametrize("metric", [name for name in NAMES if name != "beanstalkd_tube_jobs"])
+def test_no_signal_but_jobs_has_a_state(metric: str) -> None:
+    with pytest.raises(UnknownMetricError, match="has no label 'state'; it has "):
+        asked(metric, "tube=a,state=ready", known(server("eu", BUSY)))
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_no_signal_makes_a_number_of_an_outage(metric: str) -> None:
+    for state in (unread("eu"), server("eu", tube("a", age_s=60), age_s=60, failure="connection refused")):
+        with pytest.raises(StaleReadingError, match=r"beanstalkd 'eu' .* can't be read"):
+            asked(metric, "tube=a", known(state))
+
+
+def test_what_a_selector_names_must_be_fresh_itself_whatever_the_listing() -> None:
+    """A sweep over very many tubes takes long; those that somebody asks for are read in between."""
+    old_sweep = server("eu", tube("hot", ready=3, age_s=1), tube("cold", age_s=30), age_s=30)
+    given = known(old_sweep)
+    assert quantities(asked("tube-hot", "", given)) == ["3"]
+    assert quantities(asked("beanstalkd_tube_jobs", "tube=hot,state=ready", given)) == ["3"]
+    for metric, selector in (("tube-cold", ""), ("beanstalkd_tube_jobs", "tube=cold"), ("beanstalkd_tube_jobs", "")):
+        with pytest.raises(StaleReadingError, match="is 30 s old"):
+            asked(metric, selector, given)
+
+
+def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
+    given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
+    (value,) = asked("tube-gone", "", given)
+    assert (value.quantity, value.answered_at) == ("0", ago(2))
+
+
+def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_to_do() -> None:
+    large = server("eu", tube("cold", age_s=30), age_s=40, sweep_s=17)
+    given = known(large, rules=[rule("sum", "c*")])
+    for metric in ("beanstalkd_tube_jobs", "sum"):
+        with pytest.raises(StaleReadingError, match=r"takes it 17 s, so .*; name tubes exactly, or let maxAge"):
+            asked(metric, "", given)
+    with pytest.raises(StaleReadingError, match="are read at once that are asked for: ask again in a second; its last"):
+        asked("tube-cold", "", given)
+    with pytest.raises(StaleReadingError, match="can't be read: connection refused"):
+        asked("tube-cold", "", known(replace(large, failure=Failure("connection refused", ago(9)))))
+    with pytest.raises(StaleReadingError, match="can't be read: the next answer is awaited"):
+        asked("tube-cold", "", known(server("eu", tube("cold", age_s=30), age_s=40, sweep_s=1)))
+
+
+def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
+    given = known(server("eu", tube("a", age_s=20)))
+    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
+        asked("tube-a", "", given)
+    with pytest.raises(StaleReadingError, match="its last good reading of tube 'a' is 20 s old"):
+        asked("beanstalkd_tube_jobs", "", given)
 
 
 def draining(*stats: TubeStats, **earlier: int) -> ServerState:
@@ -113,15 +183,15 @@ def test_the_age_is_only_for_tubes_that_are_named() -> None:
 def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
     """Each takes two commands a second on a connection of its own."""
 
-    def naming(number: int) -> Question:
+    def naming(number: int) -> MetricQuery:
         names = ",".join(f"t{each}" for each in range(number))
-        return Question(AGE, "shop", parse_selector(f"tube in ({names})"))
+        return MetricQuery(AGE, "shop", parse_selector(f"tube in ({names})"))
 
     given = known(server("eu"))
-    assert (len(evaluate(naming(100), given)), len(demanded(naming(100), given).ages)) == (100, 100)
-    assert demanded(naming(101), given).ages == ()
+    assert (len(resolve(naming(100), given).values()), len(resolve(naming(100), given).wanted().ages)) == (100, 100)
+    assert resolve(naming(101), given).wanted().ages == ()
     with pytest.raises(TooManyTubesError, match="of 101 tubes, and at most 100 are answered at once"):
-        evaluate(naming(101), given)
+        resolve(naming(101), given).values()
 
 
 @pytest.mark.parametrize("metric", NAMES)
@@ -143,7 +213,7 @@ def test_where_no_tube_is_left_a_list_answers_0(metric: str, selector: str, tena
     assert set(quantities(values)) == {"0"}
     assert {value.answered_at for value in values} == {ago(3)}
     assert not any("tube" in value.labels for value in values)
-    explained = explanation(Question(metric, "shop", parse_selector(selector)), selector, given)
+    explained = resolve(MetricQuery(metric, "shop", parse_selector(selector)), given).explain(selector)
     assert ([item["value"] for item in explained["items"]], explained["error"]) == (list(quantities(values)), None)
 
 

@@ -1,0 +1,112 @@
+"""The metrics with a value for each server and tube, such as `beanstalkd_tube_jobs`."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import cached_property
+
+from app.metrics.built_in import ALL_TUBES, PerTube
+from app.metrics.freshness import ServerReading, fresh_servers, stale
+from app.metrics.metric import Definition, Metric
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
+from app.metrics.rates import MAX_AGES, Growth, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
+from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES
+from app.metrics.selection import Scope, excludes_tubes, select, selected_values
+from app.quantity import format_quantity, show_number
+
+NO_TUBE = ""
+"""Tube of the 0 that is returned if no tube is left: an autoscaler keeps its replicas on an empty list, forever."""
+
+
+class PerTubeMetric(Metric):
+    """One of the PER_TUBE metrics."""
+
+    def __init__(self, query: MetricQuery, context: EvaluationContext, measured: PerTube) -> None:
+        super().__init__(query, context)
+        self.measured = measured
+
+    @cached_property
+    def scope(self) -> Scope:
+        """The servers and tubes that the selector leaves. Raises UnknownMetricError, TooManyTubesError."""
+        labels = {"server", "tube", self.measured.label or "tube"}
+        return select(self.measured.name, self.query.selector, self.context.snapshot.servers, ALL_TUBES, labels)
+
+    @property
+    def definition(self) -> Definition:
+        """What it measures."""
+        measured = self.measured
+        per = {"server", "tube", measured.label or "tube"}
+        return Definition(measured.name, measured.meaning, ALL_TUBES, ", ".join(measured.fields), per)
+
+    def wanted(self) -> WantedTubes:
+        """Return the tubes that the selector lists."""
+        try:
+            named = self.scope.named
+        except MetricError:
+            return WantedTubes()
+        if named is None:
+            return WantedTubes()
+        return WantedTubes(named, named if NEXT_JOB_AGE in self.measured.fields and len(named) <= MAX_AGES else ())
+
+    def values(self) -> Sequence[MetricValue]:
+        """Return a value per server, tube and field; of a list without any tube, a 0 per server and field."""
+        return tuple(value for value, _ in self._measured())
+
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
+        """Return the values; the arithmetic of a rate is jobs / seconds."""
+        measured = self._measured()
+        return [value for value, _ in measured], [
+            f"{grown.gained} / {show_number(Fraction(grown.window_ms, 1000))}" if grown else value.quantity
+            for value, grown in measured[:shown]
+        ]
+
+    def _measured(self) -> Sequence[tuple[MetricValue, Growth | None]]:
+        measured, selector, scope = self.measured, self.query.selector, self.scope
+        fields = measured.fields
+        if measured.label is not None:
+            fields = selected_values(measured.name, selector, measured.label, fields)
+        if NEXT_JOB_AGE in fields:
+            if scope.named is None:
+                raise TooManyTubesError(
+                    f"{measured.name} is read only for tubes that are named; name them, as with matchLabels {{tube: …}}"
+                )
+            check_number_of_ages(measured.name, len(scope.named))
+        servers = fresh_servers(scope.servers, scope.named, self.context)
+        values = [value for server in servers for value in self._of_server(server, scope.tubes_of(server), fields)]
+        if values or scope.named is not None or excludes_tubes(selector):
+            return values
+        return [value for server in servers for value in self._of_server(server, [NO_TUBE], fields)]
+
+    def _of_server(
+        self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str]
+    ) -> Iterator[tuple[MetricValue, Growth | None]]:
+        """Raises NoValueError."""
+        context, matches, label, reading = (
+            self.context,
+            self.query.selector.matches,
+            self.measured.label,
+            server.reading,
+        )
+        oldest_s = context.now.monotonic_s - context.limit_s
+        for tube in tubes:
+            stats = reading.tubes.get(tube)
+            for field in fields:
+                labels = {"server": server.state.server.name}
+                if label is not None:
+                    labels[label] = field
+                if tube:
+                    labels["tube"] = tube
+                if not matches(labels):
+                    continue
+                answered_at = stats.answered_at if stats else reading.answered_at(tube)
+                if answered_at.monotonic_s < oldest_s:
+                    raise stale(server.state, reading, tube, context)
+                number: int | Fraction = 0
+                grown, window_s = None, None
+                if field in RATES:
+                    grown = growth(field, server, tube, context)
+                    number, window_s = per_second([grown]), whole_seconds(grown.window_ms)
+                elif field == NEXT_JOB_AGE:
+                    number, answered_at = next_job_age(server, tube, context)
+                elif stats:
+                    number = COUNTED[field](stats)
+                yield MetricValue(self.measured.name, labels, format_quantity(number), answered_at, window_s), grown
