@@ -1,19 +1,14 @@
-"""A rule's `value`, as in `ready + 0.5 * delayed`: text → steps, checked once, every mistake told with its place.
+"""A rule's `value`, such as `ready + 0.5 * delayed`: parsed by Python's own parser, evaluated exactly, within bounds.
 
-sum      = product {("+" | "-") product}
-product  = signed {("*" | "/") signed}
-signed   = {"-"} operand
-operand  = number | field | "(" sum ")" | ("min" | "max") "(" sum {"," sum} ")" | "ceil" "(" sum ")"
-
-Formulas once they are parsed: exact arithmetic with bounds, and how it is shown to people.
-
-A formula is kept as steps over a stack (reverse Polish), so that none, however long, is deep to evaluate.
+It consists of numbers, fields, + - * / and parentheses, min, max and ceil, and is checked once, when rules are loaded.
 """
 
+import ast
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -21,63 +16,62 @@ from app.metrics.rules import FormulaError
 from app.quantity import show_number
 from app.settings import SettingError, did_you_mean
 
-MOST = (2**63 - 1) // 1000
-"""What an autoscaler can count: it reads a quantity as thousandths in an int64, where more becomes less than nothing
-(apimachinery's Quantity.MilliValue)."""
-_MOST_BITS = 1_024
-"""Of a step's numerator or denominator: far beyond anything that is about jobs, and still a microsecond's work."""
+MAX = (2**63 - 1) // 1000
+"""The largest value that an autoscaler can count: it reads quantities as thousandths in an int64, where larger ones are
+negative (apimachinery's Quantity.MilliValue)."""
+MAX_CHARACTERS = 1_000
+MAX_NESTED = 50
+"""Parentheses within parentheses."""
+MAX_DIGITS = 18
+"""Digits of a number in a formula: a longer one is a mistake."""
+_MAX_BITS = 1_024
+"""Bits of a step's numerator or denominator: more than any number of jobs needs, and still a microsecond's work."""
 
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Takes the last operands from the stack, and puts the result there."""
-
-    to: Callable[..., Fraction]
-    operands: int
-    divisor: str = ""
-    """What it divides by, as written; empty where it doesn't."""
-
-
-type Step = Fraction | str | Apply
-"""A number or a field's value to put on the stack, or what to do with those there."""
-
-PLUS = Apply(lambda left, right: left + right, 2)
-MINUS = Apply(lambda left, right: left - right, 2)
-TIMES = Apply(lambda left, right: left * right, 2)
-NEGATED = Apply(lambda operand: -operand, 1)
+_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: lambda left, right: left + right,
+    ast.Sub: lambda left, right: left - right,
+    ast.Mult: lambda left, right: left * right,
+    ast.Div: lambda left, right: left / right,
+}
 FUNCTIONS: Mapping[str, Callable[..., Fraction]] = {
     "min": lambda *operands: min(operands),
     "max": lambda *operands: max(operands),
     "ceil": lambda operand: Fraction(math.ceil(operand)),
 }
+_ALLOWED = "numbers, fields, + - * / ( ), min, max and ceil"
+_OTHER = re.compile(r"[^A-Za-z0-9_.+*/(),\s-]", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_HYPHENATED = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_SHOWN = 40
 
 
 @dataclass(frozen=True)
 class ParsedFormula:
-    """A formula that has been found right."""
+    """A valid formula."""
 
     text: str
     """As written."""
-    steps: tuple[Step, ...]
     named: tuple[tuple[int, str], ...]
-    """Where in the text a field stands, and which."""
+    """The fields, each with its position in the text."""
+    tree: ast.expr = field(compare=False, repr=False)
+    """Its constants are Fractions."""
 
     @cached_property
     def fields(self) -> frozenset[str]:
-        """Those that it names."""
+        """The fields that it names."""
         return frozenset(name for _, name in self.named)
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Its value for these, exactly: from 0 to MOST. Raises FormulaError."""
-        value = Fraction(run(self.steps, fields))
+        """Return its exact value for these fields, from 0 to MAX. Raises FormulaError."""
+        value = _evaluate(self.tree, fields, self.text)
         if value < 0:
             raise FormulaError(f"is {show_number(value)}, and a metric is never negative; write max(0, …)")
-        if value > MOST:
-            raise FormulaError(f"is {show_number(value)}, more than an autoscaler can count ({MOST})")
+        if value > MAX:
+            raise FormulaError(f"is {show_number(value)}, more than an autoscaler can count ({MAX})")
         return value
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
-        """The text with numbers in the fields' places: "3 + 0.5 * 4"; what isn't shown to the last digit has a `≈`."""
+        """Return the text with numbers in the fields' places, "3 + 0.5 * 4", with `≈` before rounded ones."""
         shown, end = "", 0
         for start, name in self.named:
             shown += self.text[end:start] + show_number(fields[name])
@@ -85,195 +79,151 @@ class ParsedFormula:
         return shown + self.text[end:]
 
 
-def run(steps: tuple[Step, ...], fields: Mapping[str, Fraction]) -> Fraction:
-    """What is left on the stack in the end, of any size and sign. Raises FormulaError."""
-    stack: list[Fraction] = []
-    for step in steps:
-        if isinstance(step, Fraction):
-            stack.append(step)
-        elif isinstance(step, str):
-            stack.append(fields[step])
-        else:
-            operands = stack[-step.operands :]
-            stack[-step.operands :] = [_applied(step, operands)]
-    return stack[0]
-
-
-def _applied(step: Apply, operands: list[Fraction]) -> Fraction:
-    if step.divisor and operands[1] == 0:
-        raise FormulaError(f"divides by {step.divisor}, which is 0")
-    result = step.to(*operands)
-    if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MOST_BITS:
-        raise FormulaError("has a step whose result has too many digits to go on with")
-    return result
-
-
-MOST_CHARACTERS = 1_000
-MOST_NESTED = 50
-"""Parentheses in parentheses."""
-MOST_DIGITS = 18
-"""Of a number: what is longer is a slip."""
-
-_TOKEN = re.compile(r"(?P<number>[0-9.][0-9A-Za-z_.]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<symbol>\S)")
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-_HYPHENATED = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_OPERAND = "a number, a field, a function, '(' or '-'"
-_SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    """Empty at the end."""
-    kind: str
-    """A group of the pattern above, or "end"."""
-    start: int
-
-
 def parse_formula(text: str, names: frozenset[str]) -> ParsedFormula:
-    """Read a formula over fields of these names. Raises SettingError, which tells the position from 1 on."""
-    if len(text) > MOST_CHARACTERS:
-        raise SettingError(f"is {len(text):,} characters long, and a formula has at most {MOST_CHARACTERS:,}")
+    """Parse a formula over fields of these names. Raises SettingError, with the position of the mistake."""
+    if len(text) > MAX_CHARACTERS:
+        raise SettingError(f"is {len(text):,} characters long, and a formula has at most {MAX_CHARACTERS:,}")
+    if not text.strip():
+        raise SettingError("is empty; write a formula, like ready + reserved")
     parser = _Parser(text, names)
-    parser.parse()
+    tree = parser.parse()
     if not parser.named:
         raise SettingError(f"names no field, so it would never change; there are {', '.join(sorted(names))}")
-    return ParsedFormula(text, tuple(parser.steps), tuple(parser.named))
+    return ParsedFormula(text, tuple(sorted(parser.named)), tree)
 
 
 class _Parser:
+    """Parses a text, and checks that its syntax tree has nothing but what a formula may have."""
+
     def __init__(self, text: str, names: frozenset[str]) -> None:
-        self.steps: list[Step] = []
         self.named: list[tuple[int, str]] = []
         self._text = text
         self._names = names
-        self._tokens = _tokens(text)
-        self._next = next(self._tokens)
-        self._end = 0
-        """Of the token taken last."""
 
-    def parse(self) -> None:
-        if not self._next.text:
-            raise SettingError("is empty; write a formula, like ready + reserved")
-        self._sum(0)
-        self._expect("", "an operator or the end")
-
-    def _sum(self, depth: int) -> None:
-        self._product(depth)
-        while self._next.text in {"+", "-"}:
-            step = PLUS if self._take().text == "+" else MINUS
-            self._product(depth)
-            self.steps.append(step)
-
-    def _product(self, depth: int) -> None:
-        self._signed(depth)
-        while self._next.text in {"*", "/"}:
-            divides = self._take().text == "/"
-            divisor, first = self._next, len(self.steps)
-            self._signed(depth)
-            self.steps.append(self._division(divisor, tuple(self.steps[first:])) if divides else TIMES)
-
-    def _division(self, divisor: _Token, steps: tuple[Step, ...]) -> Apply:
-        text = " ".join(self._text[divisor.start : self._end].split())
+    def parse(self) -> ast.expr:
+        """Return the tree, with positions in the text and Fractions as constants. Raises SettingError."""
+        if other := _OTHER.search(self._text):
+            raise SettingError(f"has {other[0]!r} {self._at(other.start())}; a formula has {_ALLOWED}")
+        depth = 0
+        for position, character in enumerate(self._text):
+            depth += (character == "(") - (character == ")")
+            if depth > MAX_NESTED:
+                raise SettingError(f"nests more than {MAX_NESTED} parentheses, {self._at(position)}")
+        line = re.sub(r"\s", " ", self._text)  # Python would end the formula at a line's end
+        start = len(line) - len(line.lstrip())
         try:
-            never_works = not any(isinstance(step, str) for step in steps) and run(steps, {}) == 0
+            with warnings.catch_warnings(action="ignore"):  # of what the checks below reject
+                tree = ast.parse(line[start:], mode="eval").body
+        except SyntaxError as error:
+            position = start + (error.offset or len(line.strip()) + 1) - 1
+            message = error.msg.partition(";")[0]  # what follows is about Python
+            raise SettingError(f"isn't a formula: {message} {self._at(position)}") from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.expr):
+                node.col_offset += start
+                node.end_col_offset = (node.end_col_offset or 0) + start
+        self._check(tree)
+        return tree
+
+    def _check(self, node: ast.expr) -> None:
+        while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):  # 995 of them are no deep recursion
+            node = node.operand
+        match node:
+            case ast.Name(name):
+                self._check_field(node.col_offset, name)
+            case ast.Constant():
+                node.value = self._number(node)  # type: ignore[assignment]  # _evaluate is the only reader
+            case ast.BinOp(left, operator, right) if type(operator) in _OPERATORS:
+                self._check(left)
+                self._check(right)
+                if isinstance(operator, ast.Div):
+                    self._check_divisor(right)
+            case ast.Call(func=ast.Name(name), keywords=[]):
+                if name not in FUNCTIONS:
+                    raise self._unknown("function", node.col_offset, name, FUNCTIONS)
+                if not node.args or (name == "ceil" and len(node.args) > 1):
+                    number = "one operand" if name == "ceil" else "one operand or more"
+                    raise SettingError(f"calls {name} {self._at(node.col_offset)}, which takes {number}")
+                for operand in node.args:
+                    self._check(operand)
+            case _:
+                found = _shorten(_segment(node, self._text))
+                raise SettingError(f"has {found} {self._at(node.col_offset)}; a formula has {_ALLOWED}")
+
+    def _check_field(self, position: int, name: str) -> None:
+        if name in FUNCTIONS:
+            raise SettingError(f"has {name!r} {self._at(position)}, which is a function: write {name}(…)")
+        if name not in self._names:
+            raise self._unknown("field", position, name, self._names)
+        self.named.append((position, name))
+
+    def _check_divisor(self, node: ast.expr) -> None:
+        """Reject a division by 0 that no field can change."""
+        if any(isinstance(each, ast.Name) and each.id in self._names for each in ast.walk(node)):
+            return
+        try:
+            never_works = _evaluate(node, {}, self._text) == 0
         except FormulaError as error:
-            raise SettingError(f"{error} ({self._at(divisor)})") from error
+            raise SettingError(f"{error} ({self._at(node.col_offset)})") from error
         if never_works:
-            which = "0" if text == "0" else f"{text}, which is 0"
-            raise SettingError(f"divides by {which}, {self._at(divisor)}")
-        return Apply(Fraction, 2, text)
-
-    def _signed(self, depth: int) -> None:
-        negated = False
-        while self._next.text == "-":
-            self._take()
-            negated = not negated
-        self._operand(depth)
-        if negated:
-            self.steps.append(NEGATED)
-
-    def _operand(self, depth: int) -> None:
-        token = self._take()
-        if token.text == "(":
-            self._nested(token, depth)
-            self._expect(")", "an operator or ')'")
-        elif token.kind == "number":
-            self.steps.append(self._number(token))
-        elif token.kind == "name" and (token.text in FUNCTIONS or self._next.text == "("):
-            self._function(token, depth)
-        elif token.kind == "name":
-            self._field(token)
-        else:
-            raise self._unexpected(token, _OPERAND)
-
-    def _nested(self, opening: _Token, depth: int) -> None:
-        if depth == MOST_NESTED:
-            raise SettingError(f"nests more than {MOST_NESTED} parentheses, {self._at(opening)}")
-        self._sum(depth + 1)
-
-    def _function(self, name: _Token, depth: int) -> None:
-        if name.text not in FUNCTIONS:
-            raise self._unknown("function", name, FUNCTIONS)
-        opening = self._expect("(", f"'(' after {name.text}")
-        self._nested(opening, depth)
-        operands = 1
-        while name.text != "ceil" and self._next.text == ",":
-            self._nested(self._take(), depth)
-            operands += 1
-        self._expect(")", "an operator or ')'" if name.text == "ceil" else "an operator, ',' or ')'")
-        self.steps.append(Apply(FUNCTIONS[name.text], operands))
-
-    def _field(self, name: _Token) -> None:
-        if name.text not in self._names:
-            raise self._unknown("field", name, self._names)
-        self.steps.append(name.text)
-        self.named.append((name.start, name.text))
-
-    def _number(self, token: _Token) -> Fraction:
-        if not _NUMBER.fullmatch(token.text):
+            text = _divisor(node, self._text)
             raise SettingError(
-                f"{_found(token.text)} {self._at(token)} isn't a number; write digits, with a point before decimals:"
-                " 12 or 0.5"
+                f"divides by {text if text == '0' else text + ', which is 0'}, {self._at(node.col_offset)}"
             )
-        if sum(map(str.isdigit, token.text)) > MOST_DIGITS:
-            raise SettingError(f"the number {self._at(token)} has more than {MOST_DIGITS} digits")
-        return Fraction(token.text)
 
-    def _expect(self, text: str, expected: str) -> _Token:
-        token = self._take()
-        if token.text != text:
-            raise self._unexpected(token, expected)
-        return token
+    def _number(self, node: ast.Constant) -> Fraction:
+        text = _segment(node, self._text)
+        if not _NUMBER.fullmatch(text):
+            raise SettingError(
+                f"{_shorten(text)} {self._at(node.col_offset)} isn't a number; write digits, with a point before"
+                " decimals: 12 or 0.5"
+            )
+        if len(text.replace(".", "")) > MAX_DIGITS:
+            raise SettingError(f"the number {self._at(node.col_offset)} has more than {MAX_DIGITS} digits")
+        return Fraction(text)
 
-    def _take(self) -> _Token:
-        token = self._next
-        self._end = token.start + len(token.text)
-        self._next = next(self._tokens, token)
-        return token
-
-    def _unexpected(self, token: _Token, expected: str) -> SettingError:
-        if not token.text:
-            return SettingError(f"ends where {expected.removesuffix(' or the end')} was expected, {self._at(token)}")
-        return SettingError(f"found {_found(token.text)} {self._at(token)}, where {expected} was expected")
-
-    def _unknown(self, kind: str, token: _Token, known: Iterable[str]) -> SettingError:
-        whole = _HYPHENATED.match(self._text, token.start)
-        near = did_you_mean(whole[0] if whole else token.text, known) or did_you_mean(token.text, known)
+    def _unknown(self, kind: str, position: int, name: str, known: Iterable[str]) -> SettingError:
+        whole = _HYPHENATED.match(self._text, position)  # `current-jobs-ready`, as beanstalkd calls it
+        near = did_you_mean(whole[0] if whole else name, known) or did_you_mean(name, known)
         advice = near or f"the {kind}s are {', '.join(sorted(known))}"
-        return SettingError(f"unknown {kind} {_found(token.text)} {self._at(token)}; {advice}")
+        return SettingError(f"unknown {kind} {_shorten(name)} {self._at(position)}; {advice}")
 
-    def _at(self, token: _Token) -> str:
-        before = self._text[: token.start]
-        column = f"column {token.start - before.rfind('\n')}"
+    def _at(self, position: int) -> str:
+        before = self._text[:position]
+        column = f"column {position - before.rfind('\n')}"
         return f"at line {before.count('\n') + 1}, {column}" if "\n" in self._text.strip() else f"at {column}"
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    for match in _TOKEN.finditer(text):
-        yield _Token(match[0], match.lastgroup or "", match.start())
-    yield _Token("", "end", len(text.rstrip()))
+def _evaluate(node: ast.expr, fields: Mapping[str, Fraction], text: str) -> Fraction:
+    """Return the exact value of a tree that _Parser has checked. Raises FormulaError."""
+    negative = False
+    while isinstance(node, ast.UnaryOp):
+        node, negative = node.operand, not negative
+    match node:
+        case ast.Name():
+            result = fields[node.id]
+        case ast.Constant(Fraction() as number):
+            result = number
+        case ast.BinOp():
+            left, right = _evaluate(node.left, fields, text), _evaluate(node.right, fields, text)
+            if not right and isinstance(node.op, ast.Div):
+                raise FormulaError(f"divides by {_divisor(node.right, text)}, which is 0")
+            result = _OPERATORS[type(node.op)](left, right)
+        case ast.Call(func=ast.Name(name)):
+            result = FUNCTIONS[name](*[_evaluate(operand, fields, text) for operand in node.args])
+    if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MAX_BITS:
+        raise FormulaError("has a step whose result has too many digits to go on with")
+    return -result if negative else result
 
 
-def _found(text: str) -> str:
+def _segment(node: ast.expr, text: str) -> str:
+    return " ".join(text[node.col_offset : node.end_col_offset].split())
+
+
+def _divisor(node: ast.expr, text: str) -> str:
+    segment = _segment(node, text)
+    return f"({segment})" if isinstance(node, ast.BinOp) else segment
+
+
+def _shorten(text: str) -> str:
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"

@@ -31,7 +31,7 @@ from types import MappingProxyType
 
 import yaml
 
-from app.metrics.formula import MOST, MOST_DIGITS, parse_formula
+from app.metrics.formula import MAX, MAX_DIGITS, parse_formula
 from app.metrics.rules import (
     NAMES,
     Fail,
@@ -249,7 +249,7 @@ _NO_NAMES = Glob(())
 _FAIL: OnFailure = Fail()
 _BUILT_IN = "tube-"
 _OF_NAMESPACES = frozenset({"finalize", "status"})
-_NUMBER = re.compile(rf"(?=.{{1,{MOST_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
+_NUMBER = re.compile(rf"(?=.{{1,{MAX_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
 
 
@@ -430,6 +430,6 @@ def _number(written: Written) -> Fraction:
             f"{quoted(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
             " suffix: 10 or 1.5"
         )
-    if Fraction(text) > MOST:
-        raise SettingError(f"{text} is more than an autoscaler can count ({MOST})")
+    if Fraction(text) > MAX:
+        raise SettingError(f"{text} is more than an autoscaler can count ({MAX})")
     return Fraction(text)
