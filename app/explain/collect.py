@@ -12,7 +12,7 @@ from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.upstream import GROUP, GROUP_VERSION, VERSION
 from app.metrics.selector import SelectorError, parse_selector
-from app.quantity import MOST, QuantityError, milli, parse_quantity
+from app.quantity import MAX_MILLI, QuantityError, milli, parse_quantity
 from app.settings import ObjectName
 
 type Json = Mapping[str, Any]
@@ -113,7 +113,7 @@ class Explanation:
         """Return the sum that an HPA computes, or why it has none."""
         if self.error is not None or not self.items:
             return Missing(self.error.message if self.error else "the response has no items")
-        return Total(min(sum(item.value for item in self.items), MOST))
+        return Total(min(sum(item.value for item in self.items), MAX_MILLI))
 
 
 def parse_explanation(document: Json) -> Explanation:
@@ -343,7 +343,7 @@ class MetricClient:
             if document.get("kind") == "MetricExplanation":
                 return parse_explanation(document)
             if document.get("kind") == "ExternalMetricValueList" and (items := document.get("items")):
-                return Total(min(sum(milli(parse_quantity(str(item["value"]))) for item in items), MOST))
+                return Total(min(sum(milli(parse_quantity(str(item["value"]))) for item in items), MAX_MILLI))
         except (QuantityError, KeyError, TypeError) as error:
             raise CheckFailedError(
                 f"the response about {metric} is invalid: {error}",

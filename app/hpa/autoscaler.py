@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.quantity import MOST, milli, parse_quantity
+from app.quantity import MAX_MILLI, milli, parse_quantity
 
 type Json = Mapping[str, Any]
 
@@ -220,7 +220,7 @@ def _amount(kind: TargetKind, values: Json) -> int | None:
         return amount
     thousandths = milli(parse_quantity(str(amount)))
     # At 0 pods the controller divides by 0: the status shows the lowest int64, on ARM the highest.
-    return thousandths if 0 <= thousandths < MOST else None
+    return thousandths if 0 <= thousandths < MAX_MILLI else None
 
 
 def selector_text(selector: Json | None) -> str:

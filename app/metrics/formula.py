@@ -13,10 +13,10 @@ from fractions import Fraction
 from functools import cached_property
 
 from app.metrics.rules import FormulaError
-from app.quantity import show_number
+from app.quantity import MAX_MILLI, show_number
 from app.settings import SettingError, did_you_mean
 
-MAX = (2**63 - 1) // 1000
+MAX = MAX_MILLI // 1000
 """The largest value that an autoscaler can count: it reads quantities as thousandths in an int64, where larger ones are
 negative (apimachinery's Quantity.MilliValue)."""
 MAX_CHARACTERS = 1_000
