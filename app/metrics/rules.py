@@ -1,9 +1,4 @@
-"""What a rule of `metrics:` or `tenancy:` says once it has been read and found right: frozen values, no I/O.
-
-What a rule's formula may name: a tube's numbers by their short names (beanstalkd's doc/protocol.txt, stats-tube).
-
-What may be a pattern for tubes or namespaces: one that could fit no name at all is a mistake, and told.
-"""
+"""The operator's rules and grants as values, and the patterns and fields that they may name. No I/O."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import chain
 from operator import attrgetter
-from string import ascii_letters, digits
+from string import ascii_letters, ascii_lowercase, digits
 from typing import Protocol
 
 from app.beanstalkd.protocol import TubeStats, check_tube_name
@@ -33,131 +28,71 @@ COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
     "deleted": attrgetter("cmd_delete"),
     "pauses": attrgetter("cmd_pause_tube"),
 }
-"""Of several tubes or servers the sum counts, and one that doesn't exist has 0."""
+"""Summed over tubes and servers; a missing tube has 0."""
 
 TIMES: Mapping[str, Callable[[TubeStats], int]] = {
     "pause": attrgetter("pause"),
     "pause_left": attrgetter("pause_time_left"),
 }
-"""Whole seconds: of several tubes or servers the longest counts."""
+"""Whole seconds, of several tubes or servers the longest."""
 
 RATES = frozenset({"put_per_second", "deleted_per_second"})
-"""Counters' pace over the rates' window; summed."""
+"""Growth of counters over the rate window, summed."""
 
 NEXT_JOB_AGE = "next_job_age_seconds"
-"""Whole seconds: of several the longest; 0 where no job is ready."""
+"""Whole seconds, of several the longest; 0 if no job is ready."""
 
-NAMES = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
-"""All of them."""
+FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
+"""What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""
 
-
-MOST_CHARACTERS = 200
+MAX_PATTERN = 200
+"""Characters of a pattern."""
 _SHOWN = 60
-_PART = re.compile(r"\[(?P<set>!?\]?[^]]*)\]|(?P<wild>[*?])|(?P<fixed>.)", re.DOTALL)
-"""Of a pattern, as Python's fnmatch reads it: a `]` that comes first in a set is one of its characters."""
-_MEMBER = re.compile(r"(?P<first>.)-(?P<last>.)|(?P<one>.)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    what: str
-    legal: re.Pattern[str]
-    """One character."""
-    characters: str
-    """The same for people."""
-    check: Callable[[str], object]
-    """Of a whole name. Raises SettingError."""
+_MAGIC = re.compile(r"[*?\[]")
+_SET = re.compile(r"\[!?+.[^]]*\]", re.DOTALL)
+"""As Python's fnmatch reads it: a `]` that comes first is one of its characters."""
+_ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
+_CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
+"""Of tube names; the `-` last, as it must be in a set."""
+_NOTHING = "(?!)"
+_MAX_NAMESPACES = 1024
+"""Namespaces whose visible tubes are cached."""
 
 
 def check_tube_pattern(text: str) -> str:
-    """The same text, if it is a tube's name or a pattern for such. Raises SettingError."""
-    return _checked(text, _TUBES)
+    """Return `text` if it is a tube's name or a pattern for tubes. Raises SettingError."""
+    return _check_pattern(text, "tube", _CHARACTERS, check_tube_name)
 
 
 def check_namespace_pattern(text: str) -> str:
-    """The same text, if it is a namespace's name or a pattern for such. Raises SettingError."""
-    return _checked(text, _NAMESPACES)
+    """Return `text` if it is a namespace's name or a pattern for namespaces. Raises SettingError."""
+    return _check_pattern(text, "namespace", f"{ascii_lowercase}{digits}-", _check_namespace)
 
 
 def _check_namespace(name: str) -> None:
     if not is_dns_label(name):
         raise SettingError(
-            f"{_shown(name)} can't name a namespace: at most 63 lower-case letters, digits and '-', with a letter or"
-            " digit at each end"
+            f"{_shorten(name)} is not a valid namespace: use at most 63 lower-case letters, digits and '-', with a"
+            " letter or digit at each end"
         )
 
 
-_TUBES = _Names("tube", re.compile(r"[A-Za-z0-9+/;.$_()-]"), "A-Z a-z 0-9 - + / ; . $ _ ( )", check_tube_name)
-_NAMESPACES = _Names("namespace", re.compile(r"[a-z0-9-]"), "a-z 0-9 -", _check_namespace)
-
-
-def _checked(text: str, names: _Names) -> str:
-    if not text:
-        raise SettingError(f"names no {names.what}: the text is empty")
-    is_pattern = False
-    for part in _PART.finditer(text):
-        is_pattern |= part["fixed"] is None
-        if part["set"] is not None:
-            _check_set(part["set"], text, names)
-        elif part["fixed"]:
-            _check_character(part["fixed"], text, names)
-    if is_pattern:
-        _check_ends(text, names)
-    else:
-        names.check(text)
+def _check_pattern(text: str, kind: str, characters: str, check_name: Callable[[str], object]) -> str:
+    if not _MAGIC.search(text):
+        check_name(text)
+        return text
+    if len(text) > MAX_PATTERN:
+        raise SettingError(f"{_shorten(text)} is too long: the limit of a pattern is {MAX_PATTERN} characters")
+    other = next((each for each in text if each not in f"{characters}*?[]!"), None)
+    if other is not None:
+        raise SettingError(f"{_shorten(text)} can't match a {kind}: {other!r} isn't allowed in a {kind}'s name")
+    if "[" in _SET.sub("", text):
+        raise SettingError(f"{_shorten(text)} has a '[' without a ']' that ends its set of characters")
     return text
 
 
-def _check_ends(pattern: str, names: _Names) -> None:
-    if pattern.startswith("-"):
-        raise SettingError(f"{_shown(pattern)} can't fit any {names.what}: none begins with '-'")
-    if len(pattern) > MOST_CHARACTERS:
-        raise SettingError(f"{_shown(pattern)} is too long: a pattern has at most {MOST_CHARACTERS} characters")
-
-
-def _check_set(body: str, pattern: str, names: _Names) -> None:
-    members = body.removeprefix("!")
-    if not members:
-        raise SettingError(f"{_shown(pattern)} has a set without characters: [{body}]")
-    for member in _MEMBER.finditer(members):
-        if member["one"]:
-            _check_character(member["one"], pattern, names)
-            continue
-        _check_character(member["first"], pattern, names)
-        _check_character(member["last"], pattern, names)
-        if member["first"] > member["last"]:
-            raise SettingError(
-                f"{_shown(pattern)} has a range that is empty: {member[0]}; write {member[0][::-1]} instead"
-            )
-
-
-def _check_character(character: str, pattern: str, names: _Names) -> None:
-    if names.legal.fullmatch(character):
-        return
-    if character == "[":
-        raise SettingError(f"{_shown(pattern)} has a '[' that no ']' follows")
-    advice = {
-        ",": "; write each name as an item of its own",
-        " ": "; write each name as an item of its own",
-        "^": "; for any character but some write [!…]",
-    }
-    raise SettingError(
-        f"{_shown(pattern)} can't fit any {names.what}: {character!r} can't stand in a {names.what}'s name, which has"
-        f" only {names.characters}{advice.get(character, '')}"
-    )
-
-
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}… ({len(text):,} characters)"
-
-
-_MAGIC = re.compile(r"[*?\[]")
-_ALL_BUT = re.compile(r"\[!\]?[^]]*\]")
-_CHARACTERS = f"{ascii_letters}{digits}+/;.$_()-"
-"""That names have; the `-` last, as it must be in a set."""
-_NOTHING = "(?!)"
-_MAX_NAMESPACES = 1024
-"""Namespaces whose visible tubes are cached."""
 
 
 class FormulaError(Exception):

@@ -1,4 +1,4 @@
-"""The file of `serve --rules`: YAML → Rules, or every mistake in it at once, each with the rule and the key.
+"""The file of `serve --rules`: YAML to Rules, or all errors in it at once, each with its rule and key.
 
     metrics:
       - name: checkout-backlog
@@ -13,27 +13,24 @@
       - namespaces: [shop, "team-*"]
         tubes: [checkout, "shop-*"]
 
-Everything but a rule's name and tubes may be left out.
-
-A YAML file as nodes that know their place in it, so that all its mistakes can be told at once.
-
-What is written is judged as written: before YAML makes a number of `007` and a boolean of `no`, and before the second
-of two equal keys wins.
+Only a rule's name and tubes are required; with tenancy, its namespaces too.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
+from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.formula import MAX, MAX_DIGITS, parse_formula
 from app.metrics.rules import (
-    NAMES,
+    FIELDS,
     Fail,
     Formula,
     Glob,
@@ -49,387 +46,276 @@ from app.metrics.rules import (
 )
 from app.settings import MistakesError, SettingError, did_you_mean, is_dns_label, parse_duration
 
-MOST_NODES = 100_000
-MOST_ALIASES = 200
-"""What one stands for is read again wherever it stands."""
-MOST_NESTED = 20
-MOST_KEYS = 100
-MOST_MISTAKES = 100
-
-_TAG = "tag:yaml.org,2002:"
-_KINDS = {"bool": "true or false", "int": "a number", "float": "a number", "timestamp": "a date"}
-_SHOWN = 60
-_STARTS, _ENDS = (
-    (yaml.SequenceStartEvent, yaml.MappingStartEvent),
-    (yaml.SequenceEndEvent, yaml.MappingEndEvent),
-)
-
-
-class Mistakes:
-    """What has been found wrong with one file."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._lines: list[str] = []
-
-    def add(self, where: str, sentence: str) -> None:
-        """Note one more. Raises MistakesError once there are as many as anybody would read."""
-        self._lines.append(f"{self._file}: {where}: {sentence}" if where else f"{self._file}: {sentence}")
-        if len(self._lines) == MOST_MISTAKES:
-            raise MistakesError([*self._lines, f"{self._file}: these are the first {MOST_MISTAKES} mistakes"])
-
-    def raise_any(self) -> None:
-        """Raises MistakesError if there are some."""
-        if self._lines:
-            raise MistakesError(self._lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One node: a map, a list or a scalar. What reads it raises SettingError, and `read` notes that."""
-
-    node: yaml.Node
-    where: str
-    """As people are told it: `metrics[2] "checkout-backlog": tubes[0]`; empty for the whole file."""
-    mistakes: Mistakes
-
-    def wrong(self, sentence: str) -> None:
-        """Note a mistake."""
-        self.mistakes.add(self.where, sentence)
-
-    def read[T](self, reader: Callable[["Written"], T], otherwise: T) -> T:
-        """What the reader makes of it; `otherwise` where that is a mistake, which is noted."""
-        try:
-            return reader(self)
-        except MistakesError:
-            raise
-        except SettingError as error:
-            self.wrong(str(error))
-            return otherwise
-
-    def titled_by(self, key: str) -> "Written":
-        """The same, its place told with what is written at a key."""
-        pairs = self.node.value if self.is_map else ()
-        titles = [value.value for name, value in pairs if name.value == key and isinstance(value, yaml.ScalarNode)]
-        return replace(self, where=f"{self.where} {quoted(titles[0])}") if titles else self
-
-    @property
-    def is_map(self) -> bool:
-        """Whether it has keys."""
-        return isinstance(self.node, yaml.MappingNode)
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether the key has no value, or `null`."""
-        return self.node.tag == f"{_TAG}null"
-
-    def keys(self, known: Sequence[str]) -> dict[str, "Written"]:
-        """Of a map its values; keys that aren't known or come twice are noted. Raises SettingError."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise SettingError(f"must be a map with {_listed(known)}, not {self._kind()}")
-        if len(self.node.value) > MOST_KEYS:
-            raise SettingError(f"has {len(self.node.value):,} keys, where there are only {_listed(known)}")
-        found: dict[str, Written] = {}
-        for key, value in self.node.value:
-            name = self._key(key, known)
-            if name in found:
-                self.wrong(f"{name} is written twice")
-            elif name:
-                found[name] = Written(value, f"{self.where}: {name}" if self.where else name, self.mistakes)
-        return found
-
-    def _key(self, key: yaml.Node, known: Sequence[str]) -> str:
-        if isinstance(key, yaml.ScalarNode) and key.value in known:
-            return str(key.value)
-        if isinstance(key, yaml.ScalarNode):
-            near = did_you_mean(key.value, known) or f"there are {_listed(known)}"
-            self.wrong(f"unknown key {quoted(key.value)}; {near}")
-        else:
-            self.wrong(f"a key must be one of {_listed(known)}, not a list or a map")
-        return ""
-
-    def texts(self, most: int) -> list["Written"]:
-        """Of a list of text its items; one text alone is a mistake that is easily made. Raises SettingError."""
-        if isinstance(self.node, yaml.ScalarNode) and self.node.value and not self.is_nothing:
-            raise SettingError(f"must be a list, not {self._kind()}; write [{self.node.value[:_SHOWN]}]")
-        return self.items(most)
-
-    def items(self, most: int) -> list["Written"]:
-        """Of a list, at most so many. Raises SettingError."""
-        if not isinstance(self.node, yaml.SequenceNode):
-            raise SettingError(f"must be a list, not {self._kind()}")
-        if len(self.node.value) > most:
-            raise SettingError(f"has {len(self.node.value):,} items, and at most {most:,} are taken")
-        return [Written(node, f"{self.where}[{at}]", self.mistakes) for at, node in enumerate(self.node.value)]
-
-    def text(self) -> str:
-        """Of a scalar that YAML takes for text. Raises SettingError."""
-        written = self.scalar()
-        if self.node.tag == f"{_TAG}str":
-            return written
-        short = written[:_SHOWN]
-        raise SettingError(f'{short!r} is {self._kind()} in YAML, not text; write it in quotes: "{short}"')
-
-    def scalar(self) -> str:
-        """Of any scalar, number or text, what is written. Raises SettingError."""
-        if self.is_nothing:
-            raise SettingError("has no value; give one, or leave it out")
-        if isinstance(self.node, yaml.ScalarNode):
-            return str(self.node.value)
-        raise SettingError(f"must be text, not {self._kind()}")
-
-    def _kind(self) -> str:
-        if self.is_nothing:
-            return "nothing"
-        if isinstance(self.node, yaml.ScalarNode):
-            return _KINDS.get(self.node.tag.removeprefix(_TAG), "text" if self.node.tag == f"{_TAG}str" else "special")
-        return "a list" if isinstance(self.node, yaml.SequenceNode) else "a map"
-
-
-def compose(content: bytes, file: str) -> yaml.Node | None:
-    """The root of a YAML document; None where there is none. Raises SettingError."""
-    try:
-        text = content.decode("utf-8-sig")
-        _check_size(text)
-        return yaml.compose(text, Loader=yaml.CSafeLoader)
-    except UnicodeDecodeError as error:
-        raise SettingError(
-            f"{file}: isn't UTF-8 text: byte {error.start + 1:,} is {content[error.start]:#04x}"
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        raise SettingError(f"{file}: {_place(error)}isn't YAML: {_said(error)}") from None
-    except yaml.reader.ReaderError as error:
-        raise SettingError(f"{file}: isn't YAML: {error.reason} ({error.character:#x})") from None
-    except SettingError as error:
-        raise SettingError(f"{file}: {error}") from None
-
-
-def _check_size(text: str) -> None:
-    depth = aliases = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
-        depth += isinstance(event, _STARTS) - isinstance(event, _ENDS)
-        aliases += isinstance(event, yaml.AliasEvent)
-        if aliases > MOST_ALIASES:
-            raise SettingError(f"has more than {MOST_ALIASES} aliases (*name)")
-        if depth > MOST_NESTED:
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            raise SettingError(f"line {line} nests more than {MOST_NESTED} lists and maps")
-        if count > MOST_NODES:
-            raise SettingError(f"has more than {MOST_NODES:,} keys, items and values")
-
-
-def _place(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-
-
-def _said(error: yaml.MarkedYAMLError) -> str:
-    said = ", ".join(filter(None, (error.context, error.problem)))
-    return f"{said}; a pattern that begins with * must be in quotes" if "alias" in said else said
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def quoted(text: str) -> str:
-    """For a message: on one line, and cut when long."""
-    return f'"{text}"' if text.isprintable() and len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
-
-
-MOST_BYTES = 2**20
-MOST_RULES = 1_000
-MOST_LISTED = 1_000
-"""Of tubes, servers or namespaces in one list."""
-DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", NAMES)
+MAX_BYTES = 2**20
+MAX_NESTED = 20
+"""Lists and maps within each other: PyYAML's C parser crashes at tens of thousands."""
+MAX_ITEMS = 1_000
+"""Rules, and tubes, servers or namespaces of one."""
+MAX_ERRORS = 100
+DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", FIELDS)
 
 _KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "namespaces")
-_NO_NAMES = Glob(())
-_FAIL: OnFailure = Fail()
-_BUILT_IN = "tube-"
-_OF_NAMESPACES = frozenset({"finalize", "status"})
+_SUBRESOURCES = frozenset({"finalize", "status"})
+"""Of a namespace: in a path after its name, Kubernetes doesn't take them for a metric."""
+_NULL = "tag:yaml.org,2002:null"
 _NUMBER = re.compile(rf"(?=.{{1,{MAX_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
+_SHOWN = 60
+
+
+class _Loader(yaml.CSafeLoader):
+    """Leaves every scalar but null as the text that was written, `007` and `no` too, and rejects duplicate keys."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = {  # noqa: RUF012 - as PyYAML has it
+        tag: construct
+        for tag, construct in yaml.CSafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in {"null", "str", "seq", "map"}
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    message = f"{_quote(key.value)} is written twice"
+                    raise yaml.constructor.ConstructorError(None, None, message, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Map:
+    """One map of the file. Errors in its keys are added to `errors`, each with its place."""
+
+    def __init__(
+        self, value: Any, where: str, known: Sequence[str], required: Sequence[str], errors: list[str]
+    ) -> None:
+        self.where = where
+        self.values: dict[Any, Any] = value if isinstance(value, dict) else {}
+        self._errors = errors
+        if not isinstance(value, dict):
+            self.error(f"must be a map with {', '.join(known)}, not {_kind(value)}")
+            return
+        for key in islice((key for key in value if key not in known), MAX_ERRORS):
+            near = did_you_mean(str(key), known) or f"there are {', '.join(known)}"
+            self.error(f"unknown key {_quote(str(key))}; {near}")
+        for key in required:
+            if key not in value:
+                self.error(f"has no {key}")
+
+    def error(self, message: str) -> None:
+        """Add an error."""
+        self._errors.append(f"{self.where}: {message}")
+
+    def get[T, D](self, key: str, parse: Callable[[Any], T], default: D) -> T | D:
+        """Return the key's value, or `default` if it is missing or invalid."""
+        if key not in self.values:
+            return default
+        try:
+            return parse(self.values[key])
+        except MistakesError as error:
+            for item in error.mistakes:
+                self.error(f"{key}{item}")
+        except SettingError as error:
+            self.error(f"{key}: {error}")
+        return default
 
 
 def load_rules(path: Path, server_names: Collection[str]) -> Rules:
-    """Read a file of rules about these servers. Raises SettingError, with a line for each mistake."""
+    """Read a file of rules about these servers. Raises SettingError, with a line for each error."""
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SettingError(f"{path}: can't be read: {error.strerror or error}") from error
     return parse_rules(content, str(path), server_names)
 
 
 def parse_rules(content: bytes, file: str, server_names: Collection[str]) -> Rules:
-    """The same from the file's content. Raises SettingError."""
-    if len(content) > MOST_BYTES:
-        raise SettingError(f"{file}: has more than {MOST_BYTES // 2**20} MiB")
-    root = compose(content, file)
-    if root is None:
+    """Parse the file's content. Raises SettingError, with a line for each error."""
+    document = _load(content, file)
+    if document is None:
         return Rules()
-    mistakes = Mistakes(file)
-    rules = _rules(Written(root, "", mistakes), server_names)
-    mistakes.raise_any()
-    return rules
+    errors: list[str] = []
+    root = _Map(document, file, ("metrics", "tenancy"), (), errors)
+    written = enumerate(root.get("tenancy", _entries, []))
+    grants = [_grant(entry, f"{file}: tenancy[{at}]", errors) for at, entry in written]
+    written = enumerate(root.get("metrics", _entries, []))
+    rules = [_rule(entry, f"{file}: metrics[{at}]", server_names, bool(grants), errors) for at, entry in written]
+    metrics: dict[str, Rule] = {}
+    for at, rule in enumerate(rules):
+        if rule.name and rule.name in metrics:
+            errors.append(f'{file}: metrics[{at}] "{rule.name}": name: an earlier rule has the same')
+        metrics[rule.name] = rule
+    if len(errors) > MAX_ERRORS:
+        errors = [*errors[:MAX_ERRORS], f"{file}: these are the first {MAX_ERRORS} mistakes"]
+    if errors:
+        raise MistakesError(errors)
+    return Rules(MappingProxyType(metrics), tuple(grants))
 
 
-def _rules(whole: Written, server_names: Collection[str]) -> Rules:
-    if whole.is_nothing:
-        return Rules()
-    keys = _keys_of(whole, ("metrics", "tenancy"), required=())
-    grants = tuple(_grant(item) for item in _entries(keys.get("tenancy")))
-    metrics = [_rule(item, server_names, tenancy=bool(grants)) for item in _entries(keys.get("metrics"))]
-    for at, name in _repeated(rule.name for rule in metrics):
-        whole.wrong(f'metrics[{at}] "{name}": name: an earlier rule has the same')
-    return Rules(MappingProxyType({rule.name: rule for rule in metrics}), grants)
+def _load(content: bytes, file: str) -> Any:
+    """Return the document, or None if it is empty. Raises SettingError."""
+    if len(content) > MAX_BYTES:
+        raise SettingError(f"{file}: has more than {MAX_BYTES // 2**20} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_NESTED:
+                raise SettingError(f"{file}: nests more than {MAX_NESTED} lists and maps")
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise SettingError(
+            f"{file}: isn't UTF-8 text: byte {error.start + 1:,} is {content[error.start]:#04x}"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        message = ", ".join(filter(None, (error.context, error.problem)))
+        advice = "; a pattern that begins with * must be in quotes" if "alias" in message else ""
+        raise SettingError(f"{file}: {place}invalid YAML: {message}{advice}") from None
+    except yaml.YAMLError as error:
+        raise SettingError(f"{file}: invalid YAML: {' '.join(str(error).split())}") from None
 
 
-def _entries(listed: Written | None) -> list[Written]:
-    """None where only the key is written: all its items may have been commented out."""
-    if listed is None or listed.is_nothing:
-        return []
-    return listed.read(lambda entries: entries.items(MOST_RULES), [])
+def _entries(value: Any) -> list[Any]:
+    """Return a list of maps; empty if only its key is written, because all entries may be commented out."""
+    return [] if value is None else _list(value)
 
 
-def _repeated(names: Iterable[str]) -> Iterator[tuple[int, str]]:
-    seen = {""}  # what is no name has been told already
-    for at, name in enumerate(names):
-        if name in seen and name:
-            yield at, name
-        seen.add(name)
-
-
-def _rule(item: Written, server_names: Collection[str], *, tenancy: bool) -> Rule:
-    keys = _keys_of(item.titled_by("name"), _KEYS, required=("name", "tubes"))
+def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bool, errors: list[str]) -> Rule:
+    name = value.get("name") if isinstance(value, dict) else None
+    keys = _Map(value, f"{where} {_quote(name)}" if isinstance(name, str) else where, _KEYS, ("name", "tubes"), errors)
     rule = Rule(
-        name=_of(keys, "name", _name, ""),
-        tubes=_of(keys, "tubes", _tubes, _NO_NAMES),
-        formula=_of(keys, "value", _formula, DEFAULT_FORMULA),
-        servers=_of(keys, "servers", partial(_servers, server_names), None),
-        per=_of(keys, "per", _per, frozenset()),
-        on_failure=_of(keys, "onFailure", _on_failure, _FAIL),
-        max_age_s=_of(keys, "maxAge", _duration, None),
-        namespaces=_of(keys, "namespaces", _namespaces, None),
+        name=keys.get("name", _name, ""),
+        tubes=keys.get("tubes", _tubes, Glob(())),
+        formula=keys.get("value", lambda text: parse_formula(_text(text), FIELDS), DEFAULT_FORMULA),
+        servers=keys.get("servers", partial(_servers, server_names), None),
+        per=keys.get("per", lambda labels: frozenset(_each(labels, _label)), frozenset()),
+        on_failure=keys.get("onFailure", _on_failure, Fail()),
+        max_age_s=keys.get("maxAge", lambda text: parse_duration(_text(text)), None),
+        namespaces=keys.get("namespaces", _namespaces, None),
     )
     if rule.per and isinstance(rule.on_failure, Substitute):
-        keys["onFailure"].wrong(
-            "{value: …} can't stand beside per, because nobody knows which labels that value would carry"
+        keys.error(
+            "onFailure: {value: …} can't stand beside per, because nobody knows which labels that value would carry"
         )
-    if tenancy and item.is_map and "namespaces" not in keys:
-        item.titled_by("name").wrong(
+    if has_tenancy and isinstance(value, dict) and "namespaces" not in value:
+        keys.error(
             "has no namespaces, and beside tenancy it needs them: its sum could betray what a namespace may not see;"
             ' name who may ask for it, or write namespaces: ["*"]'
         )
     return rule
 
 
-def _grant(item: Written) -> Grant:
-    keys = _keys_of(item, ("namespaces", "tubes"), required=("namespaces", "tubes"))
-    return Grant(_of(keys, "namespaces", _namespaces, _NO_NAMES), _of(keys, "tubes", _tubes, _NO_NAMES))
+def _grant(value: Any, where: str, errors: list[str]) -> Grant:
+    keys = _Map(value, where, ("namespaces", "tubes"), ("namespaces", "tubes"), errors)
+    return Grant(keys.get("namespaces", _namespaces, Glob(())), keys.get("tubes", _tubes, Glob(())))
 
 
-def _keys_of(item: Written, known: Sequence[str], required: Sequence[str]) -> dict[str, Written]:
-    """Nothing where it's no map."""
-    keys: dict[str, Written] = item.read(lambda written: written.keys(known), {})
-    for key in required if item.is_map else ():
-        if key not in keys:
-            item.wrong(f"has no {key}")
-    return keys
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise SettingError(f"must be text, not {_kind(value)}")
+    return value
 
 
-def _of[T](keys: Mapping[str, Written], key: str, reader: Callable[[Written], T], otherwise: T) -> T:
-    return keys[key].read(reader, otherwise) if key in keys else otherwise
+def _list(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        raise SettingError(f"must be a list, not text; write [{value[:_SHOWN]}]")
+    if not isinstance(value, list):
+        raise SettingError(f"must be a list, not {_kind(value)}")
+    if len(value) > MAX_ITEMS:
+        raise SettingError(f"has {len(value):,} items, and at most {MAX_ITEMS:,} are taken")
+    return value
 
 
-def _name(written: Written) -> str:
-    name = written.text()
+def _each[T](value: Any, parse: Callable[[str], T], if_empty: str = "") -> list[T]:
+    """Parse a list of text. Raises SettingError, or MistakesError with the index of each invalid item."""
+    items, mistakes = [], []
+    for at, item in enumerate(_list(value)):
+        try:
+            items.append(parse(_text(item)))
+        except SettingError as error:
+            mistakes.append(f"[{at}]: {error}")
+    if mistakes:
+        raise MistakesError(mistakes)
+    if not items and if_empty:
+        raise SettingError(f"is empty; {if_empty}")
+    return items
+
+
+def _name(value: Any) -> str:
+    name = _text(value)
     if not is_dns_label(name):
         raise SettingError(
             "must be at most 63 lower-case letters, digits and '-', with a letter or digit at each end: it is part of"
             " a path, and Kubernetes asks for metrics in lower case"
         )
-    if name.startswith(_BUILT_IN):
-        raise SettingError(f"can't begin with {_BUILT_IN}, as the built-in metrics of single tubes do")
-    if name in _OF_NAMESPACES:
+    if name.startswith(TUBE_PREFIX):
+        raise SettingError(f"can't begin with {TUBE_PREFIX}, as the built-in metrics of single tubes do")
+    if name in _SUBRESOURCES:
         raise SettingError(
             f"can't be {name}: in a path behind a namespace, Kubernetes takes that for a part of the namespace"
         )
     return name
 
 
-def _tubes(written: Written) -> Glob:
-    return _glob(written, check_tube_pattern, 'is empty; name a tube, or write ["*"] for all')
+def _tubes(value: Any) -> Glob:
+    return Glob(tuple(_each(value, check_tube_pattern, 'name a tube, or write ["*"] for all')))
 
 
-def _namespaces(written: Written) -> Glob:
-    return _glob(written, check_namespace_pattern, 'is empty; name a namespace, or write ["*"] for all')
+def _namespaces(value: Any) -> Glob:
+    return Glob(tuple(_each(value, check_namespace_pattern, 'name a namespace, or write ["*"] for all')))
 
 
-def _glob(written: Written, check: Callable[[str], str], if_empty: str) -> Glob:
-    return Glob(tuple(_each(written, lambda item: check(item.text()), "", if_empty)))
+def _servers(known: Collection[str], value: Any) -> frozenset[str]:
+    parse = partial(_one_of, "server", known)
+    return frozenset(_each(value, parse, "name a server, or leave the key out for all"))
 
 
-def _each[T](written: Written, reader: Callable[[Written], T], otherwise: T, if_empty: str) -> list[T]:
-    items = written.texts(MOST_LISTED)
-    if not items:
-        raise SettingError(if_empty)
-    return [item.read(reader, otherwise) for item in items]
+def _label(text: str) -> Label:
+    return Label(_one_of("label", tuple(Label), text))
 
 
-def _servers(known: Collection[str], written: Written) -> frozenset[str]:
-    def server(item: Written) -> str:
-        return _one_of(item.text(), "server", known)
-
-    return frozenset(_each(written, server, "", "is empty; name a server, or leave the key out for all"))
-
-
-def _per(written: Written) -> frozenset[Label]:
-    return frozenset(item.read(_label, Label.TUBE) for item in written.texts(MOST_LISTED))
+def _one_of(what: str, known: Collection[str], text: str) -> str:
+    if text not in known:
+        near = did_you_mean(text, known) or f"known: {', '.join(known)}"
+        raise SettingError(f"there is no {what} {_quote(text)}; {near}")
+    return text
 
 
-def _label(written: Written) -> Label:
-    return Label(_one_of(written.text(), "label", tuple(Label)))
-
-
-def _one_of(text: str, what: str, known: Collection[str]) -> str:
-    if text in known:
-        return text
-    raise SettingError(
-        f"there is no {what} {quoted(text)}; {did_you_mean(text, known) or f'known: {", ".join(known)}'}"
-    )
-
-
-def _formula(written: Written) -> Formula:
-    return parse_formula(written.scalar(), NAMES)
-
-
-def _duration(written: Written) -> float:
-    return parse_duration(written.scalar())
-
-
-def _on_failure(written: Written) -> OnFailure:
-    if not written.is_map:
-        if written.scalar() == "fail":
+def _on_failure(value: Any) -> OnFailure:
+    match value:
+        case "fail":
             return Fail()
-        raise SettingError(f"{_POLICIES}, not {quoted(written.scalar())}")
-    keys = written.keys(("hold", "value"))
-    if len(keys) != 1:
-        raise SettingError(_POLICIES)
-    if "hold" in keys:
-        return Hold(keys["hold"].read(_duration, 0.0))
-    return Substitute(keys["value"].read(_number, Fraction(0)))
+        case {"hold": duration} if len(value) == 1:
+            return Hold(parse_duration(_text(duration)))
+        case {"value": number} if len(value) == 1:
+            return Substitute(_number(_text(number)))
+    raise SettingError(f"{_POLICIES}{f', not {_quote(value)}' if isinstance(value, str) else ''}")
 
 
-def _number(written: Written) -> Fraction:
-    text = written.scalar()
+def _number(text: str) -> Fraction:
     if not _NUMBER.fullmatch(text):
         raise SettingError(
-            f"{quoted(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
+            f"{_quote(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
             " suffix: 10 or 1.5"
         )
     if Fraction(text) > MAX:
         raise SettingError(f"{text} is more than an autoscaler can count ({MAX})")
     return Fraction(text)
+
+
+def _kind(value: Any) -> str:
+    kinds: dict[type, str] = {str: "text", list: "a list", dict: "a map"}
+    return kinds.get(type(value), "nothing")
+
+
+def _quote(text: str) -> str:
+    """Return text for a message: on one line, and cut if it is long."""
+    return f'"{text}"' if text.isprintable() and len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.__main__ import cli
-from app.metrics.rules import NAMES
+from app.metrics.rules import FIELDS
 from tests.chart.conftest import Chart, Manifest, Objects
 
 RULE = {
@@ -119,4 +119,4 @@ def test_rules_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, 
 def test_the_values_describe_every_field_of_a_formula() -> None:
     text = (Path(Chart.path) / "values.yaml").read_text()
     explained = text[text.index("# Rules: metrics in addition") : text.index("\nmetrics: []")]
-    assert {name for name in NAMES if name not in explained} == set()
+    assert {name for name in FIELDS if name not in explained} == set()

@@ -23,7 +23,7 @@ from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
 from app.metrics.query import EvaluationContext
-from app.metrics.rules import NAMES, Glob, Rule, Rules
+from app.metrics.rules import FIELDS, Glob, Rule, Rules
 from app.settings import ObjectName
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
 from tests.unit.explain.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
@@ -31,7 +31,7 @@ from tests.unit.hpa.hpas import external, hpa
 
 NAME = ObjectName("shop", "orders")
 ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
-RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", NAMES), frozenset({"eu"}))})
+RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", FIELDS), frozenset({"eu"}))})
 
 
 def known(*states: ServerState, rules: Rules = RULES) -> EvaluationContext:

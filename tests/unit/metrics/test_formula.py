@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.metrics.formula import MAX, parse_formula
-from app.metrics.rules import NAMES, Formula, FormulaError
+from app.metrics.rules import FIELDS, Formula, FormulaError
 from app.settings import SettingError
 
-LIVE = {name: Fraction(0) for name in NAMES} | {
+LIVE = {name: Fraction(0) for name in FIELDS} | {
     "ready": Fraction(3),
     "reserved": Fraction(2),
     "delayed": Fraction(4),
@@ -23,7 +23,7 @@ LIVE = {name: Fraction(0) for name in NAMES} | {
 
 
 def value(text: str) -> Fraction:
-    return parse_formula(text, NAMES).value(LIVE)
+    return parse_formula(text, FIELDS).value(LIVE)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_formula_is_computed_exactly(text: str, expected: Fraction) -> None:
 
 
 def test_a_formula_knows_its_text_and_its_fields() -> None:
-    formula: Formula = parse_formula("ready + max(ready, 2 * delayed)", NAMES)
+    formula: Formula = parse_formula("ready + max(ready, 2 * delayed)", FIELDS)
     assert formula.text == "ready + max(ready, 2 * delayed)"
     assert formula.fields == {"ready", "delayed"}
 
@@ -121,7 +121,7 @@ def test_a_formula_knows_its_text_and_its_fields() -> None:
 )
 def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
     with pytest.raises(SettingError) as refused:
-        parse_formula(text, NAMES)
+        parse_formula(text, FIELDS)
     assert str(refused.value).startswith(mistake)
 
 
@@ -150,7 +150,7 @@ def test_a_formula_without_a_value_says_why(text: str, reason: str) -> None:
 
 def test_the_largest_value_is_what_an_autoscaler_can_count() -> None:
     """It counts thousandths in an int64; of 2^63 - 1 jobs it would make -1."""
-    largest = parse_formula("ready", NAMES)
+    largest = parse_formula("ready", FIELDS)
     assert largest.value({"ready": Fraction(MAX)}) == MAX
     assert MAX * 1000 < 2**63 <= (MAX + 1) * 1000
     with pytest.raises(FormulaError, match="more than an autoscaler can count"):
@@ -158,7 +158,7 @@ def test_the_largest_value_is_what_an_autoscaler_can_count() -> None:
 
 
 def test_steps_may_be_larger_than_the_result() -> None:
-    assert parse_formula("total * total / total", NAMES).value({"total": Fraction(MAX)}) == MAX
+    assert parse_formula("total * total / total", FIELDS).value({"total": Fraction(MAX)}) == MAX
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_steps_may_be_larger_than_the_result() -> None:
     ids=["product", "quotient", "difference", "fractions", "parentheses", "functions", "minuses"],
 )
 def test_the_largest_formulas_are_cheap(text: str) -> None:
-    formula = parse_formula(text, NAMES)
+    formula = parse_formula(text, FIELDS)
     began = process_time()
     for _ in range(10):
         with suppress(FormulaError):
@@ -184,7 +184,7 @@ def test_the_largest_formulas_are_cheap(text: str) -> None:
 
 
 def test_the_arithmetic_can_be_shown_with_its_numbers() -> None:
-    formula = parse_formula("ready +  0.5*delayed / max(1, put_per_second, ready)", NAMES)
+    formula = parse_formula("ready +  0.5*delayed / max(1, put_per_second, ready)", FIELDS)
     assert formula.shown(LIVE) == "3 +  0.5*4 / max(1, ≈0.333, 3)"
 
 
@@ -193,7 +193,7 @@ type Tree = tuple[str, Callable[[dict[str, Fraction]], Fraction]]
 
 SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
 NUMBERS = st.from_regex(r"(0|[1-9][0-9]{0,3})(\.[0-9]{1,4})?", fullmatch=True)
-FIELDS = st.sampled_from(sorted(NAMES))
+ANY_FIELD = st.sampled_from(sorted(FIELDS))
 
 
 def _number(text: str) -> Tree:
@@ -240,7 +240,7 @@ def _called(function: str, trees: list[Tree], space: str) -> Tree:
 
 
 TREES: st.SearchStrategy[Tree] = st.recursive(
-    st.one_of(NUMBERS.map(_number), FIELDS.map(_field)),
+    st.one_of(NUMBERS.map(_number), ANY_FIELD.map(_field)),
     lambda trees: st.one_of(
         st.builds(_binary, trees, st.sampled_from("+-*/"), trees, SPACES),
         st.builds(_negated, trees, SPACES),
@@ -249,8 +249,8 @@ TREES: st.SearchStrategy[Tree] = st.recursive(
     ),
     max_leaves=20,
 )
-VALUES = st.lists(st.integers(0, 60_000), min_size=len(NAMES), max_size=len(NAMES)).map(
-    lambda sixtieths: {name: Fraction(n, 60) for name, n in zip(sorted(NAMES), sixtieths, strict=True)}
+VALUES = st.lists(st.integers(0, 60_000), min_size=len(FIELDS), max_size=len(FIELDS)).map(
+    lambda sixtieths: {name: Fraction(n, 60) for name, n in zip(sorted(FIELDS), sixtieths, strict=True)}
 )
 
 
@@ -262,9 +262,9 @@ def test_any_formula_has_the_value_that_python_gives_it(tree: Tree, fields: dict
         expected = reference(fields)
     except ZeroDivisionError:
         with pytest.raises((SettingError, FormulaError), match="divides by"):
-            parse_formula(text, NAMES).value(fields)
+            parse_formula(text, FIELDS).value(fields)
         return
-    formula = parse_formula(text, NAMES)
+    formula = parse_formula(text, FIELDS)
     if 0 <= expected <= MAX:
         assert formula.value(fields) == expected
     else:
@@ -280,15 +280,15 @@ def test_operators_bind_and_follow_each_other_as_pythons_do(chain: list[tuple[st
     operands = "".join(f" {operator} Fraction({operand})" for operator, operand in chain)
     expected = eval(f"Fraction(3){operands}")  # noqa: S307 - made of numbers and four operators
     text = "ready" + "".join(f"{operator}{operand}" for operator, operand in chain)
-    assert parse_formula(f"max(0, {text})", NAMES).value(LIVE) == max(0, expected)
+    assert parse_formula(f"max(0, {text})", FIELDS).value(LIVE) == max(0, expected)
 
 
 @given(TREES, VALUES)
 def test_the_shown_arithmetic_is_the_formulas(tree: Tree, fields: dict[str, Fraction]) -> None:
     whole = {name: Fraction(int(number)) for name, number in fields.items()}
     with suppress(SettingError, FormulaError):
-        formula = parse_formula(f"{tree[0]} + ready", NAMES)
-        with_numbers = parse_formula(f"{formula.shown(whole)} + 0 * ready", NAMES)
+        formula = parse_formula(f"{tree[0]} + ready", FIELDS)
+        with_numbers = parse_formula(f"{formula.shown(whole)} + 0 * ready", FIELDS)
         assert with_numbers.value(whole) == formula.value(whole)
 
 

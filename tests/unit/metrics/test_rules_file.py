@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.metrics.formula import parse_formula
-from app.metrics.rules import NAMES, Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
+from app.metrics.rules import FIELDS, Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
 from app.metrics.rules_file import load_rules, parse_rules
 from app.settings import MistakesError, SettingError
 
@@ -54,7 +54,7 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
         "checkout-backlog": Rule(
             name="checkout-backlog",
             tubes=Glob(("checkout", "checkout-*", "007", "A/b;c.d$(e)+_")),
-            formula=parse_formula("ready + reserved + 0.5 * delayed", NAMES),
+            formula=parse_formula("ready + reserved + 0.5 * delayed", FIELDS),
             servers=frozenset({"eu", "us"}),
             per=frozenset({Label.TUBE, Label.SERVER}),
             on_failure=Hold(300),
@@ -67,7 +67,7 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
 
 def test_a_rule_needs_a_name_and_tubes_only() -> None:
     rules = rules_of("metrics: [{name: a, tubes: [x]}]")
-    assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved", NAMES))
+    assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved", FIELDS))
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,17 @@ def test_a_file_may_hold_no_rules(text: str) -> None:
     assert rules_of(text) == Rules()
 
 
+def test_a_name_that_yaml_takes_for_a_number_is_the_text_that_was_written() -> None:
+    rules = rules_of("metrics: [{name: no, tubes: [007, 1.50, 2020-01-01, 0x1f, yes]}]")
+    assert rules.metrics["no"].tubes == Glob(("007", "1.50", "2020-01-01", "0x1f", "yes"))
+
+
+def test_many_keys_are_refused_quickly() -> None:
+    began = process_time()
+    assert "unknown key" in mistakes_in("".join(f"k{number}: x\n" for number in range(50_000)))[0]
+    assert process_time() - began < 5
+
+
 def test_an_anchor_may_be_used_again() -> None:
     rules = rules_of("metrics:\n- {name: a, tubes: &both [x, y]}\n- {name: b, tubes: *both}\n")
     assert rules.metrics["b"].tubes == Glob(("x", "y"))
@@ -105,15 +116,12 @@ def test_an_anchor_may_be_used_again() -> None:
         ("xyz: 1", 'metrics[0] "a": unknown key "xyz"; there are name, tubes,'),
         ("yes: 1", 'metrics[0] "a": unknown key "yes"; there are name, tubes,'),
         ("<<: {value: ready}", 'metrics[0] "a": unknown key "<<"; there are'),
-        ("? [value]\n  : ready", 'metrics[0] "a": a key must be one of name, tubes,'),
-        ("tubes: [y]", 'metrics[0] "a": tubes is written twice'),
         ("value: ready + redy", "value: unknown field 'redy' at column 9; did you mean ready?"),
         ("value: 5", "value: names no field, so it would never change"),
         ("value: [ready]", "value: must be text, not a list"),
-        ("value:", "value: has no value; give one, or leave it out"),
+        ("value:", "value: must be text, not nothing"),
         ("servers: [uss]", 'servers[0]: there is no server "uss"; did you mean us?'),
         ("servers: [asia]", 'servers[0]: there is no server "asia"; known: eu, us'),
-        ("servers: [10.0]", "servers[0]: '10.0' is a number in YAML, not text; write it in quotes: \"10.0\""),
         ("servers: []", "servers: is empty; name a server, or leave the key out for all"),
         ("servers: eu", "servers: must be a list, not text; write [eu]"),
         ("servers:", "servers: must be a list, not nothing"),
@@ -122,20 +130,21 @@ def test_an_anchor_may_be_used_again() -> None:
         ("onFailure: hold", 'onFailure: must be fail, {hold: 5m} or {value: 10}, not "hold"'),
         ("onFailure: {}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
         ("onFailure: {hold: 5m, value: 1}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
-        ("onFailure: [fail]", "onFailure: must be text, not a list"),
-        ("onFailure: {hold: 5}", "onFailure: hold: '5' isn't a duration"),
-        ("onFailure: {value: -1}", 'onFailure: value: "-1" isn\'t a plain number from 0 on'),
-        ("onFailure: {value: 1500m}", 'onFailure: value: "1500m" isn\'t a plain number from 0 on'),
-        ("onFailure: {value: 010}", 'onFailure: value: "010" isn\'t a plain number from 0 on'),
-        ("onFailure: {value: .inf}", 'onFailure: value: ".inf" isn\'t a plain number from 0 on'),
+        ("onFailure: [fail]", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
+        ("onFailure: {hold: 5}", "onFailure: '5' isn't a duration"),
+        ("onFailure: {value: -1}", 'onFailure: "-1" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: 1500m}", 'onFailure: "1500m" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: 010}", 'onFailure: "010" isn\'t a plain number from 0 on'),
+        ("onFailure: {value: .inf}", 'onFailure: ".inf" isn\'t a plain number from 0 on'),
         (
             "onFailure: {value: 9223372036854776}",
-            "onFailure: value: 9223372036854776 is more than an autoscaler can count (9223372036854775)",
+            "onFailure: 9223372036854776 is more than an autoscaler can count (9223372036854775)",
         ),
         ("maxAge: 15", "maxAge: '15' isn't a duration"),
         ("maxAge: 0s", "maxAge: '0s' isn't a duration of any length"),
-        ("namespaces: [Shop]", "namespaces[0]: 'Shop' can't fit any namespace: 'S' can't stand in"),
-        ("namespaces: [shop-]", "namespaces[0]: 'shop-' can't name a namespace"),
+        ("namespaces: [Shop]", "namespaces[0]: 'Shop' is not a valid namespace"),
+        ("namespaces: [shop-]", "namespaces[0]: 'shop-' is not a valid namespace: use at most 63"),
+        ("namespaces: [Shop-*]", "namespaces[0]: 'Shop-*' can't match a namespace: 'S' isn't allowed in a namespace's"),
         ("namespaces: []", 'namespaces: is empty; name a namespace, or write ["*"] for all'),
     ],
 )
@@ -154,10 +163,7 @@ def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None
         ("tube-x", "can't begin with tube-, as the built-in metrics"),
         ("status", "can't be status: in a path behind a namespace, Kubernetes takes that for a part of the namespace"),
         ("finalize", "can't be finalize"),
-        ("no", "'no' is true or false in YAML, not text; write it in quotes: \"no\""),
-        ("123", "'123' is a number in YAML, not text"),
-        ("2020-01-01", "'2020-01-01' is a date in YAML, not text"),
-        ("!name x", "'x' is special in YAML, not text"),
+        ("~", "must be text, not nothing"),
         ("[a]", "must be text, not a list"),
     ],
 )
@@ -169,26 +175,22 @@ def test_a_name_can_stand_in_a_path(name: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("tube", "mistake"),
     [
-        ('"a,b"', "'a,b' can't fit any tube: ',' can't stand in a tube's name, which has only A-Z a-z 0-9"),
-        ('"a b"', "' ' can't stand in a tube's name, which has only A-Z a-z 0-9 - + / ; . $ _ ( ); write each name"),
-        ('"ä*"', "'ä' can't stand in a tube's name"),
-        ('"a\\n"', r"'\n' can't stand in a tube's name"),
-        ('"{a,b}-*"', "'{' can't stand in a tube's name"),
-        ('"x["', "'x[' has a '[' that no ']' follows"),
-        ('"x[]"', "'x[]' has a set without characters: []"),
-        ('"x[!]"', "'x[!]' has a set without characters: [!]"),
-        ('"x[]]"', "']' can't stand in a tube's name"),
-        ('"x]*"', "']' can't stand in a tube's name"),
-        ('"[^a]"', "'^' can't stand in a tube's name, which has only A-Z a-z 0-9 - + / ; . $ _ ( ); for any character"),
-        ('"[9-0]"', "'[9-0]' has a range that is empty: 9-0; write 0-9 instead"),
-        ('"-*"', "'-*' can't fit any tube: none begins with '-'"),
+        ('"a,b"', "'a,b' is not a valid tube name: use 1 to 200 of the characters A-Z a-z 0-9"),
+        ('"a b*"', "'a b*' can't match a tube: ' ' isn't allowed in a tube's name"),
+        ('"ä*"', "'ä*' can't match a tube: 'ä' isn't allowed"),
+        ('"a\\n"', r"'a\n' is not a valid tube name"),
+        ('"a*\\n"', r"'\n' isn't allowed in a tube's name"),
+        ('"{a,b}-*"', "'{' isn't allowed in a tube's name"),
+        ('"x["', "'x[' has a '[' without a ']' that ends its set of characters"),
+        ('"x[]"', "'x[]' has a '[' without a ']'"),
+        ('"x[!]"', "'x[!]' has a '[' without a ']'"),
+        ('"[^a]"', "'^' isn't allowed in a tube's name"),
         ('"-x"', "'-x' is not a valid tube name"),
-        ('""', "names no tube: the text is empty"),
-        (f'"{"a" * 200}*"', "is too long: a pattern has at most 200 characters"),
+        ('""', "'' is not a valid tube name"),
+        (f'"{"a" * 200}*"', "is too long: the limit of a pattern is 200 characters"),
         ("a" * 201, "is not a valid tube name"),
-        ("007", "'007' is a number in YAML, not text; write it in quotes: \"007\""),
-        ("1:30", "'1:30' is a number in YAML, not text"),
-        ("~", "has no value; give one, or leave it out"),
+        ("1:30", "'1:30' is not a valid tube name"),
+        ("~", "must be text, not nothing"),
         ("[x]", "must be text, not a list"),
     ],
 )
@@ -201,10 +203,19 @@ def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("a", "rules.yaml: must be a map with metrics and tenancy, not text"),
-        ("[]", "rules.yaml: must be a map with metrics and tenancy, not a list"),
+        ("a", "rules.yaml: must be a map with metrics, tenancy, not text"),
+        ("[]", "rules.yaml: must be a map with metrics, tenancy, not a list"),
         ("metric: []", 'rules.yaml: unknown key "metric"; did you mean metrics?'),
-        ("metrics: []\nmetrics: []", "rules.yaml: metrics is written twice"),
+        ("metrics: []\nmetrics: []", 'rules.yaml: line 2, column 1: invalid YAML: "metrics" is written twice'),
+        (rule_with("tubes: [y]"), 'rules.yaml: line 4, column 3: invalid YAML: "tubes" is written twice'),
+        (
+            rule_with("? [value]\n  : ready"),
+            "rules.yaml: line 4, column 5: invalid YAML: while constructing a mapping, found",
+        ),
+        (
+            "a: !name x",
+            "rules.yaml: line 1, column 4: invalid YAML: could not determine a constructor for the tag '!name'",
+        ),
         ("metrics: {}", "rules.yaml: metrics: must be a list, not a map"),
         ("metrics: [x]", "rules.yaml: metrics[0]: must be a map with name, tubes,"),
         ("metrics: [{tubes: [x]}]", "rules.yaml: metrics[0]: has no name"),
@@ -218,20 +229,29 @@ def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
         ("metrics: &again [*again]", "rules.yaml: metrics[0]: must be a map with name, tubes,"),
         ("tenancy: [{tubes: [x]}]", "rules.yaml: tenancy[0]: has no namespaces"),
         ("tenancy: [{namespaces: [x]}]", "rules.yaml: tenancy[0]: has no tubes"),
-        ("tenancy: [{namespaces: [x], tubes: ['a b']}]", "rules.yaml: tenancy[0]: tubes[0]: 'a b' can't fit"),
-        ("a: [", "rules.yaml: line 2, column 1: isn't YAML: while parsing a flow node, did not find expected node"),
-        ("tubes: [*]", "rules.yaml: line 1, column 10: isn't YAML: while scanning an alias, did not find expected"),
-        ("tubes: *-x", "rules.yaml: line 1, column 8: isn't YAML: found undefined alias; a pattern that begins with *"),
-        ("a: 1\n---\nb: 1", "rules.yaml: line 2, column 1: isn't YAML: expected a single document in the stream, but"),
-        ("a: \x00", "rules.yaml: isn't YAML: control characters are not allowed (0x0)"),
+        (
+            "tenancy: [{namespaces: [x], tubes: ['a b']}]",
+            "rules.yaml: tenancy[0]: tubes[0]: 'a b' is not a valid tube name",
+        ),
+        ("a: [", "rules.yaml: line 2, column 1: invalid YAML: while parsing a flow node, did not find expected node"),
+        ("tubes: [*]", "rules.yaml: line 1, column 10: invalid YAML: while scanning an alias, did not find expected"),
+        (
+            "tubes: *-x",
+            "rules.yaml: line 1, column 8: invalid YAML: found undefined alias; a pattern that begins with *",
+        ),
+        (
+            "a: 1\n---\nb: 1",
+            "rules.yaml: line 2, column 1: invalid YAML: expected a single document in the stream, but",
+        ),
+        ("a: \x00", "rules.yaml: invalid YAML: unacceptable character #x0000: control characters are not allowed"),
         ("metrics: [" + "{}," * 1001 + "]", "rules.yaml: metrics: has 1,001 items, and at most 1,000 are taken"),
         (
             "metrics: [{name: a, tubes: [" + "x," * 1001 + "]}]",
             'rules.yaml: metrics[0] "a": tubes: has 1,001 items, and at most 1,000 are taken',
         ),
-        ("[" * 1000, "rules.yaml: line 1 nests more than 20 lists and maps"),
-        ("[" + "a," * 200_000 + "]", "rules.yaml: has more than 100,000 keys, items and values"),
-        ("a: &a x\nb: [" + "*a," * 201 + "]", "rules.yaml: has more than 200 aliases (*name)"),
+        ("[" * 1000, "rules.yaml: nests more than 20 lists and maps"),
+        ("[" * 200_000, "rules.yaml: nests more than 20 lists and maps"),
+        ("[" + "a," * 200_000 + "]", "rules.yaml: must be a map with metrics, tenancy, not a list"),
         ("#" * 2**20 + "\n", "rules.yaml: has more than 1 MiB"),
     ],
 )
@@ -273,8 +293,8 @@ def test_all_mistakes_are_told_at_once() -> None:
         "rules.yaml: tenancy[0]: has no tubes",
         "rules.yaml: metrics[0] \"Checkout\": name: must be at most 63 lower-case letters, digits and '-', with a"
         " letter or digit at each end: it is part of a path, and Kubernetes asks for metrics in lower case",
-        "rules.yaml: metrics[0] \"Checkout\": tubes[1]: 'a b' can't fit any tube: ' ' can't stand in a tube's name,"
-        " which has only A-Z a-z 0-9 - + / ; . $ _ ( ); write each name as an item of its own",
+        "rules.yaml: metrics[0] \"Checkout\": tubes[1]: 'a b' is not a valid tube name: use 1 to 200 of the characters"
+        " A-Z a-z 0-9 - + / ; . $ _ ( ), with no '-' at the start",
         "rules.yaml: metrics[0] \"Checkout\": value: unknown field 'redy' at column 1; did you mean ready?",
         'rules.yaml: metrics[0] "Checkout": has no namespaces, and beside tenancy it needs them: its sum could betray'
         ' what a namespace may not see; name who may ask for it, or write namespaces: ["*"]',
@@ -362,7 +382,7 @@ WRITTEN_RULES = st.fixed_dictionaries(
     },
     optional={
         "servers": st.lists(st.sampled_from(SERVERS), min_size=1),
-        "value": st.sampled_from(sorted(NAMES)),
+        "value": st.sampled_from(sorted(FIELDS)),
         "per": st.lists(st.sampled_from(["tube", "server"])),
         "maxAge": st.integers(1, 999).map("{}s".format),
         "onFailure": st.one_of(st.just("fail"), st.fixed_dictionaries({"hold": st.just("5m")})),
