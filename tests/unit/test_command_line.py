@@ -122,8 +122,8 @@ def test_a_file_of_rules_is_refused_with_a_line_for_each_mistake(
     assert [line.partition(': metrics[0] "a": ')[::2] for line in said] == [
         (
             f"beanscale: {file}",
-            r"tubes[0]: 'x\\ny' can't fit any tube: '\\' can't stand in a tube's name,"
-            " which has only A-Z a-z 0-9 - + / ; . $ _ ( )",
+            r"tubes[0]: 'x\\ny' is not a valid tube name: use 1 to 200 of the characters"
+            " A-Z a-z 0-9 - + / ; . $ _ ( ), with no '-' at the start",
         ),
         (f"beanscale: {file}", "value: unknown field 'redy' at column 1; did you mean ready?"),
         (f"beanscale: {file}", 'servers[0]: there is no server "ue"; known: eu'),
