@@ -406,6 +406,6 @@ def explain(**options: Any) -> int:
       beanscale explain beanstalkd_tube_jobs -n shop -l tube=orders,state=ready
       kubectl -n beanscale exec deployment/beanscale-server -- beanscale explain tube-orders -n shop
     """
-    from app.explain.command import ExplainSettings, run  # noqa: PLC0415
+    from app.explain.main import ExplainSettings, run  # noqa: PLC0415
 
     return run(ExplainSettings(**options))

@@ -7,9 +7,9 @@ import pytest
 
 from app.__main__ import main
 from app.explain.collect import ExplainQuery
-from app.explain.command import explain
+from app.explain.main import explain
 from app.explain.report import report_json
-from app.explain.text import render
+from app.explain.text_report import render
 from app.kube.certificates.renewal import KeyRing
 from app.kube.credentials import own_namespace
 from tests.unit.explain.cluster import DEPLOYMENT, HPAS, METRICS, Cluster, deployment, listed

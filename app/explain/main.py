@@ -12,7 +12,7 @@ import click
 
 from app.explain.collect import ExplainQuery, collect
 from app.explain.report import Report, make_report, report_json
-from app.explain.text import render
+from app.explain.text_report import render
 from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes, connect
 from app.kube.credentials import own_namespace
