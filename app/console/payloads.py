@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
-MAX_SHOWN = 1 << 16
-"""Bytes of a body."""
+from app.jobs.peek import MAX_SHOWN
+
 MAX_DEPTH = 64
 """Nesting of JSON; deeper JSON is shown as text."""
 MAX_LAID_OUT = 1 << 18

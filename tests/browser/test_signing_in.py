@@ -25,7 +25,7 @@ def test_a_stranger_gets_the_sign_in_page_and_then_the_page_asked_for(
 def test_a_wrong_password_is_told_and_the_right_one_still_works(somebody: NewPerson, console: ConsoleProcess) -> None:
     stranger = somebody(console)
     page = stranger.signs_in("wrong")
-    expect(page.get_by_role("alert")).to_have_text("That isn't the password.")
+    expect(page.get_by_role("alert")).to_have_text("Wrong password.")
     expect(page.get_by_label("Password")).to_be_focused()
     stranger.signs_in()
     expect(page).to_have_url(f"{console.url}/")
@@ -42,11 +42,11 @@ def test_who_guesses_again_and_again_has_to_wait_and_who_is_in_stays_in(
     def guess() -> str:
         return guesser.signs_in("wrong").get_by_role("alert").inner_text()
 
-    assert [guess() for _ in range(10)] == ["That isn't the password."] * 10
+    assert [guess() for _ in range(10)] == ["Wrong password."] * 10
     status, late = 0, True
     while late:  # there is another guess each six seconds
         began = time.monotonic()
-        if wait := re.search(r"Too many wrong guesses: try again in (\d+) s", guess()):
+        if wait := re.search(r"Too many wrong passwords: retry in (\d+) s", guess()):
             right = guesser.context.request.post(f"{console.url}/login", form={"password": PASSWORD}, max_redirects=0)
             status, late = right.status, time.monotonic() - began > int(wait[1]) - 1
     assert status == 429, "not even the right one, for now"
