@@ -1,10 +1,10 @@
 """Metric values as a `Table`: what `kubectl get tube-default` prints.
 
-Columns: those that answer "how much, of what, how fresh, whence"; `-o wide` adds what is needed to trace a number.
+The columns show how much, of what, how fresh and from which server; `-o wide` adds what is needed to trace a number.
 Source: k8s.io/apimachinery/pkg/apis/meta/v1/types.go.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,11 @@ from app.metrics.query import MetricValue
 GROUP = "meta.k8s.io"
 KINDS = frozenset(Kind("Table", GROUP, version) for version in ("v1", "v1beta1"))
 _WIDE = 1
-"""Priority of a column that only `-o wide` shows."""
+"""The priority of a column that only `-o wide` shows."""
 _FRESH_S = 10
 """Seconds up to which an age has a decimal."""
-_NOT_LABELS = {"address", "server", "tube"}
-"""Labels with columns of their own places."""
+_NOT_LABELS = {"server", "tube"}
+"""Labels whose columns have fixed places."""
 
 _INCLUDED = ("Metadata", "Object", "None", "")
 """What may come with each row; by default its metadata, which kubectl shows with `--show-labels`."""
@@ -70,42 +70,40 @@ class _Column:
 
 
 def _columns(rows: Sequence[Row], servers: Sequence[ServerState], now: Instant) -> Iterator[_Column]:
+    def of_row(row: Row) -> list[ServerState]:
+        name = row[0].labels.get("server")
+        return [state for state in servers if name in {None, state.server.name}]
+
+    def names(row: Row) -> str:
+        return row[0].labels.get("server") or ",".join(dict.fromkeys(state.server.name for state in of_row(row)))
+
+    def addresses(row: Row) -> str:
+        return ",".join(dict.fromkeys(state.server.address for state in of_row(row)))
+
     values = [value for value, _ in rows]
     of_tubes = not rows or any("tube" in value.labels for value in values)
     if of_tubes:
-        yield _label("tube", "The tube that is counted.")
+        yield _label("tube", "The tube whose jobs are counted.")
     metric = _Column("Metric", "The metric's name.", lambda row: row[0].metric_name, _WIDE if of_tubes else 0)
     if not of_tubes:
         yield metric
     for label in sorted({label for value in values for label in value.labels} - _NOT_LABELS):
         yield _label(label, f"The label {label!r}.")
-    yield _Column("Value", "The metric's value, as the autoscaler gets it.", lambda row: row[0].quantity)
-    yield _Column("Age", "Time since beanstalkd said so.", lambda row: _duration(row[0].answered_at.age_s(now)))
+    yield _Column("Value", "The metric's value, as the HPA gets it.", lambda row: row[0].quantity)
+    yield _Column("Age", "Time since beanstalkd's reply.", lambda row: _duration(row[0].answered_at.age_s(now)))
     if any(value.window_s is not None for value in values):
-        yield _Column("Window", "The time that a rate is about.", lambda row: _optional(row[0].window_s))
+        yield _Column("Window", "The time over which a rate is measured.", lambda row: _optional(row[0].window_s))
     if any(value.held_s is not None for value in values):
-        yield _Column("Held", "For how long an old value has stood in.", lambda row: _optional(row[0].held_s))
-    yield _Column("Server", "The beanstalkd servers that were asked.", lambda row: ",".join(_names(row, servers)))
+        yield _Column("Held", "For how long onFailure has held the value.", lambda row: _optional(row[0].held_s))
+    yield _Column("Server", "The beanstalkd servers that were read.", names)
     if of_tubes:
         yield metric
-    yield _Column("Read at", "When beanstalkd said so.", lambda row: str(row[1]["timestamp"]), _WIDE)
-    yield _Column("Address", "Where these servers are.", lambda row: ",".join(_addresses(row, servers)), _WIDE)
+    yield _Column("Read at", "Time of beanstalkd's reply.", lambda row: str(row[1]["timestamp"]), _WIDE)
+    yield _Column("Address", "The addresses of these servers.", addresses, _WIDE)
 
 
 def _label(label: str, description: str) -> _Column:
     return _Column(label.capitalize(), description, lambda row: row[0].labels.get(label, ""))
-
-
-def _names(row: Row, servers: Sequence[ServerState]) -> Iterable[str]:
-    labels = row[0].labels
-    if "server" in labels:
-        return [labels["server"]]
-    return dict.fromkeys(state.server.name for state in servers)
-
-
-def _addresses(row: Row, servers: Sequence[ServerState]) -> Iterable[str]:
-    name = row[0].labels.get("server")
-    return dict.fromkeys(state.server.address for state in servers if name in {None, state.server.name})
 
 
 def _optional(seconds: float | None) -> str:
@@ -113,7 +111,7 @@ def _optional(seconds: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As kubectl writes ages, and finer where it is good."""
+    """Return a duration as kubectl writes ages, with a decimal for short ones."""
     if seconds < _FRESH_S:
         return f"{max(seconds, 0):.1f}s"
     minutes, rest = divmod(int(seconds), 60)
