@@ -1,17 +1,7 @@
-"""`beanscale serve`: its options and their help.
+"""The command line: all commands, their options, and how wrong usage is reported."""
 
-What the commands' options have in common: how their values are read, and those that several commands take.
-
-`beanscale console`: its options and their help.
-
-`beanscale worker`: its options and their help.
-
-`beanscale smoke`: its options and their help.
-
-`beanscale explain`: its options and their help.
-"""
-
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +9,7 @@ import click
 
 from app.logs import LogFormat, LogLevel, configure
 from app.settings import (
+    MistakesError,
     Server,
     SettingError,
     distinct_servers,
@@ -32,16 +23,22 @@ from app.settings import (
     parse_service_port,
 )
 
+EXIT_USAGE_ERROR = 2
+APISERVICE = "v1beta1.external.metrics.k8s.io"
+MIN_TLS_DURATION_S, MAX_TLS_DURATION_S = 30.0, 876_000 * 3600.0
+
+type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 class Parsed(click.ParamType[Any]):
-    """A value that settings.py reads."""
+    """An option's value that a function of settings.py parses."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn a SettingError into click's."""
+        """Parse the value; a SettingError becomes click's usage error."""
         if not isinstance(value, str):
             return value
         try:
@@ -49,9 +46,6 @@ class Parsed(click.ParamType[Any]):
         except SettingError as error:
             self.fail(str(error), param, ctx)
 
-
-APISERVICE = "v1beta1.external.metrics.k8s.io"
-"""The one that leads to us, unless somebody named theirs otherwise."""
 
 SERVER = Parsed("[NAME=]HOST[:PORT]", parse_server)
 OBJECT = Parsed("NAMESPACE/NAME", parse_object_name)
@@ -61,114 +55,132 @@ NAME = Parsed("NAME", parse_dns_subdomain)
 SERVICE_PORT = Parsed("NAMESPACE/SERVICE[:PORT]", parse_service_port)
 PORT = click.IntRange(1, 65535)
 FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-Decorated = Callable[..., Any]
 
 
-def options(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
-    def decorate(function: Decorated) -> Decorated:
-        for option in reversed(options):
-            function = option(function)
-        return function
+def servers_option(help_text: str) -> Decorator:
+    """Return the option --beanstalkd of commands that take several servers."""
+    return click.option(
+        "--beanstalkd", type=SERVER, multiple=True, required=True, metavar="[NAME=]HOST[:PORT]", help=help_text
+    )
+
+
+def bind_options(address: str, port: int, protocol: str) -> Decorator:
+    """Return the options --bind and --port."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = click.option(
+            "--port", type=PORT, default=port, show_default=True, help=f"Port to listen on, for {protocol}."
+        )(function)
+        return click.option(
+            "--bind", default=address, show_default=True, metavar="ADDRESS", help="Address to listen on."
+        )(function)
 
     return decorate
 
 
-def servers_option(help_text: str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        "--beanstalkd",
-        type=SERVER,
-        multiple=True,
-        required=True,
-        metavar="[NAME=]HOST[:PORT]",
-        help=help_text,
+def logging_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --log-format and --log-level."""
+    levels = click.Choice(["debug", "info", "warning", "error"])
+    function = click.option("--log-level", type=levels, default="info", show_default=True, help="Lowest level to log.")(
+        function
+    )
+    formats = click.Choice(["text", "json"])
+    return click.option("--log-format", type=formats, default="text", show_default=True, help="Format of the log.")(
+        function
     )
 
 
-logging_options = options(
-    click.option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
-    ),
-    click.option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-        default="info",
-        show_default=True,
-        help="What to log.",
-    ),
-)
-kubernetes_options = options(
-    click.option(
+def kubernetes_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --kubeconfig and --context."""
+    function = click.option("--context", help="Context of the kubeconfig. Default: its current context.")(function)
+    return click.option(
         "--kubeconfig",
         type=FILE,
-        help="Which cluster, and as whom. Default: in a pod its ServiceAccount, else $KUBECONFIG or ~/.kube/config.",
-    ),
-    click.option("--context", help="A context of the kubeconfig other than its current one."),
+        help="Path to the kubeconfig. Default: in a pod its ServiceAccount, else $KUBECONFIG or ~/.kube/config.",
+    )(function)
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "BEANSCALE",
+        "max_content_width": 100,
+    }
 )
+@click.version_option(package_name="beanscale", message="%(version)s")
+def cli() -> None:
+    """Scale Kubernetes workloads by the number of jobs in their beanstalkd tubes.
+
+    beanscale polls beanstalkd every second and serves the readings as external metrics, by which a standard
+    HorizontalPodAutoscaler scales. In a cluster, the Helm chart runs all of this. On a laptop:
+
+    \b
+      beanscale serve --beanstalkd 127.0.0.1:11300 --bind 127.0.0.1 --port 6443
+      kubectl get --raw /apis/external.metrics.k8s.io/v1beta1/namespaces/default/tube-default
+
+    Each option is also an environment variable: --max-age of serve is BEANSCALE_SERVE_MAX_AGE.
+    """
 
 
-SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
-
-
-@click.command()
-@servers_option("A beanstalkd to read; again for each further one. NAME is its `server` label, HOST if not given.")
-@click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Address to listen on.")  # noqa: S104 - a pod's
-@click.option("--port", type=PORT, default=10250, show_default=True, help="Port to listen on, for HTTPS.")
+@cli.command()
+@servers_option("beanstalkd server to poll; repeatable. NAME is its `server` label. Default: HOST.")
+@bind_options("0.0.0.0", 10250, "HTTPS")  # noqa: S104 - in a pod
 @click.option(
     "--max-age",
     type=DURATION,
     default="15s",
     show_default=True,
-    help="A reading older than this is an error, not a value.",
+    help="Maximum age of a reading; older ones return an error.",
 )
 @click.option(
     "--rules",
     type=FILE,
-    help="Metrics of your own and which namespaces may see which tubes: a YAML file with the keys metrics and tenancy."
-    " It is read once, at start.",
+    help="YAML file with the keys metrics (further metrics) and tenancy (which namespaces can access which tubes)."
+    " Read once, at start.",
 )
 @click.option(
     "--shutdown-delay",
     type=SECONDS,
     default="0",
     show_default=True,
-    help="How long to go on serving after SIGTERM, while those who ask are being told to ask elsewhere.",
+    help="How long to keep serving after SIGTERM while clients move to other replicas.",
 )
 @click.option(
     "--service",
     type=OBJECT,
     metavar="NAMESPACE/NAME",
-    help="The Service before this server: its names go into the certificate.",
+    help="The Service of this server; the certificate names it.",
 )
 @click.option(
     "--tls-secret",
     type=NAME,
     help="Keep the certificate in this Secret of the Service's namespace, shared by all replicas, and its CA in the"
-    " APIService. Without it the certificate lives in memory and the APIService is left alone.",
+    " APIService. Without it, the certificate is kept in memory, and the APIService isn't changed.",
 )
 @click.option(
     "--tls-mode",
     type=click.Choice(["self", "provided"]),
     default="self",
     show_default=True,
-    help="self: make the certificate and its CA. provided: somebody else, such as cert-manager, keeps it in the Secret,"
-    " as tls.crt, tls.key and ca.crt; it is read anew every ten seconds.",
+    help="self: create the certificate and its CA. provided: another program, such as cert-manager, writes it into the"
+    " Secret as tls.crt, tls.key and ca.crt; it is read every ten seconds.",
 )
 @click.option(
-    "--tls-duration", type=DURATION, default="720h", show_default=True, help="How long a certificate of our own holds."
+    "--tls-duration", type=DURATION, default="720h", show_default=True, help="Validity of a certificate created here."
 )
 @click.option(
     "--tls-ca-duration",
     type=DURATION,
     default="8760h",
     show_default=True,
-    help="How long a CA of our own holds; both are renewed at two thirds.",
+    help="Validity of a CA created here; both renew at two thirds.",
 )
 @click.option(
     "--apiservice",
     type=NAME,
     default=APISERVICE,
     show_default=True,
-    help="The APIService to put the CA into.",
+    help="The APIService in which to publish the CA.",
 )
 @click.option(
     "--cluster-domain", type=NAME, default="cluster.local", show_default=True, help="The cluster's DNS domain."
@@ -177,14 +189,14 @@ SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
     "--forward-to",
     type=SERVICE_PORT,
     metavar="NAMESPACE/SERVICE[:PORT]",
-    help="The Service of another external metrics adapter, which is asked for every metric that isn't ours: over"
-    " HTTPS, with our ServiceAccount's token. PORT is 443 if not given.",
+    help="Service of the adapter that serves all other metrics, over HTTPS with beanscale's ServiceAccount token."
+    " Default PORT: 443.",
 )
 @click.option(
     "--forward-ca",
     type=FILE,
-    help="The CA that vouches for the certificate of --forward-to, which must be for SERVICE.NAMESPACE.svc, as PEM;"
-    " read anew when it changes.",
+    help="CA that signed the certificate of --forward-to, as PEM; read again when it changes. The certificate must name"
+    " SERVICE.NAMESPACE.svc.",
 )
 @kubernetes_options
 @click.option(
@@ -192,7 +204,7 @@ SHORTEST_LIFE_S, LONGEST_LIFE_S = 30.0, 876_000 * 3600.0
     type=click.Choice(["refusals", "all"]),
     default="refusals",
     show_default=True,
-    help="Which requests get a line of the log: those refused or failed, or all but healthy probes.",
+    help="Which requests are logged: rejected and failed ones, or all except healthy probes.",
 )
 @logging_options
 def serve(
@@ -200,86 +212,95 @@ def serve(
 ) -> int:
     """Serve external metrics over HTTPS.
 
-    It listens on ADDRESS with a certificate of its own making, lets Kubernetes decide who may ask, and never changes
-    anything in beanstalkd.
+    Listens on ADDRESS with a certificate from its own CA unless one is provided, delegates authentication and
+    authorization to Kubernetes, and never modifies beanstalkd.
 
     \b
     Metrics:
-      tube-<tube>                               jobs ready and reserved in that tube, over all servers
+      tube-<tube>                               ready and reserved jobs in that tube, over all servers
       beanstalkd_tube_jobs                      jobs by state: ready, reserved, delayed, buried
-      beanstalkd_tube_urgent_jobs               ready jobs of a priority below 1024
+      beanstalkd_tube_urgent_jobs               ready jobs with a priority below 1024
       beanstalkd_tube_workers_waiting           connections that wait for a job
       beanstalkd_tube_workers_watching          connections that watch the tube
       beanstalkd_tube_producers_using           connections that use the tube
       beanstalkd_tube_jobs_put_per_second       jobs put, over a window
       beanstalkd_tube_jobs_deleted_per_second   jobs deleted, over a window
       beanstalkd_tube_next_job_age_seconds      age of the job that would be reserved next
-      beanstalkd_tube_drain_seconds             time until a tube is empty at today's pace, over all servers
+      beanstalkd_tube_drain_seconds             time until the tube is empty at the current rate, over all servers
 
-    All but the first and the last have the labels `server` and `tube`, and those two `tube`. Why a metric has its value
-    is answered to its URL with ?explain=true.
+    The first and the last have the label `tube`, the others `server` and `tube`. Add ?explain=true to a metric's URL
+    to see how its value is computed.
     """
-    from app.metrics.rules import Rules  # noqa: PLC0415
-    from app.metrics.rules_file import load_rules  # noqa: PLC0415
     from app.serve import ServeSettings, run  # noqa: PLC0415
 
     if options["tls_secret"] and not options["service"]:
-        raise click.UsageError("--tls-secret needs --service: the Secret is in the Service's namespace")
+        raise click.UsageError("--tls-secret requires --service: the Secret is in the Service's namespace")
     if options["tls_mode"] == "provided" and not options["tls_secret"]:
-        raise click.UsageError("--tls-mode=provided needs --tls-secret: where the certificate is")
+        raise click.UsageError("--tls-mode=provided requires --tls-secret, the Secret with the certificate")
     _check_forwarding(options)
-    _check_lives(options["tls_duration"], options["tls_ca_duration"])
+    _check_tls_durations(options["tls_duration"], options["tls_ca_duration"])
     servers = distinct_servers(beanstalkd)
-    known = load_rules(rules, [server.name for server in servers]) if rules else Rules()
+    loaded = _load_rules(rules, servers)
     configure(log_format, log_level)
-    return run(ServeSettings(servers=servers, rules=known, **options))
+    return run(ServeSettings(servers=servers, rules=loaded, **options))
 
 
 def _check_forwarding(options: dict[str, Any]) -> None:
     to, ca = options["forward_to"], options["forward_ca"]
     if to and not ca:
-        raise click.UsageError("--forward-to needs --forward-ca: our token is shown to nobody whom no CA vouches for")
+        raise click.UsageError("--forward-to requires --forward-ca: the token is sent only to a verified server")
     if ca and not to:
-        raise click.UsageError("--forward-ca needs --forward-to: whom it vouches for")
+        raise click.UsageError("--forward-ca requires --forward-to")
     if to and to.service == options["service"]:
-        raise click.UsageError(f"--forward-to {to.service} is beanscale itself; give it the other adapter's Service")
+        raise click.UsageError(f"--forward-to {to.service} is beanscale itself; set it to the other adapter's Service")
 
 
-def _check_lives(serving_s: float, authority_s: float) -> None:
-    if serving_s < SHORTEST_LIFE_S:
-        raise click.UsageError(f"--tls-duration must be {SHORTEST_LIFE_S:.0f}s or more, or nobody has time to renew it")
+def _check_tls_durations(serving_s: float, authority_s: float) -> None:
+    if serving_s < MIN_TLS_DURATION_S:
+        raise click.UsageError(f"--tls-duration must be at least {MIN_TLS_DURATION_S:.0f}s, to leave time for renewal")
     if authority_s < 3 * serving_s:
         raise click.UsageError(
-            "--tls-ca-duration must be three times --tls-duration or more: a CA outlives what it signs"
+            "--tls-ca-duration must be at least three times --tls-duration, to outlive its certificates"
         )
-    if authority_s > LONGEST_LIFE_S:
-        raise click.UsageError("--tls-ca-duration must be 876000h (a hundred years) or less")
+    if authority_s > MAX_TLS_DURATION_S:
+        raise click.UsageError("--tls-ca-duration must be at most 876000h (a hundred years)")
 
 
-@click.command()
-@servers_option("A beanstalkd to show; again for each further one, just as for serve.")
-@click.option("--bind", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
-@click.option("--port", type=PORT, default=8081, show_default=True, help="Port to listen on, for HTTP.")
+def _load_rules(file: Path | None, servers: Sequence[Server]) -> Any:
+    from app.metrics.rules import Rules  # noqa: PLC0415
+    from app.metrics.rules_file import load_rules  # noqa: PLC0415
+
+    return load_rules(file, [server.name for server in servers]) if file else Rules()
+
+
+@cli.command()
+@servers_option("beanstalkd server to show; repeatable. NAME is its name in the console. Default: HOST.")
+@bind_options("127.0.0.1", 8081, "HTTP")
 @click.option(
     "--auth",
     type=click.Choice(["password", "none"]),
     default="password",
     show_default=True,
-    help="Who may come in: whoever knows the password, or everybody who reaches it.",
+    help="How users authenticate: by password, or not at all.",
 )
-@click.option(
-    "--force-open", is_flag=True, help="Let --auth none be, where others than this machine reach the console too."
-)
+@click.option("--force-open", is_flag=True, help="Allow --auth none on a non-loopback address.")
 @click.option(
     "--password-secret",
     type=OBJECT,
     metavar="NAMESPACE/NAME",
-    help="The password is in this Secret's key `password`, and is made there if it has none.",
+    help="Secret with the password in its key `password`; created there if the key is missing.",
 )
 @click.option(
     "--password-file",
     type=FILE,
-    help="The password is in this file. Without file and Secret one is made for this run, and the log shows it.",
+    help="File with the password. Default without a Secret: generated at start and logged.",
+)
+@click.option("--read-only", is_flag=True, help="Reject all actions that change beanstalkd.")
+@click.option(
+    "--path-prefix",
+    type=Parsed("/PREFIX", parse_path_prefix),
+    default="",
+    help="Path of the console below its host, as an ingress has it: /beanscale.",
 )
 @click.option(
     "--trusted-proxies",
@@ -287,23 +308,18 @@ def _check_lives(serving_s: float, authority_s: float) -> None:
     default="",
     help="Addresses of proxies in front of the console. Their X-Forwarded-For names the client, for limits and audit.",
 )
-@click.option("--read-only", is_flag=True, help="Change nothing in beanstalkd, whatever anybody asks for.")
+@click.option("--rules", type=FILE, help="The same file as for serve.")
 @click.option(
-    "--path-prefix",
-    type=Parsed("/PREFIX", parse_path_prefix),
-    default="",
-    help="Where the pages are below their host, as an ingress has it: /beanscale.",
+    "--max-age", type=DURATION, default="15s", show_default=True, help="Show values older than this as unknown."
 )
-@click.option("--rules", type=FILE, help="The same metrics and tenancy as serve's.")
-@click.option("--max-age", type=DURATION, default="15s", show_default=True, help="What is older isn't known any more.")
 @click.option(
     "--namespace",
     "namespaces",
     type=NAME,
     multiple=True,
-    help="Show this namespace's autoscalers; again for each further one. Default: all of the cluster.",
+    help="Show this namespace's autoscalers; repeatable. Default: all namespaces.",
 )
-@click.option("--no-kubernetes", is_flag=True, help="Show queues alone, and ask no cluster.")
+@click.option("--no-kubernetes", is_flag=True, help="Show queues only; don't connect to a cluster.")
 @kubernetes_options
 @logging_options
 def console(
@@ -314,92 +330,87 @@ def console(
     log_level: LogLevel,
     **options: Any,
 ) -> int:
-    """Show queues, autoscalers and why they do or don't scale, and mend what is stuck: a page for the browser.
+    """Show queues and autoscalers in the browser, and act on jobs.
 
-    Without a cluster it shows queues alone.
+    Explains why an autoscaler does or doesn't scale. Without a cluster it shows queues only.
 
     \b
       beanscale console --beanstalkd 127.0.0.1:11300
       beanscale console --beanstalkd eu=10.0.0.3 --beanstalkd us=10.1.0.3 --read-only
     """
     from app.console.serve import ConsoleSettings, run  # noqa: PLC0415
-    from app.metrics.rules import Rules  # noqa: PLC0415
-    from app.metrics.rules_file import load_rules  # noqa: PLC0415
 
     servers = distinct_servers(beanstalkd)
-    known = load_rules(rules, [server.name for server in servers]) if rules else Rules()
+    loaded = _load_rules(rules, servers)
     configure(log_format, log_level)
-    return run(ConsoleSettings(servers=servers, rules=known, kubernetes=not no_kubernetes, **options))
+    return run(ConsoleSettings(servers=servers, rules=loaded, kubernetes=not no_kubernetes, **options))
 
 
-@click.command()
-@click.option("--beanstalkd", type=SERVER, required=True, metavar="HOST[:PORT]", help="Whose jobs to do.")
-@click.option("--tube", required=True, help="The tube to take them from.")
+@cli.command()
 @click.option(
-    "--seconds-per-job",
-    type=SECONDS,
-    default="5",
-    show_default=True,
-    help="How long each job is worked on.",
+    "--beanstalkd", type=SERVER, required=True, metavar="HOST[:PORT]", help="beanstalkd server to take jobs from."
 )
-@click.option("--bind", default="0.0.0.0", show_default=True, metavar="ADDRESS", help="Where the page is.")  # noqa: S104
-@click.option("--port", type=PORT, default=8080, show_default=True, help="Port of the page, for HTTP.")
+@click.option("--tube", required=True, help="Tube to take jobs from.")
+@click.option("--seconds-per-job", type=SECONDS, default="5", show_default=True, help="How long each job takes.")
+@bind_options("0.0.0.0", 8080, "HTTP")  # noqa: S104 - in a pod
 @logging_options
 def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
-    """The hello-world: do one job after the other, and show a page that says which.
+    """Run the hello-world worker: one job after the other, with a page that shows the current job.
 
-    A job is done by waiting; what is in it isn't looked at. On SIGTERM the job in hand is finished first.
+    Working means waiting; the content of jobs is not used. After SIGTERM it finishes the current job.
     """
-    from app.worker.run import WorkerSettings, run  # noqa: PLC0415
+    from app.worker.hello_world import WorkerSettings, run  # noqa: PLC0415
 
     configure(log_format, log_level)
     return run(WorkerSettings(server=beanstalkd, **options))
 
 
-@click.command()
-@servers_option("A beanstalkd to check; again for each further one, just as for serve.")
+@cli.command()
+@servers_option("beanstalkd server to check; repeatable, as for serve.")
 @click.option(
     "--service", type=OBJECT, required=True, metavar="NAMESPACE/NAME", help="The Service of `beanscale serve`."
 )
-@click.option("--apiservice", type=NAME, default=APISERVICE, show_default=True, help="The APIService that leads to it.")
+@click.option("--apiservice", type=NAME, default=APISERVICE, show_default=True, help="The APIService of that Service.")
 @click.option(
-    "--hpa", type=OBJECT, metavar="NAMESPACE/NAME", help="A HorizontalPodAutoscaler that must see its metric."
+    "--hpa", type=OBJECT, metavar="NAMESPACE/NAME", help="A HorizontalPodAutoscaler that must have a metric value."
 )
 @click.option(
-    "--tube-prefix", default="beanscale-smoke-", show_default=True, help="How the scratch tube's name begins."
+    "--tube-prefix", default="beanscale-smoke-", show_default=True, help="Beginning of the scratch tube's name."
 )
-@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="For each link.")
+@click.option("--timeout", type=DURATION, default="60s", show_default=True, help="Time limit per check.")
 @kubernetes_options
 def smoke(beanstalkd: tuple[Server, ...], timeout: float, **options: Any) -> int:
-    """Check the whole chain from beanstalkd to the autoscaler, link by link; what `helm test` runs.
+    """Check the whole path from beanstalkd to the autoscaler, step by step. `helm test` runs this.
 
-    It puts three jobs into a scratch tube and takes them away again, whatever happens. Exit status 1: a link is broken,
-    and the output says which and how to mend it.
+    Puts three jobs into a scratch tube and always deletes them again. Exit status 1: a check failed; the output has
+    its cause and a hint.
     """
     from app.smoke.command import SmokeSettings, run  # noqa: PLC0415
 
     return run(SmokeSettings(servers=distinct_servers(beanstalkd), timeout_s=timeout, **options))
 
 
-@click.command()
+@cli.command()
 @click.argument("metric")
 @click.option(
     "-n",
     "--namespace",
     type=NAME,
-    help="Whose autoscalers ask. Default: the kubeconfig context's, in a pod the pod's own.",
+    help="Namespace of the autoscalers. Default: the kubeconfig context's, in a pod the pod's own.",
 )
-@click.option("-l", "--selector", default="", help="The metric for these labels, and the autoscalers with the same.")
 @click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For whom to write."
+    "-l", "--selector", default="", help="Label selector of the metric; selects autoscalers that use the same."
+)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
 )
 @kubernetes_options
 def explain(**options: Any) -> int:
-    """Why METRIC has its value, and why its autoscalers do or don't scale.
+    """Explain the value of METRIC, and why its autoscalers do or don't scale.
 
-    It shows what the metric counts, each server and tube with its reading and age, the arithmetic, and of each
-    HorizontalPodAutoscaler that goes by it every step to its number of pods, and which one decided. Exit status 1: the
-    metric couldn't be asked for.
+    Shows what the metric counts, each server and tube with its reading and age, the arithmetic, and for each
+    HorizontalPodAutoscaler that uses the metric the steps to its number of pods. Exit status 1: the metric can't be
+    queried.
 
     \b
       beanscale explain tube-orders -n shop
@@ -409,3 +420,24 @@ def explain(**options: Any) -> int:
     from app.explain.main import ExplainSettings, run  # noqa: PLC0415
 
     return run(ExplainSettings(**options))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; for wrong usage print a line for each error and return 2."""
+    try:
+        return int(cli.main(arguments, prog_name="beanscale", standalone_mode=False) or 0)
+    except click.Abort:
+        return 130
+    except click.exceptions.NoArgsIsHelpError as help_page:
+        click.echo(help_page.format_message())
+        return EXIT_USAGE_ERROR
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "beanscale"
+        problems = [f"{error.format_message().rstrip('.')}; see {command} --help"]
+    except MistakesError as error:
+        command, problems = "beanscale", list(error.mistakes)
+    except (click.ClickException, SettingError) as error:
+        command, problems = "beanscale", [str(error)]
+    for problem in problems:
+        print(f"{command}: {' '.join(problem.split()).removesuffix('.')}", file=sys.stderr)  # noqa: T201
+    return EXIT_USAGE_ERROR

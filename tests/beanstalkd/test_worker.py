@@ -96,7 +96,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 def works_on(worker: WorkerProcess, job: int) -> bool:
     """Whether the worker knows that it has the job: told to stop before it does, it gives the job back."""
-    return any("took a job" in line and f"job={job} " in line for line in worker.log.splitlines())
+    return any("job reserved" in line and f"job={job} " in line for line in worker.log.splitlines())
 
 
 def is_there(client: greenstalk.Client, job: int) -> bool:
@@ -132,7 +132,7 @@ def test_sigterm_lets_the_job_in_hand_be_finished_and_leaves_the_others(start: S
         first, second = client.put(b"first"), client.put(b"second")
         until(lambda: works_on(worker, first))
         worker.process.terminate()
-        until(lambda: "leaving" in worker.log)
+        until(lambda: "shutting down" in worker.log)
         assert worker.get("/").status_code == 200  # the page stays until the job is done
         assert worker.process.wait(60) == 0
         with pytest.raises(greenstalk.NotFoundError):
@@ -173,7 +173,7 @@ def test_a_second_ctrl_c_leaves_now_and_gives_the_job_back(start: Start, server:
         job = client.put(b"long")
         until(lambda: works_on(worker, job))
         worker.process.send_signal(signal.SIGINT)
-        until(lambda: "leaving" in worker.log)
+        until(lambda: "shutting down" in worker.log)
         worker.process.send_signal(signal.SIGINT)
         assert worker.process.wait(60) == -signal.SIGINT
         until(lambda: client.stats_job(job)["state"] == "ready")
@@ -186,7 +186,7 @@ def test_work_longer_than_a_jobs_time_to_run_keeps_the_job(start: Start, server:
         until(lambda: client.stats()["cmd-delete"] == 1)
         assert client.stats()["job-timeouts"] == 0
         assert client.stats()["cmd-touch"] > 5
-    assert worker.log.count("took a job") == 1
+    assert worker.log.count("job reserved") == 1
 
 
 @pytest.fixture
@@ -216,9 +216,9 @@ def forgetful() -> Iterator[str]:
 
 def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start, forgetful: str) -> None:
     worker = start(forgetful, seconds_per_job=0.2)
-    until(lambda: worker.log.count("took a job") > 2)
+    until(lambda: worker.log.count("job reserved") > 2)
     assert "job 7 is no longer reserved by this client" in worker.log
-    assert " lost on the way" in worker.get("/").text
+    assert " lost</dd>" in worker.get("/").text
     assert worker.status("/readyz") == 200
     worker.process.kill()
 

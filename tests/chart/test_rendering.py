@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.__main__ import cli
+from app.cli import cli
 from tests.chart.conftest import Chart, Manifest, Objects
 
 

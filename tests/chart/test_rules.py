@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.__main__ import cli
+from app.cli import cli
 from app.metrics.rules import FIELDS
 from tests.chart.conftest import Chart, Manifest, Objects
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from app.__main__ import main
+from app.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +34,19 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["serve", "--beanstalkd", "a", "--kubeconfig", "/nope"], "File '/nope' does not exist"),
         (["serve", "--beanstalkd", "a", "--kubeconfig", "/etc/passwd"], "/etc/passwd as a kubeconfig"),
         (["serve", "--beanstalkd", "a"], "there is no kubeconfig at"),
-        (["serve", "--beanstalkd", "a", "--tls-secret", "x"], "--tls-secret needs --service"),
+        (["serve", "--beanstalkd", "a", "--tls-secret", "x"], "--tls-secret requires --service"),
         (["serve", "--beanstalkd", "a", "--service", "x"], "isn't NAMESPACE/NAME"),
         (["serve", "--beanstalkd", "a", "--service", "a/b", "--cluster-domain", "ü"], "'ü' isn't a name there"),
         (["serve", "--beanstalkd", "a", "--service", "a/b", "--tls-secret", "../x"], "'../x' isn't a name there"),
-        (["serve", "--beanstalkd", "a", "--tls-mode", "provided"], "--tls-mode=provided needs --tls-secret"),
-        (["serve", "--beanstalkd", "a", "--tls-duration", "5s"], "--tls-duration must be 30s or more"),
-        (["serve", "--beanstalkd", "a", "--tls-ca-duration", "1000h"], "must be three times --tls-duration or more"),
+        (["serve", "--beanstalkd", "a", "--tls-mode", "provided"], "--tls-mode=provided requires --tls-secret"),
+        (["serve", "--beanstalkd", "a", "--tls-duration", "5s"], "--tls-duration must be at least 30s"),
+        (["serve", "--beanstalkd", "a", "--tls-ca-duration", "1000h"], "must be at least three times --tls-duration"),
         (
             ["serve", "--beanstalkd", "a", "--tls-ca-duration", "999999999h"],
-            "must be 876000h (a hundred years) or less",
+            "must be at most 876000h (a hundred years)",
         ),
-        (["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics"], "--forward-to needs --forward-ca"),
-        (["serve", "--beanstalkd", "a", "--forward-ca", "/etc/passwd"], "--forward-ca needs --forward-to"),
+        (["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics"], "--forward-to requires --forward-ca"),
+        (["serve", "--beanstalkd", "a", "--forward-ca", "/etc/passwd"], "--forward-ca requires --forward-to"),
         (["serve", "--beanstalkd", "a", "--forward-to", "x"], "isn't NAMESPACE/SERVICE[:PORT]"),
         (["serve", "--beanstalkd", "a", "--forward-to", "a/b", "--forward-ca", "/nope"], "'/nope' does not exist"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import main
+from app.cli import main
 from app.explain.collect import ExplainQuery
 from app.explain.main import explain
 from app.explain.report import report_json

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from app.clock import Instant
-from app.worker.page import STUCK_AFTER_S, Who, hello_app, render, spoken
-from app.worker.work import JobInHand, Work
+from app.worker.loop import CurrentJob, WorkerState
+from app.worker.page import STUCK_AFTER_S, WorkerInfo, hello_app, render
 
-WHO = Who("hello-7d9f", "hello-world", "beanstalkd:11300", seconds_per_job=5)
+WHO = WorkerInfo("hello-7d9f", "hello-world", "beanstalkd:11300", seconds_per_job=5)
 EVIL = "<b>&\"'$"
 
 
@@ -20,14 +20,14 @@ def at(seconds: float) -> Instant:
     return Instant(1_700_000_000 + seconds, seconds)
 
 
-IDLE = Work(started=at(0), turned=at(10), connected=True)
-BUSY = Work(started=at(0), turned=at(10), connected=True, job=JobInHand(17, 1500, at(8)), done=3)
-CUT_OFF = Work(started=at(0), turned=at(10), trouble="beanstalkd b:1: connection refused")
+IDLE = WorkerState(started_at=at(0), active_at=at(10), connected=True)
+BUSY = WorkerState(started_at=at(0), active_at=at(10), connected=True, job=CurrentJob(17, 1500, at(8)), done=3)
+CUT_OFF = WorkerState(started_at=at(0), active_at=at(10), error="beanstalkd b:1: connection refused")
 
 
-def ask(work: Work, now: Instant, path: str, method: str = "GET") -> httpx.Response:
+def ask(state: WorkerState, now: Instant, path: str, method: str = "GET") -> httpx.Response:
     async def exchange() -> httpx.Response:
-        page = httpx.ASGITransport(hello_app(WHO, lambda: work, lambda: now))
+        page = httpx.ASGITransport(hello_app(WHO, lambda: state, lambda: now))
         async with httpx.AsyncClient(transport=page, base_url="http://worker") as client:
             return await client.request(method, path)
 
@@ -52,7 +52,7 @@ def test_a_job_that_is_just_being_deleted_is_never_more_than_whole() -> None:
 
 
 def test_a_job_that_takes_no_time_has_no_bar_to_divide_by() -> None:
-    assert "<progress" not in render(Who("w", "t", "s", seconds_per_job=0), BUSY, at(10))
+    assert "<progress" not in render(WorkerInfo("w", "t", "s", seconds_per_job=0), BUSY, at(10))
 
 
 def test_a_worker_that_is_cut_off_says_why() -> None:
@@ -62,8 +62,8 @@ def test_a_worker_that_is_cut_off_says_why() -> None:
 
 
 def test_every_value_is_text() -> None:
-    work = Work(started=at(0), turned=at(0), trouble=EVIL)
-    page = render(Who(EVIL, EVIL, EVIL, 5), work, at(0))
+    work = WorkerState(started_at=at(0), active_at=at(0), error=EVIL)
+    page = render(WorkerInfo(EVIL, EVIL, EVIL, 5), work, at(0))
     assert EVIL not in page
     assert "<b>" not in page
 
@@ -89,7 +89,7 @@ def test_nothing_on_the_page_comes_from_elsewhere() -> None:
 def test_a_worker_is_alive_while_its_thread_turns(age_s: float, status: int) -> None:
     answer = ask(CUT_OFF, at(10 + age_s), "/livez")
     assert answer.status_code == status
-    assert ("last turn 91 s ago" in answer.text) == (status == 503)
+    assert ("last active 1 min 31 s ago" in answer.text) == (status == 503)
 
 
 def test_a_worker_is_ready_while_it_is_connected() -> None:
@@ -102,11 +102,3 @@ def test_the_page_only_answers_questions() -> None:
     assert ask(IDLE, at(10), "/", "POST").status_code == 405
     assert ask(IDLE, at(10), "/", "HEAD").status_code == 200
     assert ask(IDLE, at(10), "/etc/passwd").status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3661, "1 h 1 min"), (90_000, "1 d 1 h")],
-)
-def test_a_time_span_is_said_by_its_two_largest_units(seconds: float, said: str) -> None:
-    assert spoken(seconds) == said
