@@ -1,21 +1,18 @@
-"""What `beanscale serve` consists of, made from what it was told, and how the parts hang together.
-
-`beanscale serve`: runs the parts, poller → snapshot → API, until told to stop.
-"""
+"""`beanscale serve`: the composition root. Creates all components and runs them until the process is stopped."""
 
 import gc
 import socket
 import ssl
-from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 import uvloop
+from prometheus_client.registry import Collector
 from starlette.routing import Router
 
 from app import clock
@@ -48,14 +45,19 @@ from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
 from app.metrics.tenancy import outages
 from app.settings import ObjectName, Server, ServicePort, SettingError
+from app.text import listing
 
 TlsMode = Literal["self", "provided"]
-"""Who makes the serving certificate: we, or somebody else who puts it into the Secret."""
+"""Source of the serving certificate: beanscale itself, or another program that writes it into the Secret."""
+DRAIN_S = DEADLINE_S + 1
+"""How long requests in progress may still take at shutdown: as long as any request may."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """What `beanscale serve` was told."""
+    """The options of `beanscale serve`."""
 
     servers: tuple[Server, ...]
     bind: str
@@ -81,66 +83,85 @@ class ServeSettings:
     forward_ca: Path | None
 
 
-class Parts:
-    """The parts. What runs them is server.py."""
+def run(settings: ServeSettings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status. Raise SettingError."""
+    try:
+        components = Components(settings, connect(settings.kubeconfig, settings.context))
+    except KubeconfigError as error:
+        raise SettingError(str(error)) from error
+    # What is loaded by now is never freed: without this, each garbage collection takes 10 ms and more to scan it.
+    gc.freeze()
+    with listen(settings.bind, settings.port) as listener:
+        uvloop.run(run_and_exit(_serve(settings, components, listener)))
+    return 0
+
+
+async def _serve(settings: ServeSettings, components: "Components", listener: socket.socket) -> int:
+    # A temporary certificate, so that the kubelet can query probes until the real one is there; no client trusts it,
+    # and /readyz says so.
+    await CertificateController(components.names).check(components.tls.present, clock.now())
+    components.auth_config.start(components.kubernetes)
+    background = [
+        components.poller.run(),
+        components.certificate.run(components.tls.present),
+        components.limits.run(),
+        components.tubes_without_metric.run(),
+    ]
+    if components.forwarding is not None:
+        background.append(components.forwarding.run())
+    _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
+    return await components.http.serve_until_stopped(
+        components.application(),
+        listener,
+        DRAIN_S,
+        delay_s=settings.shutdown_delay,
+        background=background,
+        on_shutdown=components.certificate.stop,
+    )
+
+
+class Components:
+    """All that the server consists of, in the order of the data flow: beanstalkd → snapshot → metrics → API."""
 
     def __init__(self, settings: ServeSettings, kubernetes: Kubernetes) -> None:
-        """Raises KubeconfigError where the CA to forward by can't be used."""
+        """Raise KubeconfigError if the CA of --forward-ca can't be used."""
         self._settings = settings
         self.kubernetes = kubernetes
-        self.forwarding = _forwarding(settings, kubernetes)
-        named = wanted_by_rules(settings.rules)
-        self.poller = Poller(settings.servers, clock.now, Demand(named.tubes, named.ages))
-        self._reviews = ReviewCollector()
+
+        by_rules = wanted_by_rules(settings.rules)
+        self.poller = Poller(settings.servers, clock.now, Demand(by_rules.tubes, by_rules.ages))
+        self.tubes_without_metric = TubesWithoutMetric(lambda: self.poller.snapshot, settings.rules)
+
         self.auth_config = AuthConfigWatcher()
-        authenticator = Authenticator(self.auth_config, partial(review_token, kubernetes), self._reviews.observe)
-        self._authenticator = authenticator
-        self._authorizer = Authorizer(partial(review_access, kubernetes), self._reviews.observe)
+        self.reviews = ReviewCollector()
+        self.authenticator = Authenticator(self.auth_config, partial(review_token, kubernetes), self.reviews.observe)
+        self.authorizer = Authorizer(partial(review_access, kubernetes), self.reviews.observe)
+        self.limits = Limits(self.authenticator)
+
+        self.forwarding: Forwarding | None = None
+        to, ca = settings.forward_to, settings.forward_ca
+        if to is not None and ca is not None:
+            address = Address(str(to.service), to.host, to.port)
+            upstream = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
+            self.forwarding = Forwarding(upstream, settings.rules)
+
+        self.names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+        """The names that the serving certificate is for; kube-apiserver verifies the first one."""
+        targets = None
+        if settings.service is not None:
+            self.names = (*service_names(settings.service, settings.cluster_domain), *self.names)
+            if settings.tls_secret is not None:
+                secret = ObjectName(settings.service.namespace, settings.tls_secret)
+                provided = settings.tls_mode == "provided"
+                targets = CertificateTargets(
+                    kubernetes, secret, settings.apiservice, settings.service, provided=provided
+                )
+        # Certificates have whole seconds.
+        ca_lifetime, lifetime = (timedelta(seconds=int(s)) for s in (settings.tls_ca_duration, settings.tls_duration))
+        self.certificate = CertificateController(self.names, targets, Lifetimes(ca_lifetime, lifetime))
         self.tls = ServingTls()
         self._trusted: AuthConfig | None = None
         self.http = HttpServer(max_connections(), self.tls_context, ClientCertificate)
-        self.limits = Limits(authenticator)
-        self.tubes_without_metric = TubesWithoutMetric(lambda: self.poller.snapshot, settings.rules)
-        self.identity = CertificateController(names(settings), _registration(settings, kubernetes), _lives(settings))
-
-    def application(self) -> Router:
-        live: dict[str, Check] = {"ping": lambda: None, "polling": self._polling}
-        ready: dict[str, Check] = {
-            "ping": lambda: None,
-            "certificate": lambda: self.identity.failure(clock.now()),
-            "access": self.auth_config.failure,
-            "first-poll": self._first_poll,
-            "shutdown": self._shutdown,
-        }
-        remarks: dict[str, Check] = {
-            "certificate": lambda: self.identity.warning(clock.now()),
-            "access": self.auth_config.warning,
-            "first-poll": lambda: outages(self._evaluation()),
-        }
-        if self.forwarding is not None:
-            ready["forwarding"], remarks["forwarding"] = (lambda: None), self.forwarding.warning
-        telemetry = Telemetry(
-            self.identity,
-            self.limits,
-            self.http,
-            PollCollector(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
-            self._reviews,
-            self.auth_config,
-            *([self.forwarding] if self.forwarding is not None else []),
-        )
-        return Api(
-            audit=Audit(self._settings.audit_log, telemetry.observe),
-            limits=self.limits,
-            authenticator=self._authenticator,
-            authorizer=self._authorizer,
-            probes=(Probe("/healthz", live), Probe("/livez", live), Probe("/readyz", ready, remarks)),
-            telemetry=telemetry,
-            context=self._evaluation,
-            external_metrics=ExternalMetrics(self._want),
-            version=version_info(version("beanscale")),
-            port=self._settings.port,
-            forwarding=self.forwarding,
-        ).application()
 
     def tls_context(self) -> ssl.SSLContext:
         """Return the context of the next handshake, which accepts clients of the CAs published last.
@@ -153,100 +174,55 @@ class Parts:
             self._trusted = config
         return self.tls.context
 
-    def _evaluation(self) -> EvaluationContext:
+    def application(self) -> Router:
+        """Return the API with its probes and metrics."""
+        live: dict[str, Check] = {"ping": lambda: None, "polling": self._stuck}
+        ready: dict[str, Check] = {
+            "ping": lambda: None,
+            "certificate": lambda: self.certificate.failure(clock.now()),
+            "access": self.auth_config.failure,
+            "first-poll": self._first_poll,
+            "shutdown": lambda: "process is shutting down" if self.http.shutting_down else None,
+        }
+        warnings: dict[str, Check] = {
+            "certificate": lambda: self.certificate.warning(clock.now()),
+            "access": self.auth_config.warning,
+            "first-poll": lambda: outages(self._context()),
+        }
+        collectors: list[Collector] = [
+            PollCollector(lambda: self.poller.snapshot, clock.now, self._settings.max_age),
+            self.reviews,
+            self.auth_config,
+        ]
+        if self.forwarding is not None:
+            ready["forwarding"], warnings["forwarding"] = (lambda: None), self.forwarding.warning
+            collectors.append(self.forwarding)
+        telemetry = Telemetry(self.certificate, self.limits, self.http, *collectors)
+        return Api(
+            audit=Audit(self._settings.audit_log, telemetry.observe),
+            limits=self.limits,
+            authenticator=self.authenticator,
+            authorizer=self.authorizer,
+            probes=(Probe("/healthz", live), Probe("/livez", live), Probe("/readyz", ready, warnings)),
+            telemetry=telemetry,
+            context=self._context,
+            external_metrics=ExternalMetrics(self._request_tubes),
+            version=version_info(version("beanscale")),
+            port=self._settings.port,
+            forwarding=self.forwarding,
+        ).application()
+
+    def _context(self) -> EvaluationContext:
         return EvaluationContext(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
 
-    def _want(self, wanted: WantedTubes, now: Instant) -> None:
+    def _request_tubes(self, wanted: WantedTubes, now: Instant) -> None:
         self.poller.demand.request(wanted.tubes, now)
         self.poller.demand.request_ages(wanted.ages, now)
 
-    def _polling(self) -> str | None:
+    def _stuck(self) -> str | None:
         stuck = self.poller.stuck(clock.now())
-        return f"the poll loop of {stuck!r} doesn't turn any more" if stuck else None
+        return f"the poll loop of {stuck!r} is stuck" if stuck else None
 
     def _first_poll(self) -> str | None:
         waiting = self.poller.awaited()
-        return f"the first answer of {', '.join(waiting)} is awaited" if waiting else None
-
-    def _shutdown(self) -> str | None:
-        return "process is shutting down" if self.http.shutting_down else None
-
-
-def names(settings: ServeSettings) -> tuple[str, ...]:
-    local = ("localhost", "127.0.0.1", "::1")
-    return (*service_names(settings.service, settings.cluster_domain), *local) if settings.service else local
-
-
-def _lives(settings: ServeSettings) -> Lifetimes:
-    # Certificates count whole seconds.
-    return Lifetimes(timedelta(seconds=int(settings.tls_ca_duration)), timedelta(seconds=int(settings.tls_duration)))
-
-
-def _registration(settings: ServeSettings, kubernetes: Kubernetes) -> CertificateTargets | None:
-    if settings.service is None or settings.tls_secret is None:
-        return None
-    secret = ObjectName(settings.service.namespace, settings.tls_secret)
-    return CertificateTargets(
-        kubernetes, secret, settings.apiservice, settings.service, provided=settings.tls_mode == "provided"
-    )
-
-
-def _forwarding(settings: ServeSettings, kubernetes: Kubernetes) -> Forwarding | None:
-    """Raises KubeconfigError where the CA can't be used."""
-    to, ca = settings.forward_to, settings.forward_ca
-    if to is None or ca is None:
-        return None
-    address = Address(str(to.service), to.host, to.port)
-    incumbent = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
-    return Forwarding(incumbent, settings.rules)
-
-
-_log = structlog.get_logger()
-
-DRAIN_S = DEADLINE_S + 1
-"""How long requests under way may still take once we leave: as long as any request may."""
-
-
-def run(settings: ServeSettings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. Raises SettingError."""
-    try:
-        parts = Parts(settings, connect(settings.kubeconfig, settings.context))
-    except KubeconfigError as error:
-        raise SettingError(str(error)) from error
-    # What is loaded by now stays for good: walking through it takes the garbage collector 10 ms and more, each time.
-    gc.freeze()
-    with listen(settings.bind, settings.port) as listener:
-        uvloop.run(run_and_exit(_Server(settings, parts).serve(listener)))
-    return 0
-
-
-class _Server:
-    """The life of the parts."""
-
-    def __init__(self, settings: ServeSettings, parts: Parts) -> None:
-        self._settings = settings
-        self._parts = parts
-
-    async def serve(self, listener: socket.socket) -> int:
-        """Until SIGTERM or SIGINT; the exit status."""
-        # There is a certificate from the first moment, so that the kubelet can ask how we are while the real one is
-        # awaited; nobody else trusts it, and /readyz says so.
-        await CertificateController(names(self._settings)).check(self._parts.tls.present, clock.now())
-        self._parts.auth_config.start(self._parts.kubernetes)
-        _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
-        return await self._parts.http.serve_until_stopped(
-            self._parts.application(),
-            listener,
-            DRAIN_S,
-            delay_s=self._settings.shutdown_delay,
-            background=self._background_tasks(),
-            on_shutdown=self._parts.identity.stop,
-        )
-
-    def _background_tasks(self) -> Iterator[Coroutine[Any, Any, None]]:
-        yield self._parts.poller.run()
-        yield self._parts.identity.run(self._parts.tls.present)
-        yield self._parts.limits.run()
-        yield self._parts.tubes_without_metric.run()
-        if self._parts.forwarding is not None:
-            yield self._parts.forwarding.run()
+        return f"waiting for the first poll of {listing(waiting)}" if waiting else None
