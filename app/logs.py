@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, key-value text for people or JSON for collectors, on standard error."""
+"""Structured logs on standard error: one line per event, as key-value text for people or JSON for collectors."""
 
 import logging
 import sys
@@ -10,49 +10,50 @@ from structlog.typing import EventDict, Processor
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 AuditLog = Literal["refusals", "all"]
-"""Which requests get a line."""
+"""Which requests are logged."""
 _TRACEBACKS = frozenset({"exception", "stack"})
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
-    """Set up the whole process's logs, the libraries' too; called once by a composition root."""
+    """Configure the logs of the process, including those of libraries. Called once, by a composition root."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    facts: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    rendering = _rendering(log_format)
+    added: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    # Tracebacks without the values of variables: some of them are secrets.
+    rendered: list[Processor]
+    if log_format == "json":
+        traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendered = [structlog.processors.ExceptionRenderer(traceback), structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback
+        rendered = [
+            _escape_control_characters,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain),
+        ]
     structlog.configure(
-        processors=[*facts, *rendering],
+        processors=[*added, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=facts,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            foreign_pre_chain=added,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
-    # Of the libraries only what is wrong: at `info` and below they tell of every connection.
+    # Libraries log every connection at `info` and below.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
-def _rendering(log_format: LogFormat) -> list[Processor]:
-    # A traceback without the values of variables: some of them are secrets.
-    if log_format == "json":
-        traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        return [structlog.processors.ExceptionRenderer(traceback), structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback
-    return [_on_one_line, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+def _escape_control_characters(_logger: object, _method: str, values: EventDict) -> EventDict:
+    """Escape what would begin a new line or command a terminal: clients send some of the values."""
 
+    def printable(text: str) -> str:
+        if text.isprintable():
+            return text
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
-def _on_one_line(_logger: object, _method: str, facts: EventDict) -> EventDict:
-    """Escape what would begin a new line, or command a terminal: some of it is what strangers say."""
     return {
-        name: _printable(value) if isinstance(value, str) and name not in _TRACEBACKS else value
-        for name, value in facts.items()
+        name: printable(value) if isinstance(value, str) and name not in _TRACEBACKS else value
+        for name, value in values.items()
     }
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

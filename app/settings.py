@@ -1,4 +1,4 @@
-"""What a person types, as values: addresses, durations, names. One parser each; every mistake is one sentence."""
+"""Parsers of what people write in options and files: addresses, durations, names. Each error is one sentence."""
 
 import ipaddress
 import re
@@ -27,20 +27,20 @@ type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingError(ValueError):
-    """A value that a person gave can't be used; `str()` is a sentence for that person."""
+    """An option or a file can't be used; `str()` is a sentence for the person who wrote it."""
 
 
 class MistakesError(SettingError):
-    """Several at once: all that is wrong with a file, say; `str()` has a line for each."""
+    """All errors of a file; `str()` has a line for each."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
         self.mistakes = tuple(mistakes)
-        """A sentence for each, at least one."""
+        """One sentence each, at least one."""
         super().__init__("\n".join(self.mistakes))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question that names what a misspelt word may mean: known words that are part of it or like it; or nothing."""
+    """Return a question with the known words that a misspelled one contains or resembles; empty if there are none."""
     by_lower = {name.lower(): name for name in known}
     wanted = word[:_LONGEST_WORD].lower()
     parts = [part for part in _WORD_PART.findall(wanted) if part in by_lower]
@@ -50,10 +50,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One beanstalkd to read."""
+    """One beanstalkd server."""
 
     name: str
-    """The value of the `server` label: a legal Kubernetes label value."""
+    """The value of the `server` label: a valid Kubernetes label value."""
     host: str
     """DNS name or IP address, IPv6 without brackets."""
     port: int
@@ -66,7 +66,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class ObjectName:
-    """A namespaced Kubernetes object's name."""
+    """The name of a namespaced Kubernetes object."""
 
     namespace: str
     name: str
@@ -77,23 +77,35 @@ class ObjectName:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """Where a Service of the cluster is reached."""
+    """A port of a Service in the cluster."""
 
     service: ObjectName
     port: int
 
     @property
     def host(self) -> str:
-        """Its DNS name, which its certificate must have: `SERVICE.NAMESPACE.svc`."""
+        """The DNS name, which its certificate must have: `SERVICE.NAMESPACE.svc`."""
         return f"{self.service.name}.{self.service.namespace}.svc"
 
 
 def parse_server(text: str) -> Server:
-    """Read `[NAME=]HOST[:PORT]`; NAME defaults to HOST. Raises SettingError."""
+    """Parse `[NAME=]HOST[:PORT]`; NAME defaults to HOST. Raise SettingError."""
     name, equals, address = text.rpartition("=")
     if equals and not name:
         raise SettingError(f"{text!r} has no name before the '='; write NAME=HOST:PORT or just HOST:PORT")
-    host, port = _parse_host_port(address, text)
+    host, port_text = address, str(BEANSTALKD_PORT)
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise SettingError(f"{text!r} isn't an address; write IPv6 as [::1]:11300")
+        port_text = rest[1:] if rest else port_text
+    elif ":" in address and not is_ip(address):
+        host, _, port_text = address.rpartition(":")
+    port = _parse_port(port_text, text)
+    if not (is_ip(host) or _HOST_NAME.fullmatch(host)):
+        raise SettingError(
+            f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
+        )
     label = name or host
     if not _LABEL_VALUE.fullmatch(label):
         raise SettingError(
@@ -104,32 +116,22 @@ def parse_server(text: str) -> Server:
 
 
 def distinct_servers(servers: tuple[Server, ...]) -> tuple[Server, ...]:
-    """The same servers, whose names and addresses must differ. Raises SettingError."""
+    """Return the servers. Raise SettingError if two have the same name or address."""
     seen: dict[str, Server] = {}
     for server in servers:
-        twin = seen.setdefault(server.name, server)
-        if twin is not server:
+        namesake = seen.setdefault(server.name, server)
+        if namesake is not server:
             raise SettingError(
-                f"{twin.address} and {server.address} are both named {server.name!r};"
-                f" tell them apart: --beanstalkd NAME={server.address}"
+                f"{namesake.address} and {server.address} are both named {server.name!r};"
+                f" set different names: --beanstalkd NAME={server.address}"
             )
         same = seen.setdefault(server.address, server)  # an address has a ':', which no name has
         if same is not server:
             raise SettingError(
-                f"{same.name!r} and {server.name!r} are both {server.address}, whose jobs would count twice;"
-                " give each address once"
+                f"{same.name!r} and {server.name!r} have the same address {server.address}: its jobs would be counted"
+                " twice; list it once"
             )
     return servers
-
-
-def _parse_host_port(address: str, text: str) -> tuple[str, int]:
-    host, port_text = _split_address(address, text)
-    port = _parse_port(port_text, text)
-    if not (is_ip(host) or _HOST_NAME.fullmatch(host)):
-        raise SettingError(
-            f"{host!r} in {text!r} is neither a host name nor an IP address; write HOST:PORT, IPv6 as [::1]:11300"
-        )
-    return host, port
 
 
 def _parse_port(port_text: str, text: str) -> int:
@@ -138,20 +140,8 @@ def _parse_port(port_text: str, text: str) -> int:
     return int(port_text)
 
 
-def _split_address(address: str, text: str) -> tuple[str, str]:
-    if address.startswith("["):
-        host, bracket, rest = address[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise SettingError(f"{text!r} isn't an address; write IPv6 as [::1]:11300")
-        return host, rest[1:] if rest else str(BEANSTALKD_PORT)
-    if is_ip(address):
-        return address, str(BEANSTALKD_PORT)
-    host, colon, port = address.rpartition(":")
-    return (host, port) if colon else (address, str(BEANSTALKD_PORT))
-
-
 def is_ip(text: str) -> bool:
-    """Whether it is an IP address, IPv6 without brackets."""
+    """Return whether `text` is an IP address, IPv6 without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -160,54 +150,54 @@ def is_ip(text: str) -> bool:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from Kubernetes' way to write a duration: `500ms`, `15s`, `1m30s`, `2h`. Raises SettingError."""
+    """Return the seconds of a duration as Kubernetes has them: `500ms`, `15s`, `1m30s`, `2h`. Raise SettingError."""
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise SettingError(f"{text!r} isn't a duration; write a number with a unit, like 500ms, 15s or 1m30s")
+        raise SettingError(f"{text!r} isn't a duration; write a number with a unit, such as 500ms, 15s or 1m30s")
     seconds = float(sum(Decimal(number) * _UNIT_S[unit] for number, unit in parts))
     if seconds == 0:
         raise SettingError(
-            f"{text!r} isn't a duration of any length; write a number with a unit, like 500ms, 15s or 1m30s"
+            f"{text!r} isn't a duration above 0; write a number with a unit, such as 500ms, 15s or 1m30s"
         )
     return seconds
 
 
 def parse_seconds(text: str) -> float:
-    """A plain number of seconds, 0 too: `5`, `0.5`. Raises SettingError."""
+    """Parse a number of seconds, including 0: `5`, `0.5`. Raise SettingError."""
     if not _SECONDS.fullmatch(text):
-        raise SettingError(f"{text!r} isn't a number of seconds, like 5 or 0.5")
+        raise SettingError(f"{text!r} isn't a number of seconds, such as 5 or 0.5")
     return float(text)
 
 
 def parse_object_name(text: str) -> ObjectName:
-    """Read `NAMESPACE/NAME`. Raises SettingError."""
+    """Parse `NAMESPACE/NAME`. Raise SettingError."""
     namespace, slash, name = text.partition("/")
     if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_SUBDOMAIN.fullmatch(name)):
-        raise SettingError(f"{text!r} isn't NAMESPACE/NAME; both are lower-case letters, digits and '-', NAME also '.'")
+        raise SettingError(f"{text!r} isn't NAMESPACE/NAME; use lower-case letters, digits and '-', in NAME also '.'")
     return ObjectName(namespace, name)
 
 
 def parse_service_port(text: str) -> ServicePort:
-    """Read `NAMESPACE/SERVICE[:PORT]`; PORT defaults to HTTPS_PORT. Raises SettingError."""
+    """Parse `NAMESPACE/SERVICE[:PORT]`; PORT defaults to HTTPS_PORT. Raise SettingError."""
     service, colon, port = text.partition(":")
     namespace, slash, name = service.partition("/")
     if not (slash and _DNS_LABEL.fullmatch(namespace) and _DNS_LABEL.fullmatch(name)):
         raise SettingError(
-            f"{text!r} isn't NAMESPACE/SERVICE[:PORT]; both names are lower-case letters, digits and '-'"
+            f"{text!r} isn't NAMESPACE/SERVICE[:PORT]; use lower-case letters, digits and '-' in both names"
         )
     return ServicePort(ObjectName(namespace, name), _parse_port(port, text) if colon else HTTPS_PORT)
 
 
 def is_dns_label(text: str) -> bool:
-    """Whether it can name a namespace: at most 63 lower-case letters, digits and '-', none of them '-' at an end."""
+    """Return whether `text` can name a namespace: 1 to 63 lower-case letters, digits, and '-' except at an end."""
     return _DNS_LABEL.fullmatch(text) is not None
 
 
 def parse_dns_subdomain(text: str) -> str:
-    """A name as Kubernetes' objects and DNS domains have them. Raises SettingError."""
+    """Return a name of a Kubernetes object or DNS domain. Raise SettingError."""
     if not _DNS_SUBDOMAIN.fullmatch(text):
         raise SettingError(
-            f"{text!r} isn't a name there: use at most 253 lower-case letters, digits, '-' and '.',"
+            f"{text!r} isn't a valid name: use at most 253 lower-case letters, digits, '-' and '.',"
             " with a letter or digit at each end"
         )
     return text
@@ -222,7 +212,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def parse_path_prefix(text: str) -> str:
-    """`/beanscale`, without a slash at its end; `/` is none. Raises SettingError."""
+    """Return a path such as `/beanscale` without a final slash; `/` is empty. Raise SettingError."""
     prefix = text.rstrip("/")
     if prefix and (not _PATH_PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
         raise SettingError(

@@ -64,12 +64,14 @@ def test_a_server_that_cant_be_meant_is_refused(text: str, complaint: str) -> No
 
 
 def test_two_servers_of_one_name_are_refused() -> None:
-    with pytest.raises(SettingError, match="bean:1 and bean:2 are both named 'bean'; tell them apart"):
+    with pytest.raises(SettingError, match="bean:1 and bean:2 are both named 'bean'; set different names"):
         distinct_servers((parse_server("bean:1"), parse_server("bean:2")))
 
 
 def test_two_names_for_one_server_are_refused() -> None:
-    with pytest.raises(SettingError, match="'eu' and 'us' are both bean:1, whose jobs would count twice"):
+    with pytest.raises(
+        SettingError, match="'eu' and 'us' have the same address bean:1: its jobs would be counted twice"
+    ):
         distinct_servers((parse_server("eu=bean:1"), parse_server("us=bean:1")))
 
 
@@ -126,5 +128,5 @@ def test_what_isnt_a_services_port_is_refused(text: str, complaint: str) -> None
 def test_names_are_what_dns_and_kubernetes_take() -> None:
     assert parse_dns_subdomain("v1beta1.external.metrics.k8s.io") == "v1beta1.external.metrics.k8s.io"
     for text in ("", "a b", "../a", "exämple", "Upper", "a..b", "a.", f"{'a.' * 127}aa"):
-        with pytest.raises(SettingError, match="isn't a name there"):
+        with pytest.raises(SettingError, match="isn't a valid name"):
             parse_dns_subdomain(text)
