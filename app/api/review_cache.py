@@ -10,18 +10,19 @@ import asyncio
 from collections.abc import Callable, Container, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from random import uniform
+from itertools import islice
 from time import perf_counter
 
 from cachetools import TTLCache
 
 from app.kube.errors import KubernetesError
+from app.ratelimit import backoff
 
 CACHED_S = 10.0
 DEADLINE_S = 10.0
 """For a result, retries and waiting for a thread included."""
-PAUSES_S = (0.5, 0.75, 1.125, 1.6875)
-"""Before the second attempt and so on; up to a fifth longer at random."""
+RETRIES = 4
+FIRST_RETRY_S, MAX_RETRY_S = 0.75, 2.5
 MAX_PENDING = 256
 """Reviews that run or wait for a thread; one more would only miss its deadline."""
 MAX_CACHED = 1 << 21
@@ -78,13 +79,13 @@ class ReviewCache[Result]:
     async def _review(self, call: Callable[[], Result]) -> Result:
         try:
             async with asyncio.timeout(DEADLINE_S):
-                for pause_s in PAUSES_S:
+                for delay_s in islice(backoff(FIRST_RETRY_S, MAX_RETRY_S, 1.5), RETRIES):
                     try:
                         return await self._run(call)
                     except KubernetesError as error:
                         if error.reason not in _TRANSIENT:
                             raise
-                    await asyncio.sleep(pause_s * uniform(1, 1.2))  # noqa: S311 - spreads load, hides nothing
+                    await asyncio.sleep(delay_s)
                 return await self._run(call)
         except TimeoutError as error:
             problem = f"no {self._kind} succeeded within {DEADLINE_S:.0f} seconds; check kube-apiserver"

@@ -24,13 +24,14 @@ from prometheus_client.registry import Collector
 
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
+from app.ratelimit import backoff
 
 _NAME = "extension-apiserver-authentication"
 _PATH = "/api/v1/namespaces/kube-system/configmaps"
 _ONLY_OURS: Mapping[str, str] = {"fieldSelector": f"metadata.name={_NAME}"}
 _WATCH_S = 240.0
-_SHORTEST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
+_FIRST_RETRY_S = 0.5
+_MAX_RETRY_S = 30.0
 _GONE = 410
 """The watch's version is too old: nothing to report, list again."""
 
@@ -80,7 +81,7 @@ def _anchors(pem: str) -> frozenset[bytes]:
 
 
 def parse(configuration: Mapping[str, str]) -> AuthConfig:
-    """Parse the ConfigMap's `data`; what is absent trusts no client. Raises KubernetesError.
+    """Parse the ConfigMap's `data`; what is absent trusts no client. Raise KubernetesError.
 
     The CAs of what is returned can be used: by OpenSSL, and as anchors.
     """
@@ -142,16 +143,15 @@ class AuthConfigWatcher(Collector):
         )
 
     def _run(self, kubernetes: Kubernetes) -> None:
-        pause_s = _SHORTEST_PAUSE_S
+        delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
         while True:
             try:
                 self._read_and_watch(kubernetes)
-                pause_s = _SHORTEST_PAUSE_S
+                delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
             except Exception as error:  # noqa: BLE001 - if this thread ended, rotated CAs would never be trusted
                 if not isinstance(error, KubernetesError) or error.status != _GONE:
                     self._fail(error)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            time.sleep(pause_s)
+            time.sleep(next(delays))
 
     def _read_and_watch(self, kubernetes: Kubernetes) -> None:
         """Publish the present value, then each change until one watch ends."""
@@ -187,38 +187,38 @@ class AuthConfigWatcher(Collector):
 
 
 def _list(kubernetes: Kubernetes) -> tuple[AuthConfig, str]:
-    """The value, and the resourceVersion to watch from: of the list, a single object's may be too old to start at."""
+    """Return the value, and the list's resourceVersion to watch from: a single object's may be too old for that."""
     listed = kubernetes.request("GET", _PATH, query=_ONLY_OURS)
     items, metadata = listed.get("items") or [], listed.get("metadata") or {}
     if not items:
         raise KubernetesError(
-            f"{kubernetes.server} has no ConfigMap kube-system/{_NAME}, so nobody can be authenticated;"
-            " kube-apiserver makes it within a minute of its start",
+            f"{kubernetes.server} has no ConfigMap kube-system/{_NAME}, so client certificates can't be verified",
+            "kube-apiserver creates it within a minute of its start",
             reason="NotFound",
         )
     if not isinstance(items, list) or not isinstance(metadata, dict):
-        raise _nonsense("listed ConfigMaps by something that is no list")
+        raise _nonsense("listed ConfigMaps by something that is not a list")
     return parse(_data(items[0])), str(metadata.get("resourceVersion", ""))
 
 
 def _data(config_map: Any) -> Mapping[str, str]:
     data = (config_map.get("data") or {}) if isinstance(config_map, dict) else None
     if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise _nonsense(f"gave something else for ConfigMap kube-system/{_NAME}")
+        raise _nonsense(f"returned something else for ConfigMap kube-system/{_NAME}")
     return data
 
 
 def _nonsense(what: str) -> KubernetesError:
-    return KubernetesError(f"kube-apiserver {what}; is it a kube-apiserver?", reason="NotKubernetes")
+    return KubernetesError(f"kube-apiserver {what}", "check that it is a kube-apiserver", reason="NotKubernetes")
 
 
 def _bundle(configuration: Mapping[str, str], key: str) -> str:
-    """Only the certificates, because OpenSSL takes neither remarks beyond ASCII nor a bundle of blanks."""
+    """Return only the certificates: OpenSSL accepts neither comments beyond ASCII nor a bundle of blanks."""
     pem = configuration.get(key, "")
     try:
         certificates = x509.load_pem_x509_certificates(pem.encode()) if pem.strip() else []
     except (ValueError, x509.InvalidVersion) as error:
-        raise _unreadable(key, f"holds no readable certificates ({error})") from error
+        raise _unreadable(key, f"has no readable certificates ({error})") from error
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
 
 
@@ -238,6 +238,7 @@ def _names(configuration: Mapping[str, str], key: str) -> list[str]:
 
 def _unreadable(key: str, why: str) -> KubernetesError:
     return KubernetesError(
-        f"{key!r} of ConfigMap kube-system/{_NAME} {why}; it mirrors kube-apiserver's --requestheader flags",
+        f"{key!r} of ConfigMap kube-system/{_NAME} {why}",
+        "it mirrors kube-apiserver's --requestheader flags",
         reason="Invalid",
     )

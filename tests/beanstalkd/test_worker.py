@@ -239,7 +239,7 @@ def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
     with tube() as client:
         client.put(b"after")
         until(lambda: client.stats()["cmd-delete"] == 1)
-    assert f"in the middle of job {job}" in worker.log
+    assert f"while job {job} was in progress" in worker.log
     assert "Traceback" not in worker.log
 
 

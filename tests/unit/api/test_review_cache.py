@@ -45,7 +45,8 @@ def kubernetes() -> Iterator[Kubernetes]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review_cache, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(review_cache, "FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr(review_cache, "RETRIES", 2)
 
 
 async def until(holds: Callable[[], bool]) -> None:

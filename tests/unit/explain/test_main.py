@@ -210,7 +210,7 @@ def test_a_metric_that_cannot_be_queried_is_an_error_on_standard_error(
         ([".."], "is not a valid metric name"),
         (["a%2f"], "is not a valid metric name"),
         (["a", "-l", "=="], "is not a label selector"),
-        (["a", "-n", "No"], "isn't a name"),
+        (["a", "-n", "No"], "isn't a valid name"),
         (["a", "-o", "yaml"], "'yaml' is not one of"),
         ([], "Missing argument 'METRIC'"),
     ],

@@ -73,11 +73,11 @@ def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("nonsense", "error"),
     [
-        ({"items": {"a": "b"}}, "is it a kube-apiserver?"),
-        ({"items": ["a"]}, "is it a kube-apiserver?"),
-        ({"items": [{"data": ["a"]}]}, "is it a kube-apiserver?"),
-        ({"items": [{"data": {"client-ca-file": 7}}]}, "is it a kube-apiserver?"),
-        ({"items": [{"data": USUAL}], "metadata": "a"}, "is it a kube-apiserver?"),
+        ({"items": {"a": "b"}}, "check that it is a kube-apiserver"),
+        ({"items": ["a"]}, "check that it is a kube-apiserver"),
+        ({"items": [{"data": ["a"]}]}, "check that it is a kube-apiserver"),
+        ({"items": [{"data": {"client-ca-file": 7}}]}, "check that it is a kube-apiserver"),
+        ({"items": [{"data": USUAL}], "metadata": "a"}, "check that it is a kube-apiserver"),
         (
             {"items": [{"data": USUAL | {"requestheader-allowed-names": "[" * 100_000}}]},
             "internal error: RecursionError",
@@ -92,7 +92,7 @@ def test_after_an_answer_that_makes_no_sense_it_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Something between us and kube-apiserver may answer in its place for a while."""
-    monkeypatch.setattr(auth_config, "_SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(auth_config, "_FIRST_RETRY_S", 0.01)
     watcher = AuthConfigWatcher()
     assert watcher.failure() == "the authentication configuration can't be read: not read yet"
     with serving(cluster.serving) as apiserver:  # of its own: the thread runs as long as the process lives
