@@ -385,7 +385,7 @@ def smoke(beanstalkd: tuple[Server, ...], timeout: float, **options: Any) -> int
     Puts three jobs into a scratch tube and always deletes them again. Exit status 1: a check failed; the output has
     its cause and a hint.
     """
-    from app.smoke.command import SmokeSettings, run  # noqa: PLC0415
+    from app.smoke.steps import SmokeSettings, run  # noqa: PLC0415
 
     return run(SmokeSettings(servers=distinct_servers(beanstalkd), timeout_s=timeout, **options))
 

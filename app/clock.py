@@ -1,4 +1,4 @@
-"""Time as a value: read once at the edge, passed on as an argument."""
+"""Time as a value: read once at the edge, then passed as an argument."""
 
 import time
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """One moment on two clocks, so that an age stays true when somebody sets the wall clock."""
+    """One moment on two clocks, so that ages stay correct when the wall clock is set."""
 
     unix_s: float
-    """Seconds since 1970, for what people and Kubernetes are shown."""
+    """Unix seconds, for people and Kubernetes."""
     monotonic_s: float
-    """Seconds on a clock that only goes forward, also while the machine sleeps: for ages and deadlines."""
+    """Seconds of a clock that is never set and includes suspend: for ages and deadlines."""
 
     def age_s(self, now: "Instant") -> float:
-        """Seconds from this moment until `now`."""
+        """Return the seconds from this moment until `now`."""
         return now.monotonic_s - self.monotonic_s
 
 
 def rfc3339(moment: Instant) -> str:
-    """As Kubernetes writes it, in whole seconds: `2027-01-15T08:00:00Z`."""
+    """Return a time as Kubernetes writes it, in whole seconds: `2027-01-15T08:00:00Z`."""
     return _written(int(moment.unix_s))
 
 
@@ -31,5 +31,5 @@ def _written(unix_s: int) -> str:
 
 
 def now() -> Instant:
-    """The present moment."""
+    """Return the current time."""
     return Instant(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))

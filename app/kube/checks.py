@@ -38,7 +38,7 @@ _UNAVAILABLE = {
     "MissingEndpoints": "no pod of the server is ready: kubectl -n {service.namespace} get pod",
     "ServiceNotFound": "the Service is gone; helm upgrade brings it back: kubectl -n {service.namespace} get service",
     "ServicePortError": "the Service lacks the APIService's port: kubectl -n {service.namespace} get service -o wide",
-    "FailedDiscoveryCheck": "can kube-apiserver reach the server's pods (firewall, NetworkPolicy, hostNetwork)?"
+    "FailedDiscoveryCheck": "check that firewalls and NetworkPolicies let kube-apiserver reach the server's pods:"
     " kubectl -n {service.namespace} logs deployment/{service.name}",
 }
 """Reason of the condition Available (kube-aggregator's available controllers) → hint."""
@@ -54,7 +54,5 @@ def check_available(apiservice: Mapping[str, Any], service: ObjectName) -> None:
         return
     reason = available.get("reason", "")
     hint = _UNAVAILABLE.get(reason, "kubectl get apiservices; kubectl -n {service.namespace} get pod,service")
-    raise CheckFailedError(
-        f"the APIService isn't Available: {available.get('message') or reason or 'kube-apiserver has not looked yet'}",
-        hint.format(service=service),
-    )
+    cause = available.get("message") or reason or "kube-apiserver has not checked it yet"
+    raise CheckFailedError(f"the APIService isn't Available: {cause}", hint.format(service=service))

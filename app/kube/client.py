@@ -78,7 +78,7 @@ class Kubernetes:
         `path` begins with a slash and is already quoted; `content_type` is the body's (PATCH needs one of its own);
         `timeout_s` bounds connecting, and each wait for bytes.
         """
-        asked = f"{method} {path}"
+        call = f"{method} {path}"
         headers = self._headers() | ({} if body is None else {"Content-Type": content_type})
         try:
             response = self._pool.current().request(
@@ -90,19 +90,19 @@ class Kubernetes:
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(asked, error) from error
+            raise self._unreachable(call, error) from error
         with suppress(ValueError, OverflowError):  # a proxy's response may have no date, or an invalid one
             ahead_s = time.time() - parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
             if abs(ahead_s) < _MAX_CLOCK_ERROR_S:
                 self.clock_ahead_s = ahead_s
-        return self._object(asked, response.status, response.data)
+        return self._object(call, response.status, response.data)
 
     def watch(self, path: str, *, query: Query | None = None, timeout_s: float = 240.0) -> Iterator[dict[str, Any]]:
         """Yield watch events, `{"type": …, "object": …}`, until the server ends the watch after `timeout_s`.
 
         Raise KubernetesError, with status 410 and reason `Expired` if the resourceVersion is too old: list again.
         """
-        asked = f"WATCH {path}"
+        call = f"WATCH {path}"
         try:
             response = self._pool.current().request(
                 "GET",
@@ -114,19 +114,19 @@ class Kubernetes:
             )
             try:
                 if response.status >= 300:
-                    self._object(asked, response.status, response.read())
+                    self._object(call, response.status, response.read())
                 pending = b""
                 for chunk in response.stream(2**16):
                     *lines, pending = (pending + chunk).split(b"\n")
                     for line in filter(None, lines):
-                        event = self._object(asked, 200, line)
+                        event = self._object(call, 200, line)
                         if event.get("type") == "ERROR":
-                            raise self._rejected(asked, event.get("object") or {}, 500)
+                            raise self._rejected(call, event.get("object") or {}, 500)
                         yield event
             finally:
                 response.close()  # an unread stream can't go back to the pool
         except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(asked, error) from error
+            raise self._unreachable(call, error) from error
 
     def server_time(self, now: Instant) -> datetime:
         """Return the server's time at `now`, by the last response; this machine's if there was none."""
@@ -140,36 +140,36 @@ class Kubernetes:
         headers = {"Accept": "application/json", "User-Agent": "beanscale"}
         return headers | ({"Authorization": authorization} if authorization else {})
 
-    def _object(self, asked: str, http_status: int, content: bytes) -> dict[str, Any]:
+    def _object(self, call: str, http_status: int, content: bytes) -> dict[str, Any]:
         """Return the JSON object in `content`. Raise KubernetesError if there is none, or the status is 300 or more."""
         try:
             parsed = json.loads(content)
         except (ValueError, RecursionError):
             parsed = None
         if http_status >= 300:  # not JSON: a proxy's own response
-            raise self._rejected(asked, parsed if isinstance(parsed, dict) else {}, http_status)
+            raise self._rejected(call, parsed if isinstance(parsed, dict) else {}, http_status)
         if not isinstance(parsed, dict):
             raise KubernetesError(
-                f"{self.server} answered {asked} with something other than a JSON object",
+                f"{self.server} answered {call} with something other than a JSON object",
                 "check that it is a kube-apiserver",
                 status=http_status,
                 reason="NotKubernetes",
             )
         return parsed
 
-    def _rejected(self, asked: str, status_object: Mapping[str, Any], http_status: int) -> KubernetesError:
+    def _rejected(self, call: str, status_object: Mapping[str, Any], http_status: int) -> KubernetesError:
         code = status_object.get("code")
         status = code if isinstance(code, int) and code else http_status
         reason = str(status_object.get("reason") or "")
         message = str(status_object.get("message") or reason or "no reason given").rstrip(".")
         return KubernetesError(
-            f"{self.server} answered {asked} with {status}: {message}",
+            f"{self.server} answered {call} with {status}: {message}",
             _HINTS.get(status, "kube-apiserver's log has details"),
             status=status,
             reason=reason,
         )
 
-    def _unreachable(self, asked: str, error: urllib3.exceptions.HTTPError) -> KubernetesError:
+    def _unreachable(self, call: str, error: urllib3.exceptions.HTTPError) -> KubernetesError:
         root = root_cause(error)
         if isinstance(root, ssl.SSLCertVerificationError) and root.verify_code in _INVALID_DATES:
             hint = "check this machine's clock, and the dates of the server's certificate"
@@ -178,7 +178,7 @@ class Kubernetes:
         else:
             hint = "check that the server is running, and that its address is correct and reachable from here"
         reason = "ConnectionReset" if isinstance(root, CONNECTION_RESET) else "Unreachable"
-        return KubernetesError(f"{self.server} can't be reached for {asked}: {cause(error)}", hint, reason=reason)
+        return KubernetesError(f"{self.server} can't be reached for {call}: {cause(error)}", hint, reason=reason)
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:

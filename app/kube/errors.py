@@ -9,7 +9,7 @@ class KubernetesError(Exception):
     status: int | None
     """The HTTP status; None without a response."""
     reason: str
-    """Kubernetes' reason (`NotFound`, `Conflict`, `Expired`…); ours without a response: `Unreachable`."""
+    """Kubernetes' reason (`NotFound`, `Conflict`, `Expired`…); without a response beanscale's: `Unreachable`."""
 
     def __init__(self, problem: str, hint: str = "", *, status: int | None = None, reason: str = "") -> None:
         super().__init__(f"{problem}; {hint}" if hint else problem)

@@ -14,8 +14,8 @@ import pytest
 
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName, Server
-from app.smoke.command import Outcome, Result, Retrier, SmokeSettings, Stop, run_checks, smoke_checks
 from app.smoke.scratch import ScratchTube
+from app.smoke.steps import Outcome, Result, Retrier, SmokeSettings, Stop, run_checks, smoke_checks
 from tests.beanstalkd.conftest import Beanstalkd
 
 SERVICE = ObjectName("beanscale", "beanscale-server")

@@ -8,9 +8,9 @@ import pytest
 
 from app.kube.checks import CheckFailedError, check_available
 from app.settings import ObjectName, SettingError
-from app.smoke.command import Result, Retrier, SmokeCheck, Stop, check_tube_prefix, run_checks
 from app.smoke.hpa_status import check_status
 from app.smoke.metrics_api import check_spec
+from app.smoke.steps import Result, Retrier, SmokeCheck, Stop, check_tube_prefix, run_checks
 
 SERVICE = ObjectName("beanscale", "beanscale-server")
 HPA = ObjectName("beanscale", "hello")
@@ -144,7 +144,7 @@ def test_kubernetes_own_words_tell_why_an_apiservice_is_not_available() -> None:
 
 
 def test_an_apiservice_nobody_looked_at_yet_is_not_available() -> None:
-    with pytest.raises(CheckFailedError, match="has not looked yet"):
+    with pytest.raises(CheckFailedError, match="has not checked it yet"):
         check_available(apiservice(), SERVICE)
 
 
