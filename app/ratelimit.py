@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+_random = random.SystemRandom()
+"""Not the module's generator, whose state threads share."""
+
 
 class TokenBucket:
     """At most `burst` at once, then one every `interval_s` seconds. Starts full. Pure: time is monotonic seconds."""
@@ -64,5 +67,5 @@ def backoff(first_s: float = 0.25, max_s: float = 5.0, factor: float = 2.0) -> I
     """
     delay_s = first_s
     while True:
-        yield min(delay_s, max_s) * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+        yield min(delay_s, max_s) * _random.uniform(0.5, 1)
         delay_s = min(delay_s * factor, max_s)
