@@ -153,11 +153,11 @@ def parse_duration(text: str) -> float:
     """Return the seconds of a duration as Kubernetes has them: `500ms`, `15s`, `1m30s`, `2h`. Raise SettingError."""
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise SettingError(f"{text!r} isn't a duration; write a number with a unit, such as 500ms, 15s or 1m30s")
+        raise SettingError(f"{text!r} isn't a duration; write a number with a unit, like 500ms, 15s or 1m30s")
     seconds = float(sum(Decimal(number) * _UNIT_S[unit] for number, unit in parts))
     if seconds == 0:
         raise SettingError(
-            f"{text!r} isn't a duration above 0; write a number with a unit, such as 500ms, 15s or 1m30s"
+            f"{text!r} isn't a duration of any length; write a number with a unit, like 500ms, 15s or 1m30s"
         )
     return seconds
 
