@@ -34,6 +34,10 @@ def test_an_example_renders(chart: Chart, values: Any) -> None:
     chart.render(values)
 
 
+def test_helm_shows_the_manual(chart: Chart) -> None:
+    assert chart.helm("show", "readme", str(chart.path)).stdout == (TOP / "chart/README.md").read_text() + "\n"
+
+
 def quoted() -> list[str]:
     """Return the literal parts of the messages that the documents quote; … and '…' stand for variable parts."""
     lines = [line for each in DOCUMENTS for line in each.read_text().splitlines()]
