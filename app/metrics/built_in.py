@@ -58,8 +58,8 @@ class DrainTime:
         """Return seconds, 0 for an empty tube. Raises FormulaError if jobs are waiting and none was deleted yet."""
         jobs, pace = fields["ready"] + fields["reserved"], fields["deleted_per_second"]
         if jobs and not pace:
-            waiting = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
-            raise FormulaError(f"{waiting} and no job was deleted lately, so nobody knows how long it will take")
+            waiting = "1 job is" if jobs == 1 else f"{jobs:,} jobs are"
+            raise FormulaError(f"{waiting} waiting and none was deleted recently: drain time unknown")
         return jobs / pace if jobs else jobs
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:

@@ -65,9 +65,9 @@ class ParsedFormula:
         """Return its exact value for these fields, from 0 to MAX. Raises FormulaError."""
         value = _evaluate(self.tree, fields, self.text)
         if value < 0:
-            raise FormulaError(f"is {show_number(value)}, and a metric is never negative; write max(0, …)")
+            raise FormulaError(f"is {show_number(value)}, but a metric can't be negative; use max(0, …)")
         if value > MAX:
-            raise FormulaError(f"is {show_number(value)}, more than an autoscaler can count ({MAX})")
+            raise FormulaError(f"is {show_number(value)}, above the Kubernetes limit ({MAX})")
         return value
 
     def shown(self, fields: Mapping[str, Fraction]) -> str:
@@ -212,7 +212,7 @@ def _evaluate(node: ast.expr, fields: Mapping[str, Fraction], text: str) -> Frac
         case ast.Call(func=ast.Name(name)):
             result = FUNCTIONS[name](*[_evaluate(operand, fields, text) for operand in node.args])
     if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MAX_BITS:
-        raise FormulaError("has a step whose result has too many digits to go on with")
+        raise FormulaError("has an intermediate result with too many digits")
     return -result if negative else result
 
 

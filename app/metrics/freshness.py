@@ -61,17 +61,19 @@ def stale(state: ServerState, reading: Reading, tube: str | None, context: Evalu
     if state.failure is not None:
         why = state.failure.message
     elif sweep_s is None or sweep_s < context.max_age_s * _SHORT_SWEEP:
-        why = "the next answer is awaited"
+        why = "waiting for the next poll"
     elif tube is None:
         why = (
-            f"its tubes are so many that to tell of all takes it {sweep_s:.0f} s, so it is asked rarely; name"
-            " tubes exactly, or let maxAge be longer"
+            f"reading all its tubes takes {sweep_s:.0f} s, so it is polled less often; name the tubes exactly, or raise"
+            " maxAge"
         )
     else:
-        why = "its tubes are so many that only those are read at once that are asked for: ask again in a second"
+        why = (
+            "it has too many tubes to read all every second; only queried tubes are read at once, so retry in a second"
+        )
     of_tube = f" of tube {tube!r}" if tube and reading.listed_at.age_s(context.now) <= context.limit_s else ""
     return StaleReadingError(
-        f"{describe(state)} can't be read: {why}; its last good reading{of_tube} is {age_s:.0f} s old,"
-        f" older than {context.max_age_s:g} s isn't served",
+        f"{describe(state)} can't be read: {why}; last read{of_tube} {age_s:.0f} s ago"
+        f" (maxAge {context.max_age_s:g} s)",
         age_s,
     )

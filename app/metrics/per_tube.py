@@ -66,9 +66,7 @@ class PerTubeMetric(Metric):
             fields = selected_values(measured.name, selector, measured.label, fields)
         if NEXT_JOB_AGE in fields:
             if scope.named is None:
-                raise TooManyTubesError(
-                    f"{measured.name} is read only for tubes that are named; name them, as with matchLabels {{tube: …}}"
-                )
+                raise TooManyTubesError(f"{measured.name} is read only for listed tubes; use matchLabels {{tube: …}}")
             check_number_of_ages(measured.name, len(scope.named))
         servers = fresh_servers(scope.servers, scope.named, self.context)
         values = [value for server in servers for value in self._of_server(server, scope.tubes_of(server), fields)]

@@ -57,8 +57,8 @@ def growth(rate: str, server: ServerReading, tube: str, context: EvaluationConte
     if window_ms <= 0:
         first_s = max(reading.answered_at(tube).age_s(context.now), 0)
         raise TooFewReadingsError(
-            f"{rate} of tube {tube!r} needs two readings of {describe(server.state)};"
-            f" the first came {first_s:.1f} s ago: ask again in a second"
+            f"{rate} of tube {tube!r} needs a second reading of {describe(server.state)} (first: {first_s:.1f} s ago);"
+            " retry in a second"
         )
     return Growth(gained, window_ms)
 
@@ -83,8 +83,8 @@ def check_number_of_ages(metric: str, tubes: int) -> None:
     """Raise TooManyTubesError if one query needs the ages of more than MAX_AGES tubes."""
     if tubes > MAX_AGES:
         raise TooManyTubesError(
-            f"{metric} asks for the next job's age of {tubes:,} tubes, and at most {MAX_AGES} are answered at once;"
-            " let it span fewer, or name some by a selector"
+            f"{metric} needs the next-job age of {tubes:,} tubes, the limit is {MAX_AGES}; cover fewer tubes, or"
+            " select some by label"
         )
 
 
@@ -96,14 +96,14 @@ def next_job_age(server: ServerReading, tube: str, context: EvaluationContext) -
     read = server.reading.next_jobs.get(tube)
     if read is None:
         raise TooFewReadingsError(
-            f"the age of the next job in tube {tube!r} of {describe(server.state)} is only read for who asks for it;"
-            " it is being read now: ask again in a second"
+            f"next-job age of tube {tube!r} on {describe(server.state)} is read on demand, and the first read is in"
+            " progress; retry in a second"
         )
     age_s = read.answered_at.age_s(context.now)
     if age_s > context.limit_s:
         raise StaleReadingError(
-            f"the age of the next job in tube {tube!r} of {describe(server.state)} was last read {age_s:.0f} s ago,"
-            f" older than {context.max_age_s:g} s isn't served; it is being read now: ask again in a second",
+            f"next-job age of tube {tube!r} on {describe(server.state)} was last read {age_s:.0f} s ago"
+            f" (maxAge {context.max_age_s:g} s); retry in a second",
             age_s,
         )
     return Age(read.age_s or 0, read.answered_at)

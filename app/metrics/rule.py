@@ -189,7 +189,7 @@ class OperatorRuleMetric(RuleMetric):
             configured = {state.server.name for state in self.context.snapshot.servers}
             unknown = sorted(self.rule.servers - configured)
             if unknown:
-                raise StaleReadingError(f"beanscale was told of no beanstalkd {', '.join(map(repr, unknown))}")
+                raise StaleReadingError(f"no beanstalkd named {' or '.join(map(repr, unknown))} is configured")
         return super().scope
 
     @property
@@ -230,12 +230,13 @@ class OperatorRuleMetric(RuleMetric):
         policy = self.rule.on_failure
         if isinstance(policy, Substitute):  # without labels: rules_file.py refuses it together with `per`
             return MetricValue(self.query.metric, {}, format_quantity(policy.value), self.context.now)
-        told = f"onFailure of {self.rule.name} is {policy_text(policy)}"
-        if isinstance(policy, Hold) and isinstance(error, StaleReadingError):
-            if error.age_s is None:
-                told += ", and since beanscale started there was no reading that it may hold"
-            else:
-                told += f", which ended {error.age_s - self.context.limit_s:.0f} s ago"
+        told = f"onFailure of {self.rule.name} ({policy_text(policy)})"
+        if not (isinstance(policy, Hold) and isinstance(error, StaleReadingError)):
+            told = f"onFailure of {self.rule.name} is {policy_text(policy)}"
+        elif error.age_s is None:
+            told += " has no reading to hold since beanscale started"
+        else:
+            told += f" expired {error.age_s - self.context.limit_s:.0f} s ago"
         raise type(error)(f"{error}; {told}", error.age_s) from error
 
 

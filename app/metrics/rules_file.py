@@ -307,7 +307,7 @@ def _number(text: str) -> Fraction:
             " suffix: 10 or 1.5"
         )
     if Fraction(text) > MAX:
-        raise SettingError(f"{text} is more than an autoscaler can count ({MAX})")
+        raise SettingError(f"{text} is above the Kubernetes limit ({MAX})")
     return Fraction(text)
 
 

@@ -82,7 +82,9 @@ def select(
         return Scope(servers, tubes, tubes.exact if tubes.is_exact else None)
     covered = tubes.of(named)
     if named and not covered:
-        raise UnknownMetricError(f"{metric} spans no tube {_listing(named)}; it spans {', '.join(tubes.patterns)}")
+        raise UnknownMetricError(
+            f"{metric} doesn't cover tube {_listing(named)}; it covers {', '.join(tubes.patterns)}"
+        )
     return Scope(servers, tubes, covered)
 
 
@@ -93,8 +95,10 @@ def selected_values(metric: str, selector: Selector, key: str, known: Sequence[s
     """
     pinned = selector.pinned(key)
     if pinned is not None and pinned.isdisjoint(known):
-        required = _listing(sorted(pinned)) or "two values at once"
-        raise UnknownMetricError(f"{metric} has no {key} {required}; there is {_listing(dict.fromkeys(known))}")
+        if not pinned:
+            raise UnknownMetricError(f"the selector requires two values of {key} at once")
+        valid = _listing(dict.fromkeys(known))
+        raise UnknownMetricError(f"{metric} has no {key} {_listing(sorted(pinned))}; valid values: {valid}")
     conditions = [part for part in selector.requirements if part.key == key]
     return [value for value in known if all(part.matches({key: value}) for part in conditions)]
 
@@ -106,8 +110,8 @@ def named_tubes(selector: Selector) -> Sequence[str] | None:
         return None
     if len(pinned) > MAX_NAMED:
         raise TooManyTubesError(
-            f"the selector names {len(pinned):,} tubes, and at most {MAX_NAMED:,} are answered at once;"
-            " ask several times, or without naming any"
+            f"the selector lists {len(pinned):,} tubes, the limit is {MAX_NAMED:,}; split the query, or don't list"
+            " tubes"
         )
     return sorted(filter(is_tube_name, pinned))
 

@@ -137,16 +137,14 @@ def check_access(namespace: str, asked: Iterable[str], tubes: Glob) -> None:
 def check_any_access(namespace: str, tubes: Glob) -> None:
     """Raise UnknownMetricError if no tube can be accessed: the result would always be 0."""
     if not tubes.patterns:
-        raise UnknownMetricError(f"namespace {namespace!r} may see no tubes: tenancy grants it none")
+        raise UnknownMetricError(f"namespace {namespace!r} can't access any tube: tenancy grants it none")
 
 
 def access_error(namespace: str, tube: str, tubes: Glob) -> UnknownMetricError:
     """Return the error for a tube that can't be accessed."""
     granted = ", ".join(tubes.patterns[:_MAX_PATTERNS]) or "none"
     more = ", …" if len(tubes.patterns) > _MAX_PATTERNS else ""
-    return UnknownMetricError(
-        f"namespace {namespace!r} may see no tube {tube!r}; the tubes that it may see: {granted}{more}"
-    )
+    return UnknownMetricError(f"namespace {namespace!r} can't access tube {tube!r}; it can access: {granted}{more}")
 
 
 def _visible_state(state: ServerState, tubes: Glob) -> ServerState:

@@ -90,11 +90,12 @@ def find_tube(metric: str, snapshot: Snapshot) -> str | None:
             return name
         names = " and ".join(repr(tube) for tube in sorted(found))
         advice = (
-            "give each a rule in metrics:, because such names can't stand in a label either"
+            "define a rule for each under metrics:, because such names aren't valid label values either"
             if any(map(problems_of_value, found))
-            else f"name the tube by a label instead: metric {TUBE_JOBS} with matchLabels {{tube: …}}"
+            else f"use {TUBE_JOBS} with matchLabels {{tube: …}}"
         )
         raise AmbiguousMetricError(
-            f"metric {metric} may mean the tubes {names}, because Kubernetes asks for metrics in lower case; {advice}"
+            f"metric {metric} is ambiguous: it matches tubes {names}, because Kubernetes lowercases metric names;"
+            f" {advice}"
         )
     return found.pop() if found else None

@@ -17,7 +17,7 @@ THREE_SYNCS_S = 15
 """The cluster's autoscaling looks every 5 s, and a wrong 0 would show at the first look: here it scales in at once."""
 
 
-REFUSED = "can't be read: connection refused; its last good reading is"
+REFUSED = "can't be read: connection refused; last read "
 
 
 @dataclass(frozen=True)

@@ -169,8 +169,8 @@ def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
         pytest.param(
             "beanstalkd_tube_jobs", "address=x", "has no label 'address'; it has 'server', 'state', 'tube'", id="label"
         ),
-        pytest.param("tube-a", "tube in (a,b)", "its last good reading is 60 s old", id="hidden"),
-        pytest.param("tube-a", "tube=b", "spans no tube 'b'", id="nothing"),
+        pytest.param("tube-a", "tube in (a,b)", "last read 60 s ago (maxAge 15 s)", id="hidden"),
+        pytest.param("tube-a", "tube=b", "doesn't cover tube 'b'; it covers a", id="nothing"),
     ],
 )
 def test_the_error_is_the_answers_own(metric: str, selector: str, message: str) -> None:

@@ -41,7 +41,9 @@ def test_a_counter_that_went_back_is_no_negative_rate() -> None:
 def test_a_single_reading_makes_no_rate() -> None:
     alone = server("eu", tube("a", total_jobs=5, age_s=0.4), age_s=0.4)
     for asks in ("tube=a", "tube=gone", ""):
-        with pytest.raises(TooFewReadingsError, match=r"needs two readings of beanstalkd 'eu' .*the first came 0\.4 s"):
+        with pytest.raises(
+            TooFewReadingsError, match=r"needs a second reading of beanstalkd 'eu' .*\(first: 0\.4 s ago\)"
+        ):
             asked(PUT, asks, known(alone))
 
 

@@ -85,7 +85,7 @@ def test_a_rule_spans_the_servers_that_it_names() -> None:
 
 
 def test_a_server_that_a_rule_names_and_nobody_configured_is_no_zero() -> None:
-    with pytest.raises(StaleReadingError, match="told of no beanstalkd 'mars'"):
+    with pytest.raises(StaleReadingError, match="no beanstalkd named 'mars' is configured"):
         asked("backlog", "", known(EU, rules=[rule(servers=frozenset({"eu", "mars"}))]))
 
 
@@ -103,7 +103,7 @@ def test_a_selector_narrows_what_a_rule_reads() -> None:
     ("selector", "words"),
     [
         ("tube=a", "backlog has no label 'tube'; it has 'server'"),
-        ("server=mars", "backlog has no server 'mars'; there is 'eu', 'us'"),
+        ("server=mars", "backlog has no server 'mars'; valid values: 'eu', 'us'"),
         ("state=ready", "backlog has no label 'state'; it has 'server'"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_demand_that_no_item_can_meet_is_told(selector: str, words: str) -> No
 
 
 def test_a_tube_that_a_rule_doesnt_span_is_told() -> None:
-    with pytest.raises(UnknownMetricError, match=r"backlog spans no tube 'mail'; it spans a, b-\*"):
+    with pytest.raises(UnknownMetricError, match=r"backlog doesn't cover tube 'mail'; it covers a, b-\*"):
         asked("backlog", "tube=mail", known(EU, rules=[rule(tubes="a b-*", per=TUBE)]))
 
 
@@ -150,7 +150,7 @@ def test_rates_are_summed_and_tell_the_longest_window() -> None:
     ]
     (value,) = asked("backlog", "", known(*states, rules=[rule(tubes="a", value="deleted_per_second")]))
     assert (value.quantity, value.window_s) == ("3500m", 60)
-    with pytest.raises(TooFewReadingsError, match="needs two readings"):
+    with pytest.raises(TooFewReadingsError, match="needs a second reading"):
         asked("backlog", "", known(EU, rules=[rule(tubes="a", value="deleted_per_second")]))
 
 
@@ -166,7 +166,7 @@ def test_the_longest_age_of_a_next_job_counts() -> None:
 def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
     many = server("eu", *[tube(f"t{number}") for number in range(101)])
     given = known(many, rules=[rule(value="next_job_age_seconds", per=TUBE)])
-    with pytest.raises(TooManyTubesError, match="of 101 tubes, and at most 100"):
+    with pytest.raises(TooManyTubesError, match="of 101 tubes, the limit is 100"):
         asked("backlog", "", given)
     assert quantities(asked("backlog", "tube=t1", given)) == ["0"]
 
@@ -196,14 +196,14 @@ def test_a_glob_needs_a_fresh_listing_and_exact_names_their_own_answers() -> Non
 
 def test_no_match_counts_that_is_older_than_its_listing() -> None:
     given = known(server("eu", tube("a"), tube("b", age_s=20)), rules=[rule()])
-    with pytest.raises(StaleReadingError, match="its last good reading of tube 'b' is 20 s old"):
+    with pytest.raises(StaleReadingError, match="last read of tube 'b' 20 s ago"):
         asked("backlog", "", given)
 
 
 def test_a_rules_own_age_counts() -> None:
     given = known(server("eu", tube("a", ready=1, age_s=20), age_s=20), rules=[rule(max_age_s=30), rule("short")])
     assert quantities(asked("backlog", "", given)) == ["1"]
-    with pytest.raises(StaleReadingError, match="older than 15 s isn't served"):
+    with pytest.raises(StaleReadingError, match=r"\(maxAge 15 s\)"):
         asked("short", "", given)
 
 

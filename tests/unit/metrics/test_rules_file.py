@@ -138,7 +138,7 @@ def test_an_anchor_may_be_used_again() -> None:
         ("onFailure: {value: .inf}", 'onFailure: ".inf" isn\'t a plain number from 0 on'),
         (
             "onFailure: {value: 9223372036854776}",
-            "onFailure: 9223372036854776 is more than an autoscaler can count (9223372036854775)",
+            "onFailure: 9223372036854776 is above the Kubernetes limit (9223372036854775)",
         ),
         ("maxAge: 15", "maxAge: '15' isn't a duration"),
         ("maxAge: 0s", "maxAge: '0s' isn't a duration of any length"),
