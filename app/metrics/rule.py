@@ -42,6 +42,7 @@ from app.metrics.rules import (
 )
 from app.metrics.selection import Scope, excludes_tubes, select
 from app.quantity import format_quantity
+from app.text import duration_value
 
 _monotonic = attrgetter("monotonic_s")
 
@@ -244,18 +245,10 @@ def policy_text(policy: OnFailure) -> str:
     """Return a failure policy as in values.yaml: `fail`, `hold 5m`, `value 10`."""
     match policy:
         case Hold(seconds):
-            return f"hold {duration_text(seconds)}"
+            return f"hold {duration_value(seconds)}"
         case Substitute(value):
             return f"value {format_quantity(value)}"
     return "fail"
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as Kubernetes writes it: `5m`, `1m30s`, `2h`, `0.5s`."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes) + [f"{rest:g}s"] * bool(rest)
-    return "".join(parts) or "0s"
 
 
 def _groups(parts: Sequence[_Part], per: frozenset[Label]) -> Iterator[_Group]:

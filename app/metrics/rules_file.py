@@ -56,7 +56,7 @@ DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", FIELDS)
 
 _KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "namespaces")
 _SUBRESOURCES = frozenset({"finalize", "status"})
-"""Of a namespace: in a path after its name, Kubernetes doesn't take them for a metric."""
+"""Of a namespace: in a path, Kubernetes doesn't parse them as a metric."""
 _NULL = "tag:yaml.org,2002:null"
 _NUMBER = re.compile(rf"(?=.{{1,{MAX_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
@@ -151,7 +151,7 @@ def parse_rules(content: bytes, file: str, server_names: Collection[str]) -> Rul
             errors.append(f'{file}: metrics[{at}] "{rule.name}": name: an earlier rule has the same')
         metrics[rule.name] = rule
     if len(errors) > MAX_ERRORS:
-        errors = [*errors[:MAX_ERRORS], f"{file}: these are the first {MAX_ERRORS} mistakes"]
+        errors = [*errors[:MAX_ERRORS], f"{file}: only the first {MAX_ERRORS} errors are listed"]
     if errors:
         raise MistakesError(errors)
     return Rules(MappingProxyType(metrics), tuple(grants))
@@ -203,12 +203,11 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
     )
     if rule.per and isinstance(rule.on_failure, Substitute):
         keys.error(
-            "onFailure: {value: …} can't stand beside per, because nobody knows which labels that value would carry"
+            "onFailure value can't be combined with per, because it has no labels: use fail or hold, or remove per"
         )
     if has_tenancy and isinstance(value, dict) and "namespaces" not in value:
         keys.error(
-            "has no namespaces, and beside tenancy it needs them: its sum could betray what a namespace may not see;"
-            ' name who may ask for it, or write namespaces: ["*"]'
+            'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all, because it covers tubes of others'
         )
     return rule
 
@@ -230,7 +229,7 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise SettingError(f"must be a list, not {_kind(value)}")
     if len(value) > MAX_ITEMS:
-        raise SettingError(f"has {len(value):,} items, and at most {MAX_ITEMS:,} are taken")
+        raise SettingError(f"has {len(value):,} items, the limit is {MAX_ITEMS:,}")
     return value
 
 
@@ -254,14 +253,12 @@ def _name(value: Any) -> str:
     if not is_dns_label(name):
         raise SettingError(
             "must be at most 63 lower-case letters, digits and '-', with a letter or digit at each end: it is part of"
-            " a path, and Kubernetes asks for metrics in lower case"
+            " a URL path, and Kubernetes lowercases metric names"
         )
     if name.startswith(TUBE_PREFIX):
         raise SettingError(f"can't begin with {TUBE_PREFIX}, as the built-in metrics of single tubes do")
     if name in _SUBRESOURCES:
-        raise SettingError(
-            f"can't be {name}: in a path behind a namespace, Kubernetes takes that for a part of the namespace"
-        )
+        raise SettingError(f"{name} is reserved (Kubernetes parses it as a namespace subresource): choose another")
     return name
 
 

@@ -13,7 +13,7 @@ from app.metrics.query import (
     TooFewReadingsError,
     UnknownMetricError,
 )
-from app.metrics.rule import duration_text, policy_text
+from app.metrics.rule import policy_text
 from app.metrics.rules import Fail, Hold, OnFailure, Substitute
 from tests.unit.metrics.given import (
     NOW,
@@ -145,10 +145,3 @@ def test_hold_is_for_readings_and_not_for_what_they_dont_tell(value: str, kind: 
 )
 def test_a_policy_is_written_as_people_write_it(policy: OnFailure, text: str) -> None:
     assert policy_text(policy) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(90, "1m30s"), (7200, "2h"), (0.5, "0.5s"), (3661, "1h1m1s"), (15, "15s")]
-)
-def test_a_duration_is_written_as_kubernetes_writes_it(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text

@@ -161,8 +161,8 @@ def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None
         ("a" * 64, "must be at most 63 lower-case letters"),
         ('""', "must be at most 63 lower-case letters"),
         ("tube-x", "can't begin with tube-, as the built-in metrics"),
-        ("status", "can't be status: in a path behind a namespace, Kubernetes takes that for a part of the namespace"),
-        ("finalize", "can't be finalize"),
+        ("status", "status is reserved (Kubernetes parses it as a namespace subresource): choose another"),
+        ("finalize", "finalize is reserved"),
         ("~", "must be text, not nothing"),
         ("[a]", "must be text, not a list"),
     ],
@@ -244,10 +244,10 @@ def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
             "rules.yaml: line 2, column 1: invalid YAML: expected a single document in the stream, but",
         ),
         ("a: \x00", "rules.yaml: invalid YAML: unacceptable character #x0000: control characters are not allowed"),
-        ("metrics: [" + "{}," * 1001 + "]", "rules.yaml: metrics: has 1,001 items, and at most 1,000 are taken"),
+        ("metrics: [" + "{}," * 1001 + "]", "rules.yaml: metrics: has 1,001 items, the limit is 1,000"),
         (
             "metrics: [{name: a, tubes: [" + "x," * 1001 + "]}]",
-            'rules.yaml: metrics[0] "a": tubes: has 1,001 items, and at most 1,000 are taken',
+            'rules.yaml: metrics[0] "a": tubes: has 1,001 items, the limit is 1,000',
         ),
         ("[" * 1000, "rules.yaml: nests more than 20 lists and maps"),
         ("[" * 200_000, "rules.yaml: nests more than 20 lists and maps"),
@@ -292,29 +292,29 @@ def test_all_mistakes_are_told_at_once() -> None:
     ) == [
         "rules.yaml: tenancy[0]: has no tubes",
         "rules.yaml: metrics[0] \"Checkout\": name: must be at most 63 lower-case letters, digits and '-', with a"
-        " letter or digit at each end: it is part of a path, and Kubernetes asks for metrics in lower case",
+        " letter or digit at each end: it is part of a URL path, and Kubernetes lowercases metric names",
         "rules.yaml: metrics[0] \"Checkout\": tubes[1]: 'a b' is not a valid tube name: use 1 to 200 of the characters"
         " A-Z a-z 0-9 - + / ; . $ _ ( ), with no '-' at the start",
         "rules.yaml: metrics[0] \"Checkout\": value: unknown field 'redy' at column 1; did you mean ready?",
-        'rules.yaml: metrics[0] "Checkout": has no namespaces, and beside tenancy it needs them: its sum could betray'
-        ' what a namespace may not see; name who may ask for it, or write namespaces: ["*"]',
+        'rules.yaml: metrics[0] "Checkout": requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all,'
+        " because it covers tubes of others",
         'rules.yaml: metrics[1] "b": has no tubes',
         "rules.yaml: metrics[1] \"b\": maxAge: 'soon' isn't a duration; write a number with a unit, like 500ms, 15s or"
         " 1m30s",
-        'rules.yaml: metrics[1] "b": has no namespaces, and beside tenancy it needs them: its sum could betray what a'
-        ' namespace may not see; name who may ask for it, or write namespaces: ["*"]',
+        'rules.yaml: metrics[1] "b": requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all, because it'
+        " covers tubes of others",
     ]
 
 
 def test_of_very_many_mistakes_the_first_are_told() -> None:
     told = mistakes_in("metrics: [" + "{name: a}," * 1000 + "]")
     assert len(told) == 101
-    assert told[-1] == "rules.yaml: these are the first 100 mistakes"
+    assert told[-1] == "rules.yaml: only the first 100 errors are listed"
 
 
 def test_a_value_instead_has_no_labels_and_so_no_place_beside_per() -> None:
     (told,) = mistakes_in(rule_with("onFailure: {value: 10}\n  per: [tube]"))
-    assert told.startswith('rules.yaml: metrics[0] "a": onFailure: {value: …} can\'t stand beside per')
+    assert told.startswith('rules.yaml: metrics[0] "a": onFailure value can\'t be combined with per')
     assert rules_of(rule_with("onFailure: {value: 10}\n  per: []")).metrics["a"].per == frozenset()
     (told,) = mistakes_in(rule_with("onFailure: {hold: x}\n  per: [tube]"))
     assert "isn't a duration" in told
@@ -323,7 +323,7 @@ def test_a_value_instead_has_no_labels_and_so_no_place_beside_per() -> None:
 def test_beside_tenancy_each_rule_says_who_may_ask() -> None:
     grant = "\ntenancy: [{namespaces: [shop], tubes: [x]}]"
     (told,) = mistakes_in(rule_with(grant))
-    assert 'name who may ask for it, or write namespaces: ["*"]' in told
+    assert 'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all' in told
     assert rules_of(rule_with('namespaces: ["*"]' + grant)).metrics["a"].namespaces == Glob(("*",))
 
 
