@@ -32,7 +32,7 @@ MAX_EXPLAINED = 100
 
 
 class Definition(NamedTuple):
-    """What a metric measures, for people."""
+    """The description of a metric for people."""
 
     name: str
     meaning: str
@@ -65,7 +65,7 @@ class Metric(ABC):
     @property
     @abstractmethod
     def definition(self) -> Definition | None:
-        """What it measures; None if there is no such metric."""
+        """The description of the metric for people; None if there is no such metric."""
 
     @property
     @abstractmethod

@@ -32,7 +32,7 @@ class PerTubeMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """What it measures."""
+        """The description of the metric for people."""
         measured = self.measured
         per = {"server", "tube", measured.label or "tube"}
         return Definition(measured.name, measured.meaning, ALL_TUBES, ", ".join(measured.fields), per)

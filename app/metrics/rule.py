@@ -54,7 +54,7 @@ type _Part = tuple[ServerReading, Sequence[str]]
 
 
 class _Group(NamedTuple):
-    """What becomes one value."""
+    """The tubes that one value covers."""
 
     labels: Mapping[str, str]
     parts: Sequence[_Part]
@@ -75,7 +75,7 @@ class RuleMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """What it measures."""
+        """The description of the metric for people."""
         rule = self.rule
         return Definition(rule.name, MEANINGS[rule.name], rule.tubes, rule.formula.text, rule.per)
 
@@ -195,7 +195,7 @@ class OperatorRuleMetric(RuleMetric):
 
     @property
     def definition(self) -> Definition:
-        """What it measures."""
+        """The description of the metric for people."""
         rule = self.rule
         per = " and ".join(sorted(rule.per))
         meaning = f"{rule.formula.text}, {f'for each {per} by itself' if per else 'over all its tubes and servers'}."

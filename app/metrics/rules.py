@@ -122,7 +122,7 @@ class Formula(Protocol):
 
 
 class Label(StrEnum):
-    """What a rule may keep apart."""
+    """A label that a rule's values can keep."""
 
     TUBE = "tube"
     SERVER = "server"
@@ -152,18 +152,18 @@ type OnFailure = Fail | Hold | Substitute
 
 @dataclass(frozen=True)
 class Glob:
-    """Names that fit one of some patterns: exact, or with `*`, `?`, `[abc]`, which no tube or namespace has."""
+    """Patterns for names: exact, or with `*`, `?` or `[abc]`, which no tube or namespace has in its name."""
 
     patterns: tuple[str, ...]
 
     @cached_property
     def exact(self) -> tuple[str, ...]:
-        """Those that are plain names, in the order given."""
+        """The patterns that are plain names, in their order."""
         return tuple(dict.fromkeys(pattern for pattern in self.patterns if not _MAGIC.search(pattern)))
 
     @cached_property
     def is_exact(self) -> bool:
-        """Whether all are."""
+        """True if all patterns are plain names."""
         return len(self.exact) == len(set(self.patterns))
 
     @cached_property
@@ -177,11 +177,11 @@ class Glob:
         return re.compile("|".join(map(translate, patterns))).match if patterns else lambda _: None
 
     def matches(self, name: str) -> bool:
-        """Whether this name fits; upper and lower case differ."""
+        """Return whether the name matches; upper and lower case differ."""
         return name in self._names or self._fits(name) is not None
 
     def of(self, names: Iterable[str]) -> list[str]:
-        """Those that fit, in their order."""
+        """Return those that match, in the same order."""
         return [name for name in names if self.matches(name)]
 
     @cached_property
@@ -190,7 +190,7 @@ class Glob:
         return re.compile("|".join(map(translate, patterns)) or _NOTHING, re.IGNORECASE).match
 
     def matches_in_any_case(self, name: str) -> bool:
-        """The same where upper and lower case don't differ."""
+        """Return whether the name matches in some case."""
         return self._fits_in_any_case(name) is not None
 
 

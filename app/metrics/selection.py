@@ -46,7 +46,7 @@ glob_cache = GlobCache()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a query selects of a metric."""
+    """The servers and tubes of a metric that a query selects."""
 
     servers: Sequence[ServerState]
     tubes: Glob

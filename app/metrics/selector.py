@@ -1,17 +1,13 @@
-"""Label selectors, as kube-apiserver reads them: same grammar, same answers, same words in the errors.
+"""Label selectors: the grammar, results and error messages of kube-apiserver.
 
-Source: k8s.io/apimachinery/pkg/labels/selector.go.
-
-What may be a label's key and value, and what Kubernetes says of what may not.
-
-Source: k8s.io/apimachinery/pkg/api/validate/content.
+Source: k8s.io/apimachinery/pkg/labels/selector.go, and pkg/api/validate/content for keys and values.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -19,8 +15,8 @@ _NAME_PART = re.compile(_NAME)
 _VALUE = re.compile(f"({_NAME})?")
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
-_MOST_BYTES = 63
-_MOST_BYTES_OF_SUBDOMAIN = 253
+_MAX_BYTES = 63
+_MAX_SUBDOMAIN_BYTES = 253
 _NAME_RULE = (
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
     f" (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_NAME}')"
@@ -37,42 +33,32 @@ _SUBDOMAIN_RULE = (
 
 
 def problems_of_key(key: str) -> str:
-    """Why it can't be a label's key; nothing if it can."""
+    """Return why a text isn't a valid label key, or an empty string if it is one."""
     if key.count("/") > 1:
         return (
             f"a valid label key {_NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
         )
     prefix, slash, name = key.rpartition("/")
-    of_prefix = _problems_of_prefix(prefix) if slash else ()
-    return "; ".join(
-        [
-            *(f"prefix part {problem}" for problem in of_prefix),
-            *(f"name part {each}" for each in _problems_of_name(name)),
-        ]
-    )
+    problems = []
+    if slash and not prefix:
+        problems.append("prefix part must be non-empty")
+    elif slash:
+        found = _problems(prefix, _MAX_SUBDOMAIN_BYTES, _SUBDOMAIN, _SUBDOMAIN_RULE)
+        problems += [f"prefix part {problem}" for problem in found]
+    if not name:
+        problems.append("name part must be non-empty")
+    problems += [f"name part {problem}" for problem in _problems(name, _MAX_BYTES, _NAME_PART, _NAME_RULE)]
+    return "; ".join(problems)
 
 
 def problems_of_value(value: str) -> str:
-    """Why it can't be a label's value; nothing if it can."""
-    return "; ".join(_broken(value, _MOST_BYTES, _VALUE, _VALUE_RULE))
+    """Return why a text isn't a valid label value, or an empty string if it is one."""
+    return "; ".join(_problems(value, _MAX_BYTES, _VALUE, _VALUE_RULE))
 
 
-def _problems_of_prefix(prefix: str) -> Iterator[str]:
-    if not prefix:
-        yield "must be non-empty"
-    else:
-        yield from _broken(prefix, _MOST_BYTES_OF_SUBDOMAIN, _SUBDOMAIN, _SUBDOMAIN_RULE)
-
-
-def _problems_of_name(name: str) -> Iterator[str]:
-    if not name:
-        yield "must be non-empty"
-    yield from _broken(name, _MOST_BYTES, _NAME_PART, _NAME_RULE)
-
-
-def _broken(text: str, most_bytes: int, pattern: re.Pattern[str], rule: str) -> Iterator[str]:
-    if len(text.encode("utf-8", "surrogateescape")) > most_bytes:
-        yield f"must be no more than {most_bytes} bytes"
+def _problems(text: str, max_bytes: int, pattern: re.Pattern[str], rule: str) -> Iterator[str]:
+    if len(text.encode("utf-8", "surrogateescape")) > max_bytes:
+        yield f"must be no more than {max_bytes} bytes"
     if not pattern.fullmatch(text):
         yield rule
 
@@ -81,15 +67,15 @@ _BINARY_OPERATORS = "in, notin, =, ==, !=, gt, lt"
 _EXACT = {"=", "==", "!=", ">", "<"}
 _TOKEN = re.compile(r"==|!=|[=!(),><]|[^=!(),>< \t\r\n\0]+")
 _END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
-"""The lexer there takes a zero byte for the end of what it reads: behind a token, of that; elsewhere, of everything."""
+"""Go's lexer ends at a zero byte: the token before it, or else the whole text."""
 _END = ""
 _INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
-_MOST_PROBLEMS = 100
-"""That are told of one condition: each takes many times as much as the value that it is about."""
+_MAX_PROBLEMS = 100
+"""Reported of one condition: each is many times longer than the value that it is about."""
 
 
 class SelectorError(ValueError):
-    """The text isn't a label selector; `str()` is what kube-apiserver would say."""
+    """The text isn't a label selector; `str()` is kube-apiserver's message."""
 
 
 _MATCHES: dict[str, Callable[[str | None, frozenset[str]], bool]] = {
@@ -108,30 +94,30 @@ _MATCHES: dict[str, Callable[[str | None, frozenset[str]], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One of the conditions that a selector joins by commas."""
+    """One condition of a selector."""
 
     key: str
     operator: str
-    """A key of the table above."""
+    """A key of _MATCHES."""
     values: frozenset[str]
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a set of labels satisfies it; an absent label satisfies `!=`, `notin` and `!`."""
+        """Return whether labels satisfy it; an absent label satisfies `!=`, `notin` and `!`."""
         return _MATCHES[self.operator](labels.get(self.key), self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Conditions that all must hold; none: everything matches."""
+    """Conditions that must all hold; without any, everything matches."""
 
     requirements: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether all conditions hold."""
+        """Return whether all conditions hold."""
         return all(requirement.matches(labels) for requirement in self.requirements)
 
     def pinned(self, key: str) -> frozenset[str] | None:
-        """The only values that the label may have, or None where the selector doesn't list them."""
+        """Return the only values that the label can have, or None if the selector doesn't list them."""
         listed = [part.values for part in self.requirements if part.key == key and part.operator in {"=", "==", "in"}]
         return frozenset.intersection(*listed) if listed else None
 
@@ -140,7 +126,7 @@ EVERYTHING = Selector()
 
 
 def parse_selector(text: str) -> Selector:
-    """Read a `labelSelector`. Raises SelectorError."""
+    """Parse a `labelSelector`. Raises SelectorError."""
     return Selector(tuple(_Parser(text).requirements()))
 
 
@@ -176,7 +162,8 @@ class _Parser:
         key = self._take()
         if _is_symbol(key) or key == _END:
             raise SelectorError(f"found '{key}', expected: identifier")
-        _check_key(key)
+        if problems := problems_of_key(key):
+            raise SelectorError(f"<nil>: Invalid value: {json.dumps(key)}: {problems}")
         if negated or self._peek() in {",", _END}:
             return Requirement(key, "!" if negated else "exists", frozenset())
         operator = self._take()
@@ -186,7 +173,8 @@ class _Parser:
 
     def _values_for(self, operator: str) -> list[str]:
         if operator in {"in", "notin"}:
-            return sorted(self._value_set(), key=_by_bytes)
+            # Go's order: by bytes, in which what isn't UTF-8 has another place than in Python's
+            return sorted(self._value_set(), key=lambda value: value.encode("utf-8", "surrogateescape"))
         if operator not in _EXACT:
             raise SelectorError(f"found '{operator}', expected: {_BINARY_OPERATORS}")
         if self._peek() in {",", _END}:
@@ -240,7 +228,7 @@ def _is_symbol(token: str) -> bool:
 
 
 def _compare(value: str | None, bound: frozenset[str]) -> int:
-    """-1, 0 or 1; 0 also for what isn't a number, which is neither more nor less."""
+    """Return -1, 0 or 1; 0 also for what isn't a number, which is neither more nor less."""
     number, (limit,) = _integer(value or ""), map(_integer, bound)
     return 0 if number is None or limit is None else (number > limit) - (number < limit)
 
@@ -252,30 +240,19 @@ def _integer(text: str) -> int | None:
     return number if -(2**63) <= number < 2**63 else None
 
 
-def _check_key(key: str) -> None:
-    if problems := problems_of_key(key):
-        raise SelectorError(f"<nil>: Invalid value: {json.dumps(key)}: {problems}")
-
-
 def _check_values(key: str, operator: str, values: list[str]) -> None:
-    every = chain(_not_integers(values if operator in {">", "<"} else ()), _not_values(key, values))
-    if refused := list(islice(every, _MOST_PROBLEMS)):
-        raise SelectorError(refused[0] if len(refused) == 1 else f"[{', '.join(refused)}]")
+    """Raise SelectorError, with the first problems of all values."""
+    invalid = list(islice(_invalid_values(key, operator, values), _MAX_PROBLEMS))
+    if invalid:
+        raise SelectorError(invalid[0] if len(invalid) == 1 else f"[{', '.join(invalid)}]")
 
 
-def _not_integers(values: Iterable[str]) -> Iterator[str]:
-    for value in values:
-        if _integer(value) is None:
-            problem = "for 'Gt', 'Lt' operators, the value must be an integer"
-            yield f"values[0]: Invalid value: {json.dumps(value)}: {problem}"
-
-
-def _not_values(key: str, values: Iterable[str]) -> Iterator[str]:
+def _invalid_values(key: str, operator: str, values: list[str]) -> Iterator[str]:
+    if operator in {">", "<"}:
+        for value in values:
+            if _integer(value) is None:
+                rule = "for 'Gt', 'Lt' operators, the value must be an integer"
+                yield f"values[0]: Invalid value: {json.dumps(value)}: {rule}"
     for at, value in enumerate(values):
         if problems := problems_of_value(value):
             yield f"values[{at}][{key}]: Invalid value: {json.dumps(value)}: {problems}"
-
-
-def _by_bytes(value: str) -> bytes:
-    """Go's order, in which what isn't UTF-8 has another place than Python gives it."""
-    return value.encode("utf-8", "surrogateescape")

@@ -36,7 +36,7 @@ class TubeJobsMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """What it measures."""
+        """The description of the metric for people."""
         meaning = "Jobs ready and reserved in the tube, over all servers."
         return Definition(self.query.metric, meaning, Glob((self.tube,)), "ready + reserved", ("tube",))
 
