@@ -70,7 +70,9 @@ FRESH_S = 1.0
 """A client that connected or began a head at most so long ago is about to send the rest."""
 CLOSE_NOTIFY_S = 2.0
 """How long a client may take to close TLS."""
-_TLS_BUFFER = 1 << 14
+_SOCKET_BUFFER = 1 << 13
+"""Bytes that the system keeps in each direction of a client without a certificate; Linux doubles it."""
+_TLS_BUFFER = 1 << 13
 """Bytes that TLS may have received in advance while the connection reads nothing."""
 
 
@@ -84,11 +86,15 @@ class Limits:
     """Header fields: Python takes about 200 bytes for each, however short it is."""
     unsent: int
     """Bytes of responses that wait for the client, until the application and the next request wait too."""
+    pipelined: float
+    """Requests received before the response to the one before; the next response closes the connection. TLS and the
+    event loop keep about 100 kB of responses that the client doesn't read, and only pipelining is quick to cause that.
+    """
 
 
-LIMITS = Limits(target=1 << 14, headers=1000, unsent=1 << 16)
+LIMITS = Limits(target=1 << 14, headers=1000, unsent=1 << 16, pipelined=float("inf"))
 """For clients that showed a certificate. Each group of a user is a header field of kube-apiserver."""
-UNAUTHENTICATED_LIMITS = Limits(target=1 << 13, headers=100, unsent=1 << 14)
+UNAUTHENTICATED_LIMITS = Limits(target=1 << 13, headers=100, unsent=1 << 14, pipelined=16)
 
 
 class InvalidRequestError(Exception):
@@ -120,6 +126,7 @@ class HttpConnection(asyncio.Protocol):
         self._searched = 0  # bytes of the buffer in which no head ends
         self._reading_paused = False
         self._served = False  # whether there has been a request
+        self._pipelined = 0  # requests since the client last waited for a response
         self._exchange: Exchange | None = None
         # The current request, as far as it is parsed:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -212,8 +219,9 @@ class HttpConnection(asyncio.Protocol):
         if chain:
             self.showed_certificate, self._limits = True, LIMITS
         elif tls:
-            # The system too would keep much of what such a client doesn't read.
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.unsent)
+            # The system too would keep much of what such a client doesn't read, or sends before its turn.
+            for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, buffer, _SOCKET_BUFFER)
         transport.set_write_buffer_limits(self._limits.unsent)
         if tls:
             transport.set_read_buffer_limits(_TLS_BUFFER)
@@ -353,7 +361,8 @@ class HttpConnection(asyncio.Protocol):
         self._target, self._headers = b"", []
         self._served = True
         self._enter(Phase.RESPONSE)
-        self._exchange = Exchange(self, scope, keep_alive=self._keep_alive and not self.server.shutting_down)
+        last = self.server.shutting_down or self._pipelined >= self._limits.pipelined
+        self._exchange = Exchange(self, scope, keep_alive=self._keep_alive and not last)
         self.server.run(self._exchange)
 
     # bodies
@@ -455,6 +464,7 @@ class HttpConnection(asyncio.Protocol):
             self._close()
             return
         self._enter(Phase.IDLE if self._complete else Phase.BODY)
+        self._pipelined = self._pipelined + 1 if self._buffer and self._complete else 0
         if self._buffer or self._reading_paused:
             asyncio.get_running_loop().call_soon(self._advance)
 

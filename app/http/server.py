@@ -123,8 +123,8 @@ class HttpServer:
         """Returns the context for the next handshake. None: plain HTTP."""
         self.client_certificate = client_certificate
         """Returns what requests find in their scope, for a verified chain of certificates (DER, leaf first)."""
-        self.connections: set[HttpConnection] = set()
-        """From the moment they are accepted."""
+        self.connections: dict[HttpConnection, None] = {}
+        """In the order in which they were accepted, from that moment on."""
         self.ended: Counter[str] = Counter()
         """How many connections the server ended, by reason."""
         self.shutting_down = False
@@ -195,6 +195,8 @@ class HttpServer:
         self._application = application
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
+        if self.tls_context is not None:  # uvloop's TLS keeps a buffer as large as the largest read
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 13)
         async with asyncio.TaskGroup() as tasks:
             expiring = tasks.create_task(self._expire_every_second())
             loop.add_reader(listener, self._accept, listener)
@@ -252,7 +254,7 @@ class HttpServer:
                     client.close()
                     continue
                 connection = HttpConnection(self)
-                self.connections.add(connection)
+                self.connections[connection] = None
                 connection.start(client, address[0])
         except BlockingIOError:
             pass
@@ -268,7 +270,8 @@ class HttpServer:
     def make_room(self) -> bool:
         """Return whether another connection may come. At the limit, the one that is idle for longest is ended first.
 
-        Clients without a certificate go before those with one. False if a request is in progress on each.
+        Clients without a certificate go before those with one, and of several the one that was accepted first. False if
+        a request is in progress on each.
         """
         if len(self.connections) < self._limit:
             return True
@@ -294,7 +297,7 @@ class HttpServer:
 
     def forget(self, connection: HttpConnection) -> None:
         """Stop counting a connection that ended."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
 
     def count(self, reason: str) -> None:
         """Count a connection that the server ends."""
