@@ -101,11 +101,11 @@ class Limits:
         except asyncio.CancelledError:
             if started.get(task) != math.inf:
                 raise
-            task.uncancel()
             message = "Timeout: request did not complete within the allotted timeout"
             raise StatusError("Timeout", message, {}) from None
         finally:
-            started.pop(task, None)
+            if started.pop(task, None) == math.inf:
+                task.uncancel()
 
     async def _send_large(self, scope: Scope, receive: Receive, send: Send, start: Message, body: memoryview) -> None:
         """Send piece by piece, not faster than it is read: `send` waits for the reader."""
