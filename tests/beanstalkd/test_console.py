@@ -331,8 +331,12 @@ def test_a_large_body_is_taken_and_a_larger_one_refused(start: Start) -> None:
     console = start()
     page = console.get("/").text
     token = re.findall(r'<meta name="csrf[^"]*" content="([^"]+)"', page)[0]
-    action, headers = f"{console.base}/actions/there-is-none", {"X-CSRF-Token": token}
-    assert console.browser.post(action, content=b"x" * (4 << 20), headers=headers).status_code == 404
+    action, headers = (
+        f"{console.base}/actions/there-is-none",
+        {"X-CSRF-Token": token, "Content-Type": "application/json"},
+    )
+    body = b'{"server": "eu", "tube": "a"}'.ljust(4 << 20)
+    assert console.browser.post(action, content=body, headers=headers).status_code == 404
     assert console.browser.post(action, content=b"x" * ((4 << 20) + 1), headers=headers).status_code == 413
 
 
