@@ -63,7 +63,7 @@ class View:
 
     @property
     def evaluation(self) -> EvaluationContext:
-        """What metrics are evaluated in."""
+        """The context that metrics are evaluated in."""
         return EvaluationContext(self.snapshot, self.now, self.max_age_s, self.rules)
 
 

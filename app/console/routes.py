@@ -21,7 +21,7 @@ PAGES = {"overview": "/", "tube": "/tube", "autoscalers": "/autoscalers", "autos
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What the routes need."""
+    """All routes and what they use."""
 
     data: PageData
     feeds: Feeds
