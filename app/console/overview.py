@@ -268,9 +268,13 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
         if (stats.answered_at if stats else reading.answered_at(name)).monotonic_s < oldest_s:
             return inf
         if number is None:
+            unknown = float_info.max  # a rate that isn't known yet: before stale readings
             if name not in reading.earlier if stats else reading.listed_earlier_at is None:
-                return float_info.max  # a rate that isn't known yet: before stale readings
-            grown = growth(RATES[query.sort], ServerReading(state, reading), name, evaluation)
+                return unknown  # without the cost of ten thousand exceptions
+            try:
+                grown = growth(RATES[query.sort], ServerReading(state, reading), name, evaluation)
+            except NoValueError:
+                return unknown
             return sign * grown.gained / grown.window_ms
         return sign * max(0, number(stats)) if stats else 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.beanstalkd.reading import Snapshot
+from app.beanstalkd.reading import Counts, Snapshot
 from app.console.autoscalers import AutoscalerLink
 from app.console.errors import RequestError
 from app.console.history import POINTS, PastTubes
@@ -97,6 +97,18 @@ def test_tubes_are_sorted_by(sort: str, order: list[str]) -> None:
     known = server(tube("none"), tube("many", ready=9), tube("some", ready=2), second=20)
     stale = server(tube("a-stale", ready=5), name="us")
     assert names(overview(view(known, stale, second=20), parse_query({"sort": sort}))) == order
+
+
+def test_rates_of_a_window_without_length_are_unknown_and_last() -> None:
+    state = server(tube("orders"), tube("mail"), second=5)
+    assert state.reading is not None
+    earlier = {"orders": Counts(at(4), 0, 0), "mail": Counts(at(5), 0, 0)}
+    reading = replace(state.reading, earlier=earlier, listed_earlier_at=at(5))
+    past = PastTubes()
+    past.sample(Snapshot((server(tube("gone"), tube("mail"), tube("orders")),)))
+    past.sample(Snapshot((state,)))
+    given = view(replace(state, reading=reading), second=5, past=past)
+    assert names(overview(given, parse_query({"sort": "putPerSecond"}))) == ["orders", "mail", "gone"]
 
 
 def test_a_name_that_begins_another_comes_first_and_backwards_last() -> None:
