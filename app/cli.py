@@ -9,7 +9,7 @@ import click
 
 from app.logs import LogFormat, LogLevel, configure
 from app.settings import (
-    MistakesError,
+    InvalidFileError,
     Server,
     SettingError,
     distinct_servers,
@@ -434,8 +434,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "beanscale"
         problems = [f"{error.format_message().rstrip('.')}; see {command} --help"]
-    except MistakesError as error:
-        command, problems = "beanscale", list(error.mistakes)
+    except InvalidFileError as error:
+        command, problems = "beanscale", list(error.errors)
     except (click.ClickException, SettingError) as error:
         command, problems = "beanscale", [str(error)]
     for problem in problems:

@@ -30,13 +30,13 @@ class SettingError(ValueError):
     """An option or a file can't be used; `str()` is a sentence for the person who wrote it."""
 
 
-class MistakesError(SettingError):
+class InvalidFileError(SettingError):
     """All errors of a file; `str()` has a line for each."""
 
-    def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = tuple(errors)
         """One sentence each, at least one."""
-        super().__init__("\n".join(self.mistakes))
+        super().__init__("\n".join(self.errors))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

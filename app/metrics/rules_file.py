@@ -44,7 +44,7 @@ from app.metrics.rules import (
     check_namespace_pattern,
     check_tube_pattern,
 )
-from app.settings import MistakesError, SettingError, did_you_mean, is_dns_label, parse_duration
+from app.settings import InvalidFileError, SettingError, did_you_mean, is_dns_label, parse_duration
 
 MAX_BYTES = 2**20
 MAX_NESTED = 20
@@ -116,8 +116,8 @@ class _Map:
             return default
         try:
             return parse(self.values[key])
-        except MistakesError as error:
-            for item in error.mistakes:
+        except InvalidFileError as error:
+            for item in error.errors:
                 self.error(f"{key}{item}")
         except SettingError as error:
             self.error(f"{key}: {error}")
@@ -153,7 +153,7 @@ def parse_rules(content: bytes, file: str, server_names: Collection[str]) -> Rul
     if len(errors) > MAX_ERRORS:
         errors = [*errors[:MAX_ERRORS], f"{file}: only the first {MAX_ERRORS} errors are listed"]
     if errors:
-        raise MistakesError(errors)
+        raise InvalidFileError(errors)
     return Rules(MappingProxyType(metrics), tuple(grants))
 
 
@@ -234,15 +234,15 @@ def _list(value: Any) -> list[Any]:
 
 
 def _each[T](value: Any, parse: Callable[[str], T], if_empty: str = "") -> list[T]:
-    """Parse a list of text. Raises SettingError, or MistakesError with the index of each invalid item."""
-    items, mistakes = [], []
+    """Parse a list of text. Raises SettingError, or InvalidFileError with the index of each invalid item."""
+    items, errors = [], []
     for at, item in enumerate(_list(value)):
         try:
             items.append(parse(_text(item)))
         except SettingError as error:
-            mistakes.append(f"[{at}]: {error}")
-    if mistakes:
-        raise MistakesError(mistakes)
+            errors.append(f"[{at}]: {error}")
+    if errors:
+        raise InvalidFileError(errors)
     if not items and if_empty:
         raise SettingError(f"is empty; {if_empty}")
     return items

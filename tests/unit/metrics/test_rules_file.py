@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.metrics.formula import parse_formula
 from app.metrics.rules import FIELDS, Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
 from app.metrics.rules_file import load_rules, parse_rules
-from app.settings import MistakesError, SettingError
+from app.settings import InvalidFileError, SettingError
 
 SERVERS = ("eu", "us")
 
@@ -405,6 +405,6 @@ def test_whatever_is_legal_is_taken_as_written(written: list[dict[str, Any]]) ->
 
 
 def test_a_mistake_says_so_to_programs_too() -> None:
-    with pytest.raises(MistakesError) as refused:
+    with pytest.raises(InvalidFileError) as refused:
         rules_of("metrics: [{}]")
-    assert refused.value.mistakes == ("rules.yaml: metrics[0]: has no name", "rules.yaml: metrics[0]: has no tubes")
+    assert refused.value.errors == ("rules.yaml: metrics[0]: has no name", "rules.yaml: metrics[0]: has no tubes")
