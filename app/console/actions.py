@@ -28,6 +28,25 @@ from app.jobs.peek import PEEKED
 BATCH_S = 4.0
 """How long a bulk action runs before it reports how far it got; the page then continues it."""
 MAX_JOBS = 1_000_000
+NAMES = frozenset(
+    [
+        "put",
+        "kick",
+        "kick-job",
+        "bury",
+        "delete",
+        "delete-some",
+        "empty",
+        "pause",
+        "resume",
+        "move",
+        "move-some",
+        "copy",
+        "load-start",
+        "load-stop",
+    ]
+)
+"""All actions."""
 _STATES = tuple(state.value for state in State)
 _PEEKED = tuple(state.value for state in PEEKED)
 
@@ -79,6 +98,8 @@ class Actions:
         )
 
     async def _run(self, name: str, request: Request, audit: dict[str, Any]) -> Done:
+        if name not in NAMES:
+            raise RequestError(f"there is no action {name[:40]!r}", 404)
         if name == "load-stop":
             return await self._load_test.stop()
         parameters = await action_input(request)
@@ -98,7 +119,7 @@ class Actions:
 def parse_action(  # noqa: C901, PLR0911, PLR0912 - one case per action
     name: str, parameters: ActionInput, ref: TubeRef, servers: Servers
 ) -> ActionRequest:
-    """Return the action `name` on the tube `ref`. Raises RequestError, TubeNameError."""
+    """Return the action `name`, one of NAMES, on the tube `ref`. Raises RequestError, TubeNameError."""
     match name:
         case "put":
             return ActionRequest(
@@ -142,7 +163,7 @@ def parse_action(  # noqa: C901, PLR0911, PLR0912 - one case per action
         case "copy":
             target = _target(parameters, ref, servers)
             return ActionRequest("put", partial(move.copy, ref, _job(parameters), target), target)
-    raise RequestError(f"there is no action {name[:40]!r}", 404)
+    raise AssertionError(name)
 
 
 def _limit(parameters: ActionInput) -> int:
