@@ -67,7 +67,7 @@ MAX_HEAD = 1 << 15
 MAX_UNREAD_BODY = 1 << 18
 """Bytes of a body that are dropped once the response has been sent; a longer body ends the connection, as in Go."""
 FRESH_S = 1.0
-"""A client that connected or began a head at most so long ago is about to send the rest."""
+"""Seconds after connecting, or after a head's first byte, in which the rest is expected: shutdown waits for it."""
 CLOSE_NOTIFY_S = 2.0
 """How long a client may take to close TLS."""
 _SOCKET_BUFFER = 1 << 13
@@ -171,12 +171,12 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def in_progress(self) -> bool:
-        """Whether a response isn't complete yet."""
+        """True while a response isn't complete."""
         return self.phase is Phase.RESPONSE
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the client connected or began a request just now."""
+        """True if the client connected or began a request less than FRESH_S ago."""
         return (not self._served or self.phase is Phase.HEAD) and self.server.now - self.since < FRESH_S
 
     def shut_down(self) -> None:

@@ -199,7 +199,7 @@ class HttpServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 13)
         async with asyncio.TaskGroup() as tasks:
             expiring = tasks.create_task(self._expire_every_second())
-            loop.add_reader(listener, self._accept, listener)
+            self._start_accepting(listener)
             await self._stop.wait()
             await asyncio.sleep(self._delay_s)
             loop.remove_reader(listener)
@@ -261,9 +261,9 @@ class HttpServer:
         except OSError as error:  # no file descriptor is left, or the client is gone
             self._warnings["accept"].warning("can't accept a connection", error=error.strerror)
             loop.remove_reader(listener)
-            loop.call_later(ACCEPT_AGAIN_S, self._accept_again, listener)
+            loop.call_later(ACCEPT_AGAIN_S, self._start_accepting, listener)
 
-    def _accept_again(self, listener: socket.socket) -> None:
+    def _start_accepting(self, listener: socket.socket) -> None:
         if listener.fileno() >= 0:  # not closed meanwhile
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
