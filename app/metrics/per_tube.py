@@ -8,7 +8,7 @@ from app.metrics.built_in import ALL_TUBES, PerTube
 from app.metrics.freshness import ServerReading, fresh_servers, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
-from app.metrics.rates import MAX_AGES, Growth, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
+from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
 from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES
 from app.metrics.selection import Scope, excludes_tubes, select, selected_values
 from app.quantity import format_quantity, show_number
@@ -49,17 +49,6 @@ class PerTubeMetric(Metric):
 
     def values(self) -> Sequence[MetricValue]:
         """Return a value per server, tube and field; of a list without any tube, a 0 per server and field."""
-        return tuple(value for value, _ in self._measured())
-
-    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
-        """Return the values; the arithmetic of a rate is jobs / seconds."""
-        measured = self._measured()
-        return [value for value, _ in measured], [
-            f"{grown.gained} / {show_number(Fraction(grown.window_ms, 1000))}" if grown else value.quantity
-            for value, grown in measured[:shown]
-        ]
-
-    def _measured(self) -> Sequence[tuple[MetricValue, Growth | None]]:
         measured, selector, scope = self.measured, self.query.selector, self.scope
         fields = measured.fields
         if measured.label is not None:
@@ -69,21 +58,30 @@ class PerTubeMetric(Metric):
                 raise TooManyTubesError(f"{measured.name} is read only for listed tubes; use matchLabels {{tube: …}}")
             check_number_of_ages(measured.name, len(scope.named))
         servers = fresh_servers(scope.servers, scope.named, self.context)
-        values = [value for server in servers for value in self._of_server(server, scope.tubes_of(server), fields)]
+        values = tuple(value for server in servers for value in self._of_server(server, scope.tubes_of(server), fields))
         if values or scope.named is not None or excludes_tubes(selector):
             return values
-        return [value for server in servers for value in self._of_server(server, [NO_TUBE], fields)]
+        return tuple(value for server in servers for value in self._of_server(server, [NO_TUBE], fields))
 
-    def _of_server(
-        self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str]
-    ) -> Iterator[tuple[MetricValue, Growth | None]]:
+    def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
+        """Return the values; the arithmetic of a rate is jobs / seconds."""
+        values = self.values()
+        rate = self.measured.fields[0]
+        if rate not in RATES:
+            return values, [value.quantity for value in values[:shown]]
+        states = self.context.snapshot.servers
+        servers = {state.server.name: ServerReading(state, state.reading) for state in states if state.reading}
+        arithmetic = []
+        for value in values[:shown]:
+            server, tube = servers[value.labels["server"]], value.labels.get("tube", NO_TUBE)
+            gained, window_ms = growth(rate, server, tube, self.context)
+            arithmetic.append(f"{gained} / {show_number(Fraction(window_ms, 1000))}")
+        return values, arithmetic
+
+    def _of_server(self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str]) -> Iterator[MetricValue]:
         """Raises NoValueError."""
-        context, matches, label, reading = (
-            self.context,
-            self.query.selector.matches,
-            self.measured.label,
-            server.reading,
-        )
+        context, reading = self.context, server.reading
+        matches, label = self.query.selector.matches, self.measured.label
         oldest_s = context.now.monotonic_s - context.limit_s
         for tube in tubes:
             stats = reading.tubes.get(tube)
@@ -99,7 +97,7 @@ class PerTubeMetric(Metric):
                 if answered_at.monotonic_s < oldest_s:
                     raise stale(server.state, reading, tube, context)
                 number: int | Fraction = 0
-                grown, window_s = None, None
+                window_s = None
                 if field in RATES:
                     grown = growth(field, server, tube, context)
                     number, window_s = per_second([grown]), whole_seconds(grown.window_ms)
@@ -107,4 +105,4 @@ class PerTubeMetric(Metric):
                     number, answered_at = next_job_age(server, tube, context)
                 elif stats:
                     number = COUNTED[field](stats)
-                yield MetricValue(self.measured.name, labels, format_quantity(number), answered_at, window_s), grown
+                yield MetricValue(self.measured.name, labels, format_quantity(number), answered_at, window_s)
