@@ -13,7 +13,7 @@ import structlog
 
 from app.beanstalkd.connection import Connection, connect, describe_error
 from app.beanstalkd.demand import Demand
-from app.beanstalkd.protocol import MAX_STATS, NOT_FOUND, STATS, ProtocolError, parse_job_stats, parse_server_id
+from app.beanstalkd.protocol import MAX_STATS, NOT_FOUND, STATS, ProtocolError, parse_server_id, parse_stats
 from app.beanstalkd.reading import NextJob, Reading
 from app.clock import Instant
 from app.ratelimit import backoff
@@ -125,7 +125,7 @@ class NextJobReader:
             del jobs[tube]
             if reply is NOT_FOUND:
                 continue
-            stats = parse_job_stats(reply.body or b"")
+            stats = parse_stats(reply.body or b"")
             if reply.word != b"OK" or stats.get("id") != job.decode() or not stats.get("age", "").isdecimal():
                 raise ProtocolError("answered stats-job without this job's age")
             known[tube] = NextJob(self._clock(), int(stats["age"]))

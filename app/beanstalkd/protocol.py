@@ -184,12 +184,12 @@ def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals | None:
     return JobTotals._make((answered_at, *(counts[state] for state in _JOB_STATES)))
 
 
-def parse_job_stats(body: bytes) -> Mapping[str, str]:
-    """Return the fields of a `stats-job` reply. Raises ProtocolError if a field comes twice."""
+def parse_stats(body: bytes) -> Mapping[str, str]:
+    """Return the fields of a `stats` or `stats-job` reply. Raises ProtocolError if a field comes twice."""
     fields = [(key.decode(), value.decode()) for key, _, value in _FIELD.findall(body[:MAX_STATS])]
     stats = dict(fields)
     if len(stats) != len(fields):
-        raise ProtocolError("sent a job's stats with a field that comes twice")
+        raise ProtocolError("sent stats with a field that comes twice")
     return stats
 
 

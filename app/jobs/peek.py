@@ -18,7 +18,7 @@ from app.beanstalkd.protocol import (
     ReplyParser,
     body_of,
     check_tube_name,
-    parse_job_stats,
+    parse_stats,
     parse_tube,
 )
 from app.beanstalkd.reading import TubeRef
@@ -160,7 +160,7 @@ class PeekConnection:
             return None
         self.send([f"stats-job {found[0]}"])
         body = self.stats_reply()
-        return None if body is None else peeked(parse_job_stats(body), found[1], found[2])
+        return None if body is None else peeked(parse_stats(body), found[1], found[2])
 
     def peek(self, command: str) -> tuple[int, int, bytes] | None:
         """Return ID, size and beginning of the job of a peek command; None if there is none."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from app.beanstalkd.protocol import ProtocolError, check_tube_name, parse_job_stats
+from app.beanstalkd.protocol import ProtocolError, check_tube_name, parse_stats
 from app.beanstalkd.reading import TubeRef
 from app.jobs.actions import ShouldStop
 from app.jobs.client import DEFAULT_TUBE
@@ -130,7 +130,7 @@ def newest_id(highest: Highest, known: int) -> int:
 def _known_id(connection: PeekConnection, tube: str) -> int:
     """Return an ID that the newest job has at least."""
     connection.send(["stats"])
-    total = parse_job_stats(connection.stats_reply() or b"").get("total-jobs", "")
+    total = parse_stats(connection.stats_reply() or b"").get("total-jobs", "")
     if not total.isdecimal():
         raise ProtocolError("sent stats without total-jobs")
     connection.use(tube)
@@ -165,5 +165,5 @@ def _stats_jobs(connection: PeekConnection, ids: range, should_stop: ShouldStop)
         if should_stop():
             return None
         body = connection.stats_reply()
-        found.append(None if body is None else parse_job_stats(body))
+        found.append(None if body is None else parse_stats(body))
     return found

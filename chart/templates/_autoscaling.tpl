@@ -1,5 +1,5 @@
 {{/* (dict "behavior" "gentle" "maxReplicas" 10): the preset of that name, or the behavior that is set. Both presets scale up to the needed
-     number in one step. Kubernetes' default takes four steps from 1 to 10 pods: 1, 4, 8, 10. */}}
+     number in one step. Kubernetes' default takes three steps from 1 to 10 pods: 4, 8, 10. */}}
 {{- define "beanscale.behavior" -}}
 {{- if kindIs "map" .behavior }}
 {{- toYaml .behavior }}
