@@ -33,11 +33,10 @@ class Probe:
         failed = any(failures.values())
         if not failed and request.parameter("verbose") is None:
             return PlainTextResponse("ok", headers=_NOSNIFF)
-        is_anonymous = request.caller is None or request.caller.by == "anonymous"
         lines = []
         for name, failure in failures.items():
             warning = None if failure or name not in self.warnings else self.warnings[name]()
-            reason = _WITHHELD if is_anonymous else failure or warning
+            reason = _WITHHELD if _is_anonymous(request) else failure or warning
             if failure:
                 lines.append(f"[-]{name} failed: {reason}")
             else:
@@ -46,9 +45,14 @@ class Probe:
         text = "\n".join([*lines, f"{title} check {verdict}", ""])
         return PlainTextResponse(text, 500 if failed else 200, headers=_NOSNIFF)
 
-    def one(self, name: str, _: Request) -> Response:
+    def one(self, name: str, request: Request) -> Response:
         """Return the result of one check."""
         failure = self.checks[name]()
         if failure is None:
             return PlainTextResponse("ok")
-        return PlainTextResponse(f"internal server error: {failure}\n", 500, headers=_NOSNIFF)
+        reason = _WITHHELD if _is_anonymous(request) else failure
+        return PlainTextResponse(f"internal server error: {reason}\n", 500, headers=_NOSNIFF)
+
+
+def _is_anonymous(request: Request) -> bool:
+    return request.caller is None or request.caller.by == "anonymous"

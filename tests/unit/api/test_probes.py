@@ -39,3 +39,6 @@ def test_an_anonymous_client_learns_which_check_failed_but_not_why() -> None:
         500,
         f"[+]ping ok, but: {log}\n[-]access failed: {log}\nreadyz check failed\n",
     )
+    asked = request(probe.path)
+    asked.caller = Caller(ANONYMOUS, "anonymous")
+    assert bytes(probe.one("access", asked).body).decode() == f"internal server error: {log}\n"
