@@ -1,7 +1,7 @@
 """The API: a Starlette router. The routes list what is served, the middleware is the order of processing.
 
-What a route matched is what is authorized and then handled: the path is decoded once, by ErrorResponses, and no other
-code interprets it. A path without a route is authorized too, before the response lists what there is.
+What a route matched is what is authorized and then handled: ErrorResponses decodes the path from `raw_path`, and routes
+and handlers use only that. A path without a route is authorized too, before the response lists what there is.
 """
 
 import re
@@ -94,8 +94,8 @@ class Api:
         paths = sorted(path for path in ("/", *routes) if "{" not in path)
         routes["/"] = routes["/index.html"] = lambda _: _listed(paths, 200)
         authorization = Middleware(Authorization, self.authorizer)
-        # Not `Starlette(...)`: its middleware for exceptions is outside or inside of all ours, so it can't answer those
-        # of both; ErrorResponses does.
+        # Not `Starlette(...)`: it handles exceptions outermost, where Audit misses the response, or innermost, where
+        # errors of our own middleware don't arrive. ErrorResponses stands between.
         return Router(
             routes=[_Route(path, _Asgi(endpoint), middleware=[authorization]) for path, endpoint in routes.items()],
             default=Authorization(_Asgi(not_found), self.authorizer),

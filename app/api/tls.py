@@ -100,7 +100,10 @@ class ServingTls:
         self.context = context
 
     def trust(self, *authorities: str) -> None:
-        """Accept clients of these CAs, as PEM. Raises ValueError, ssl.SSLError."""
+        """Accept clients of these CAs too, as PEM; whether a CA is still trusted is decided at each request.
+
+        Raises ValueError, ssl.SSLError.
+        """
         for pem in authorities:
             self.context.load_verify_locations(cadata=pem)
         self._authorities = authorities

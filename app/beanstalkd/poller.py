@@ -1,4 +1,7 @@
-"""The only reader of beanstalkd for metrics: one task and one connection per server, one snapshot for all requests."""
+"""The only reader of beanstalkd for metrics: one task and one connection per server, one snapshot for all requests.
+
+How often it reads: session.py.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -73,7 +73,10 @@ class ProtocolError(Exception):
 
 
 class TubeStats(NamedTuple):
-    """One tube, from one `stats-tube` reply, which is atomic. Jobs and connections are counts, times whole seconds."""
+    """One tube, from one `stats-tube` reply, which is atomic. Jobs and connections are counts, times whole seconds.
+
+    Field names are beanstalkd's keys, all required. Add counts before `pause`: only the last two may be negative.
+    """
 
     name: str
     answered_at: Instant

@@ -58,7 +58,7 @@ def choose_address(identities: Mapping[str, Identity]) -> str:
     """Return the first address that answers. Pure; at least one address is given.
 
     Raises SeveralServersError if the addresses that answer lead to different servers, or if another address of the same
-    family doesn't answer and could be another server. Raises the first address's error if none answers.
+    family doesn't answer, because it could be another server. Raises the first address's error if none answers.
     """
     reached = {address: identity for address, identity in identities.items() if isinstance(identity, str)}
     if not reached:
@@ -150,7 +150,8 @@ class ServerPoller:
     async def _check_addresses(self, identities: Mapping[str, Identity], server_id: str) -> None:
         """Return once DNS lists another server instead of the connected one. Raises SeveralServersError.
 
-        `identities` has addresses of the connected server; only others are asked, which counts as a client there.
+        `identities` is what each address answered before. Addresses of the connected server aren't asked again: each
+        question is a connection, which beanstalkd counts as a client.
         """
         same = {address: identity for address, identity in identities.items() if identity == server_id}
         while True:

@@ -1,7 +1,7 @@
 """POST /actions/NAME: actions on tubes and jobs.
 
 The middleware has checked session, token, origin and read-only mode before anything here runs. All parameters are
-checked before the action begins. The response is one sentence, which is also an event on the tube's page.
+checked before the action begins. The response has one sentence, which is also an event on the tube's page.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,6 +134,7 @@ def parse_action(  # noqa: C901, PLR0911, PLR0912 - one case per action
                 ),
             )
         case "kick":
+            # lambda, not partial: the time of `stop_after` begins when the action runs, not when it is parsed
             state, limit = State.DELAYED if parameters.flag("delayed") else State.BURIED, _limit(parameters)
             return ActionRequest("kick", lambda: actions.kick_some(ref, state, limit, stop_after(BATCH_S)))
         case "kick-job":

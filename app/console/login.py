@@ -1,6 +1,7 @@
 """Who is signed in: sessions, their cookies, the limits on guessing, and the routes of signing in and out.
 
-Sessions are in memory, so a restart signs everyone out. Times are arguments, in monotonic seconds.
+passwords.py compares the password. Sessions are in memory, so a restart signs everyone out. Times are arguments, in
+monotonic seconds.
 """
 
 import asyncio

@@ -4,7 +4,8 @@ PHASES is the state machine. Received bytes stay unparsed until their turn: a he
 the next one once the response before it has been sent. So responses don't depend on how TCP split the bytes, and
 pipelined requests cost their bytes only.
 
-Clients aren't authenticated here, so everything they can make the server keep has a fixed limit (LIMITS).
+Users aren't authenticated here, so everything that a client can make the server keep has a fixed limit: `Limits`, lower
+without a client certificate, and the constants before it.
 """
 
 import asyncio
@@ -87,14 +88,13 @@ class Limits:
     unsent: int
     """Bytes of responses that wait for the client, until the application and the next request wait too."""
     pipelined: float
-    """Requests received before the response to the one before; the next response closes the connection. TLS and the
-    event loop keep about 100 kB of responses that the client doesn't read, and only pipelining is quick to cause that.
-    """
+    """Requests in a row that may arrive before the previous response was sent; the response after that closes the
+    connection. Pipelining quickly fills the 100 kB or so that TLS and the event loop keep of unread responses."""
 
 
 LIMITS = Limits(target=1 << 14, headers=1000, unsent=1 << 16, pipelined=float("inf"))
 """For clients that showed a certificate. Each group of a user is a header field of kube-apiserver."""
-UNAUTHENTICATED_LIMITS = Limits(target=1 << 13, headers=100, unsent=1 << 14, pipelined=16)
+LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unsent=1 << 14, pipelined=16)
 
 
 class InvalidRequestError(Exception):
@@ -119,7 +119,7 @@ class HttpConnection(asyncio.Protocol):
         self.writable: asyncio.Event | None = None
         """Set once the client has read enough of what was written; None if it has."""
         self._unsent_since = 0.0  # the server's seconds, while `writable` isn't None
-        self._limits = UNAUTHENTICATED_LIMITS
+        self._limits = LIMITS_WITHOUT_CERTIFICATE
         self._handshake: asyncio.Task[None] | None = None
         self._scope: dict[str, Any] = {}
         self._buffer = b""  # received and not parsed yet

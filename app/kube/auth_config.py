@@ -1,7 +1,8 @@
 """The authentication configuration of the cluster: ConfigMap kube-system/extension-apiserver-authentication.
 
 kube-apiserver publishes there which CAs sign the certificates of users and of the front proxy, and which headers the
-front proxy uses. A thread watches it and publishes each version as an immutable value.
+front proxy uses. A thread watches it and publishes each version as an immutable value, used by
+`Components.tls_context` (serve.py) for each handshake and by api/authentication.py for each request.
 Source: k8s.io/apiserver/pkg/server/options/authentication_dynamic_request_header.go and authentication.go.
 """
 

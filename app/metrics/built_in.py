@@ -69,11 +69,11 @@ class DrainTime:
 
 
 DRAIN = Rule("beanstalkd_tube_drain_seconds", ALL_TUBES, DrainTime(), per=frozenset({Label.TUBE}))
-RULES: Mapping[str, Rule] = {DRAIN.name: DRAIN}
+BUILT_IN_RULES: Mapping[str, Rule] = {DRAIN.name: DRAIN}
 """Built-in metrics that are computed like an operator's rule."""
 MEANINGS: Mapping[str, str] = {
     DRAIN.name: "Seconds until a tube is empty at the present pace of deletions, over all servers."
 }
 """Of the built-in rules."""
-NAMES = (TUBE_JOBS, *sorted((PER_TUBE.keys() | RULES.keys()) - {TUBE_JOBS}))
+NAMES = (TUBE_JOBS, *sorted((PER_TUBE.keys() | BUILT_IN_RULES.keys()) - {TUBE_JOBS}))
 """Of all built-in metrics but `tube-…`; the first one is an example in errors."""

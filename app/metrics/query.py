@@ -44,7 +44,7 @@ class EvaluationContext:
 
     @property
     def limit_s(self) -> float:
-        """Return the age in seconds from which on a reading isn't accepted."""
+        """The greatest age, in seconds, at which a reading is accepted."""
         return self.max_age_s + self.hold_s
 
 

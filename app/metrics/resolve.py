@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from app.beanstalkd.protocol import is_tube_name
 from app.beanstalkd.reading import Snapshot
-from app.metrics.built_in import NAMES, PER_TUBE, RULES, TUBE_JOBS, TUBE_PREFIX
+from app.metrics.built_in import BUILT_IN_RULES, NAMES, PER_TUBE, TUBE_JOBS, TUBE_PREFIX
 from app.metrics.metric import Metric, UnresolvedMetric
 from app.metrics.per_tube import PerTubeMetric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
@@ -44,7 +44,7 @@ def resolve(query: MetricQuery, context: EvaluationContext) -> Metric:
     try:
         if name.startswith(TUBE_PREFIX) and is_tube_name(name[len(TUBE_PREFIX) :]):
             return _tube_jobs(query, context, visible)
-        if name not in PER_TUBE and name not in RULES:
+        if name not in PER_TUBE and name not in BUILT_IN_RULES:
             raise _unknown(query, context)
         if visible is not None:
             named = named_tubes(query.selector)
@@ -54,7 +54,7 @@ def resolve(query: MetricQuery, context: EvaluationContext) -> Metric:
                 check_access(namespace, named, visible)
         if name in PER_TUBE:
             return PerTubeMetric(query, context, PER_TUBE[name])
-        return RuleMetric(query, context, RULES[name])
+        return RuleMetric(query, context, BUILT_IN_RULES[name])
     except MetricError as error:
         return UnresolvedMetric(query, context, error)
 
@@ -87,6 +87,8 @@ def _tube_jobs(query: MetricQuery, context: EvaluationContext, visible: Glob | N
         raise access_error(query.namespace, asked, visible)
     tube = find_tube(query.metric, context.snapshot)
     if tube is None:
+        # No visible tube has this name yet. HPAs ask in lower case: unless the name itself is granted, take the granted
+        # exact name that differs only in case.
         spellings = () if visible.matches(asked) else visible.exact
         tube = next((granted for granted in spellings if granted.lower() == asked.lower()), asked)
     return TubeJobsMetric(query, context, tube, readable=visible.matches(tube))

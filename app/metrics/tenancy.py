@@ -1,6 +1,7 @@
 """Tenancy: what a namespace can't access is removed from the snapshot before evaluation. Nothing else knows about it.
 
-A tube that exists and one that doesn't lead to the same result, and no error names a tube of another namespace.
+`Rules.visible_tubes_of` decides which tubes a namespace can access. A tube that exists and one that doesn't lead to the
+same result, and no error names a tube of another namespace.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

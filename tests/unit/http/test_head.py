@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.http.connection import MAX_HEAD, UNAUTHENTICATED_LIMITS, path_and_query
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, MAX_HEAD, path_and_query
 from tests.unit.http.place import Client
 
 pytestmark = pytest.mark.anyio
@@ -26,12 +26,12 @@ async def test_a_head_has_at_most_so_many_bytes(client: Client, more: int, statu
 
 async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> None:
     """Each takes Python fifty times its bytes."""
-    client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * UNAUTHENTICATED_LIMITS.headers + b"\r\n")
+    client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * LIMITS_WITHOUT_CERTIFICATE.headers + b"\r\n")
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
 async def test_what_is_asked_for_has_an_end(client: Client) -> None:
-    client.writer.write(b"GET /" + b"a" * UNAUTHENTICATED_LIMITS.target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+    client.writer.write(b"GET /" + b"a" * LIMITS_WITHOUT_CERTIFICATE.target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
     assert b"HTTP/1.1 414 " in await client.rest()
 
 

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.http.connection import UNAUTHENTICATED_LIMITS
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE
 from tests.unit.http.place import GET, Client, Place, settled
 
 pytestmark = pytest.mark.anyio
 
-MAX_PIPELINED = int(UNAUTHENTICATED_LIMITS.pipelined)
+MAX_PIPELINED = int(LIMITS_WITHOUT_CERTIFICATE.pipelined)
 MAX_READ = 1 << 18
 """Bytes that asyncio reads at once."""
 
