@@ -1,11 +1,14 @@
 """The check of the HPA: it is active, and has a value of each external metric."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
+from app.hpa.autoscaler import EXTERNAL, TargetKind, parse_hpa
 from app.hpa.conditions import hint_for
 from app.kube.checks import CheckFailedError, ask
 from app.kube.client import Kubernetes
+from app.quantity import format_quantity
 from app.settings import ObjectName
 from app.text import count
 
@@ -22,46 +25,34 @@ def check_hpa(kubernetes: Kubernetes, hpa: ObjectName) -> str:
     return check_status(ask(kubernetes, path, hints), hpa)
 
 
-def check_status(autoscaler: Mapping[str, Any], hpa: ObjectName) -> str:
+def check_status(found: Mapping[str, Any], hpa: ObjectName) -> str:
     """Do the same for an autoscaling/v2 object."""
-    spec, status = autoscaler["spec"], autoscaler.get("status") or {}
-    queried = [metric["external"] for metric in spec.get("metrics") or () if metric["type"] == "External"]
-    if not queried:
+    autoscaler = parse_hpa(found)
+    metrics = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
+    if not metrics:
         raise CheckFailedError(f"the autoscaler {hpa} uses no external metric", "add one: tube-NAME", final=True)
-    _check_conditions(status, hpa)
-    if not status.get("currentReplicas") and spec.get("minReplicas") == 0:
-        return f"{hpa} is active and at 0 replicas"  # then the controller divides by 0 pods and shows no usable value
-    values = {}
-    for metric in status.get("currentMetrics") or ():
-        if external := metric.get("external"):  # a metric that fails has an entry with an empty type and no content
-            current = external["current"]
-            is_average = "averageValue" in current
-            value = str(current["averageValue"] if is_average else current.get("value", "-"))
-            if not value.startswith("-"):  # unknown: numbers of jobs are not negative
-                values[external["metric"]["name"]] = f"{value} per pod" if is_average else value
-    for external in queried:
-        if external["metric"]["name"] not in values:
-            raise CheckFailedError(
-                f"the autoscaler {hpa} has no value of {external['metric']['name']} yet",
-                hint_for("", hpa.namespace, hpa.name),
-            )
-    observed = ", ".join(f"{name} is {value}" for name, value in values.items())
-    return f"{hpa} is active: {observed}; {count(status.get('currentReplicas', 0), 'replica')}"
-
-
-def _check_conditions(status: Mapping[str, Any], hpa: ObjectName) -> None:
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
-    for name in ("AbleToScale", "ScalingActive"):
-        condition = conditions.get(name)
+    for kind in ("AbleToScale", "ScalingActive"):
+        condition = autoscaler.condition(kind)
         if condition is None:
             raise CheckFailedError(
-                f"the autoscaler {hpa} has no condition {name}: the HPA controller hasn't synced it yet"
+                f"the autoscaler {hpa} has no condition {kind}: the HPA controller hasn't synced it yet"
                 " (it does every 15 s)",
                 "check that kube-controller-manager is running: kubectl -n kube-system get pod",
             )
-        if condition["status"] != "True":
-            reason = condition.get("reason", "")
+        if not condition.holds:
             raise CheckFailedError(
-                f"the autoscaler {hpa} doesn't scale: {condition.get('message') or reason}",
-                hint_for(reason, hpa.namespace, hpa.name),
+                f"the autoscaler {hpa} doesn't scale: {condition.message or condition.reason}",
+                hint_for(condition.reason, hpa.namespace, hpa.name),
             )
+    replicas = autoscaler.scale.status_replicas
+    if not replicas and autoscaler.minimum == 0:
+        return f"{hpa} is active and at 0 replicas"  # then the controller divides by 0 pods and shows no usable value
+    observed = []
+    for metric in metrics:
+        if metric.last_value is None:
+            raise CheckFailedError(
+                f"the autoscaler {hpa} has no value of {metric} yet", hint_for("", hpa.namespace, hpa.name)
+            )
+        value = format_quantity(Fraction(metric.last_value, 1000))
+        observed.append(f"{metric} is {value}{' per pod' if metric.target.kind is TargetKind.AVERAGE_VALUE else ''}")
+    return f"{hpa} is active: {', '.join(observed)}; {count(replicas, 'replica')}"

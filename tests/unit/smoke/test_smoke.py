@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -156,12 +157,15 @@ SCALES = [
 
 def autoscaler(
     conditions: list[dict[str, str]], current: dict[str, str] | None, replicas: int = 1, minimum: int = 1
-) -> dict[str, object]:
+) -> dict[str, Any]:
     metric = {"name": "tube-hello-world"}
-    target = {"type": "AverageValue", "averageValue": "2"}
+    target = {"value": "2"} if current and "value" in current else {"averageValue": "2"}
     return {
+        "metadata": {"namespace": HPA.namespace, "name": HPA.name},
         "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": "hello"},
             "minReplicas": minimum,
+            "maxReplicas": 10,
             "metrics": [{"type": "External", "external": {"metric": metric, "target": target}}],
         },
         "status": {
@@ -211,7 +215,7 @@ def test_an_autoscaler_without_workload_says_so() -> None:
 
 def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
     with pytest.raises(CheckFailedError, match="hasn't synced it yet") as broken:
-        check_status({"spec": autoscaler([], None)["spec"]}, HPA)
+        check_status(autoscaler([], None) | {"status": {}}, HPA)
     assert not broken.value.final
 
 
@@ -230,8 +234,11 @@ def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
 
 
 def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs() -> None:
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
+    found = autoscaler(SCALES, None)
+    found["spec"]["metrics"] = [{"type": "Resource", "resource": cpu}]
     with pytest.raises(CheckFailedError, match="uses no external metric") as broken:
-        check_status({"spec": {"metrics": [{"type": "Resource", "resource": {}}]}}, HPA)
+        check_status(found, HPA)
     assert broken.value.final
 
 
