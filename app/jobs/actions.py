@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import greenstalk
 
@@ -116,16 +117,11 @@ def job_stats(client: Client, job_id: int, tube: str) -> JobStats:
 def tube_counts(client: Client, tube: str) -> dict[State, int]:
     """Return the number of jobs by state. Raises RefusedError if there is no such tube."""
     try:
-        stats = client.stats_tube(tube)
+        stats: Mapping[str, Any] = client.stats_tube(tube)
     except greenstalk.NotFoundError:
         raise _no_such_tube(tube) from None
     with _complete():
-        return {
-            State.READY: stats["current-jobs-ready"],
-            State.DELAYED: stats["current-jobs-delayed"],
-            State.BURIED: stats["current-jobs-buried"],
-            State.RESERVED: stats["current-jobs-reserved"],
-        }
+        return {state: stats[f"current-jobs-{state}"] for state in State}
 
 
 @contextmanager

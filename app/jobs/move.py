@@ -43,7 +43,7 @@ from app.jobs.actions import (
     job_stats,
     take,
 )
-from app.jobs.client import ANY_FAILURE, TIMEOUT_S, BeanstalkdError, Client, connect, translated_errors
+from app.jobs.client import ANY_FAILURE, TIMEOUT_S, BeanstalkdError, Client, connect, peek, translated_errors
 from app.settings import Server
 
 COPY_DELAY_S = 31
@@ -109,11 +109,10 @@ def copy(source: TubeRef, job: ShownJob, target: TubeRef) -> Done:
     check_tube_name(source.tube)
     with connect(source.server) as client:
         before = check(client, job, source.tube)
-        try:
-            body = client.peek(job.id).body
-        except greenstalk.NotFoundError:
-            raise GoneError(f"job {job.id} no longer exists") from None
-    duplicate = JobCopy(before, body, before.pri, before.ttr_s)
+        found = peek(client, job.id)
+        if found is None:
+            raise GoneError(f"job {job.id} no longer exists")
+    duplicate = JobCopy(before, found.body, before.pri, before.ttr_s)
     with connect(target.server, use=target.tube) as client:
         hidden = before.state in {State.DELAYED, State.BURIED}
         new_id = duplicate.put(client, duplicate.delay_s if hidden else 0, target.server)

@@ -146,12 +146,7 @@ class PeekConnection:
         if body is None:
             return dict.fromkeys(State, 0)
         stats = parse_tube(body, tube, clock.now())
-        return {
-            State.READY: stats.current_jobs_ready,
-            State.DELAYED: stats.current_jobs_delayed,
-            State.BURIED: stats.current_jobs_buried,
-            State.RESERVED: stats.current_jobs_reserved,
-        }
+        return {state: getattr(stats, f"current_jobs_{state}") for state in State}
 
     def job(self, command: str) -> PeekedJob | None:
         """Return the job of a peek command with its stats; None if there is none, or no longer."""
