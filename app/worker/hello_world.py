@@ -45,7 +45,7 @@ def run(settings: WorkerSettings) -> int:
 
 async def _work_and_serve(settings: WorkerSettings, listener: socket.socket) -> None:
     stop = threading.Event()
-    worker = Worker(settings.server, settings.tube, settings.seconds_per_job, stop, clock.now)
+    worker = Worker(settings.server, settings.tube, settings.seconds_per_job, stop)
     name = os.environ.get("POD_NAME") or socket.gethostname()
     info = WorkerInfo(name, settings.tube, settings.server.address, settings.seconds_per_job)
     page = HttpServer(max_connections())

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
+from app import clock
 from app.clock import Instant
 from app.jobs.client import BeanstalkdError, Client, JobLostError, connect, keep_reserved, reserve
 from app.ratelimit import backoff
@@ -48,15 +48,12 @@ class WorkerState:
 class Worker:
     """Runs in its own thread; any thread may read `state` and set `stop`."""
 
-    def __init__(
-        self, server: Server, tube: str, seconds_per_job: float, stop: threading.Event, clock: Callable[[], Instant]
-    ) -> None:
-        self.state = WorkerState(started_at=clock(), active_at=clock())
+    def __init__(self, server: Server, tube: str, seconds_per_job: float, stop: threading.Event) -> None:
+        self.state = WorkerState(started_at=clock.now(), active_at=clock.now())
         self._server = server
         self._tube = tube
         self._seconds_per_job = seconds_per_job
         self._stop = stop
-        self._clock = clock
 
     def run(self) -> None:
         """Work until `stop` is set and the current job is finished. Raise TubeNameError."""
@@ -84,12 +81,12 @@ class Worker:
         self._update()
         if job is None or self._stop.is_set():  # a job reserved after the stop is released with the connection
             return
-        current = CurrentJob(job.id, len(job.body), self._clock())
+        current = CurrentJob(job.id, len(job.body), clock.now())
         self._update(job=current)
         _log.info("job reserved", job=current.id, bytes=current.size_bytes, tube=self._tube)
         try:
             with keep_reserved(job):
-                while (left_s := self._seconds_per_job - current.reserved_at.age_s(self._clock())) > 0:
+                while (left_s := self._seconds_per_job - current.reserved_at.age_s(clock.now())) > 0:
                     time.sleep(min(left_s, TOUCH_PERIOD_S))
                     client.touch(job)
                     self._update()
@@ -105,4 +102,4 @@ class Worker:
         self._update(job=None, lost=self.state.lost + 1)
 
     def _update(self, **changes: object) -> None:
-        self.state = replace(self.state, active_at=self._clock(), **changes)  # type: ignore[arg-type]
+        self.state = replace(self.state, active_at=clock.now(), **changes)  # type: ignore[arg-type]
