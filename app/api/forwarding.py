@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from random import uniform
 from threading import Lock
 from time import monotonic, perf_counter
 from typing import Any, NoReturn
@@ -39,6 +38,7 @@ from app.kube.upstream import (
 )
 from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.rules import Rules
+from app.ratelimit import backoff
 from app.settings import is_dns_label
 
 DEADLINE_S = 5.0
@@ -46,7 +46,7 @@ DEADLINE_S = 5.0
 MAX_WAITING = 64
 """Requests that wait for a thread; one more would only miss its deadline."""
 PERIOD_S = 30.0
-"""Between two reads of its discovery."""
+"""Between two reads of its discovery, at most."""
 _LARGE = 1 << 16
 """Bytes of a response that is parsed only while no other such is: some take a hundred MiB meanwhile."""
 
@@ -137,9 +137,10 @@ class Forwarding(Collector):
 
     async def run(self) -> NoReturn:
         """Read its discovery forever."""
+        pauses = backoff(PERIOD_S, PERIOD_S)
         while True:
             await self.read_discovery()
-            await asyncio.sleep(PERIOD_S * uniform(0.8, 1.2))  # noqa: S311 - spreads load, hides nothing
+            await asyncio.sleep(next(pauses))
 
     async def read_discovery(self) -> None:
         """Read its discovery once. After a failure the names read before stay."""

@@ -14,6 +14,7 @@ from app.beanstalkd.reading import ServerState
 from app.clock import Instant
 from app.metrics.metric import Metric
 from app.metrics.query import MetricValue
+from app.text import duration_value
 
 GROUP = "meta.k8s.io"
 KINDS = frozenset(Kind("Table", GROUP, version) for version in ("v1", "v1beta1"))
@@ -112,10 +113,7 @@ def _optional(seconds: float | None) -> str:
 
 def _duration(seconds: float) -> str:
     """Return a duration as kubectl writes ages, with a decimal for short ones."""
-    if seconds < _FRESH_S:
-        return f"{max(seconds, 0):.1f}s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+    return f"{max(seconds, 0):.1f}s" if seconds < _FRESH_S else duration_value(int(seconds))
 
 
 def _object(row: Row, included: str, kind: Kind, namespace: str) -> Mapping[str, Any] | None:

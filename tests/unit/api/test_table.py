@@ -72,7 +72,7 @@ def test_a_sum_over_tubes_is_known_by_its_metric_and_the_rules_servers() -> None
 def test_a_rate_shows_its_window() -> None:
     state = server("eu", tube("a", total_jobs=30), earlier={"a": counts(61, 0, 0)})
     (row,) = printed_of("beanstalkd_tube_jobs_put_per_second", known(state))
-    assert row == {"Tube": "a", "Value": "500m", "Age": "1.0s", "Window": "1m0s", "Server": "eu"}
+    assert row == {"Tube": "a", "Value": "500m", "Age": "1.0s", "Window": "1m", "Server": "eu"}
 
 
 def test_a_held_value_shows_for_how_long() -> None:
