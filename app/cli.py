@@ -237,15 +237,6 @@ def serve(
         raise click.UsageError("--tls-secret requires --service: the Secret is in the Service's namespace")
     if options["tls_mode"] == "provided" and not options["tls_secret"]:
         raise click.UsageError("--tls-mode=provided requires --tls-secret, the Secret with the certificate")
-    _check_forwarding(options)
-    _check_tls_durations(options["tls_duration"], options["tls_ca_duration"])
-    servers = distinct_servers(beanstalkd)
-    loaded = _load_rules(rules, servers)
-    configure(log_format, log_level)
-    return run(ServeSettings(servers=servers, rules=loaded, **options))
-
-
-def _check_forwarding(options: dict[str, Any]) -> None:
     to, ca = options["forward_to"], options["forward_ca"]
     if to and not ca:
         raise click.UsageError("--forward-to requires --forward-ca: the token is sent only to a verified server")
@@ -253,9 +244,7 @@ def _check_forwarding(options: dict[str, Any]) -> None:
         raise click.UsageError("--forward-ca requires --forward-to")
     if to and to.service == options["service"]:
         raise click.UsageError(f"--forward-to {to.service} is beanscale itself; set it to the other adapter's Service")
-
-
-def _check_tls_durations(serving_s: float, authority_s: float) -> None:
+    serving_s, authority_s = options["tls_duration"], options["tls_ca_duration"]
     if serving_s < MIN_TLS_DURATION_S:
         raise click.UsageError(f"--tls-duration must be at least {MIN_TLS_DURATION_S:.0f}s, to leave time for renewal")
     if authority_s < 3 * serving_s:
@@ -264,6 +253,10 @@ def _check_tls_durations(serving_s: float, authority_s: float) -> None:
         )
     if authority_s > MAX_TLS_DURATION_S:
         raise click.UsageError("--tls-ca-duration must be at most 876000h (a hundred years)")
+    servers = distinct_servers(beanstalkd)
+    loaded = _load_rules(rules, servers)
+    configure(log_format, log_level)
+    return run(ServeSettings(servers=servers, rules=loaded, **options))
 
 
 def _load_rules(file: Path | None, servers: Sequence[Server]) -> Any:

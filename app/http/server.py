@@ -1,7 +1,6 @@
 """The HTTP server under the API, the console, and the worker's page: it listens, accepts, limits and shuts down."""
 
 import asyncio
-import ipaddress
 import os
 import resource
 import signal
@@ -22,7 +21,7 @@ from starlette.types import ASGIApp
 from app.http.connection import HttpConnection
 from app.http.exchange import Exchange
 from app.ratelimit import RateLimitedWarning
-from app.settings import SettingError
+from app.settings import SettingError, is_ip
 
 MAX_CONNECTIONS = 1000
 """Each takes about 60 kB over TLS. kube-apiserver keeps at most 25 idle ones."""
@@ -45,10 +44,8 @@ _log = structlog.get_logger()
 
 def listen(bind: str, port: int) -> socket.socket:
     """Return a socket that listens on an IP address of this machine (0.0.0.0 or ::, all). Raises SettingError."""
-    try:
-        ipaddress.ip_address(bind)
-    except ValueError as error:
-        raise SettingError(f"can't listen on {bind!r}: --bind takes an IP address (0.0.0.0 or :: for all)") from error
+    if not is_ip(bind):
+        raise SettingError(f"can't listen on {bind!r}: --bind takes an IP address (0.0.0.0 or :: for all)")
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=BACKLOG)
@@ -206,7 +203,7 @@ class HttpServer:
             self._accept(listener, BACKLOG)  # clients that the system has accepted are still served
             listener.close()
             in_progress, deadline = self._in_progress(), time.monotonic() + drain_s
-            while self._is_busy() and time.monotonic() < deadline:
+            while time.monotonic() < deadline and any(each.in_progress or each.is_fresh for each in self.connections):
                 await asyncio.sleep(0.02)
                 self.expire()
             cut = self._in_progress()
@@ -223,9 +220,6 @@ class HttpServer:
 
     def _in_progress(self) -> int:
         return sum(connection.in_progress for connection in self.connections)
-
-    def _is_busy(self) -> bool:
-        return any(connection.in_progress or connection.is_fresh for connection in self.connections)
 
     async def _expire_every_second(self) -> None:
         warning = RateLimitedWarning()

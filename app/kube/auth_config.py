@@ -149,9 +149,11 @@ class AuthConfigWatcher(Collector):
             try:
                 self._read_and_watch(kubernetes)
                 delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
+            except KubernetesError as error:
+                if error.status != _GONE:
+                    self._fail(str(error))
             except Exception as error:  # noqa: BLE001 - if this thread ended, rotated CAs would never be trusted
-                if not isinstance(error, KubernetesError) or error.status != _GONE:
-                    self._fail(error)
+                self._fail(f"internal error: {error!r}", error)
             time.sleep(next(delays))
 
     def _read_and_watch(self, kubernetes: Kubernetes) -> None:
@@ -176,14 +178,9 @@ class AuthConfigWatcher(Collector):
             )
         self.error = None
 
-    def _fail(self, error: Exception) -> None:
-        message = str(error) if isinstance(error, KubernetesError) else f"internal error: {error!r}"
+    def _fail(self, message: str, traceback: Exception | None = None) -> None:
         if message != self.error:  # it is retried forever, and logged once
-            _log.warning(
-                "authentication configuration can't be read",
-                error=message,
-                exc_info=None if isinstance(error, KubernetesError) else error,
-            )
+            _log.warning("authentication configuration can't be read", error=message, exc_info=traceback)
         self.error = message
 
 

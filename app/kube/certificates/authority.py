@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.settings import is_ip
+
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -113,6 +115,9 @@ def make_authority(now: datetime, lifetime: timedelta) -> Authority:
 def make_serving(authority: Authority, names: Iterable[str], now: datetime, lifetime: timedelta) -> ServingCertificate:
     """Make a serving certificate for DNS names and IP addresses; it never outlives its CA."""
     key = ec.generate_private_key(ec.SECP256R1())
+    hosts: list[x509.GeneralName] = [
+        x509.IPAddress(ipaddress.ip_address(each)) if is_ip(each) else x509.DNSName(each) for each in names
+    ]
     signer = _load_key(authority.key_pem, "the CA's key")
     builder = (
         _builder(_name("beanscale"), authority.certificate.subject, key, signer)
@@ -121,7 +126,7 @@ def make_serving(authority: Authority, names: Iterable[str], now: datetime, life
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
     )
     certificate = builder.sign(signer, hashes.SHA256())
     return ServingCertificate(certificate.public_bytes(Encoding.PEM), _key_pem(key), certificate)
@@ -218,13 +223,6 @@ def _key_usage(
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 def _name(common_name: str) -> x509.Name:
