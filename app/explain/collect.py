@@ -104,6 +104,9 @@ class Explanation:
     tubes: tuple[TubeInfo, ...]
     tubes_omitted: int
     items: tuple[Item, ...]
+    items_omitted: int
+    total: int | None
+    """Thousandths: the sum of all items, those omitted included. None: no item, or an older server."""
     error: ErrorInfo | None
     source: Json = field(repr=False)
     """The JSON that it was parsed from."""
@@ -113,6 +116,10 @@ class Explanation:
         """Return the sum that an HPA computes, or why it has none."""
         if self.error is not None or not self.items:
             return Missing(self.error.message if self.error else "the response has no items")
+        if self.total is not None:
+            return Total(self.total)
+        if self.items_omitted:
+            return Missing(f"the server explains only {len(self.items)} of its values, without their sum: helm upgrade")
         return Total(min(sum(item.value for item in self.items), MAX_MILLI))
 
 
@@ -167,6 +174,8 @@ def parse_explanation(document: Json) -> Explanation:
             )
             for item in document.get("items") or ()
         ),
+        items_omitted=document.get("itemsOmitted") or 0,
+        total=None if document.get("total") is None else milli(parse_quantity(str(document["total"]))),
         error=error and ErrorInfo(error.get("message") or "", tuple(error.get("near") or ())),
         source=document,
     )

@@ -37,7 +37,9 @@ def render(report: Report) -> Iterator[str]:
 
 def _metric(report: MetricReport) -> Iterator[str]:
     explanation = report.explanation
-    rule, observed, several = explanation.rule, explanation.observed, len(explanation.items) > 1
+    rule, observed = explanation.rule, explanation.observed
+    number = len(explanation.items) + explanation.items_omitted
+    several = number > 1
     selector = f"{{{explanation.selector}}}" if explanation.selector else ""
     value = f"is {plain(observed.amount)}" if isinstance(observed, Total) else "has no value"
     yield from wrapped(f"{explanation.metric}{selector} in namespace {explanation.namespace} {value}", indent=0)
@@ -48,8 +50,8 @@ def _metric(report: MetricReport) -> Iterator[str]:
         labels = ",".join(f"{key}={value}" for key, value in sorted(item.labels.items())) if several else ""
         over = f", over {duration(item.window_s)}" if item.window_s is not None else ""
         yield from wrapped(f"{labels + ': ' if labels else ''}{item.arithmetic} = {plain(item.value)}{over}")
-    if len(explanation.items) > _MAX_ROWS:
-        yield from wrapped(f"and {count(len(explanation.items) - _MAX_ROWS, 'more value')}")
+    if number > _MAX_ROWS:
+        yield from wrapped(f"and {count(number - _MAX_ROWS, 'more value')}")
     if several and isinstance(observed, Total):
         yield from wrapped(f"The autoscaler uses the sum: {plain(observed.amount)}")
     yield ""

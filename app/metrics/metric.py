@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from app.beanstalkd.reading import ServerState
@@ -24,6 +25,7 @@ from app.metrics.query import (
 )
 from app.metrics.rules import Glob
 from app.metrics.selection import Scope
+from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
 
 FEW_TUBES = 100
 """Tubes that are evaluated within about a millisecond."""
@@ -120,6 +122,7 @@ class Metric(ABC):
             "tubesOmitted": 0,
             "items": [],
             "itemsOmitted": 0,
+            "total": None,
             "error": None,
         }
         with suppress(MetricError):  # raised again below, by the values
@@ -128,7 +131,9 @@ class Metric(ABC):
             values, arithmetic = self.calculations(MAX_EXPLAINED)
             told["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
             told["itemsOmitted"] = len(values) - len(told["items"])
-            if not values:
+            if values:
+                told["total"] = _total(values)
+            else:
                 _ = self.scope  # why the selector matches nothing
         except MetricError as error:
             near = list(error.near) if isinstance(error, UnknownMetricError) else []
@@ -185,6 +190,12 @@ class UnresolvedMetric(Metric):
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:  # noqa: ARG002 - of all metrics
         """Raise the error."""
         raise self._error
+
+
+def _total(values: Iterable[MetricValue]) -> str:
+    """Return the sum of all values as an autoscaler adds them: in thousandths, each rounded up."""
+    thousandths = sum(milli(parse_quantity(value.quantity)) for value in values)
+    return format_quantity(Fraction(min(thousandths, MAX_MILLI), 1000))
 
 
 def _item(value: MetricValue, arithmetic: str) -> Json:

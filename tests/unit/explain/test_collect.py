@@ -36,6 +36,19 @@ def test_the_metric_its_autoscalers_and_their_workloads_are_queried() -> None:
     assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
 
 
+@pytest.mark.parametrize(
+    ("total", "observed"),
+    [
+        ("11175", Total(11_175_000)),
+        ("1500m", Total(1500)),
+        (None, Missing("the server explains only 1 of its values, without their sum: helm upgrade")),
+    ],
+)
+def test_values_that_the_explanation_omits_count(total: str | None, observed: Total | Missing) -> None:
+    cluster = Cluster({(ORDERS, ""): explanation(itemsOmitted=50, total=total), (HPAS, ""): listed()})
+    assert [one.observed for one in collected_from(cluster).explanations] == [observed]
+
+
 def test_each_selector_that_an_autoscaler_has_is_queried_once() -> None:
     ready = {"matchLabels": {"tube": "orders", "state": "ready"}}
     by_state = external("Beanstalkd_Tube_Jobs", ready, averageValue="2")

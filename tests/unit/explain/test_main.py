@@ -139,6 +139,14 @@ def test_several_values_are_shown_by_label_and_as_a_sum_and_a_rule_by_its_formul
     assert "The autoscaler uses the sum: 3\n" in text
 
 
+def test_of_many_values_twenty_are_shown_and_all_are_in_the_sum() -> None:
+    items = [item(str(number), labels={"tube": f"t{number:03}"}) for number in range(100)]
+    text = written(explanation(items=items, itemsOmitted=50, total="11175"))
+    assert text.startswith("tube-orders in namespace shop is 11175\n")
+    assert "and 130 more values\n" in text
+    assert "The autoscaler uses the sum: 11175\n" in text
+
+
 def test_no_terminal_control_sequence_is_printed() -> None:
     down = server(fresh=False, failure="\x1b[2J\nrefused")
     text = written(explanation(servers=[down], tubes=[tube("a\x07")]))

@@ -214,4 +214,5 @@ def test_a_hundred_tubes_and_items_are_shown_and_the_others_counted() -> None:
     told = explained("backlog", "", known(many, server("us"), rules=[rule(per=TUBE)]))
     assert (len(told["tubes"]), told["tubesOmitted"]) == (100, 50)
     assert (len(told["items"]), told["itemsOmitted"]) == (100, 50)
+    assert told["total"] == str(sum(range(150)))
     assert told["items"][99]["arithmetic"] == "99 + 0"
