@@ -208,7 +208,7 @@ class ServerPoller:
         failure = Failure(
             message,
             since=state.failure.since if state.failure else self._clock(),
-            names_tube=isinstance(error, ProtocolError),
+            names_tube=isinstance(error, ProtocolError) and error.names_tube,
         )
         reading = None if isinstance(error, SeveralServersError) else state.reading
         return replace(state, reading=reading, failure=failure, attempted=True)

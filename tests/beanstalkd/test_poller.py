@@ -170,19 +170,23 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
 
 
 @pytest.mark.parametrize(
-    ("answers", "complaint"),
+    ("answers", "complaint", "quotes"),
     [
-        ([b"OK 100\r\n---\nid: 00"], "closed the connection"),
-        ([b"INTERNAL_ERROR\r\n"], "INTERNAL_ERROR"),
-        ([STATS, STATS, LIST, b"OK 4\r\nabcd\r\n"], "about tube 'none'"),
-        ([STATS, STATS, LIST, b"OK 8193\r\n"], "announced a body of 8,193 bytes; the limit is 8,192"),
-        ([STATS, STATS, b"OK 16777217\r\n"], "announced a body of 16,777,217 bytes; the limit is 16,777,216"),
-        ([STATS + STATS], "more replies than there were commands"),
-        ([STATS, STATS, b"NOT_FOUND\r\n"], "NOT_FOUND"),
-        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400"),
+        ([b"OK 100\r\n---\nid: 00"], "closed the connection", False),
+        ([b"INTERNAL_ERROR\r\n"], "INTERNAL_ERROR", True),
+        ([STATS, STATS, LIST, b"OK 4\r\nabcd\r\n"], "about tube 'none'", True),
+        ([STATS, STATS, LIST, b"OK 8193\r\n"], "announced a body of 8,193 bytes; the limit is 8,192", False),
+        ([STATS, STATS, b"OK 16777217\r\n"], "announced a body of 16,777,217 bytes; the limit is 16,777,216", False),
+        ([STATS + STATS], "more replies than there were commands", False),
+        ([STATS, STATS, b"NOT_FOUND\r\n"], "NOT_FOUND", False),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400", True),
     ],
 )
-async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[bytes], complaint: str) -> None:
+async def test_a_server_that_answers_nonsense_is_never_believed(
+    answers: list[bytes], complaint: str, quotes: bool
+) -> None:
+    """`quotes`: the message may quote a tube's name, so tenancy replaces it."""
+
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
             await reader.readline()
@@ -192,7 +196,10 @@ async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[by
     async with pretender(converse) as server, polling(server) as poller:
         await until(lambda: first(poller).attempted)
     assert first(poller).reading is None
-    assert complaint in first(poller).failure.message  # type: ignore[union-attr]
+    failure = first(poller).failure
+    assert failure is not None
+    assert complaint in failure.message
+    assert failure.names_tube is quotes
 
 
 async def test_a_server_that_accepts_and_never_answers_fails_within_seconds() -> None:
