@@ -90,11 +90,11 @@ class Exchange:
     async def receive(self) -> Message:
         """Return the next part of the body once it came, then http.disconnect once the client or the response ended."""
         while not self._disconnected and not self._complete:
+            self._changed = self._changed or asyncio.Event()
+            self._changed.clear()  # before reading: what is read may be malformed and end the request
             if not self._body_read and (part := self._connection.read_body()) is not None:
                 self._body_read = not part["more_body"]
                 return part
-            self._changed = self._changed or asyncio.Event()
-            self._changed.clear()
             await self._changed.wait()
         return {"type": "http.disconnect"}
 
@@ -156,4 +156,6 @@ class Exchange:
         elif self.scope["http_version"] == "1.1":
             self._chunked = True
             head += b"transfer-encoding: chunked\r\n"
-        return b"%b%b%b\r\n" % (STATUS_LINES[status], self._connection.server.date_header, head)
+        # A forwarded error may have any status.
+        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"%b%b%b\r\n" % (line, self._connection.server.date_header, head)

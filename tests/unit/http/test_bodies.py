@@ -135,3 +135,14 @@ async def test_a_client_that_leaves_in_the_midst_of_its_body_is_noticed(connect:
     await asyncio.sleep(0.05)
     client.writer.close()
     await until(lambda: place.ended == ["disconnected"])
+
+
+@pytest.mark.parametrize("path", ["/all", "/held"])
+async def test_a_malformed_body_ends_its_request(connect: Callable, place: Place, path: str) -> None:
+    client, _ = await connect()
+    client.writer.write(CHUNKED.replace(b"/all", path.encode()) + b"no size\r\n\r\n")
+    await asyncio.sleep(0.05)
+    place.go_on.set()
+    async with asyncio.timeout(60):
+        assert b" 400 " in await client.reader.read()
+    await until(lambda: place.ended == ["disconnected"])

@@ -75,6 +75,12 @@ async def test_head_and_body_are_one_piece() -> None:
     assert await written(GET + GET, start(), body(b"body")) == [whole, whole]
 
 
+async def test_a_status_without_a_standard_phrase_is_sent_too() -> None:
+    (piece,) = await written(GET, {**start(), "status": 499}, body(b"body"))
+    assert piece.startswith(b"HTTP/1.1 499 \r\n")
+    assert piece.endswith(b"body")
+
+
 async def test_to_head_there_is_no_body() -> None:
     (piece,) = await written(GET.replace(b"GET", b"HEAD"), start(), body(b"body"))
     assert piece.endswith(b"x-a: b\r\n\r\n")
