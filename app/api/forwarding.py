@@ -111,7 +111,11 @@ class Forwarding(Collector):
             content = self._upstream.values(what.namespace, what.resource, query, until)
             with self._one_large if len(content) > _LARGE else nullcontext():
                 seconds_left(until)
-                return respond(read_values(content), request, form)
+                values = read_values(content)
+                try:
+                    return respond(values, request, form)
+                except RecursionError as error:  # YAML's encoder goes less deep than JSON's parser
+                    raise UpstreamError("answered with something nested too deeply to be passed on") from error
 
         started, code = perf_counter(), 500
         try:

@@ -268,6 +268,14 @@ async def test_its_faults_are_told_as_its_own(beside: Beside, wrong: Answer, why
     assert message.startswith(f"beanscale doesn't serve metric s0-prometheus, and {WHO}{why}")
 
 
+async def test_an_answer_too_deep_for_yaml_is_its_fault(beside: Beside) -> None:
+    deep = '{"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "items": [%s%s]}'
+    beside.adapter.answer = Answer(body=(deep % ("[" * 900, "]" * 900)).encode())
+    got = await beside.metric(THEIRS, accept=b"application/yaml")
+    assert got.code == 503
+    assert "nested too deeply" in got.body.decode()
+
+
 async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(beside: Beside) -> None:
     go_on = Event()
     beside.adapter.answer = Answer(body=json.dumps(VALUES).encode(), held=go_on)
