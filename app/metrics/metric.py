@@ -126,7 +126,13 @@ class Metric(ABC):
             "error": None,
         }
         with suppress(MetricError):  # raised again below, by the values
-            told |= self._readings(self.scope)
+            scope = self.scope
+            readings = [ServerReading(state, state.reading) for state in scope.servers if state.reading]
+            tubes = [(tube, server) for server in readings for tube in scope.tubes_of(server)]
+            tubes.sort(key=lambda pair: pair[0])
+            told["servers"] = [server_info(state, scope.named, context) for state in scope.servers]
+            told["tubes"] = [tube_info(server, tube, context) for tube, server in tubes[:MAX_EXPLAINED]]
+            told["tubesOmitted"] = max(0, len(tubes) - MAX_EXPLAINED)
         try:
             values, arithmetic = self.calculations(MAX_EXPLAINED)
             told["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
@@ -152,16 +158,6 @@ class Metric(ABC):
             "onFailure": definition.on_failure,
             "maxAgeSeconds": rounded(self.context.max_age_s),
             "namespaces": None if definition.namespaces is None else list(definition.namespaces.patterns),
-        }
-
-    def _readings(self, scope: Scope) -> Json:
-        servers = [ServerReading(state, state.reading) for state in scope.servers if state.reading]
-        tubes = [(tube, server) for server in servers for tube in scope.tubes_of(server)]
-        tubes.sort(key=lambda pair: pair[0])
-        return {
-            "servers": [server_info(state, scope.named, self.context) for state in scope.servers],
-            "tubes": [tube_info(server, tube, self.context) for tube, server in tubes[:MAX_EXPLAINED]],
-            "tubesOmitted": max(0, len(tubes) - MAX_EXPLAINED),
         }
 
 

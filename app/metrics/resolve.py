@@ -2,7 +2,6 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
 from difflib import get_close_matches
 from heapq import merge
 from itertools import chain, groupby, islice
@@ -97,20 +96,16 @@ def _tube_jobs(query: MetricQuery, context: EvaluationContext, visible: Glob | N
 def _unknown(query: MetricQuery, context: EvaluationContext) -> UnknownMetricError:
     """Return the error for a name that no metric has, with similar names that the namespace can query."""
     rules = [name for name in context.rules.metrics if context.rules.rule_for(query.namespace, name)]
-    names = dict.fromkeys([*NAMES, *rules, *_similar_tubes(query.metric.lower(), context.snapshot)])
-    near = get_close_matches(query.metric.lower(), names, n=3)
+    name, tubes = query.metric.lower(), []
+    likely = _PREFIX.sub("", name)
+    for state in context.snapshot.servers:
+        if state.reading:
+            there = state.reading.names
+            at = bisect_left(there, likely)
+            tubes += [*there[max(0, at - _NEIGHBORS) : at + _NEIGHBORS], *there[:_NEIGHBORS]]
+    names = dict.fromkeys([*NAMES, *rules, *(TUBE_PREFIX + tube.lower() for tube in tubes if "/" not in tube)])
+    near = get_close_matches(name, names, n=3)
     advice = (
         f"did you mean {' or '.join(near)}?" if near else f"there is {TUBE_JOBS}, and {TUBE_PREFIX}NAME for each tube"
     )
     return UnknownMetricError(f"there is no metric {query.metric}; {advice}", tuple(near))
-
-
-def _similar_tubes(metric: str, snapshot: Snapshot) -> Iterator[str]:
-    likely = _PREFIX.sub("", metric)
-    for state in snapshot.servers:
-        if state.reading:
-            names = state.reading.names
-            at = bisect_left(names, likely)
-            for tube in chain(names[max(0, at - _NEIGHBORS) : at + _NEIGHBORS], names[:_NEIGHBORS]):
-                if "/" not in tube:
-                    yield TUBE_PREFIX + tube.lower()

@@ -61,26 +61,22 @@ _MAX_NAMESPACES = 1024
 
 def check_tube_pattern(text: str) -> str:
     """Return `text` if it is a tube's name or a pattern for tubes. Raises SettingError."""
-    return _check_pattern(text, "tube", _CHARACTERS, check_tube_name)
+    return _check_pattern(text, "tube", _CHARACTERS) if _MAGIC.search(text) else check_tube_name(text)
 
 
 def check_namespace_pattern(text: str) -> str:
     """Return `text` if it is a namespace's name or a pattern for namespaces. Raises SettingError."""
-    return _check_pattern(text, "namespace", f"{ascii_lowercase}{digits}-", _check_namespace)
-
-
-def _check_namespace(name: str) -> None:
-    if not is_dns_label(name):
+    if _MAGIC.search(text):
+        return _check_pattern(text, "namespace", f"{ascii_lowercase}{digits}-")
+    if not is_dns_label(text):
         raise SettingError(
-            f"{_shorten(name)} is not a valid namespace: use at most 63 lower-case letters, digits and '-', with a"
+            f"{_shorten(text)} is not a valid namespace: use at most 63 lower-case letters, digits and '-', with a"
             " letter or digit at each end"
         )
+    return text
 
 
-def _check_pattern(text: str, kind: str, characters: str, check_name: Callable[[str], object]) -> str:
-    if not _MAGIC.search(text):
-        check_name(text)
-        return text
+def _check_pattern(text: str, kind: str, characters: str) -> str:
     if len(text) > MAX_PATTERN:
         raise SettingError(f"{_shorten(text)} is too long: the limit of a pattern is {MAX_PATTERN} characters")
     other = next((each for each in text if each not in f"{characters}*?[]!"), None)

@@ -59,6 +59,7 @@ _SUBRESOURCES = frozenset({"finalize", "status"})
 """Of a namespace: in a path, Kubernetes doesn't parse them as a metric."""
 _NULL = "tag:yaml.org,2002:null"
 _NUMBER = re.compile(rf"(?=.{{1,{MAX_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
+_NO_SERVER = "name a server, or leave the key out for all"
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
 _SHOWN = 60
 
@@ -141,8 +142,10 @@ def parse_rules(content: bytes, file: str, server_names: Collection[str]) -> Rul
         return Rules()
     errors: list[str] = []
     root = _Map(document, file, ("metrics", "tenancy"), (), errors)
-    written = enumerate(root.get("tenancy", _entries, []))
-    grants = [_grant(entry, f"{file}: tenancy[{at}]", errors) for at, entry in written]
+    grants = []
+    for at, entry in enumerate(root.get("tenancy", _entries, [])):
+        keys = _Map(entry, f"{file}: tenancy[{at}]", ("namespaces", "tubes"), ("namespaces", "tubes"), errors)
+        grants.append(Grant(keys.get("namespaces", _namespaces, Glob(())), keys.get("tubes", _tubes, Glob(()))))
     written = enumerate(root.get("metrics", _entries, []))
     rules = [_rule(entry, f"{file}: metrics[{at}]", server_names, bool(grants), errors) for at, entry in written]
     metrics: dict[str, Rule] = {}
@@ -191,12 +194,13 @@ def _entries(value: Any) -> list[Any]:
 def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bool, errors: list[str]) -> Rule:
     name = value.get("name") if isinstance(value, dict) else None
     keys = _Map(value, f"{where} {_quote(name)}" if isinstance(name, str) else where, _KEYS, ("name", "tubes"), errors)
+    server, label = partial(_one_of, "server", server_names), partial(_one_of, "label", tuple(Label))
     rule = Rule(
         name=keys.get("name", _name, ""),
         tubes=keys.get("tubes", _tubes, Glob(())),
         formula=keys.get("value", lambda text: parse_formula(_text(text), FIELDS), DEFAULT_FORMULA),
-        servers=keys.get("servers", partial(_servers, server_names), None),
-        per=keys.get("per", lambda labels: frozenset(_each(labels, _label)), frozenset()),
+        servers=keys.get("servers", lambda names: frozenset(_each(names, server, _NO_SERVER)), None),
+        per=keys.get("per", lambda labels: frozenset(map(Label, _each(labels, label))), frozenset()),
         on_failure=keys.get("onFailure", _on_failure, Fail()),
         max_age_s=keys.get("maxAge", lambda text: parse_duration(_text(text)), None),
         namespaces=keys.get("namespaces", _namespaces, None),
@@ -210,11 +214,6 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
             'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all, because it covers tubes of others'
         )
     return rule
-
-
-def _grant(value: Any, where: str, errors: list[str]) -> Grant:
-    keys = _Map(value, where, ("namespaces", "tubes"), ("namespaces", "tubes"), errors)
-    return Grant(keys.get("namespaces", _namespaces, Glob(())), keys.get("tubes", _tubes, Glob(())))
 
 
 def _text(value: Any) -> str:
@@ -270,15 +269,6 @@ def _namespaces(value: Any) -> Glob:
     return Glob(tuple(_each(value, check_namespace_pattern, 'name a namespace, or write ["*"] for all')))
 
 
-def _servers(known: Collection[str], value: Any) -> frozenset[str]:
-    parse = partial(_one_of, "server", known)
-    return frozenset(_each(value, parse, "name a server, or leave the key out for all"))
-
-
-def _label(text: str) -> Label:
-    return Label(_one_of("label", tuple(Label), text))
-
-
 def _one_of(what: str, known: Collection[str], text: str) -> str:
     if text not in known:
         near = did_you_mean(text, known) or f"known: {', '.join(known)}"
@@ -293,19 +283,16 @@ def _on_failure(value: Any) -> OnFailure:
         case {"hold": duration} if len(value) == 1:
             return Hold(parse_duration(_text(duration)))
         case {"value": number} if len(value) == 1:
-            return Substitute(_number(_text(number)))
+            text = _text(number)
+            if not _NUMBER.fullmatch(text):
+                raise SettingError(
+                    f"{_quote(text)} isn't a plain number from 0 on; write it with a point before decimals and without"
+                    " a suffix: 10 or 1.5"
+                )
+            if Fraction(text) > MAX:
+                raise SettingError(f"{text} is above the Kubernetes limit ({MAX})")
+            return Substitute(Fraction(text))
     raise SettingError(f"{_POLICIES}{f', not {_quote(value)}' if isinstance(value, str) else ''}")
-
-
-def _number(text: str) -> Fraction:
-    if not _NUMBER.fullmatch(text):
-        raise SettingError(
-            f"{_quote(text)} isn't a plain number from 0 on; write it with a point before decimals and without a"
-            " suffix: 10 or 1.5"
-        )
-    if Fraction(text) > MAX:
-        raise SettingError(f"{text} is above the Kubernetes limit ({MAX})")
-    return Fraction(text)
 
 
 def _kind(value: Any) -> str:

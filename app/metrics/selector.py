@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -148,14 +147,11 @@ class _Parser:
                 raise SelectorError(f"unable to parse requirement: {error}") from None
             if (separator := self._take()) == _END:
                 return
-            self._expect_next(separator)
-
-    def _expect_next(self, separator: str) -> None:
-        if separator != ",":
-            raise SelectorError(f"found '{separator}', expected: ',' or 'end of string'")
-        follower = self._peek()
-        if follower != "!" and (_is_symbol(follower) or follower == _END):
-            raise SelectorError(f"found '{follower}', expected: identifier after ','")
+            if separator != ",":
+                raise SelectorError(f"found '{separator}', expected: ',' or 'end of string'")
+            follower = self._peek()
+            if follower != "!" and (_is_symbol(follower) or follower == _END):
+                raise SelectorError(f"found '{follower}', expected: identifier after ','")
 
     def _requirement(self) -> Requirement:
         negated = self._peek() == "!" and bool(self._take())
@@ -194,9 +190,6 @@ class _Parser:
             return {""}
         if (_is_symbol(first) and first != ",") or first == _END:
             raise SelectorError(f"found '{first}', expected: ',', ')' or identifier")
-        return self._listed_values()
-
-    def _listed_values(self) -> set[str]:
         values: set[str] = set()
         word_before = False
         while (token := self._take()) != ")":
@@ -242,17 +235,12 @@ def _integer(text: str) -> int | None:
 
 def _check_values(key: str, operator: str, values: list[str]) -> None:
     """Raise SelectorError, with the first problems of all values."""
-    invalid = list(islice(_invalid_values(key, operator, values), _MAX_PROBLEMS))
+    invalid = []
+    if operator in {">", "<"} and _integer(values[0]) is None:
+        rule = "for 'Gt', 'Lt' operators, the value must be an integer"
+        invalid.append(f"values[0]: Invalid value: {json.dumps(values[0])}: {rule}")
+    for at, value in enumerate(values):
+        if len(invalid) < _MAX_PROBLEMS and (problems := problems_of_value(value)):
+            invalid.append(f"values[{at}][{key}]: Invalid value: {json.dumps(value)}: {problems}")
     if invalid:
         raise SelectorError(invalid[0] if len(invalid) == 1 else f"[{', '.join(invalid)}]")
-
-
-def _invalid_values(key: str, operator: str, values: list[str]) -> Iterator[str]:
-    if operator in {">", "<"}:
-        for value in values:
-            if _integer(value) is None:
-                rule = "for 'Gt', 'Lt' operators, the value must be an integer"
-                yield f"values[0]: Invalid value: {json.dumps(value)}: {rule}"
-    for at, value in enumerate(values):
-        if problems := problems_of_value(value):
-            yield f"values[{at}][{key}]: Invalid value: {json.dumps(value)}: {problems}"

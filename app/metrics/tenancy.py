@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from app.beanstalkd.reading import Reading, ServerState, Snapshot
+from app.beanstalkd.reading import ServerState, Snapshot
 from app.metrics.query import EvaluationContext, UnknownMetricError
 from app.metrics.rules import Glob
 from app.metrics.selection import glob_cache
@@ -151,7 +151,18 @@ def access_error(namespace: str, tube: str, tubes: Glob) -> UnknownMetricError:
 def _visible_state(state: ServerState, tubes: Glob) -> ServerState:
     state = _redacted_state(state)
     reading = state.reading
-    return replace(state, reading=_visible_reading(state.server.name, reading, tubes)) if reading else state
+    if reading is None:
+        return state
+    visible = replace(
+        reading,
+        tubes=_VisibleTubes(reading.tubes, tubes),
+        cased=_VisibleSpellings(reading.cased, tubes) if reading.cased else reading.cased,
+        names=_VisibleNames(state.server.name, reading.names, tubes),
+        missed=_VisibleTubes(reading.missed, tubes),
+        earlier=_VisibleTubes(reading.earlier, tubes),
+        next_jobs=_VisibleTubes(reading.next_jobs, tubes),
+    )
+    return replace(state, reading=visible)
 
 
 def _redacted_state(state: ServerState) -> ServerState:
@@ -159,15 +170,3 @@ def _redacted_state(state: ServerState) -> ServerState:
     if failure is None or not failure.names_tube:
         return state
     return replace(state, failure=replace(failure, message="invalid reply; see the beanscale server log"))
-
-
-def _visible_reading(server: str, reading: Reading, tubes: Glob) -> Reading:
-    return replace(
-        reading,
-        tubes=_VisibleTubes(reading.tubes, tubes),
-        cased=_VisibleSpellings(reading.cased, tubes) if reading.cased else reading.cased,
-        names=_VisibleNames(server, reading.names, tubes),
-        missed=_VisibleTubes(reading.missed, tubes),
-        earlier=_VisibleTubes(reading.earlier, tubes),
-        next_jobs=_VisibleTubes(reading.next_jobs, tubes),
-    )
