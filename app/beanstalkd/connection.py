@@ -22,8 +22,10 @@ CONNECT_TIMEOUT_S = 3.0
 REPLY_TIMEOUT_S = 5.0
 
 
-def describe_error(error: OSError) -> str:
-    """Return a clause that follows the server's name: "connection refused"."""
+def describe_error(error: Exception) -> str:
+    """Return a clause that follows the server's name: "connection refused"; of another exception its own text."""
+    if not isinstance(error, OSError):
+        return str(error)
     if isinstance(error, socket.gaierror):
         return f"DNS lookup failed ({error.strerror})"
     if isinstance(error, TimeoutError):

@@ -70,7 +70,7 @@ class NextJobReader:
             now = self._clock()
             self.lost_s += began.age_s(now)
             self._retry_at_s = now.monotonic_s + next(self._delays)
-            error = describe_error(failed) if isinstance(failed, OSError) else str(failed)
+            error = describe_error(failed)
             if error != self._error:
                 _log.warning("age of next jobs can't be read", address=f"{self._host}:{self._port}", error=error)
             self._error = error

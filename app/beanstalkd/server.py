@@ -61,16 +61,17 @@ def choose_address(identities: Mapping[str, Identity]) -> str:
     family doesn't answer, because it could be another server. Raises the first address's error if none answers.
     """
     reached = {address: identity for address, identity in identities.items() if isinstance(identity, str)}
+    failed = {address: error for address, error in identities.items() if not isinstance(error, str)}
     if not reached:
-        raise next(error for error in identities.values() if not isinstance(error, str))
+        raise next(iter(failed.values()))
     if len(set(reached.values())) > 1:
         raise SeveralServersError(f"its name leads to different servers ({', '.join(reached)}); {_SOLUTION}")
     chosen = next(iter(reached))
-    for address, identity in identities.items():
-        if address not in reached and ip_address(address).version == ip_address(chosen).version:
-            why = describe_error(identity) if isinstance(identity, OSError) else identity
+    for address, error in failed.items():
+        if ip_address(address).version == ip_address(chosen).version:
             raise SeveralServersError(
-                f"its name leads to {', '.join(identities)}, and {address} may be another server ({why}); {_SOLUTION}"
+                f"its name leads to {', '.join(identities)}, and {address} may be another server"
+                f" ({describe_error(error)}); {_SOLUTION}"
             )
     return chosen
 
@@ -200,7 +201,7 @@ class ServerPoller:
             return error
 
     def _failed(self, state: ServerState, error: OSError | ProtocolError | SeveralServersError) -> ServerState:
-        message = describe_error(error) if isinstance(error, OSError) else str(error)
+        message = describe_error(error)
         if state.failure is None or state.failure.message != message:
             _log.warning(
                 "beanstalkd can't be read", server=self.server.name, address=self.server.address, error=message

@@ -125,11 +125,6 @@ class ActionInput:
             raise RequestError("bodyHex must be pairs of hex digits") from None
 
 
-def query_input(request: Request) -> ActionInput:
-    """Return the parameters in the query string."""
-    return ActionInput(request.query_params)
-
-
 async def action_input(request: Request) -> ActionInput:
     """Return the parameters in the body. Raises RequestError."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

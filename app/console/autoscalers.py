@@ -17,7 +17,6 @@ from app.console.errors import RequestError
 from app.console.events import Event, of_autoscalers
 from app.console.history import ReplicaTrack
 from app.explain.collect import Collected, CollectedAutoscaler, collect_autoscaler
-from app.explain.report import make_report, report_json
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, with_target
 from app.kube.client import Kubernetes
@@ -309,11 +308,6 @@ def parse_target(text: str) -> int | None:
     if target <= 0 or len(text) > _MAX_TARGET:
         raise RequestError(f"the target must be greater than 0, not {text[:_MAX_TARGET]!r}")
     return target
-
-
-def report(collected: Collected, now_unix_s: float) -> Json:
-    """Return the explanation as JSON; `now_unix_s` on the cluster's clock."""
-    return report_json(make_report(collected, now_unix_s))
 
 
 def what_if(collected: Collected, target: int | None, now_unix_s: float) -> Mapping[str, Any] | None:

@@ -66,9 +66,9 @@ def message_and_status(error: Exception) -> tuple[str, int]:
     return _WORDS.get(status, "the console doesn't accept this request"), status
 
 
-def error_response(message: str, status: int, **more: Any) -> JSONResponse:
+def error_response(message: str, status: int) -> JSONResponse:
     """Return the JSON for one error; `message` is a clause."""
-    return JSONResponse({"error": sentence(message), **more}, status)
+    return JSONResponse({"error": sentence(message)}, status)
 
 
 def sentence(clause: str) -> str:

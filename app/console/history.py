@@ -111,13 +111,9 @@ class History:
                 else:
                     self._untracked.add(tube)
 
-    def times(self, points: int = POINTS) -> list[float]:
-        """Return the times of the last samples in Unix seconds, oldest first."""
-        return list(self._at_s[-points:])
-
     def series(self, tube: TubeRef) -> Json:
-        """Return `t`, and for each state the jobs at those times; None if unknown."""
-        times = self.times()
+        """Return `t`, Unix seconds, oldest first, and for each state the jobs at those times; None if unknown."""
+        times = list(self._at_s[-POINTS:])
         by_state = {state: self._numbers(tube, position, len(times)) for position, state in enumerate(STATES)}
         return {"t": times, **by_state}
 

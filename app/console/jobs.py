@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app import clock
-from app.console.action_input import MAX_ID, Servers, query_input
+from app.console.action_input import MAX_ID, ActionInput, Servers
 from app.console.errors import RequestError
 from app.console.payloads import payload
 from app.console.threads import BusyError, Threads
@@ -52,13 +52,13 @@ class JobRoutes:
         ]
 
     async def _next_jobs(self, request: Request) -> Response:
-        ref = query_input(request).tube_ref(self._servers, "name")
+        ref = ActionInput(request.query_params).tube_ref(self._servers, "name")
         found = await self._peeks.call(lambda: next_jobs(ref))
         now_s = clock.now().unix_s
         return JSONResponse({state: job and job_json(job, now_s) for state, job in found.items()})
 
     async def _job(self, request: Request) -> Response:
-        parameters = query_input(request)
+        parameters = ActionInput(request.query_params)
         server, job_id = parameters.server(self._servers), parameters.integer("id", 1, MAX_ID)
         job = await self._peeks.call(lambda: job_by_id(server, job_id))
         if job is None:
@@ -66,7 +66,7 @@ class JobRoutes:
         return JSONResponse(job_json(job, clock.now().unix_s))
 
     async def _find(self, request: Request) -> Response:
-        parameters = query_input(request)
+        parameters = ActionInput(request.query_params)
         ref, text = parameters.tube_ref(self._servers, "name"), parameters.text("q", "")
         if len(text) > MAX_TEXT:
             raise RequestError(f"the search text has {len(text):,} characters, the limit is {MAX_TEXT}")

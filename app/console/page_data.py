@@ -14,9 +14,10 @@ from typing import Any
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import Snapshot
-from app.console.autoscalers import AutoscalerPoller, parse_target, report, what_if
+from app.console.autoscalers import AutoscalerPoller, parse_target, what_if
 from app.console.errors import RequestError
 from app.console.overview import View, overview, parse_query, tube_page
+from app.explain.report import make_report, report_json
 from app.settings import ObjectName
 
 SHARED_S = 1.0
@@ -130,7 +131,7 @@ class PageData:
             cluster_now_s = self._autoscalers.cluster_now_s
             compute = lambda: {  # noqa: E731
                 "now": round(view.now.unix_s, 3),
-                "document": report(collected, cluster_now_s),
+                "document": report_json(make_report(collected, cluster_now_s)),
                 "series": store.series(autoscaler),
                 "whatIf": what_if(collected, target, cluster_now_s),
                 "loadTest": self._load_test(autoscaler),

@@ -69,11 +69,7 @@ class DrainTime:
 
 
 DRAIN = Rule("beanstalkd_tube_drain_seconds", ALL_TUBES, DrainTime(), per=frozenset({Label.TUBE}))
-BUILT_IN_RULES: Mapping[str, Rule] = {DRAIN.name: DRAIN}
-"""Built-in metrics that are computed like an operator's rule."""
-MEANINGS: Mapping[str, str] = {
-    DRAIN.name: "Seconds until a tube is empty at the present pace of deletions, over all servers."
-}
-"""Of the built-in rules."""
-NAMES = (TUBE_JOBS, *sorted((PER_TUBE.keys() | BUILT_IN_RULES.keys()) - {TUBE_JOBS}))
+"""The built-in metric that is computed like an operator's rule."""
+DRAIN_MEANING = "Seconds until a tube is empty at the present pace of deletions, over all servers."
+NAMES = (TUBE_JOBS, *sorted({*PER_TUBE, DRAIN.name} - {TUBE_JOBS}))
 """Of all built-in metrics but `tube-…`; the first one is an example in errors."""

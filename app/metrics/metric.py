@@ -116,7 +116,19 @@ class Metric(ABC):
             "namespace": self.query.namespace,
             "selector": selector,
             "now": rfc3339(context.now),
-            "rule": definition and self._rule(definition),
+            "rule": definition
+            and {
+                "name": definition.name,
+                "builtIn": definition.built_in,
+                "meaning": definition.meaning,
+                "tubes": list(definition.tubes.patterns),
+                "servers": [state.server.name for state in self.servers],
+                "formula": definition.formula,
+                "per": sorted(definition.per),
+                "onFailure": definition.on_failure,
+                "maxAgeSeconds": rounded(context.max_age_s),
+                "namespaces": None if definition.namespaces is None else list(definition.namespaces.patterns),
+            },
             "servers": [server_info(state, None, context) for state in self.servers],
             "tubes": [],
             "tubesOmitted": 0,
@@ -145,20 +157,6 @@ class Metric(ABC):
             near = list(error.near) if isinstance(error, UnknownMetricError) else []
             told["error"] = {"reason": error.reason, "message": str(error), "near": near}
         return told
-
-    def _rule(self, definition: Definition) -> Json:
-        return {
-            "name": definition.name,
-            "builtIn": definition.built_in,
-            "meaning": definition.meaning,
-            "tubes": list(definition.tubes.patterns),
-            "servers": [state.server.name for state in self.servers],
-            "formula": definition.formula,
-            "per": sorted(definition.per),
-            "onFailure": definition.on_failure,
-            "maxAgeSeconds": rounded(self.context.max_age_s),
-            "namespaces": None if definition.namespaces is None else list(definition.namespaces.patterns),
-        }
 
 
 class UnresolvedMetric(Metric):

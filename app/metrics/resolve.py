@@ -9,14 +9,14 @@ from operator import itemgetter
 
 from app.beanstalkd.protocol import is_tube_name
 from app.beanstalkd.reading import Snapshot
-from app.metrics.built_in import BUILT_IN_RULES, NAMES, PER_TUBE, TUBE_JOBS, TUBE_PREFIX
+from app.metrics.built_in import DRAIN, NAMES, PER_TUBE, TUBE_JOBS, TUBE_PREFIX
 from app.metrics.metric import Metric, UnresolvedMetric
 from app.metrics.per_tube import PerTubeMetric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
 from app.metrics.rule import OperatorRuleMetric, RuleMetric
 from app.metrics.rules import NEXT_JOB_AGE, Glob, Rules
 from app.metrics.selection import named_tubes
-from app.metrics.tenancy import access_error, check_access, check_any_access, redacted, visible_snapshot
+from app.metrics.tenancy import access_error, check_access, redacted, visible_snapshot
 from app.metrics.tube_jobs import TubeJobsMetric, find_tube
 
 _MAX_LISTED = 50
@@ -43,17 +43,13 @@ def resolve(query: MetricQuery, context: EvaluationContext) -> Metric:
     try:
         if name.startswith(TUBE_PREFIX) and is_tube_name(name[len(TUBE_PREFIX) :]):
             return _tube_jobs(query, context, visible)
-        if name not in PER_TUBE and name not in BUILT_IN_RULES:
+        if name not in PER_TUBE and name != DRAIN.name:
             raise _unknown(query, context)
         if visible is not None:
-            named = named_tubes(query.selector)
-            if named is None:
-                check_any_access(namespace, visible)
-            else:
-                check_access(namespace, named, visible)
+            check_access(namespace, named_tubes(query.selector), visible)
         if name in PER_TUBE:
             return PerTubeMetric(query, context, PER_TUBE[name])
-        return RuleMetric(query, context, BUILT_IN_RULES[name])
+        return RuleMetric(query, context, DRAIN)
     except MetricError as error:
         return UnresolvedMetric(query, context, error)
 

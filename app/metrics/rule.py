@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from app.beanstalkd.reading import ServerState
 from app.clock import Instant
-from app.metrics.built_in import MEANINGS
+from app.metrics.built_in import DRAIN_MEANING
 from app.metrics.freshness import ServerReading, fresh_servers, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import (
@@ -61,7 +61,7 @@ class _Group(NamedTuple):
 
 
 class RuleMetric(Metric):
-    """A built-in rule."""
+    """The built-in rule DRAIN."""
 
     def __init__(self, query: MetricQuery, context: EvaluationContext, rule: Rule) -> None:
         super().__init__(query, context)
@@ -77,7 +77,7 @@ class RuleMetric(Metric):
     def definition(self) -> Definition:
         """The description of the metric for people."""
         rule = self.rule
-        return Definition(rule.name, MEANINGS[rule.name], rule.tubes, rule.formula.text, rule.per)
+        return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per)
 
     def wanted(self) -> WantedTubes:
         """Return the tubes that the selector lists, else those that the rule names exactly."""

@@ -128,16 +128,15 @@ def outages(context: EvaluationContext) -> str | None:
     return f"can't be read: {'; '.join(failed)}" if failed else None
 
 
-def check_access(namespace: str, asked: Iterable[str], tubes: Glob) -> None:
-    """Raise UnknownMetricError if one of the tubes that are named can't be accessed, whether it exists or not."""
-    for tube in asked:
+def check_access(namespace: str, asked: Iterable[str] | None, tubes: Glob) -> None:
+    """Raise UnknownMetricError if one of the tubes that are named can't be accessed, whether it exists or not.
+
+    If none are named (None), raise it if no tube can be accessed: the result would always be 0.
+    """
+    for tube in asked or ():
         if not tubes.matches(tube):
             raise access_error(namespace, tube, tubes)
-
-
-def check_any_access(namespace: str, tubes: Glob) -> None:
-    """Raise UnknownMetricError if no tube can be accessed: the result would always be 0."""
-    if not tubes.patterns:
+    if asked is None and not tubes.patterns:
         raise UnknownMetricError(f"namespace {namespace!r} can't access any tube: tenancy grants it none")
 
 

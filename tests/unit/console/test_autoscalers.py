@@ -13,12 +13,12 @@ from app.console.autoscalers import (
     AutoscalerStore,
     evaluate_autoscalers,
     parse_target,
-    report,
     what_if,
 )
 from app.console.errors import RequestError
 from app.console.events import Event
 from app.explain.collect import collect_autoscaler
+from app.explain.report import make_report, report_json
 from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
@@ -192,7 +192,7 @@ def test_without_a_target_nothing_is_tried() -> None:
 
 
 def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
-    told = report(collect_autoscaler(cluster(), one(hpa(current=3))), 0)  # type: ignore[arg-type]
+    told = report_json(make_report(collect_autoscaler(cluster(), one(hpa(current=3))), 0))  # type: ignore[arg-type]
     assert told["metric"] == "tube-orders"
     (autoscaler,) = told["autoscalers"]
     assert autoscaler["pods"] == {"wanted": 3, "present": 3, "ready": 2, "live": True}
