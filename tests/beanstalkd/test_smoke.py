@@ -68,11 +68,21 @@ def apiservice() -> dict[str, Any]:
 
 
 def autoscaler() -> dict[str, Any]:
-    metric = {"metric": {"name": "tube-hello"}, "current": {"averageValue": "0"}}
+    metric = {"name": "tube-hello"}
     active = [{"type": name, "status": "True"} for name in ("AbleToScale", "ScalingActive")]
+    target, current = {"type": "AverageValue", "averageValue": "2"}, {"averageValue": "0"}
     return {
-        "spec": {"metrics": [{"type": "External", "external": metric}]},
-        "status": {"conditions": active, "currentReplicas": 1, "currentMetrics": [{"external": metric}]},
+        "metadata": {"namespace": "beanscale", "name": "hello"},
+        "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": "hello"},
+            "maxReplicas": 10,
+            "metrics": [{"type": "External", "external": {"metric": metric, "target": target}}],
+        },
+        "status": {
+            "conditions": active,
+            "currentReplicas": 1,
+            "currentMetrics": [{"type": "External", "external": {"metric": metric, "current": current}}],
+        },
     }
 
 
