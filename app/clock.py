@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,10 @@ class Instant:
     def age_s(self, now: "Instant") -> float:
         """Return the seconds from this moment until `now`."""
         return now.monotonic_s - self.monotonic_s
+
+
+MONOTONIC = attrgetter("monotonic_s")
+"""The key that orders instants: `min(instants, key=MONOTONIC)` is the oldest."""
 
 
 def rfc3339(moment: Instant) -> str:

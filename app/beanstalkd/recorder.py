@@ -10,13 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
 from app.beanstalkd.protocol import JobTotals, TubeStats, parse_draining, parse_job_totals, parse_tube
 from app.beanstalkd.reading import Counts, NextJob, Reading
-from app.clock import Instant
+from app.clock import MONOTONIC, Instant
 
 RATE_WINDOW_S = 30.0
 """Approximate window of rates: of the counters kept, the nearest to it are used. Longer if sweeps are further apart."""
@@ -26,7 +25,6 @@ MIN_WINDOW_S = 0.5
 """Two readings nearer to each other make no rate: a job put between them would count as hundreds per second."""
 _LISTINGS = 2
 """Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
-_MONOTONIC = attrgetter("monotonic_s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +136,7 @@ class Counters:
         checkpoints = [
             kept for kept in self._checkpoints if kept in listings or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
         ]
-        oldest = min((kept.listed_at or kept.at for kept in checkpoints), key=_MONOTONIC, default=now)
+        oldest = min((kept.listed_at or kept.at for kept in checkpoints), key=MONOTONIC, default=now)
         self._births = {
             name: birth
             for name, birth in self._births.items()

@@ -23,19 +23,18 @@ class PerTubeMetric(Metric):
     def __init__(self, query: MetricQuery, context: EvaluationContext, measured: PerTube) -> None:
         super().__init__(query, context)
         self.measured = measured
+        self._labels = {"server", "tube", measured.label or "tube"}
 
     @cached_property
     def scope(self) -> Scope:
         """The servers and tubes that the selector leaves. Raises UnknownMetricError, TooManyTubesError."""
-        labels = {"server", "tube", self.measured.label or "tube"}
-        return select(self.measured.name, self.query.selector, self.context.snapshot.servers, ALL_TUBES, labels)
+        return select(self.measured.name, self.query.selector, self.servers, ALL_TUBES, self._labels)
 
     @property
     def definition(self) -> Definition:
         """The description of the metric for people."""
         measured = self.measured
-        per = {"server", "tube", measured.label or "tube"}
-        return Definition(measured.name, measured.meaning, ALL_TUBES, ", ".join(measured.fields), per)
+        return Definition(measured.name, measured.meaning, ALL_TUBES, ", ".join(measured.fields), self._labels)
 
     def wanted(self) -> WantedTubes:
         """Return the tubes that the selector lists."""

@@ -8,11 +8,10 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
-from operator import attrgetter
 from typing import NamedTuple
 
 from app.beanstalkd.reading import ServerState
-from app.clock import Instant
+from app.clock import MONOTONIC, Instant
 from app.metrics.built_in import DRAIN_MEANING
 from app.metrics.freshness import ServerReading, fresh_servers, stale
 from app.metrics.metric import Definition, Metric
@@ -43,8 +42,6 @@ from app.metrics.rules import (
 from app.metrics.selection import Scope, excludes_tubes, select
 from app.quantity import format_quantity
 from app.text import duration_value
-
-_monotonic = attrgetter("monotonic_s")
 
 _BY_TUBE = RATES | {NEXT_JOB_AGE}
 """Fields that are read tube by tube."""
@@ -128,7 +125,7 @@ class RuleMetric(Metric):
         for server, tubes in group.parts:
             times = list(map(server.reading.answered_at, tubes))
             if times:
-                oldest = min(times, key=_monotonic)
+                oldest = min(times, key=MONOTONIC)
                 if oldest.monotonic_s < oldest_s:
                     raise stale(server.state, server.reading, tubes[times.index(oldest)], context)
                 answers.append(oldest)
@@ -154,7 +151,7 @@ class RuleMetric(Metric):
         except FormulaError as error:
             item = " and ".join(f"{key} {value!r}" for key, value in group.labels.items())
             raise NoResultError(f"{self.rule.name} has no value{item and ' for ' + item}: {error}") from error
-        answered_at = min(answers, key=_monotonic)
+        answered_at = min(answers, key=MONOTONIC)
         window_s = whole_seconds(window_ms) if window_ms else None
         over_s = answered_at.age_s(context.now) - context.max_age_s
         held_s = over_s if context.hold_s and over_s > 0 else None

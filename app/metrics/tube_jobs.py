@@ -1,9 +1,9 @@
 """`tube-<tube>`: the metric of most autoscalers, so it reads one tube per server and nothing else."""
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from app.beanstalkd.reading import Snapshot
+from app.clock import MONOTONIC
 from app.metrics.built_in import TUBE_JOBS, TUBE_PREFIX
 from app.metrics.freshness import fresh_servers
 from app.metrics.metric import Definition, Metric
@@ -12,8 +12,6 @@ from app.metrics.rules import Glob
 from app.metrics.selection import Scope, select
 from app.metrics.selector import problems_of_value
 from app.quantity import format_quantity
-
-_monotonic = attrgetter("monotonic_s")
 
 
 class TubeJobsMetric(Metric):
@@ -65,7 +63,7 @@ class TubeJobsMetric(Metric):
                 ready += stats.current_jobs_ready
                 reserved += stats.current_jobs_reserved
             answers.append(stats.answered_at if stats else reading.answered_at(tube))
-        oldest = min(answers, key=_monotonic) if len(answers) > 1 else answers[0]
+        oldest = min(answers, key=MONOTONIC) if len(answers) > 1 else answers[0]
         value = MetricValue(self.query.metric, self._labels, format_quantity(ready + reserved), oldest)
         return (value,), ready, reserved
 
