@@ -28,7 +28,7 @@ function show(state) {
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
   const { series } = state;
   const lines = series ? autoscalerLines(series) : [];
-  draw({ now: state.now, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events ?? series?.events ?? [] });
+  draw({ now: state.now, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events });
   whatIf.show(one, series);
   loadTest.show(state.loadTest, state.now);
   refreshDialog();

@@ -13,8 +13,8 @@ import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
 import { UNKNOWN, ago, clock, count, duration, failureOf, known, lastRead, notesOf, rate } from "./words.js";
 
 const part = (id) => document.getElementById(id);
-const SHOWN_ABOVE = new Set(["server", "tube", "name", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
-  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "stats", "pauseLeft"]);
+const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
+  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft"]);
 const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
   total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
   drainSeconds: ["empty in, at this rate", duration] };
@@ -88,7 +88,7 @@ function newFact([name]) {
 }
 
 function facts(row) {
-  const more = Object.entries({ ...row, ...row.stats }).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
+  const more = Object.entries(row).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
   return [["read", ago(row.ageSeconds)], ...more.map(([name, value]) => {
     const [label, words] = LABELS[name] ?? [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), count];
     return [label, value === null ? UNKNOWN : known(value) ? words(value) : String(value)];
