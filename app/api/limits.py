@@ -15,9 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.authentication import Authenticator
 from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED
 from app.api.status import StatusError
+from app.api.tls import EXTENSION
 
 MAX_REQUESTS = 400
 """In flight: the default of kube-apiserver for reads."""
+MAX_WITHOUT_CERTIFICATE = 200
+"""In flight, of clients without a certificate: they can't take up what kube-apiserver needs for what it forwards."""
 DEADLINE_S = 15.0
 """For a response to start: Kubernetes' own clients wait no longer for one request."""
 MAX_UNSENT = 1 << 26
@@ -30,14 +33,20 @@ class Limits:
     """Middleware: answers 429 above a limit, and raises StatusError 504 at the deadline. For one event loop."""
 
     def __init__(
-        self, authenticator: Authenticator, max_requests: int = MAX_REQUESTS, deadline_s: float = DEADLINE_S
+        self,
+        authenticator: Authenticator,
+        max_requests: int = MAX_REQUESTS,
+        max_without_certificate: int = MAX_WITHOUT_CERTIFICATE,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self.requests = 0
         """In flight, from their head until their response has been taken, reviews included."""
         self.rejected = 0
         """Responses with 429."""
         self._authenticator = authenticator
+        self._without_certificate = 0
         self._max_requests = max_requests
+        self._max_without_certificate = max_without_certificate
         self._deadline_s = deadline_s
         self._unsent = 0
         self._started: dict[asyncio.Task[Any], float] = {}
@@ -57,9 +66,14 @@ class Limits:
         return partial(self._handle, app)
 
     async def _handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        lacks_certificate = scope["extensions"][EXTENSION]["client_certificate"] is None
         self.requests += 1
+        self._without_certificate += lacks_certificate
         try:
-            exempt = self.requests <= self._max_requests or scope["path"] in ALWAYS_ALLOWED
+            has_room = self.requests <= self._max_requests and (
+                not lacks_certificate or self._without_certificate <= self._max_without_certificate
+            )
+            exempt = has_room or scope["path"] in ALWAYS_ALLOWED
             if not exempt:  # nor is system:masters limited: the aggregator checks as such whether the server works
                 caller = self._authenticator.caller_by_certificate(scope)
                 exempt = caller is not None and PRIVILEGED in caller.user.groups
@@ -69,6 +83,7 @@ class Limits:
                 await self._respond(app, scope, receive, send)
         finally:
             self.requests -= 1
+            self._without_certificate -= lacks_certificate
 
     async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.rejected += 1

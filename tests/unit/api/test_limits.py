@@ -12,6 +12,7 @@ from app.api.authentication import Authenticator
 from app.api.limits import MAX_UNSENT, Limits
 from app.api.request import Request
 from app.api.status import StatusError
+from app.api.tls import ClientCertificate
 from app.kube.auth_config import AuthConfigWatcher
 from app.kube.reviews import TokenOwner
 from tests.unit.api.requests import scope
@@ -23,7 +24,12 @@ def limits(**values: Any) -> Limits:
     return Limits(Authenticator(AuthConfigWatcher(), lambda _: TokenOwner(None)), **values)
 
 
-async def sent_by(app: ASGIApp, path: str = "/metrics", reading: Callable[[], Any] = list) -> list[Message]:
+async def sent_by(
+    app: ASGIApp,
+    path: str = "/metrics",
+    reading: Callable[[], Any] = list,
+    certificate: ClientCertificate | None = None,
+) -> list[Message]:
     """What an application sends; `reading` is called for each message."""
     sent: list[Message] = []
 
@@ -36,7 +42,7 @@ async def sent_by(app: ASGIApp, path: str = "/metrics", reading: Callable[[], An
     async def receive() -> Message:
         raise AssertionError
 
-    asked = scope(path)
+    asked = scope(path, certificate=certificate)
     asked["request"] = Request(asked)
     await app(asked, receive, send)
     return sent
@@ -64,6 +70,25 @@ async def test_one_more_than_may_be_in_flight_is_too_many_but_never_a_probe() ->
     go_on.set()
     assert [(await each)[0]["status"] for each in (first, probe)] == [200, 200]
     assert (limited.requests, limited.rejected) == (0, 1)
+
+
+async def test_clients_without_a_certificate_leave_room_for_those_with_one() -> None:
+    limited, go_on = limits(max_requests=3, max_without_certificate=1), asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    app, certificate = limited.middleware(waits), ClientCertificate((b"never parsed",))
+    first = asyncio.create_task(sent_by(app))
+    await asyncio.sleep(0)
+    assert [(await sent_by(app))[0]["status"] for _ in range(3)] == [429] * 3
+    forwarded = [asyncio.create_task(sent_by(app, certificate=certificate)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert (await sent_by(app, certificate=certificate))[0]["status"] == 429
+    go_on.set()
+    assert [(await each)[0]["status"] for each in (first, *forwarded)] == [200] * 3
+    assert (await sent_by(app))[0]["status"] == 200
 
 
 async def forever(_scope: Scope, _receive: Receive, _send: Send) -> None:
