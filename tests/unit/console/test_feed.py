@@ -141,7 +141,7 @@ async def test_ten_streams_of_ten_thousand_tubes_dont_block_the_event_loop() -> 
         assert {update(event)["total"] for event in events} == {10_000}
     ended.set()
     await watching
-    assert longest_s < 0.005
+    assert longest_s < 0.01  # about 0.004 on a quiet machine; sorting on the loop took 0.025 to 0.16
 
 
 async def test_streams_that_show_the_same_share_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
