@@ -29,6 +29,25 @@ async def test_a_failure_and_an_event_with_markup_in_it_are_text() -> None:
             assert "</script><script>" not in page
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/?q={MARKUP}",
+        f"/tube?server={MARKUP}&name=orders",
+        f"/tube?server=eu&name={MARKUP}",
+        f"/autoscaler?namespace={MARKUP}&name={MARKUP}",
+        f"/?sort={MARKUP}",
+        f"/?page={MARKUP}",
+        f"/{MARKUP}",
+        f"/login?next=/{MARKUP}",
+    ],
+)
+async def test_no_query_becomes_markup(path: str) -> None:
+    async with console().browser() as browser, Console().browser() as stranger:
+        assert "<script>alert" not in (await browser.get(path)).text
+        assert "<script>alert" not in (await stranger.get(path)).text
+
+
 @pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
 async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
     async with console(states=(server(tube(name, ready=7)),)).browser() as browser:
