@@ -38,7 +38,7 @@ def test_jobs_bring_workers_and_their_end_takes_them_away(resting: Release) -> N
 
 def test_helm_test_is_content_with_no_worker(resting: Release) -> None:
     eventually(lambda: not resting.read(resting.autoscaler)["status"].get("currentReplicas"), "none is left")
-    assert "rests at 0 replicas" in resting.helm("test", "--logs", "--timeout", PATIENCE)
+    assert "is active and at 0 replicas" in resting.helm("test", "--logs", "--timeout", PATIENCE)
 
 
 def test_a_cluster_that_cant_is_told_what_to_do_before_anything_is_installed() -> None:
