@@ -59,7 +59,7 @@ _DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
 _JOBS = re.compile(rb"^current-jobs-([a-z]{1,40}): (0|[1-9]\d{0,18})$", re.MULTILINE)
 
 _WITH_BODY = frozenset({b"OK", b"FOUND", b"RESERVED"})
-_SIZE = re.compile(rb"\d{1,10}")
+_MAX_SIZE_DIGITS = 10
 _FIELD = re.compile(rb'^([a-z-]{1,40}): ("?)([^"\n]{0,250})\2$', re.MULTILINE)
 
 
@@ -250,24 +250,28 @@ class ReplyParser:
             if len(self._received) - self._read >= MAX_LINE:
                 raise ProtocolError("sent a first line that doesn't end; check that this is a beanstalkd")
             return None
-        word, *arguments = bytes(self._received[self._read : end]).split(b" ")
+        line = bytes(self._received[self._read : end])
+        word, blank, rest = line.partition(b" ")
+        arguments = rest.split(b" ") if blank else []
         if word not in _WITH_BODY:
             self._read = end + 2
-            return NOT_FOUND if word == NOT_FOUND.word and not arguments else Reply(word, tuple(arguments))
-        if not arguments or not _SIZE.fullmatch(arguments[-1]):
-            raise ProtocolError(f"answered {Reply(word, tuple(arguments)).line!r}, without a size", names_tube=True)
-        start, size = end + 2, int(arguments[-1])
+            return NOT_FOUND if line == NOT_FOUND.word else Reply(word, tuple(arguments))
+        size_text = arguments.pop() if arguments else b""
+        if not size_text.isdigit() or len(size_text) > _MAX_SIZE_DIGITS:
+            raise ProtocolError(f"answered {Reply(line).line!r}, without a size", names_tube=True)
+        start, size = end + 2, int(size_text)
         if size > self.max_body:
             if word == b"OK":
                 raise ProtocolError(f"announced a body of {size:,} bytes; the limit is {self.max_body:,}")
             self._read = start
-            return Reply(word, tuple(arguments[:-1]), size)
-        if len(self._received) < start + size + 2:
+            return Reply(word, tuple(arguments), size)
+        body_end = start + size
+        if len(self._received) < body_end + 2:
             return None
-        if self._received[start + size : start + size + 2] != b"\r\n":
+        if not self._received.startswith(b"\r\n", body_end):
             raise ProtocolError("sent a body that doesn't end where its size says")
-        self._read = start + size + 2
-        return Reply(word, tuple(arguments[:-1]), size, bytes(self._received[start : start + size]))
+        self._read = body_end + 2
+        return Reply(word, tuple(arguments), size, bytes(self._received[start:body_end]))
 
     def rest(self) -> bytes:
         """Return the bytes that no reply has used: the beginning of a body that was too large."""
