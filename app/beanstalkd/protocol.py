@@ -96,6 +96,8 @@ class TubeStats(NamedTuple):
     cmd_pause_tube: int
     pause: int
     pause_time_left: int
+    body: bytes = b""
+    """The reply itself: an equal one needn't be parsed again."""
 
 
 class JobTotals(NamedTuple):
@@ -114,7 +116,7 @@ class JobTotals(NamedTuple):
 
 
 _JOB_STATES = JobTotals._fields[1:]
-_COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:])
+_COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:-1])
 _OTHER_LINES = 2  # "---" and the name
 _PAUSE_TIMES = 2  # the last two may be negative: beanstalkd prints them signed
 _pick_counts: Callable[[dict[bytes, bytes]], tuple[bytes, ...]] = itemgetter(*_COUNTS)
@@ -148,7 +150,7 @@ def parse_tube(body: bytes, tube: str, answered_at: Instant) -> TubeStats:
         ) from None
     if min(counts[:-_PAUSE_TIMES]) < 0:
         raise ProtocolError(f"sent a count below zero for tube {tube!r}", names_tube=True)
-    return TubeStats._make((tube, answered_at, *counts))
+    return TubeStats._make((tube, answered_at, *counts, body))
 
 
 def parse_tube_names(body: bytes) -> tuple[str, ...]:

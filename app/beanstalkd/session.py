@@ -101,7 +101,7 @@ class Session:
             self._list_reply = body, parse_tube_names(body)
         names = self._list_reply[1]
         listed_at = self._now()
-        replies = TubeReplies()
+        replies = self._replies()
         if long:  # requested tubes were last read in a round, and can't wait until the sweep comes to them
             async for reading in self._round(replies):
                 yield reading
@@ -122,7 +122,7 @@ class Session:
         if not tubes or latest is None or latest.server_id != self.server_id:
             return
         await self._read_server()
-        replies = TubeReplies()
+        replies = self._replies()
         await self._read_tubes(iter(tubes), iter(tubes), replies)
         if sweep is not None:
             sweep.update(replies)
@@ -140,6 +140,10 @@ class Session:
             replies.take(zip(bodies, expected, strict=False), self._now(), own)
             answered += len(bodies)
         return answered
+
+    def _replies(self) -> TubeReplies:
+        latest = self.recorder.latest
+        return TubeReplies(latest.tubes) if latest else TubeReplies()
 
     async def _read_next_jobs(self) -> AsyncGenerator[Reading]:
         next_jobs = await self._next_jobs.read(self.recorder.latest)

@@ -21,7 +21,7 @@ from app.beanstalkd.protocol import (
 from app.clock import Instant
 
 AT = Instant(1, 1)
-COUNTS = [field.replace("_", "-") for field in TubeStats._fields[2:]]
+COUNTS = [field.replace("_", "-") for field in TubeStats._fields[2:-1]]
 SIGNED = {"pause", "pause-time-left"}
 
 type Outcome = tuple[list[bytes | None], str | None]
@@ -97,7 +97,7 @@ def test_a_tubes_counts_are_those_of_the_only_line_that_names_them(
         with pytest.raises(ProtocolError):
             parse_tube(body, "checkout", AT)
     else:
-        assert parse_tube(body, "checkout", AT) == ("checkout", AT, *expected)
+        assert parse_tube(body, "checkout", AT) == ("checkout", AT, *expected, body)
 
 
 def expected_counts(named: list[tuple[str, str]]) -> list[int] | None:

@@ -113,6 +113,23 @@ def test_a_restarted_server_has_nothing_earlier() -> None:
     assert reading.listed_earlier_at is None
 
 
+def taken(before: TubeReplies, second: float, count: int, own_connections: int) -> TubeReplies:
+    """Return replies about two tubes of which every field is `count`."""
+    fields = "".join(f"{field.replace('_', '-')}: {count}\n" for field in TubeStats._fields[2:-1])
+    replies = TubeReplies(before.tubes)
+    bodies = [(f"---\nname: {name}\n{fields}".encode(), name) for name in ("checkout", "default")]
+    replies.take(bodies, at(second), own_connections)
+    return replies
+
+
+def test_an_equal_reply_is_a_new_confirmation_of_the_same_numbers() -> None:
+    before = taken(TubeReplies(), 0, count=3, own_connections=1)
+    after = taken(before, 1, count=3, own_connections=2)
+    assert after.tubes["checkout"] == before.tubes["checkout"]._replace(answered_at=at(1))
+    assert [replies.tubes["default"].current_watching for replies in (before, after)] == [2, 1]
+    assert taken(after, 2, count=4, own_connections=2).tubes["checkout"].current_jobs_ready == 4
+
+
 def test_after_a_long_outage_there_is_nothing_earlier() -> None:
     readings = Recorder()
     swept(readings, 0, checkout=1)
