@@ -2,6 +2,15 @@
 
 from collections.abc import Iterable
 
+_SINGULAR = {
+    "jobs": "job",
+    "jobs/s": "job/s",
+    "seconds": "second",
+    "workers": "worker",
+    "producers": "producer",
+    "pauses": "pause",
+}
+
 
 def duration(seconds: float) -> str:
     """Return a duration for people, in whole seconds, at most two units: `0 s`, `1 min 30 s`, `2 h`, `3 d`."""
@@ -22,6 +31,13 @@ def duration_value(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, with `s` unless it is one: `1 job`, `20,000 jobs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def measured(number: str, unit: str | None) -> str:
+    """Return a number with its unit, if it has one: `20 jobs`, `1 job`, `0.5 jobs/s`, `1 second`."""
+    if number == "1" and unit in _SINGULAR:
+        unit = _SINGULAR[unit]
+    return f"{number} {unit}" if unit else number
 
 
 def listing(items: Iterable[str], word: str = "and") -> str:

@@ -36,6 +36,8 @@ class RuleInfo:
     tubes: tuple[str, ...]
     """Globs."""
     formula: str
+    unit: str | None
+    """Of its values; None if it isn't known."""
     on_failure: str
     max_age_s: float | None
 
@@ -137,6 +139,7 @@ def parse_explanation(document: Json) -> Explanation:
             meaning=rule.get("meaning") or "",
             tubes=tuple(rule.get("tubes") or ()),
             formula=rule.get("formula") or "",
+            unit=rule.get("unit"),
             on_failure=rule.get("onFailure") or "fail",
             max_age_s=rule.get("maxAgeSeconds"),
         ),

@@ -8,7 +8,7 @@ from app.explain.collect import Explanation
 from app.explain.report import AutoscalerReport, MetricReport, Report
 from app.hpa.decision import Stage, Total, pods
 from app.quantity import plain
-from app.text import count, duration
+from app.text import count, duration, measured
 
 WIDTH = 100
 _MAX_CELL = 40
@@ -41,7 +41,8 @@ def _metric(report: MetricReport) -> Iterator[str]:
     number = len(explanation.items) + explanation.items_omitted
     several = number > 1
     selector = f"{{{explanation.selector}}}" if explanation.selector else ""
-    value = f"is {plain(observed.amount)}" if isinstance(observed, Total) else "has no value"
+    unit = rule.unit if rule else None
+    value = f"is {measured(plain(observed.amount), unit)}" if isinstance(observed, Total) else "has no value"
     yield from wrapped(f"{explanation.metric}{selector} in namespace {explanation.namespace} {value}", indent=0)
     if rule is not None:
         own = "" if rule.built_in else f" (rule {rule.name}: {rule.formula}, tubes {', '.join(rule.tubes)})"

@@ -53,6 +53,7 @@ class DrainTime:
 
     text = "(ready + reserved) / deleted_per_second"
     fields = frozenset({"ready", "reserved", "deleted_per_second"})
+    unit = "seconds"
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
         """Return seconds, 0 for an empty tube. Raises FormulaError if jobs are waiting and none was deleted yet."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from app.metrics.rules import FormulaError
+from app.metrics.rules import UNITS, FormulaError
 from app.quantity import MAX_MILLI, show_number
 from app.settings import SettingError, did_you_mean
 
@@ -38,6 +38,13 @@ FUNCTIONS: Mapping[str, Callable[..., Fraction]] = {
     "max": lambda *operands: max(operands),
     "ceil": lambda operand: Fraction(math.ceil(operand)),
 }
+_COMBINED: Mapping[tuple[type[ast.operator], str | None, str | None], str] = {
+    (ast.Div, "jobs", "jobs/s"): "seconds",
+    (ast.Div, "jobs", "seconds"): "jobs/s",
+    (ast.Mult, "jobs/s", "seconds"): "jobs",
+    (ast.Mult, "seconds", "jobs/s"): "jobs",
+}
+"""Units of products and quotients that have one."""
 _ALLOWED = "numbers, fields, + - * / ( ), min, max and ceil"
 _OTHER = re.compile(r"[^A-Za-z0-9_.+*/(),\s-]", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -60,6 +67,12 @@ class ParsedFormula:
     def fields(self) -> frozenset[str]:
         """The fields that it names."""
         return frozenset(name for _, name in self.named)
+
+    @cached_property
+    def unit(self) -> str | None:
+        """The unit of its value; None if the fields' units don't make it clear."""
+        unit, scaled = _unit(self.tree)
+        return None if scaled else unit
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
         """Return its exact value for these fields, from 0 to MAX. Raises FormulaError."""
@@ -214,6 +227,39 @@ def _evaluate(node: ast.expr, fields: Mapping[str, Fraction], text: str) -> Frac
     if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MAX_BITS:
         raise FormulaError("has an intermediate result with too many digits")
     return -result if negative else result
+
+
+def _unit(node: ast.expr) -> tuple[str | None, bool]:
+    """Return the unit of a checked tree, None if it isn't clear or a number, and True if a number scales it.
+
+    A number can be a weight, as in `ready + 0.5 * delayed`, or change the unit: seconds / 60 are minutes.
+    """
+    while isinstance(node, ast.UnaryOp):
+        node = node.operand
+    match node:
+        case ast.Name():
+            return UNITS.get(node.id), False
+        case ast.BinOp(op=ast.Mult() | ast.Div()) if _is_number(node.right):
+            return _unit(node.left)[0], True
+        case ast.BinOp(op=ast.Mult()) if _is_number(node.left):
+            return _unit(node.right)[0], True
+        case ast.BinOp(op=ast.Mult() | ast.Div()):
+            (left, left_scaled), (right, right_scaled) = _unit(node.left), _unit(node.right)
+            unit = _COMBINED.get((type(node.op), left, right))
+            return unit, left_scaled or right_scaled
+        case ast.BinOp():
+            operands = [node.left, node.right]
+        case ast.Call():
+            operands = node.args
+        case _:
+            return None, False
+    units = [_unit(operand) for operand in operands if not _is_number(operand)]
+    first = units[0][0] if units else None
+    return first if all(unit == first for unit, _ in units) else None, all(scaled for _, scaled in units)
+
+
+def _is_number(node: ast.expr) -> bool:
+    return not any(isinstance(each, ast.Name) and each.id in UNITS for each in ast.walk(node))
 
 
 def _segment(node: ast.expr, text: str) -> str:

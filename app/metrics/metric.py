@@ -44,6 +44,8 @@ class Definition(NamedTuple):
     per: Iterable[str]
     """Labels that its values keep."""
     on_failure: str = "fail"
+    unit: str | None = None
+    """Plural: `jobs`, `seconds`, `jobs/s`; None if it isn't known."""
     built_in: bool = True
     namespaces: Glob | None = None
     """Namespaces that can query it; None: all."""
@@ -124,6 +126,7 @@ class Metric(ABC):
                 "tubes": list(definition.tubes.patterns),
                 "servers": [state.server.name for state in self.servers],
                 "formula": definition.formula,
+                "unit": definition.unit,
                 "per": sorted(definition.per),
                 "onFailure": definition.on_failure,
                 "maxAgeSeconds": rounded(context.max_age_s),

@@ -9,7 +9,7 @@ from app.metrics.freshness import ServerReading, fresh_servers, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
-from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES
+from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, UNITS
 from app.metrics.selection import Scope, excludes_tubes, select, selected_values
 from app.quantity import format_quantity, show_number
 
@@ -33,8 +33,9 @@ class PerTubeMetric(Metric):
     @property
     def definition(self) -> Definition:
         """The description of the metric for people."""
-        measured = self.measured
-        return Definition(measured.name, measured.meaning, ALL_TUBES, ", ".join(measured.fields), self._labels)
+        measured, unit = self.measured, UNITS[self.measured.fields[0]]
+        formula = ", ".join(measured.fields)
+        return Definition(measured.name, measured.meaning, ALL_TUBES, formula, self._labels, unit=unit)
 
     def wanted(self) -> WantedTubes:
         """Return the tubes that the selector lists."""

@@ -74,7 +74,7 @@ class RuleMetric(Metric):
     def definition(self) -> Definition:
         """The description of the metric for people."""
         rule = self.rule
-        return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per)
+        return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per, unit=rule.formula.unit)
 
     def wanted(self) -> WantedTubes:
         """Return the tubes that the selector lists, else those that the rule names exactly."""
@@ -204,6 +204,7 @@ class OperatorRuleMetric(RuleMetric):
             rule.formula.text,
             rule.per,
             policy,
+            unit=rule.unit or rule.formula.unit,
             built_in=False,
             namespaces=rule.namespaces,
         )

@@ -45,6 +45,18 @@ NEXT_JOB_AGE = "next_job_age_seconds"
 FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
 """What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""
 
+UNITS: Mapping[str, str] = {
+    **dict.fromkeys(COUNTED, "jobs"),
+    "using": "producers",
+    "watching": "workers",
+    "waiting": "workers",
+    "pauses": "pauses",
+    **dict.fromkeys(TIMES, "seconds"),
+    **dict.fromkeys(RATES, "jobs/s"),
+    NEXT_JOB_AGE: "seconds",
+}
+"""Unit of each field."""
+
 MAX_PATTERN = 200
 """Characters of a pattern."""
 _SHOWN = 60
@@ -106,6 +118,11 @@ class Formula(Protocol):
     @property
     def fields(self) -> frozenset[str]:
         """The fields that it names."""
+        ...
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of its value; None if the fields' units don't make it clear."""
         ...
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
@@ -210,6 +227,8 @@ class Rule:
     on_failure: OnFailure = Fail()
     max_age_s: float | None = None
     """Maximum age of a reading in seconds; None: the server's."""
+    unit: str | None = None
+    """What its values count, such as `orders`; None: the unit that the formula has."""
     namespaces: Glob | None = None
     """Namespaces that can query it, whatever tubes they can access; None: all namespaces."""
 

@@ -8,6 +8,7 @@
         per: [tube]
         onFailure: fail
         maxAge: 15s
+        unit: orders
         namespaces: [shop]
     tenancy:
       - namespaces: [shop, "team-*"]
@@ -52,9 +53,11 @@ MAX_NESTED = 20
 MAX_ITEMS = 1_000
 """Rules, and tubes, servers or namespaces of one."""
 MAX_ERRORS = 100
+MAX_UNIT = 20
+"""Characters."""
 DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", FIELDS)
 
-_KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "namespaces")
+_KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "unit", "namespaces")
 _SUBRESOURCES = frozenset({"finalize", "status"})
 """Of a namespace: in a path, Kubernetes doesn't parse them as a metric."""
 _NULL = "tag:yaml.org,2002:null"
@@ -203,6 +206,7 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
         per=keys.get("per", lambda labels: frozenset(map(Label, _each(labels, label))), frozenset()),
         on_failure=keys.get("onFailure", _on_failure, Fail()),
         max_age_s=keys.get("maxAge", lambda text: parse_duration(_text(text)), None),
+        unit=keys.get("unit", _unit, None),
         namespaces=keys.get("namespaces", _namespaces, None),
     )
     if rule.per and isinstance(rule.on_failure, Substitute):
@@ -274,6 +278,13 @@ def _one_of(what: str, known: Collection[str], text: str) -> str:
         near = did_you_mean(text, known) or f"known: {', '.join(known)}"
         raise SettingError(f"there is no {what} {_quote(text)}; {near}")
     return text
+
+
+def _unit(value: Any) -> str:
+    unit = _text(value)
+    if not unit.strip() or not unit.isprintable() or len(unit) > MAX_UNIT:
+        raise SettingError(f"must be 1 to {MAX_UNIT} printable characters, such as orders")
+    return unit
 
 
 def _on_failure(value: Any) -> OnFailure:

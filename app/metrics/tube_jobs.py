@@ -36,7 +36,7 @@ class TubeJobsMetric(Metric):
     def definition(self) -> Definition:
         """The description of the metric for people."""
         meaning = "Jobs ready and reserved in the tube, over all servers."
-        return Definition(self.query.metric, meaning, Glob((self.tube,)), "ready + reserved", ("tube",))
+        return Definition(self.query.metric, meaning, Glob((self.tube,)), "ready + reserved", ("tube",), unit="jobs")
 
     @property
     def scope(self) -> Scope:

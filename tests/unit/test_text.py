@@ -3,7 +3,7 @@
 import pytest
 
 from app.settings import parse_duration
-from app.text import count, duration, duration_value, listing
+from app.text import count, duration, duration_value, listing, measured
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,21 @@ def test_duration_as_a_value_can_be_parsed(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 jobs"), (1, "1 job"), (20_000, "20,000 jobs")])
 def test_count(number: int, text: str) -> None:
     assert count(number, "job") == text
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [
+        ("20", "jobs", "20 jobs"),
+        ("1", "jobs", "1 job"),
+        ("1", "jobs/s", "1 job/s"),
+        ("0.5", "jobs/s", "0.5 jobs/s"),
+        ("1", "buses", "1 buses"),
+        ("3", None, "3"),
+    ],
+)
+def test_a_number_with_its_unit(number: str, unit: str | None, text: str) -> None:
+    assert measured(number, unit) == text
 
 
 @pytest.mark.parametrize(("items", "text"), [("", ""), ("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])

@@ -45,6 +45,7 @@ RULE: Json = {
     "tubes": ["orders"],
     "servers": ["eu"],
     "formula": "ready + reserved",
+    "unit": "jobs",
     "per": ["tube"],
     "onFailure": "fail",
     "maxAgeSeconds": 15,

@@ -47,7 +47,7 @@ def test_the_text_shows_each_step_from_the_jobs_to_the_pods() -> None:
     assert (
         written(answer, hpa(behavior=prompt, conditions=ACTIVE), workload=deployment(1, 1, 1))
         == """\
-tube-orders in namespace shop is 20
+tube-orders in namespace shop is 20 jobs
   Jobs ready and reserved in the tube orders, over all servers.
   19 + 1 = 20
 
@@ -142,7 +142,7 @@ def test_several_values_are_shown_by_label_and_as_a_sum_and_a_rule_by_its_formul
 def test_of_many_values_twenty_are_shown_and_all_are_in_the_sum() -> None:
     items = [item(str(number), labels={"tube": f"t{number:03}"}) for number in range(100)]
     text = written(explanation(items=items, itemsOmitted=50, total="11175"))
-    assert text.startswith("tube-orders in namespace shop is 11175\n")
+    assert text.startswith("tube-orders in namespace shop is 11175 jobs\n")
     assert "and 130 more values\n" in text
     assert "The autoscaler uses the sum: 11175\n" in text
 
@@ -185,7 +185,7 @@ def config(tmp_path: Path, listener: Apiserver, cluster: KeyRing) -> Path:
 def test_the_command_explains_and_exits_with_0(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "tube-orders", "-n", "shop", "--kubeconfig", str(config)]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("tube-orders in namespace shop is 4\n")
+    assert said.out.startswith("tube-orders in namespace shop is 4 jobs\n")
     assert "\x1b" not in said.out
     assert not said.err
 

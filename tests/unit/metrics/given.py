@@ -86,6 +86,7 @@ class Written:
     text: str
     fields: frozenset[str]
     compute: Callable[[Mapping[str, Fraction]], Fraction]
+    unit: str | None = "jobs"
 
     def value(self, fields: Mapping[str, Fraction]) -> Fraction:
         try:

@@ -37,6 +37,7 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
         "tubes": ["a"],
         "servers": ["eu", "us"],
         "formula": "ready + reserved",
+        "unit": "jobs",
         "per": ["tube"],
         "onFailure": "fail",
         "maxAgeSeconds": 15,
@@ -99,6 +100,7 @@ def test_a_rule_is_told_as_it_was_written() -> None:
         "tubes": ["a", "b-*"],
         "servers": ["eu"],
         "formula": "ready / 2",
+        "unit": "jobs",
         "per": ["tube"],
         "onFailure": "hold 5m",
         "maxAgeSeconds": 30,
@@ -106,6 +108,28 @@ def test_a_rule_is_told_as_it_was_written() -> None:
     }
     assert [each["name"] for each in told["servers"]] == ["eu"]
     assert [each["arithmetic"] for each in told["items"]] == ["3 / 2"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "selector", "unit"),
+    [
+        ("tube-a", "", "jobs"),
+        ("beanstalkd_tube_jobs", "tube=a", "jobs"),
+        ("beanstalkd_tube_urgent_jobs", "tube=a", "jobs"),
+        ("beanstalkd_tube_workers_waiting", "tube=a", "workers"),
+        ("beanstalkd_tube_workers_watching", "tube=a", "workers"),
+        ("beanstalkd_tube_producers_using", "tube=a", "producers"),
+        ("beanstalkd_tube_jobs_put_per_second", "tube=a", "jobs/s"),
+        ("beanstalkd_tube_jobs_deleted_per_second", "tube=a", "jobs/s"),
+        ("beanstalkd_tube_drain_seconds", "tube=a", "seconds"),
+        ("beanstalkd_tube_next_job_age_seconds", "tube=a", "seconds"),
+        ("backlog", "", "jobs"),
+        ("parcels", "", "parcels"),
+    ],
+)
+def test_each_metric_has_a_unit(metric: str, selector: str, unit: str) -> None:
+    rules = [rule(), rule("parcels", value="ready * 3", unit="parcels")]
+    assert explained(metric, selector, known(EU, US, rules=rules))["rule"]["unit"] == unit
 
 
 def test_a_held_value_says_for_how_long_and_of_which_server() -> None:

@@ -57,6 +57,31 @@ def test_a_formula_is_computed_exactly(text: str, expected: Fraction) -> None:
     assert value(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("ready", "jobs"),
+        ("ready + reserved + 0.5 * delayed", "jobs"),
+        ("max(0, urgent - 3)", "jobs"),
+        ("-ready + total", "jobs"),
+        ("watching - waiting", "workers"),
+        ("max(pause_left, next_job_age_seconds)", "seconds"),
+        ("put_per_second - deleted_per_second", "jobs/s"),
+        ("(ready + reserved) / deleted_per_second", "seconds"),
+        ("ready / next_job_age_seconds", "jobs/s"),
+        ("next_job_age_seconds * put_per_second", "jobs"),
+        ("ready + next_job_age_seconds", None),
+        ("next_job_age_seconds / 60", None),
+        ("ready / 10", None),
+        ("ready / watching", None),
+        ("1 / ready", None),
+        ("-" * 500 + "ready", "jobs"),
+    ],
+)
+def test_a_formulas_unit_follows_from_its_fields_where_it_is_clear(text: str, unit: str | None) -> None:
+    assert parse_formula(text, FIELDS).unit == unit
+
+
 def test_a_formula_knows_its_text_and_its_fields() -> None:
     formula: Formula = parse_formula("ready + max(ready, 2 * delayed)", FIELDS)
     assert formula.text == "ready + max(ready, 2 * delayed)"

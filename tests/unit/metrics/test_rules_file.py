@@ -44,6 +44,7 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
             per: [tube, server]
             onFailure: {hold: 5m}
             maxAge: 1m30s
+            unit: orders
             namespaces: [shop, "team-[a-c]"]
         tenancy:
           - namespaces: [shop, "team-*"]
@@ -59,6 +60,7 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
             per=frozenset({Label.TUBE, Label.SERVER}),
             on_failure=Hold(300),
             max_age_s=90,
+            unit="orders",
             namespaces=Glob(("shop", "team-[a-c]")),
         )
     }
@@ -140,6 +142,10 @@ def test_an_anchor_may_be_used_again() -> None:
             "onFailure: {value: 9223372036854776}",
             "onFailure: 9223372036854776 is above the Kubernetes limit (9223372036854775)",
         ),
+        ('unit: ""', "unit: must be 1 to 20 printable characters, such as orders"),
+        ("unit: [jobs]", "unit: must be text, not a list"),
+        ('unit: "jobs\\n"', "unit: must be 1 to 20 printable characters"),
+        (f"unit: {'x' * 21}", "unit: must be 1 to 20 printable characters"),
         ("maxAge: 15", "maxAge: '15' isn't a duration"),
         ("maxAge: 0s", "maxAge: '0s' isn't a duration of any length"),
         ("namespaces: [Shop]", "namespaces[0]: 'Shop' is not a valid namespace"),
