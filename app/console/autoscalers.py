@@ -7,11 +7,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from app.beanstalkd.demand import Demand
 from app.clock import Instant
 from app.console.errors import RequestError
 from app.console.events import Event, of_autoscalers
@@ -22,7 +24,7 @@ from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, dec
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Metric as ExternalMetric
-from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
 from app.metrics.resolve import resolve
 from app.metrics.rules import Glob
 from app.metrics.selector import SelectorError, parse_selector
@@ -76,6 +78,8 @@ class PollResult:
 
     states: tuple[AutoscalerState, ...] = ()
     links: Sequence[AutoscalerLink] = ()
+    wanted: WantedTubes = field(default_factory=WantedTubes)
+    """What their metrics are computed from."""
 
 
 def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationContext) -> PollResult:
@@ -83,17 +87,25 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
     used = [each for each in autoscalers if first_external(each) is not None][:MAX_AUTOSCALERS]
     states: list[AutoscalerState] = []
     links: list[AutoscalerLink] = []
+    tubes: dict[str, None] = {}
+    ages: dict[str, None] = {}
     for autoscaler in used:
         resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
-        observed = tuple(map(_observe, resolved))
+        observed = tuple(map(_observe, autoscaler.metrics, resolved))
         decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
         state = AutoscalerState(autoscaler, observed, decision)
         states.append(state)
         for metric in resolved:
-            if metric is not None and metric.tubes.patterns:
-                servers = frozenset(each.server.name for each in metric.servers)
-                links.append(AutoscalerLink(state.name, metric.tubes, servers))
-    return PollResult(tuple(states), links)
+            if metric is None:
+                continue
+            wanted = metric.wanted()
+            tubes |= dict.fromkeys(wanted.tubes)
+            ages |= dict.fromkeys(wanted.ages)
+            if metric.tubes.patterns:
+                with suppress(MetricError):  # a metric without scope is about no tube
+                    servers = frozenset(each.server.name for each in metric.scope.servers)
+                    links.append(AutoscalerLink(state.name, metric.tubes, servers))
+    return PollResult(tuple(states), links, WantedTubes(tuple(tubes), tuple(ages)))
 
 
 def _resolve(autoscaler: Autoscaler, metric: Metric, context: EvaluationContext) -> ExternalMetric | None:
@@ -107,15 +119,16 @@ def _resolve(autoscaler: Autoscaler, metric: Metric, context: EvaluationContext)
     return resolve(query, context)
 
 
-def _observe(metric: ExternalMetric | None) -> Observed:
-    if metric is None:
+def _observe(metric: Metric, resolved: ExternalMetric | None) -> Observed:
+    if resolved is None:
         return NotQueried()
     try:
-        return Total(sum(milli(parse_quantity(value.quantity)) for value in metric.values()))
+        return Total(sum(milli(parse_quantity(value.quantity)) for value in resolved.values()))
     except UnknownMetricError:
         return NotQueried()  # another adapter's, or a rule that this console doesn't have
     except MetricError as error:
-        return Missing(str(error))
+        # The HPA's value is of beanscale's server, which may read what this console hasn't read yet, or can't.
+        return NotQueried() if metric.last_value is not None else Missing(str(error))
 
 
 def first_external(autoscaler: Autoscaler) -> int | None:
@@ -145,7 +158,8 @@ class AutoscalerStore:
             exact = collected.get(each.name)
             value, target = _value_and_target(each.autoscaler, exact.observed if exact else each.observed)
             current = (exact.scale if exact else each.autoscaler.scale).status_replicas
-            self._tracks[each.name].add(now_s, value, target, each.autoscaler.desired, current)
+            pods = (each.autoscaler.desired, current) if each.autoscaler.knows_pods else (None, None)
+            self._tracks[each.name].add(now_s, value, target, *pods)
 
     def fail(self, error: str, now_s: float) -> None:
         """Record that the cluster couldn't be polled."""
@@ -205,11 +219,11 @@ def _row(state: AutoscalerState) -> Json:
             }
             for metric, observed in zip(autoscaler.metrics, state.observed, strict=True)
         ],
-        "current": autoscaler.scale.status_replicas,
-        "desired": autoscaler.desired,
+        "current": autoscaler.scale.status_replicas if autoscaler.knows_pods else None,
+        "desired": autoscaler.desired if autoscaler.knows_pods else None,
         "min": autoscaler.minimum,
         "max": autoscaler.maximum,
-        "sentence": f"{decision.change_from(autoscaler.scale.spec_replicas)}: {decision.decided_by.sentence}",
+        "sentence": decision.verdict_from(autoscaler.scale.spec_replicas),
     }
 
 
@@ -228,6 +242,8 @@ class AutoscalerPoller:
     """Empty: all."""
     store: AutoscalerStore
     context: Callable[[], EvaluationContext]
+    demand: Demand
+    """Of the context's poller."""
     add_events: Callable[[Sequence[Event]], None]
     clock: Callable[[], Instant]
     thread: Executor
@@ -247,7 +263,10 @@ class AutoscalerPoller:
         except KubernetesError as error:
             await loop.run_in_executor(self.thread, self.store.fail, str(error), self.clock().unix_s)
             return
-        now_s = self.clock().unix_s
+        now = self.clock()
+        self.demand.request(result.wanted.tubes, now)
+        self.demand.request_ages(result.wanted.ages, now)
+        now_s = now.unix_s
         before = [each.autoscaler for each in self.store.result.states]
         self.add_events(list(of_autoscalers(before, [each.autoscaler for each in result.states], now_s)))
         collected = {

@@ -16,7 +16,8 @@ from app.console.action_input import ActionInput
 from app.console.autoscalers import AutoscalerStore, first_external
 from app.console.errors import RequestError
 from app.console.overview import View, rate, tube_now
-from app.console.prediction import SYNC_PERIOD_S, Load, Situation, predict
+from app.console.prediction import Load, Situation, predict
+from app.hpa.autoscaler import SYNC_PERIOD_S
 from app.hpa.decision import Total
 from app.jobs.actions import Done, RefusedError
 from app.jobs.client import BeanstalkdError, connect

@@ -9,11 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.hpa.autoscaler import Autoscaler, Condition, Scale
+from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Condition, Scale
 from app.hpa.decision import Observed, Total, decide, scale_down_limit, scale_up_limit
 
-SYNC_PERIOD_S = 15
-"""--horizontal-pod-autoscaler-sync-period."""
 MAX_S = 3600
 """The longest prediction."""
 

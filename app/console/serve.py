@@ -135,7 +135,9 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
 
     add_events = recorder.events.add
     store, namespaces = AutoscalerStore(reason), settings.namespaces
-    autoscalers = AutoscalerPoller(kubernetes, namespaces, store, evaluation, add_events, clock.now, thread)
+    autoscalers = AutoscalerPoller(
+        kubernetes, namespaces, store, evaluation, poller.demand, add_events, clock.now, thread
+    )
 
     def view() -> View:
         known = recorder.history, recorder.events, recorder.past, store.result.links

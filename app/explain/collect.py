@@ -1,6 +1,8 @@
 """Collect what an explanation needs from kube-apiserver: the metric, its HPAs and their workloads. Blocking."""
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +20,8 @@ from app.settings import ObjectName
 type Json = Mapping[str, Any]
 type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
 
+FIRST_READ_S = 1.5
+"""The server reads requested tubes every second."""
 _APISERVICE = f"{VERSION}.{GROUP}"
 _CHECK_APISERVER = (
     "check that kube-apiserver is running and that this is the right cluster: kubectl get --raw /readyz?verbose"
@@ -246,8 +250,13 @@ def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
 
 
 def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collected:
-    """Collect about one HPA: its external metrics, as far as beanscale serves them, and its workload."""
+    """Collect about one HPA, as it is now: its external metrics, as far as beanscale serves them, and its workload."""
     metrics = MetricClient(kubernetes, autoscaler.namespace)
+    namespace, name = quote(autoscaler.namespace, safe=""), quote(autoscaler.name, safe="")
+    path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"
+    # Its status of some seconds ago beside the workload's scale of now would be of two different moments.
+    with suppress(KubernetesError):
+        autoscaler = parse_hpa(kubernetes.request("GET", path))
     collected = _autoscaler(kubernetes, autoscaler, metrics)
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
     names = dict.fromkeys(metric.name for metric in external)
@@ -347,6 +356,10 @@ class MetricClient:
         try:
             parameters = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
             document = ask(self._kubernetes, path, hints, parameters)
+            if (document.get("error") or {}).get("firstRead"):
+                # Some values are read only for who asks for them. The HPA may have asked another replica of the server.
+                time.sleep(FIRST_READ_S)
+                document = ask(self._kubernetes, path, hints, parameters)
         except CheckFailedError as error:
             if isinstance(error.__cause__, KubernetesError) and error.__cause__.status in {404, 503}:
                 self._check_apiservice()

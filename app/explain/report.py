@@ -76,10 +76,7 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
 def find(explanation: Explanation) -> Iterator[Finding]:
     """Yield the findings, the most important first."""
     if explanation.error is not None:
-        near = explanation.error.near
-        yield Finding(
-            f"there is no value: {explanation.error.message}", f"did you mean {' or '.join(near)}?" if near else ""
-        )
+        yield Finding(f"there is no value: {explanation.error.message}")  # the message names similar metrics
     for server in explanation.servers:
         if not server.fresh:
             since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
@@ -107,19 +104,19 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         if ready and tube.count("watching") == 0:
             unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))
         if tube.count("delayed") and not waiting and "delayed" not in counted:
-            delayed.append((tube, f"has only delayed jobs ({tube.count('delayed')}); they count once their delay ends"))
+            delayed.append((tube, f"has only delayed jobs ({tube.count('delayed')}); a job counts once its delay ends"))
         if jobs := tube.count("buried"):
             buried.append((tube, f"has {count(jobs, 'buried job')}, which no worker can reserve"))
     for found, hint in (
-        (paused, "to resume now: pause-tube with 0 seconds"),
+        (paused, "resume the tube on its page in the console if workers should get its jobs now"),
         (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
         (delayed, ""),
-        (buried, "find out why workers buried them; kick makes them ready again"),
+        (buried, "find out why workers buried them; Kick on the tube's page in the console makes them ready again"),
     ):
         for tube, sentence in found[:_SHOWN]:
             yield Finding(f"tube {tube.name} on {tube.server} {sentence}", hint)
         if len(found) > _SHOWN:
-            yield Finding(f"the same applies to {len(found) - _SHOWN} more tubes")
+            yield Finding(f"the same applies to {count(len(found) - _SHOWN, 'more tube')}")
 
 
 def report_json(report: Report) -> Json:
@@ -175,6 +172,7 @@ def _autoscaler(report: AutoscalerReport) -> Json:
         ],
         "decision": {
             "pods": decision.pods,
+            "sentence": decision.verdict_from(scale.spec_replicas),
             "decidedBy": asdict(decision.decided_by),
             "steps": [asdict(step) for step in decision.steps],
         },

@@ -102,7 +102,8 @@ def _autoscaler(report: AutoscalerReport) -> Iterator[str]:
     name, change = f"{autoscaler.namespace}/{autoscaler.name}", decision.change_from(scale.spec_replicas)
     yield from wrapped(f"Autoscaler {name} of {autoscaler.workload}: {change}", indent=0)
     if report.collected.scale_error:
-        yield from wrapped(f"{pods(scale.spec_replicas)} at its last sync; {report.collected.scale_error}")
+        known = f"{pods(scale.spec_replicas)} at its last sync; " if autoscaler.knows_pods else ""
+        yield from wrapped(f"{known}{report.collected.scale_error}")
     elif len({scale.spec_replicas, scale.status_replicas, scale.ready} - {None}) > 1:
         ready = "" if scale.ready is None else f", {scale.ready} ready"
         yield from wrapped(f"{pods(scale.spec_replicas)} desired, {scale.status_replicas} current{ready}")

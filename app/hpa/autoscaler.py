@@ -16,6 +16,8 @@ from app.quantity import MAX_MILLI, milli, parse_quantity
 type Json = Mapping[str, Any]
 
 EXTERNAL = "External"
+SYNC_PERIOD_S = 15
+"""Default of kube-controller-manager's --horizontal-pod-autoscaler-sync-period."""
 TOLERANCE = 0.1
 """Default of kube-controller-manager's --horizontal-pod-autoscaler-tolerance."""
 DOWN_WINDOW_S = 300
@@ -54,6 +56,8 @@ class Metric:
     target: Target
     last_value: int | None = None
     """Value in status.currentMetrics, in the target's unit; None if the last sync got none."""
+    failed: bool = False
+    """True if the last sync queried this metric and got no value."""
 
     def __str__(self) -> str:
         """Return `tube-orders` or `beanstalkd_tube_jobs{tube=orders}`."""
@@ -139,15 +143,29 @@ class Autoscaler:
     """status.desiredReplicas, as of the last sync."""
     scaled_at_s: float | None = None
     """Unix seconds of status.lastScaleTime."""
+    is_outdated: bool = False
+    """True if the spec has changed since the sync that the status is of."""
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of that type."""
         return next((condition for condition in self.conditions if condition.kind == kind), None)
 
     def reports(self, kind: str, *reasons: str) -> bool:
-        """Return whether the condition of that type has one of these reasons."""
+        """Return whether the last sync set the condition of that type, for one of these reasons."""
         condition = self.condition(kind)
-        return condition is not None and condition.reason in reasons
+        return condition is not None and condition.reason in reasons and kind not in self.left_over
+
+    @property
+    def left_over(self) -> frozenset[str]:
+        """Types of the conditions that are of an earlier sync, because the last one ended before it set them."""
+        able = self.condition("AbleToScale")
+        return _LEFT_OVER.get(able.reason if able else "", frozenset())
+
+    @property
+    def knows_pods(self) -> bool:
+        """True if `scale` and `desired` are of the last sync: there was one, and it could read the workload's scale."""
+        synced = bool(self.conditions or self.desired or self.scale.status_replicas)
+        return synced and not self.reports("AbleToScale", "FailedGetScale")
 
 
 _UP = ScalingRules((Policy("Pods", 4, 15), Policy("Percent", 100, 15)), "Max", 0, TOLERANCE)
@@ -164,6 +182,12 @@ _OPERATORS = {
     "Exists": "{key}",
     "DoesNotExist": "!{key}",
 }
+_LEFT_OVER = {
+    "FailedGetScale": frozenset({"ScalingActive", "ScalingLimited"}),
+    "SucceededGetScale": frozenset({"ScalingLimited"}),
+}
+"""Reason of AbleToScale to the conditions that such a sync doesn't set: without pods to read, it evaluates no metric;
+without a value, or with scaling disabled, it applies no limit."""
 _UNQUOTED = re.compile(r"[A-Za-z0-9./_-]*")
 
 
@@ -172,7 +196,7 @@ def parse_hpa(hpa: Json) -> Autoscaler:
     spec, status = hpa["spec"], hpa.get("status") or {}
     reference, behavior = spec["scaleTargetRef"], spec.get("behavior")
     current, desired = status.get("currentReplicas") or 0, status.get("desiredReplicas") or 0
-    scaled_at = status.get("lastScaleTime")
+    scaled_at, observed = status.get("lastScaleTime"), status.get("observedGeneration")
     conditions = tuple(
         Condition(each["type"], each["status"] == "True", each.get("reason", ""), each.get("message", ""))
         for each in status.get("conditions") or ()
@@ -197,6 +221,8 @@ def parse_hpa(hpa: Json) -> Autoscaler:
         scale=Scale(desired if any(each.reason == "SucceededRescale" for each in conditions) else current, current),
         desired=desired,
         scaled_at_s=datetime.fromisoformat(scaled_at).timestamp() if scaled_at else None,
+        # Before 1.36 the controller doesn't report observedGeneration.
+        is_outdated=observed is not None and observed < hpa["metadata"].get("generation", 0),
     )
 
 
@@ -209,9 +235,9 @@ def _metric(metric: Json, last: Json) -> Metric:
     target = next((Target(kind, amount) for kind, amount in amounts if amount is not None), None)
     current = (last.get(key) or {}).get("current") if last.get("type") == source else None
     target = target or Target(TargetKind(content["target"]["type"]), 0)
-    return Metric(
-        source, named["name"], selector_text(named.get("selector")), target, _amount(target.kind, current or {})
-    )
+    value = _amount(target.kind, current or {})
+    failed = "type" in last and not last["type"]
+    return Metric(source, named["name"], selector_text(named.get("selector")), target, value, failed)
 
 
 def _amount(kind: TargetKind, values: Json) -> int | None:

@@ -48,6 +48,8 @@ _HINTS: Mapping[str, str] = {
     "TooManyReplicas": "raise maxReplicas if more pods should run",
     "ScaleUpLimit": "allow more in a behavior.scaleUp policy if it should scale up faster",
 }
+_MAX_QUOTED = 300
+"""Characters of a condition's message."""
 _HEALTHY = {"AbleToScale": True, "ScalingActive": True, "ScalingLimited": False}
 """Type to the status that needs no hint; other types never do."""
 
@@ -67,6 +69,8 @@ def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
     summaries = []
     for condition in autoscaler.conditions:
         words = _EXPLANATIONS.get(condition.reason) or condition.message or condition.reason or "no reason given"
+        if condition.kind in autoscaler.left_over:
+            words = f"at an earlier sync: {words}"
         hint = ""
         if condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
             condition.kind != "ScalingLimited" or condition.reason in _HINTS
@@ -74,6 +78,24 @@ def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
             hint = hint_for(condition.reason, autoscaler.namespace, autoscaler.name)
         summaries.append(ConditionSummary(condition, words, hint))
     return tuple(summaries)
+
+
+def reported(autoscaler: Autoscaler, kind: str) -> str:
+    """Return what the HPA reports in the condition of that type, in its own words: a clause."""
+    condition = autoscaler.condition(kind)
+    if condition is None:
+        return f"the HPA reports no {kind}"
+    message = " ".join(condition.message.split()) or _EXPLANATIONS.get(condition.reason, "")
+    shown = message if len(message) <= _MAX_QUOTED else f"{message[:_MAX_QUOTED]}…"
+    return f"the HPA reports {condition.reason}{f': {shown}' if shown else ''}"
+
+
+def confirmed(autoscaler: Autoscaler, kind: str, *reasons: str) -> str:
+    """Return `; confirmed by the HPA (REASON)` if its last sync reports one of these reasons, else an empty string."""
+    condition = autoscaler.condition(kind)
+    if condition is None or not autoscaler.reports(kind, *reasons):
+        return ""
+    return f"; confirmed by the HPA ({condition.reason})"
 
 
 def hint_for(reason: str, namespace: str, name: str) -> str:

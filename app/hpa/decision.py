@@ -4,7 +4,8 @@ Source: kube-controller-manager 1.36 and 1.37, pkg/controller/podautoscaler/hori
 computes in float64, and so does this module: a ratio at the edge of the tolerance falls on the same side.
 
 The controller also remembers its recommendations (stabilization) and scalings (policies) of the last minutes. No object
-exposes them, so they are not simulated: where they matter, the HPA's conditions decide.
+exposes them, so they are not simulated: where they matter, the HPA's conditions decide. Conditions also decide if they
+show that the model lacks something: if, from the values of the last sync, it can't explain what that sync did.
 """
 
 import math
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.hpa.autoscaler import Autoscaler, Metric, Scale, Target, TargetKind
+from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Metric, Scale, Target, TargetKind
+from app.hpa.conditions import confirmed, reported
 from app.quantity import plain
 from app.text import count, duration, listing
 
@@ -23,7 +25,7 @@ class Stage(StrEnum):
     """The stages of a decision, in order."""
 
     CONDITION = "condition"
-    """The HPA reports that it can't scale."""
+    """The HPA's conditions show that its pods don't change, whatever its metrics are; or it has none yet."""
     DISABLED = "disabled"
     """The workload has 0 pods, but not because of this HPA."""
     BOUNDS = "bounds"
@@ -102,8 +104,15 @@ class Decision:
     """The highest recommendation; None if the metrics don't decide."""
 
     def change_from(self, current: int) -> str:
-        """Return `1 pod now → 10` or `1 pod, no change`."""
-        return f"{pods(current)}, no change" if self.pods == current else f"{pods(current)} now → {self.pods}"
+        """Return `1 pod now → 10`, `1 pod, no change`, or only `no change` if a condition decides."""
+        if self.pods != current:
+            return f"{pods(current)} now → {self.pods}"
+        # the number may be of an earlier sync: the workload may not even exist
+        return "no change" if self.decided_by.stage is Stage.CONDITION else f"{pods(current)}, no change"
+
+    def verdict_from(self, current: int) -> str:
+        """Return the change and the reason for it in one sentence, without a full stop."""
+        return f"{self.change_from(current)}: {self.decided_by.sentence}"
 
 
 def pods(number: int) -> str:
@@ -114,6 +123,33 @@ def pods(number: int) -> str:
 def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float) -> Decision:
     """Return the decision for `scale`, with one observed value for each of the autoscaler's metrics, in their order."""
     current = scale.spec_replicas
+    if autoscaler.is_outdated and not autoscaler.reports("AbleToScale", "FailedGetScale"):
+        # Of another spec, nothing holds but who scaled to 0. Without a scale, no sync reports which spec it read.
+        kept = tuple(each for each in autoscaler.conditions if each.kind == "ScaledToZero")
+        metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
+        autoscaler = replace(autoscaler, conditions=kept, metrics=metrics)
+    decision = _model(autoscaler, scale, observed, now_unix_s)
+    steps = decision.steps
+    if decision.pods == current:
+        return decision
+    if autoscaler.reports("AbleToScale", "FailedUpdateScale"):
+        step = Step(Stage.CONDITION, decision.pods, current, reported(autoscaler, "AbleToScale"))
+        return Decision((*steps, step), step, current, decision.recommendation)
+    same = current == scale.status_replicas == autoscaler.scale.status_replicas == autoscaler.desired
+    if current and same and autoscaler.reports("AbleToScale", *_EVALUATED):
+        before = _model(autoscaler, scale, [NotQueried()] * len(observed), now_unix_s)
+        if before.pods != current:
+            sentence = f"{reported(autoscaler, 'AbleToScale')}; {reported(autoscaler, 'ScalingLimited')}"
+            unready = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
+            sentence += "; pods that aren't ready don't count for its target" if unready and scale.ready is None else ""
+            step = Step(Stage.CONDITION, decision.pods, current, sentence)
+            return Decision((*steps, step), step, current, decision.recommendation)
+    return decision
+
+
+def _model(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float) -> Decision:
+    """Return the decision by the model alone."""
+    current = scale.spec_replicas
     if early := _without_metrics(autoscaler, current):
         return Decision((early,), early, early.after)
     each = [recommend(autoscaler, metric, scale, one) for metric, one in zip(autoscaler.metrics, observed, strict=True)]
@@ -121,10 +157,11 @@ def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], n
     numbers = [one.pods for one in each if one.pods is not None]
     highest = max(numbers, default=0)
     if len(numbers) < len(each) and (not numbers or highest < current):
-        sentence = f"no metric has a value, so the autoscaler keeps {pods(current)}"
+        sentence = f"no metric has a value now, so the autoscaler keeps {pods(current)}"
         if numbers:
             missing = listing(one.steps[0].metric for one in each if one.pods is None)
             sentence = f"{pods(highest)} would be a scale-down, which is skipped while {missing} has no value"
+        sentence += confirmed(autoscaler, "ScalingActive", *_NO_VALUE)
         blocked = Step(Stage.ERROR, current, current, sentence)
         return Decision((*steps, blocked), blocked, current)
     decided_by = next(one.decided_by for one in each if one.pods == highest)
@@ -136,40 +173,68 @@ def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], n
     return Decision((*steps, *normalized), decided_by, normalized[-1].after, highest)
 
 
+_EVALUATED = ("ReadyForNewScale", "ScaleDownStabilized", "ScaleUpStabilized")
+"""Reasons of AbleToScale after a sync that evaluated the metrics and changed nothing."""
+_NO_VALUE = (
+    "FailedGetExternalMetric",
+    "FailedGetResourceMetric",
+    "FailedGetContainerResourceMetric",
+    "FailedGetPodsMetric",
+    "FailedGetObjectMetric",
+    "InvalidMetricSourceType",
+)
+"""Reasons of ScalingActive if metrics without a value keep the pods as they are."""
+
+
 def with_target(autoscaler: Autoscaler, position: int, target: Target) -> Autoscaler:
-    """Return the autoscaler with another target for the metric at `position`."""
+    """Return the autoscaler with another target for the metric at `position`, without what it did with the old one."""
     metrics = list(autoscaler.metrics)
     metrics[position] = replace(metrics[position], target=target)
-    return replace(autoscaler, metrics=tuple(metrics))
+    of_old = ("SucceededRescale", *_EVALUATED)
+    kept = (each for each in autoscaler.conditions if each.kind != "ScalingLimited" and each.reason not in of_old)
+    return replace(autoscaler, metrics=tuple(metrics), conditions=tuple(kept))
 
 
 def _without_metrics(autoscaler: Autoscaler, current: int) -> Step | None:
     """Return what decides before metrics are evaluated; None if nothing does. The order is the controller's."""
-    unsynced = current == 0 and not autoscaler.conditions
-    if unsynced or autoscaler.reports("AbleToScale", "FailedGetScale"):
-        why = "hasn't synced this HPA yet" if unsynced else "can't read the workload's scale (FailedGetScale)"
-        return Step(Stage.CONDITION, current, current, f"the HPA controller {why}")
+    if autoscaler.reports("AbleToScale", "FailedGetScale"):
+        return Step(Stage.CONDITION, current, current, reported(autoscaler, "AbleToScale"))
     if current == 0:
-        active, to_zero = autoscaler.condition("ScalingActive"), autoscaler.condition("ScaledToZero")
-        # Before Kubernetes 1.36 there was no ScaledToZero, and minReplicas 0 was enough.
-        may_scale_up = autoscaler.minimum == 0 and autoscaler.scale.spec_replicas == 0 and active and active.holds
-        if not (to_zero.holds if to_zero else may_scale_up):
-            manually = "the workload was scaled to 0 manually, which disables the autoscaler until it has a pod"
-            otherwise = (
-                "the workload was scaled to 0, but not by this autoscaler, which is disabled until there is a pod"
-            )
-            return Step(Stage.DISABLED, 0, 0, manually if autoscaler.minimum else otherwise)
-    elif current > autoscaler.maximum:
+        return _at_zero(autoscaler)
+    if current > autoscaler.maximum:
         sentence = f"{pods(current)} exceed maxReplicas, so metrics are not evaluated"
         return Step(Stage.BOUNDS, current, autoscaler.maximum, sentence)
-    elif current < autoscaler.minimum:
+    if current < autoscaler.minimum:
         sentence = f"minReplicas is more than {pods(current)}, so metrics are not evaluated"
         return Step(Stage.BOUNDS, current, autoscaler.minimum, sentence)
-    for reason in ("InvalidSelector", "AmbiguousSelector"):
-        if autoscaler.reports("ScalingActive", reason):
-            sentence = f"the HPA controller can't identify the workload's pods ({reason}), so metrics are not evaluated"
-            return Step(Stage.CONDITION, current, current, sentence)
-    return None
+    return _by_selector(autoscaler, current)
+
+
+def _at_zero(autoscaler: Autoscaler) -> Step | None:
+    """Return the same for a workload with 0 pods."""
+    to_zero, disabled = autoscaler.condition("ScaledToZero"), autoscaler.reports("ScalingActive", "ScalingDisabled")
+    if disabled:
+        sentence = f"{reported(autoscaler, 'ScalingActive')}; not this autoscaler scaled the workload to 0"
+        return Step(Stage.DISABLED, 0, 0, sentence)
+    if not autoscaler.conditions:
+        changed = " since its spec was changed" if autoscaler.is_outdated else ""
+        return Step(Stage.CONDITION, 0, 0, f"the HPA controller hasn't synced this HPA yet{changed}")
+    # Before Kubernetes 1.36 there was no ScaledToZero, and minReplicas 0 was enough.
+    if not (to_zero.holds if to_zero else autoscaler.minimum == 0):
+        sentence = "the workload has 0 pods, but not because of this autoscaler: its next sync disables scaling"
+        return Step(Stage.DISABLED, 0, 0, f"{sentence} until there is a pod")
+    if not to_zero and autoscaler.scale.spec_replicas:
+        sentence = f"the workload was scaled to 0 after the HPA's last sync, which left {pods(autoscaler.desired)}"
+        return Step(Stage.CONDITION, 0, 0, sentence)
+    return _by_selector(autoscaler, 0)
+
+
+def _by_selector(autoscaler: Autoscaler, current: int) -> Step | None:
+    """Return what keeps the pods if the controller doesn't know which they are."""
+    if not autoscaler.reports("ScalingActive", "InvalidSelector", "AmbiguousSelector"):
+        return None
+    sentence = f"{reported(autoscaler, 'ScalingActive')}; so metrics are not evaluated"
+    return Step(Stage.CONDITION, current, current, sentence)
 
 
 def recommend(autoscaler: Autoscaler, metric: Metric, scale: Scale, observed: Observed) -> Recommendation:
@@ -179,7 +244,9 @@ def recommend(autoscaler: Autoscaler, metric: Metric, scale: Scale, observed: Ob
     from_zero = current == 0
     kept, of_pods = current, ""
     why = observed.why if isinstance(observed, Missing) else ""
-    if isinstance(observed, Total) and target > 0:
+    if isinstance(observed, Total) and metric.failed:
+        why = "the HPA got none at its last sync; beanscale returns one now"
+    elif isinstance(observed, Total) and target > 0:
         total = observed.amount
         sentence = f"{name} is {plain(total)}, target {plain(target)}"
         divided = f"{plain(total)} ÷ {plain(target)} = {_quotient(total, target)}"
@@ -194,7 +261,7 @@ def recommend(autoscaler: Autoscaler, metric: Metric, scale: Scale, observed: Ob
             sentence += f" in total: {divided}, which is the number of pods from 0, rounded up"
         else:
             ratio = float(total) / float(target)
-            ready, of = (present, "pods") if scale.ready is None else (scale.ready, "ready pods")
+            ready, of = (present, "pods, if all are ready,") if scale.ready is None else (scale.ready, "ready pods")
             number = math.ceil(ratio * float(ready))
             sentence += f" in total: {divided}; times {ready} {of} = {_quotient(total * ready, target)}, rounded up"
             if present == 0 and not lowest <= ratio <= highest:
@@ -231,32 +298,35 @@ def normalize(autoscaler: Autoscaler, current: int, recommendation: int, now_uni
     upwards = number > current
     rules, limited = (autoscaler.up, "ScaleUpLimit") if upwards else (autoscaler.down, "ScaleDownLimit")
     changed = number != current and changed_in_period(autoscaler, now_unix_s, upwards=upwards)
-    # A sync that met this limit and changed nothing shows that earlier changes have used it up.
-    rests = autoscaler.reports("ScalingLimited", limited) and not autoscaler.reports("AbleToScale", "SucceededRescale")
-    if changed and rests:
-        after = current
+    rescaled = autoscaler.reports("AbleToScale", "SucceededRescale")
+    changes = []
+    if rescaled and autoscaler.scaled_at_s is not None:  # then the status has the number of pods before and after
+        ago_s = max(now_unix_s - autoscaler.scaled_at_s, SYNC_PERIOD_S)  # at the next sync
+        changes.append((ago_s, autoscaler.desired - autoscaler.scale.status_replicas))
+    if changed and not rescaled and autoscaler.reports("ScalingLimited", limited):
+        after = current  # a sync that met this limit and changed nothing shows that earlier changes have used it up
     elif upwards:
-        after = min(number, scale_up_limit(autoscaler, current))
+        after = min(number, scale_up_limit(autoscaler, current, changes))
     else:
-        after = max(number, scale_down_limit(autoscaler, current))
+        after = max(number, scale_down_limit(autoscaler, current, changes))
     if (after < min(number, high)) if upwards else (after > max(number, low)):
         sentence = _policies(autoscaler, current, upwards=upwards)
         if upwards and after == 0 and rules.select != "Disabled":
             sentence += "; a Percent policy can't scale up from 0, use a Pods policy"
         if changed:
-            sentence += f"; changes already made in that period {'have used that up' if rests else 'count too'}"
-        steps.append(Step(Stage.POLICY, number, after, f"{sentence} → {pods(after)}"))
+            sentence += (
+                f"; changes already made in that period {'have used that up' if after == current else 'count too'}"
+            )
+        sentence += f" → {pods(after)}{confirmed(autoscaler, 'ScalingLimited', limited)}"
+        steps.append(Step(Stage.POLICY, number, after, sentence))
         number = after
 
     after, sentence = number, f"{number} is within minReplicas {low} and maxReplicas {high}"
     if number > high:
-        after, sentence = high, f"maxReplicas is {high}"
+        after, sentence = high, f"maxReplicas is {high}{confirmed(autoscaler, 'ScalingLimited', 'TooManyReplicas')}"
     elif number < low:
-        after, sentence = low, f"minReplicas is {low}"
+        after, sentence = low, f"minReplicas is {low}{confirmed(autoscaler, 'ScalingLimited', 'TooFewReplicas')}"
     steps.append(Step(Stage.LIMITS, number, after, sentence))
-    if after != current and autoscaler.reports("AbleToScale", "FailedUpdateScale"):
-        sentence = "the HPA controller can't update the workload's scale (FailedUpdateScale)"
-        steps.append(Step(Stage.CONDITION, after, current, sentence))
     return steps
 
 
@@ -268,13 +338,13 @@ def stabilize(autoscaler: Autoscaler, current: int, recommendation: int) -> Step
     else:
         window_s = autoscaler.down.window_s
         which, beyond, reason, over = "highest", "below", "ScaleDownStabilized", ("ScaleDownLimit", "TooFewReplicas")
-    confirmed = autoscaler.reports("AbleToScale", reason)
-    unchanged = max(autoscaler.minimum, min(recommendation, autoscaler.maximum)) == current and not confirmed
+    clamped = max(autoscaler.minimum, min(recommendation, autoscaler.maximum))
+    unchanged = clamped == current and not autoscaler.reports("AbleToScale", reason)
     if recommendation == current or unchanged or not window_s or autoscaler.reports("ScalingLimited", *over):
         return None
     sentence = (
         f"stabilization uses the {which} recommendation of the last {duration(window_s)}: it stays at {pods(current)}"
-        f" until all are {beyond} that{f'; confirmed by the HPA ({reason})' if confirmed else ''}"
+        f" until all are {beyond} that{confirmed(autoscaler, 'AbleToScale', reason)}"
     )
     return Step(Stage.STABILIZATION, recommendation, current, sentence)
 

@@ -20,6 +20,7 @@ from app.metrics.query import (
     MetricError,
     MetricQuery,
     MetricValue,
+    TooFewReadingsError,
     UnknownMetricError,
     WantedTubes,
 )
@@ -158,7 +159,8 @@ class Metric(ABC):
                 _ = self.scope  # why the selector matches nothing
         except MetricError as error:
             near = list(error.near) if isinstance(error, UnknownMetricError) else []
-            told["error"] = {"reason": error.reason, "message": str(error), "near": near}
+            first_read = isinstance(error, TooFewReadingsError)  # it has begun with this query
+            told["error"] = {"reason": error.reason, "message": str(error), "near": near, "firstRead": first_read}
         return told
 
 

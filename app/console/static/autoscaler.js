@@ -8,7 +8,7 @@ import { keyboard } from "./keyboard.js";
 import { LoadTest, predictedLines } from "./load_test.js";
 import { autoscalerLines } from "./series.js";
 import { WhatIf } from "./what_if.js";
-import { capital, plural } from "./words.js";
+import { capital, known, plural } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
@@ -22,7 +22,7 @@ keyboard(null);
 
 function show(state) {
   const one = state.document.autoscalers?.[0];
-  setText(part("sentence"), one ? sentence(one) : capital(state.document.autoscalersError?.message ?? "This autoscaler is unknown."));
+  setText(part("sentence"), one ? `${capital(one.decision.sentence)}.` : capital(state.document.autoscalersError?.message ?? "This autoscaler is unknown."));
   if (one) showAutoscaler(one);
   const findings = (state.document.metrics ?? []).flatMap((metric) => metric.findings);
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
@@ -34,15 +34,11 @@ function show(state) {
   refreshDialog();
 }
 
-// "2 pods now → 7: the formula decides."
-function sentence({ pods, decision }) {
-  const change = decision.pods === pods.wanted ? `${plural(pods.wanted, "pod")}, no change` : `${plural(pods.wanted, "pod")} now → ${decision.pods}`;
-  return `${change}: ${decision.decidedBy.sentence}.`;
-}
-
 function showAutoscaler(one) {
-  const current = one.pods.present === one.pods.wanted && one.pods.ready === one.pods.present ? "" : ` · ${one.pods.present} current, ${one.pods.ready ?? "unknown"} ready`;
-  setText(part("workload"), `scales ${one.workload.kind}/${one.workload.name} from ${one.minReplicas} to ${one.maxReplicas} pods${current}`);
+  // The console may not know how many pods are ready: it reads no more of a workload than its scale.
+  const { wanted, present, ready, live } = one.pods;
+  const current = [present !== wanted ? ` · ${present} current` : "", known(ready) && ready !== present ? ` · ${ready} ready` : ""].join("");
+  setText(part("workload"), `scales ${one.workload.kind}/${one.workload.name} from ${one.minReplicas} to ${plural(one.maxReplicas, "pod")}${live ? current : ""}`);
   const decides = one.decision.steps.findLastIndex((step) => JSON.stringify(step) === JSON.stringify(one.decision.decidedBy));
   keyed(part("steps"), one.decision.steps.map((step, index) => ({ step, index })), ({ step, index }) => `${index} ${step.stage}`, newStep,
     (element, { step, index }) => updateStep(element, step, index === decides));

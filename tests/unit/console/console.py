@@ -54,7 +54,7 @@ class Console:
         self.thread, self._snapshot = ThreadPoolExecutor(1), Snapshot(())
         self.password = Password(lambda: self.secret[0], self.sessions.end_all)
         autoscalers = AutoscalerPoller(
-            None, (), self.known, self._given, self.events.add, lambda: self.now, self.thread
+            None, (), self.known, self._given, self.demand, self.events.add, lambda: self.now, self.thread
         )
         self.data = PageData(self._view, self.demand, autoscalers)
         self.feeds = Feeds(self.data, lambda: self.now)

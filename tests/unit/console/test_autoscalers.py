@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from app.beanstalkd.demand import Demand
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.console.autoscalers import (
     AutoscalerPoller,
@@ -27,7 +28,7 @@ from app.metrics.rules import FIELDS, Glob, Rule, Rules
 from app.settings import ObjectName
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
 from tests.unit.explain.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
-from tests.unit.hpa.hpas import external, hpa
+from tests.unit.hpa.hpas import condition, external, hpa
 
 NAME = ObjectName("shop", "orders")
 ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
@@ -88,6 +89,26 @@ def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
     assert series["value"] == [None]
 
 
+def test_a_value_that_only_the_hpa_has_is_the_one_of_its_last_sync() -> None:
+    last = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": {"averageValue": "3"}}}
+    active = [condition("AbleToScale", "SucceededRescale"), condition("ScalingActive", "ValidMetricFound")]
+    told = looked_at(hpa(current=2, desired=2, conditions=active, current_metrics=[last]), given=known(unread()))
+    (row,) = told.to_json(0)["autoscalers"]
+    assert (
+        row["sentence"]
+        == "2 pods now → 3: External metric tube-orders was 1.5 times its target at the last sync: about → 3 pods"
+    )
+
+
+def test_pods_that_the_hpa_cant_read_are_unknown() -> None:
+    missing = condition("AbleToScale", "FailedGetScale", "False", 'deployments.apps "orders" not found')
+    told = looked_at(hpa(current=4, conditions=[missing]), hpa(name="new", current=0))
+    gone, new = told.to_json(0)["autoscalers"]
+    assert [gone["current"], gone["desired"], new["current"], new["desired"]] == [None] * 4
+    assert gone["sentence"] == 'no change: the HPA reports FailedGetScale: deployments.apps "orders" not found'
+    assert new["sentence"] == "no change: the HPA controller hasn't synced this HPA yet"
+
+
 def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_asked() -> None:
     told = looked_at(hpa(current=2, desired=3))
     told.fail("no cluster", at(5).unix_s)
@@ -126,6 +147,12 @@ def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
             id="by label",
         ),
         pytest.param(external("beanstalkd_tube_jobs", value="1"), [], [("eu", "orders")], id="every tube is none"),
+        pytest.param(
+            external("beanstalkd_tube_jobs", {"matchLabels": {"tube": "mail", "server": "us"}}, value="1"),
+            [("us", "mail")],
+            [("eu", "mail")],
+            id="by server",
+        ),
         pytest.param(
             external("backlog", value="1"), [("eu", "order-9")], [("us", "order-9"), ("eu", "orders")], id="a rule"
         ),
@@ -205,11 +232,13 @@ class Watch:
         self.known = AutoscalerStore("not yet")
         self.events: list[Event] = []
         self.second = 0.0
+        self.demand = Demand()
         self.watcher = AutoscalerPoller(
             answers,  # type: ignore[arg-type] # asked as a Kubernetes is
             (),
             self.known,
             known,
+            self.demand,
             self.events.extend,
             lambda: at(self.second),
             ThreadPoolExecutor(1),
@@ -233,6 +262,14 @@ async def test_a_look_lists_all_and_tells_of_what_changed() -> None:
     watch.cluster.answers = {(ALL, ""): listed(hpa(current=1, desired=5))}
     await watch.look()
     assert [(event.kind, event.autoscaler) for event in watch.events] == [("rescale", NAME)]
+
+
+@pytest.mark.anyio
+async def test_what_autoscalers_use_is_read_every_second_ages_too() -> None:
+    age = external("beanstalkd_tube_next_job_age_seconds", {"matchLabels": {"tube": "old"}}, value="30")
+    watch = Watch(cluster(hpa(), hpa(age, name="old")))
+    await watch.look()
+    assert (watch.demand.tubes(at(0)), watch.demand.ages(at(0))) == (("orders", "old"), ("old",))
 
 
 @pytest.mark.anyio

@@ -19,8 +19,8 @@ def test_a_healthy_metric_has_no_findings() -> None:
     ("fields", "finding"),
     [
         pytest.param(
-            {"error": {"reason": "NotFound", "message": "no metric tube-ordres", "near": ["tube-orders", "tube-o"]}},
-            "no metric tube-ordres → did you mean tube-orders or tube-o?",
+            {"error": {"reason": "NotFound", "message": "no metric x; did you mean tube-x?", "near": ["tube-x"]}},
+            "there is no value: no metric x; did you mean tube-x? → ",
             id="a misspelled name",
         ),
         pytest.param(
@@ -52,6 +52,11 @@ def test_a_healthy_metric_has_no_findings() -> None:
 )
 def test_a_problem_is_a_finding(fields: Json, finding: str) -> None:
     assert finding in found(**fields)
+
+
+def test_similar_names_are_given_once() -> None:
+    error = {"reason": "NotFound", "message": "no metric x; did you mean tube-x?", "near": ["tube-x"]}
+    assert found(error=error).count("did you mean") == 1
 
 
 def test_delayed_jobs_that_count_are_no_finding() -> None:
