@@ -12,8 +12,10 @@ from app.api.status import StatusError
 JSON, YAML = "application/json", "application/yaml"
 MEDIA_TYPES = (JSON, YAML)
 """In the order of the server's preference."""
-MAX_RANGES = 256
+MAX_RANGES = 32
 """Media ranges of an Accept header that are read: clients send a dozen at most."""
+_MAX_PARAMETERS = 8
+"""Of a media range."""
 _MAX_CACHED = 512
 """Characters of an Accept header."""
 
@@ -52,7 +54,9 @@ def _negotiate(accept: str, kinds: frozenset[Kind]) -> Representation | None:
         return Representation()
     ranges: list[tuple[tuple[float, int], str, Kind | None]] = []
     for part in accept.split(",", MAX_RANGES)[:MAX_RANGES]:
-        media_range, *parameters = (word.strip() for word in part.split(";"))
+        media_range, *parameters = (
+            word.strip() for word in part.split(";", _MAX_PARAMETERS + 1)[: _MAX_PARAMETERS + 1]
+        )
         given = {key.strip(): value.strip() for key, _, value in (each.partition("=") for each in parameters)}
         try:
             quality = float(given.get("q", "1"))

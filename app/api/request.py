@@ -21,13 +21,9 @@ _MAX_CACHED_COMMAS = 16
 """In such a query: each condition, and each value, takes a hundred times its size."""
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
-_FIELD_TERM = re.compile(r"([^=!]*)(==|!=|=)([^=\\]*)")
-_FIELDS = ("metadata.name", "metadata.namespace")
 _PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
 """How the User-Agents begin that get indented JSON."""
 
-FieldTerm = tuple[str, str, str]
-"""Field, `=` or `!=`, value."""
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in lower case."""
 
@@ -49,6 +45,7 @@ class Request:
     """
 
     __slots__ = (
+        "_parameters",
         "allowed_by",
         "attributes",
         "audit_id",
@@ -79,6 +76,7 @@ class Request:
         self.error: StatusError | None = None
         self.status = 0
         """The HTTP status code once the response has started."""
+        self._parameters: Mapping[str, list[str]] | None = None
 
     def decode_path(self) -> str:
         """Decode the path once and return it. Raises StatusError 400.
@@ -102,7 +100,9 @@ class Request:
         """Return the first value of a query parameter, or None if it is absent."""
         if name.encode() not in self.query:
             return None
-        return parse_query(self.query).get(name, [None])[0]
+        if self._parameters is None:
+            self._parameters = parse_query(self.query)
+        return self._parameters.get(name, [None])[0]
 
     @property
     def wants_indent(self) -> bool:
@@ -127,18 +127,9 @@ class ListOptions:
     """The parameters of a list that change its values or its authorization (`ListOptions` in Kubernetes)."""
 
     selector: Selector = EVERYTHING
-    fields: tuple[FieldTerm, ...] = ()
-    """The field selector, which authorizers may consider."""
     watch: bool = False
     error: str = ""
-    """Why the list can't be had; the selectors are then as much as could be parsed."""
-
-    @property
-    def name(self) -> str:
-        """The only name that the field selector leaves, or an empty string."""
-        return next(
-            (value for field, operator, value in self.fields if (field, operator) == ("metadata.name", "=")), ""
-        )
+    """Why the list can't be had; the selector is then everything if it couldn't be parsed."""
 
 
 def list_options(query: bytes) -> ListOptions:
@@ -157,21 +148,16 @@ def _parse_options(query: bytes) -> ListOptions:
         for name in ("limit", "timeoutSeconds")
         if parameters.get(name) and not _INTEGER.fullmatch(parameters[name])
     ]
-    selector, fields = EVERYTHING, []
+    selector = EVERYTHING
     try:
         selector = parse_selector(parameters.get("labelSelector", ""))
     except SelectorError as error:
         errors.append(str(error))
-    for part in filter(None, parameters.get("fieldSelector", "").split(",")):
-        term = _FIELD_TERM.fullmatch(part)
-        if term is None:
-            errors.append(f"invalid field selector {part!r}: expected FIELD=VALUE or FIELD!=VALUE, without escapes")
-        elif term[1] in _FIELDS:
-            fields.append((term[1], "!=" if term[2] == "!=" else "=", term[3]))
-        elif term[1] or term[3]:
-            errors.append(f"unknown field {term[1]!r} in the field selector; known are {' and '.join(_FIELDS)}")
+    if parameters.get("fieldSelector"):
+        # Values have no fields. To ignore it would return more than was authorized, by name, in kube-apiserver.
+        errors.append("field selectors are not supported here: use a label selector")
     watch = parameters.get("watch", "false").lower() not in {"0", "false"}
-    return ListOptions(selector, tuple(fields), watch, "; ".join(errors))
+    return ListOptions(selector, watch, "; ".join(errors))
 
 
 _cached_options = lru_cache(maxsize=1024)(_parse_options)  # an HPA repeats the same query forever

@@ -65,8 +65,10 @@ PHASES: Mapping[Phase, PhaseRule] = {
 
 MAX_HEAD = 1 << 15
 """Bytes of a request's head."""
-MAX_UNREAD_BODY = 1 << 18
-"""Bytes of a body that are dropped once the response has been sent; a longer body ends the connection, as in Go."""
+MAX_ESCAPES = 1000
+"""Percent-encoded bytes of a path: a tube's name has at most 200."""
+MAX_PARAMETERS = 256
+"""Parameters of a query: parsing thousands takes milliseconds, and no client sends more than a few."""
 FRESH_S = 1.0
 """Seconds after connecting, or after a head's first byte, in which the rest is expected: shutdown waits for it."""
 CLOSE_NOTIFY_S = 2.0
@@ -85,6 +87,8 @@ class Limits:
     """Bytes of a request's target."""
     headers: int
     """Header fields: Python takes about 200 bytes for each, however short it is."""
+    unread_body: int
+    """Bytes of a body that are dropped once the response has been sent; a longer body ends the connection, as in Go."""
     unsent: int
     """Bytes of responses that wait for the client, until the application and the next request wait too."""
     pipelined: float
@@ -92,9 +96,9 @@ class Limits:
     connection. Pipelining quickly fills the 100 kB or so that TLS and the event loop keep of unread responses."""
 
 
-LIMITS = Limits(target=1 << 14, headers=1000, unsent=1 << 16, pipelined=float("inf"))
+LIMITS = Limits(target=1 << 14, headers=1000, unread_body=1 << 18, unsent=1 << 16, pipelined=float("inf"))
 """For clients that showed a certificate. Each group of a user is a header field of kube-apiserver."""
-LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unsent=1 << 14, pipelined=16)
+LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unread_body=1 << 16, unsent=1 << 14, pipelined=16)
 
 
 class InvalidRequestError(Exception):
@@ -320,14 +324,20 @@ class HttpConnection(asyncio.Protocol):
             raise malformed
         self._start_exchange(method)
 
-    def _check_head(self) -> None:  # noqa: C901 - a list of checks
+    def _check_head(self) -> None:  # noqa: C901, PLR0912 - a list of checks
         """Raise InvalidRequestError if a parsed head isn't served."""
         if len(self._target) > self._limits.target:
             raise InvalidRequestError(414, f"the request's target is longer than {self._limits.target >> 10} KiB")
         if len(self._headers) > self._limits.headers:
             raise InvalidRequestError(431, f"the request has more than {self._limits.headers} header fields")
-        if b"%" in self._target and _BAD_ESCAPE.search(path_and_query(self._target)[0]):
-            raise InvalidRequestError(400, "invalid percent-encoding in the request's path")
+        if self._target.count(b"&") >= MAX_PARAMETERS:
+            raise InvalidRequestError(400, f"the request's query has more than {MAX_PARAMETERS} parameters")
+        if b"%" in self._target:
+            path, _ = path_and_query(self._target)
+            if path.count(b"%") > MAX_ESCAPES:
+                raise InvalidRequestError(400, f"the request's path has more than {MAX_ESCAPES:,} escapes")
+            if _BAD_ESCAPE.search(path):
+                raise InvalidRequestError(400, "invalid percent-encoding in the request's path")
         found: dict[bytes, list[bytes]] = {b"host": [], b"transfer-encoding": [], b"expect": []}
         for name, value in self._headers:
             if name in found:
@@ -403,7 +413,7 @@ class HttpConnection(asyncio.Protocol):
             self._dropped += start
             if self._complete:
                 self._enter(Phase.IDLE)
-            elif self._dropped > MAX_UNREAD_BODY:
+            elif self._dropped > self._limits.unread_body:
                 self.server.count("body")
                 self._close()
 

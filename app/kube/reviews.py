@@ -47,9 +47,8 @@ class ResourceAttributes:
     resource: str
     subresource: str = ""
     name: str = ""
-    fields: tuple[Condition, ...] = ()
     labels: tuple[Condition, ...] = ()
-    """Selectors: some authorizers allow a part of a list where they don't allow all of it (KEP-4601)."""
+    """The label selector: some authorizers allow a part of a list where they don't allow all of it (KEP-4601)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +114,14 @@ def review_access(kubernetes: Kubernetes, user: User, attributes: ResourceAttrib
             "subresource": attributes.subresource,
             "name": attributes.name,
         }
-        for name, conditions in (("fieldSelector", attributes.fields), ("labelSelector", attributes.labels)):
-            if conditions:
-                resource[name] = {
-                    "requirements": [
-                        {"key": each.key, "operator": each.operator}
-                        | ({"values": list(each.values)} if each.values else {})
-                        for each in conditions
-                    ]
-                }
+        if attributes.labels:
+            resource["labelSelector"] = {
+                "requirements": [
+                    {"key": each.key, "operator": each.operator}
+                    | ({"values": list(each.values)} if each.values else {})
+                    for each in attributes.labels
+                ]
+            }
         spec["resourceAttributes"] = resource
     status = _review(kubernetes, _ACCESS_REVIEWS, "authorization.k8s.io/v1", "SubjectAccessReview", spec)
     allowed, denied = (_flag(status, name, "SubjectAccessReview") for name in ("allowed", "denied"))

@@ -69,6 +69,8 @@ _END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
 """Go's lexer ends at a zero byte: the token before it, or else the whole text."""
 _END = ""
 _INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
+MAX_CONDITIONS = 100
+"""Of a selector: nobody writes more by hand, and each takes microseconds for every tube."""
 _MAX_PROBLEMS = 100
 """Reported of one condition: each is many times longer than the value that it is about."""
 
@@ -135,7 +137,7 @@ class _Parser:
         self._position = 0
 
     def requirements(self) -> Iterable[Requirement]:
-        while True:
+        for _ in range(MAX_CONDITIONS):
             token = self._peek()
             if token == _END:
                 return
@@ -152,6 +154,7 @@ class _Parser:
             follower = self._peek()
             if follower != "!" and (_is_symbol(follower) or follower == _END):
                 raise SelectorError(f"found '{follower}', expected: identifier after ','")
+        raise SelectorError(f"more than {MAX_CONDITIONS} conditions in one selector")
 
     def _requirement(self) -> Requirement:
         negated = self._peek() == "!" and bool(self._take())

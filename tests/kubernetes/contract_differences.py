@@ -137,6 +137,12 @@ DIFFERENCES = (
         ends(200),
     ),
     Difference(
+        "a field selector is rejected",
+        "kube-apiserver authorizes the name in it, and the recorded server returns all values nevertheless",
+        lambda case: bool(re.search("[?&]fieldSelector=[^&]", case.path)) and case.answer.status == 200,
+        ends(400, "BadRequest"),
+    ),
+    Difference(
         "a tube that isn't there has 0 jobs, in whatever case its name is written",
         "beanstalkd forgets an empty tube, and scaling in needs its 0; client-go requests metrics in lower case",
         lambda case: bool(re.fullmatch("tube-[-a-z0-9]+", metric(case).lower())) and metric(case) not in KNOWN,

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.request import MAX_CACHED_QUERY, list_options, parse_query
+from app.metrics.selector import MAX_CONDITIONS
 
 
 @pytest.mark.parametrize(
@@ -12,7 +13,7 @@ from app.api.request import MAX_CACHED_QUERY, list_options, parse_query
     [
         b"limit=1&continue=x&resourceVersion=0&timeoutSeconds=1&allowWatchBookmarks=true&pretty=x&shardSelector=y",
         b"resourceVersion=7&resourceVersionMatch=Exact",
-        b"fieldSelector=metadata.name%3Da,metadata.namespace!%3Db",
+        b"fieldSelector=",
         b"timeout=1m30s",
         b"limit=",
     ],
@@ -27,36 +28,17 @@ def test_what_changes_nothing_is_accepted(query: bytes) -> None:
         (b"limit=x", "limit must be an integer"),
         (b"limit=x&timeoutSeconds=y", "limit must be an integer; timeoutSeconds must be an integer"),
         (b"labelSelector=%3Dx", "found '=', expected: !, identifier, or 'end of string'"),
-        (b"fieldSelector=%29", "invalid field selector ')'"),
-        (b"fieldSelector=a%3Db", "unknown field 'a' in the field selector; known are metadata.name and"),
-        (b"fieldSelector=a%3Db%3Dc", "invalid field selector 'a=b=c'"),
-        (rb"fieldSelector=a%3D%5Cb", "invalid field selector 'a="),
+        (b"fieldSelector=metadata.name%3Da", "field selectors are not supported here: use a label selector"),
+        (b"fieldSelector=%29", "field selectors are not supported here"),
+        (b"labelSelector=" + b"a," * MAX_CONDITIONS + b"a", "more than 100 conditions in one selector"),
     ],
 )
 def test_what_cant_be_parsed_is_an_error(query: bytes, message: str) -> None:
     assert list_options(query).error.startswith(message)
 
 
-@pytest.mark.parametrize("selector", [b"%3D", b"!%3D", b"%3D%3D"])
-def test_a_condition_on_nothing_is_none(selector: bytes) -> None:
-    assert list_options(b"fieldSelector=" + selector).fields == ()
-
-
-@pytest.mark.parametrize(
-    ("selector", "name"),
-    [
-        (b"metadata.name%3Da", "a"),
-        (b"metadata.namespace%3Db,metadata.name%3D%3Da", "a"),
-        (b"metadata.name!%3Da", ""),
-    ],
-)
-def test_a_field_selector_may_leave_one_name(selector: bytes, name: str) -> None:
-    assert list_options(b"fieldSelector=" + selector).name == name
-
-
 def test_what_cant_be_parsed_narrows_nothing() -> None:
-    options = list_options(b"labelSelector=a+b&fieldSelector=metadata.name%3Da")
-    assert (options.selector.requirements, options.name) == ((), "a")
+    assert list_options(b"labelSelector=a+b").selector.requirements == ()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.connection import MAX_UNREAD_BODY, HttpConnection
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, HttpConnection
 from app.http.server import HttpServer, listen
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +122,7 @@ async def test_a_body_behind_its_answer_is_dropped_and_an_endless_one_ends_the_c
     client.writer.write(CHUNKED.replace(b"/all", b"/none"))
     assert await client.answer() == "0>"
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    for _ in range(MAX_UNREAD_BODY // 0x10000 + 1):
+    for _ in range(LIMITS_WITHOUT_CERTIFICATE.unread_body // 0x10000 + 1):
         client.writer.write(chunk)
     async with asyncio.timeout(60):
         with suppress(ConnectionError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.http.connection import MAX_UNREAD_BODY, Phase
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, Phase
 from tests.unit.http.place import GET, LARGE, Client, Place, settled
 
 pytestmark = pytest.mark.anyio
@@ -36,15 +36,15 @@ async def test_an_idle_connection_holds_nothing_of_what_was_asked_on_it(connect:
 
 
 async def test_a_short_body_is_passed_over(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MAX_UNREAD_BODY
-    assert (await client.ask(head + bytes(MAX_UNREAD_BODY))).endswith("<content-length>")
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % LIMITS_WITHOUT_CERTIFICATE.unread_body
+    assert (await client.ask(head + bytes(LIMITS_WITHOUT_CERTIFICATE.unread_body))).endswith("<content-length>")
     assert (await client.ask(GET)).endswith("<x-next>")
 
 
 async def test_a_long_body_ends_the_connection_behind_the_answer(client: Client) -> None:
-    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (100 * MAX_UNREAD_BODY)
+    head = b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (100 * LIMITS_WITHOUT_CERTIFICATE.unread_body)
     assert (await client.ask(head)).endswith("<content-length>")
-    client.writer.write(bytes(2 * MAX_UNREAD_BODY))
+    client.writer.write(bytes(2 * LIMITS_WITHOUT_CERTIFICATE.unread_body))
     await client.rest()
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, MAX_HEAD, path_and_query
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, MAX_ESCAPES, MAX_HEAD, MAX_PARAMETERS, path_and_query
 from tests.unit.http.place import Client
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +33,19 @@ async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> No
 async def test_what_is_asked_for_has_an_end(client: Client) -> None:
     client.writer.write(b"GET /" + b"a" * LIMITS_WITHOUT_CERTIFICATE.target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
     assert b"HTTP/1.1 414 " in await client.rest()
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, b"200"), (1, b"400")])
+@pytest.mark.parametrize(
+    ("before", "repeated", "most"),
+    [(b"/", b"%41", MAX_ESCAPES), (b"/?a", b"&a", MAX_PARAMETERS - 1)],
+    ids=["escapes of a path", "parameters"],
+)
+async def test_a_target_has_at_most_so_many(
+    client: Client, before: bytes, repeated: bytes, most: int, more: int, status: bytes
+) -> None:
+    client.writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % (before + repeated * (most + more)))
+    assert (await client.reader.readline()).startswith(b"HTTP/1.1 " + status)
 
 
 @pytest.mark.parametrize("target", [b"/?x=" + b"a" * 8000, b"/" + b"a" * 8000, "/tube-é".encode()])

@@ -47,8 +47,7 @@ def test_a_user_is_told_in_all_parts_and_a_resource_in_all_attributes(
 ) -> None:
     answer(apiserver, ACCESS_REVIEW, status={"allowed": True, "reason": "because", "evaluationError": "no role x"})
     labels = (Condition("a", "In", ("b", "c")), Condition("d", "Exists"))
-    fields = (Condition("metadata.name", "NotIn", ("e",)),)
-    attributes = ResourceAttributes("shop", "list", "g", "v1", "things", "status", "one", fields, labels)
+    attributes = ResourceAttributes("shop", "list", "g", "v1", "things", "status", "one", labels)
     assert review_access(kubernetes, EVE, attributes) == Decision(True, "because", "no role x")
     assert asked(apiserver) == {
         "user": "eve",
@@ -63,7 +62,6 @@ def test_a_user_is_told_in_all_parts_and_a_resource_in_all_attributes(
             "resource": "things",
             "subresource": "status",
             "name": "one",
-            "fieldSelector": {"requirements": [{"key": "metadata.name", "operator": "NotIn", "values": ["e"]}]},
             "labelSelector": {
                 "requirements": [
                     {"key": "a", "operator": "In", "values": ["b", "c"]},
