@@ -99,6 +99,11 @@ class TubeStats(NamedTuple):
     body: bytes = b""
     """The reply itself: an equal one needn't be parsed again."""
 
+    @property
+    def is_paused(self) -> bool:
+        """True if ready jobs can't be reserved. `pause_time_left` is 0 in the last second of a pause already."""
+        return self.pause > 0
+
 
 class JobTotals(NamedTuple):
     """All jobs of one server by state, from one `stats` reply, which is atomic."""

@@ -70,6 +70,8 @@ class TubeInfo:
     fields: Mapping[str, Any]
     paused: bool
     pause_left_s: float | None
+    ignored: bool
+    """True if only its reserved jobs count, because it is paused."""
 
     def count(self, name: str) -> int | None:
         """Return a field as an integer; None if the server didn't report it."""
@@ -167,6 +169,7 @@ def parse_explanation(document: Json) -> Explanation:
                 fields=tube.get("fields") or {},
                 paused=bool(tube.get("paused")),
                 pause_left_s=tube.get("pauseSecondsLeft"),
+                ignored=bool(tube.get("ignored")),
             )
             for tube in document.get("tubes") or ()
         ),

@@ -48,7 +48,7 @@ def tube_info(server: ServerReading, tube: str, context: EvaluationContext) -> J
         "exists": stats is not None,
         "ageSeconds": rounded(server.reading.answered_at(tube).age_s(context.now)),
         "fields": fields,
-        "paused": left_s > 0,
+        "paused": stats is not None and stats.is_paused,
         "pauseSecondsLeft": left_s,
     }
 

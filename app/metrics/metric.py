@@ -25,7 +25,7 @@ from app.metrics.query import (
     WantedTubes,
 )
 from app.metrics.rules import Glob
-from app.metrics.selection import Scope
+from app.metrics.selection import PAUSED, Scope
 from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
 
 FEW_TUBES = 100
@@ -102,6 +102,12 @@ class Metric(ABC):
             return len(scope.named) > FEW_TUBES
         return any(len(state.reading.names) > FEW_TUBES for state in scope.servers if state.reading)
 
+    @property
+    def ignores_paused(self) -> bool:
+        """True if the jobs of a paused tube count only while they are reserved."""
+        conditions = [part for part in self.query.selector.requirements if part.key == PAUSED]
+        return bool(conditions) and not all(part.matches({PAUSED: "true"}) for part in conditions)
+
     def fresh_until_s(self, values: Iterable[MetricValue]) -> float:
         """Return until when (monotonic seconds) these values are the result for this snapshot.
 
@@ -127,6 +133,7 @@ class Metric(ABC):
                 "tubes": list(definition.tubes.patterns),
                 "servers": [state.server.name for state in self.servers],
                 "formula": definition.formula,
+                "paused": "ignore" if self.ignores_paused else "count",
                 "unit": definition.unit,
                 "per": sorted(definition.per),
                 "onFailure": definition.on_failure,
@@ -147,7 +154,9 @@ class Metric(ABC):
             tubes = [(tube, server) for server in readings for tube in scope.tubes_of(server)]
             tubes.sort(key=lambda pair: pair[0])
             told["servers"] = [server_info(state, scope.named, context) for state in scope.servers]
-            told["tubes"] = [tube_info(server, tube, context) for tube, server in tubes[:MAX_EXPLAINED]]
+            for tube, server in tubes[:MAX_EXPLAINED]:
+                info = tube_info(server, tube, context)
+                told["tubes"].append({**info, "ignored": info["paused"] and self.ignores_paused})
             told["tubesOmitted"] = max(0, len(tubes) - MAX_EXPLAINED)
         try:
             values, arithmetic = self.calculations(MAX_EXPLAINED)

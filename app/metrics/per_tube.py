@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 
 from app.metrics.built_in import ALL_TUBES, PerTube
 from app.metrics.freshness import ServerReading, fresh_servers, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
-from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, UNITS
-from app.metrics.selection import Scope, excludes_tubes, select, selected_values
+from app.metrics.rules import COUNTED, HELD_BACK, NEXT_JOB_AGE, RATES, UNITS
+from app.metrics.selection import PAUSED, Scope, excludes_tubes, select, selected_pauses, selected_values
 from app.quantity import format_quantity, show_number
 
 NO_TUBE = ""
@@ -24,11 +25,12 @@ class PerTubeMetric(Metric):
         super().__init__(query, context)
         self.measured = measured
         self._labels = {"server", "tube", measured.label or "tube"}
+        self._selectable = self._labels | ({PAUSED} if HELD_BACK.intersection(measured.fields) else set())
 
     @cached_property
     def scope(self) -> Scope:
         """The servers and tubes that the selector leaves. Raises UnknownMetricError, TooManyTubesError."""
-        return select(self.measured.name, self.query.selector, self.servers, ALL_TUBES, self._labels)
+        return select(self.measured.name, self.query.selector, self.servers, ALL_TUBES, self._selectable)
 
     @property
     def definition(self) -> Definition:
@@ -58,10 +60,15 @@ class PerTubeMetric(Metric):
                 raise TooManyTubesError(f"{measured.name} is read only for listed tubes; use matchLabels {{tube: …}}")
             check_number_of_ages(measured.name, len(scope.named))
         servers = fresh_servers(scope.servers, scope.named, self.context)
-        values = tuple(value for server in servers for value in self._of_server(server, scope.tubes_of(server), fields))
+        parts = list(product(servers, selected_pauses(measured.name, selector) or (None,)))
+        values = tuple(
+            value
+            for server, paused in parts
+            for value in self._of_server(server, scope.tubes_of(server), fields, paused)
+        )
         if values or scope.named is not None or excludes_tubes(selector):
             return values
-        return tuple(value for server in servers for value in self._of_server(server, [NO_TUBE], fields))
+        return tuple(value for server, paused in parts for value in self._of_server(server, [NO_TUBE], fields, paused))
 
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
         """Return the values; the arithmetic of a rate is jobs / seconds."""
@@ -73,20 +80,30 @@ class PerTubeMetric(Metric):
         servers = {state.server.name: ServerReading(state, state.reading) for state in states if state.reading}
         arithmetic = []
         for value in values[:shown]:
+            if not value.window_s:
+                arithmetic.append("0")
+                continue
             server, tube = servers[value.labels["server"]], value.labels.get("tube", NO_TUBE)
             gained, window_ms = growth(rate, server, tube, self.context)
             arithmetic.append(f"{gained} / {show_number(Fraction(window_ms, 1000))}")
         return values, arithmetic
 
-    def _of_server(self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str]) -> Iterator[MetricValue]:
-        """Raises NoValueError."""
+    def _of_server(
+        self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str], paused: str | None = None
+    ) -> Iterator[MetricValue]:
+        """Yield the values with this label `paused`, or without it if None. Raises NoValueError."""
         context, reading = self.context, server.reading
         matches, label = self.query.selector.matches, self.measured.label
+        common = (
+            {"server": server.state.server.name}
+            if paused is None
+            else {"server": server.state.server.name, PAUSED: paused}
+        )
         oldest_s = context.now.monotonic_s - context.limit_s
         for tube in tubes:
             stats = reading.tubes.get(tube)
             for field in fields:
-                labels = {"server": server.state.server.name}
+                labels = dict(common)
                 if label is not None:
                     labels[label] = field
                 if tube:
@@ -96,13 +113,15 @@ class PerTubeMetric(Metric):
                 answered_at = stats.answered_at if stats else reading.answered_at(tube)
                 if answered_at.monotonic_s < oldest_s:
                     raise stale(server.state, reading, tube, context)
+                held_back = stats is not None and stats.is_paused and field in HELD_BACK
+                counts = paused is None or held_back == (paused == "true")
                 number: int | Fraction = 0
                 window_s = None
-                if field in RATES:
+                if counts and field in RATES:
                     grown = growth(field, server, tube, context)
                     number, window_s = per_second([grown]), whole_seconds(grown.window_ms)
-                elif field == NEXT_JOB_AGE:
+                elif counts and field == NEXT_JOB_AGE:
                     number, answered_at = next_job_age(server, tube, context)
-                elif stats:
+                elif counts and stats:
                     number = COUNTED[field](stats)
                 yield MetricValue(self.measured.name, labels, format_quantity(number), answered_at, window_s)

@@ -28,6 +28,7 @@ from app.metrics.query import (
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
 from app.metrics.rules import (
     COUNTED,
+    HELD_BACK,
     NEXT_JOB_AGE,
     RATES,
     TIMES,
@@ -75,6 +76,11 @@ class RuleMetric(Metric):
         """The description of the metric for people."""
         rule = self.rule
         return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per, unit=rule.formula.unit)
+
+    @property
+    def ignores_paused(self) -> bool:
+        """True if the jobs of a paused tube count only while they are reserved."""
+        return self.rule.ignores_paused
 
     def wanted(self) -> WantedTubes:
         """Return the tubes that the selector lists, else those that the rule names exactly."""
@@ -133,16 +139,20 @@ class RuleMetric(Metric):
                 answers.append(server.reading.listed_at)
 
         found = [stats for server, tubes in group.parts for stats in map(server.reading.tubes.get, tubes) if stats]
-        fields = {field: Fraction(sum(map(COUNTED[field], found))) for field in needed & COUNTED.keys()}
+        free = [stats for stats in found if not stats.is_paused] if self.ignores_paused else found
+        sums = {field: free if field in HELD_BACK else found for field in needed & COUNTED.keys()}
+        fields = {field: Fraction(sum(map(COUNTED[field], counted))) for field, counted in sums.items()}
         fields |= {field: Fraction(max(map(TIMES[field], found), default=0)) for field in needed & TIMES.keys()}
         each = [(server, tube) for server, tubes in group.parts for tube in tubes] if needed & _BY_TUBE else []
+        free_each = [pair for pair in each if not _is_paused(*pair)] if self.ignores_paused else each
         window_ms = 0
         for rate in RATES & needed:
-            growths = [growth(rate, server, tube, context) for server, tube in each]
+            counted_each = free_each if rate in HELD_BACK else each
+            growths = [growth(rate, server, tube, context) for server, tube in counted_each]
             fields[rate] = per_second(growths)
             window_ms = max(window_ms, max((grown.window_ms for grown in growths), default=0))
         if NEXT_JOB_AGE in needed:
-            ages = [next_job_age(server, tube, context) for server, tube in each]
+            ages = [next_job_age(server, tube, context) for server, tube in free_each]
             fields[NEXT_JOB_AGE] = Fraction(max((age.age_s for age in ages), default=0))
             answers += [age.answered_at for age in ages]
 
@@ -237,6 +247,11 @@ class OperatorRuleMetric(RuleMetric):
         else:
             told += f" expired {error.age_s - self.context.limit_s:.0f} s ago"
         raise type(error)(f"{error}; {told}", error.age_s) from error
+
+
+def _is_paused(server: ServerReading, tube: str) -> bool:
+    stats = server.reading.tubes.get(tube)
+    return stats is not None and stats.is_paused
 
 
 def policy_text(policy: OnFailure) -> str:

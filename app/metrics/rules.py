@@ -45,6 +45,9 @@ NEXT_JOB_AGE = "next_job_age_seconds"
 FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
 """What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""
 
+HELD_BACK = frozenset({"ready", "urgent", "delayed", "buried", "put_per_second", NEXT_JOB_AGE})
+"""Fields about jobs that no worker can reserve while their tube is paused."""
+
 UNITS: Mapping[str, str] = {
     **dict.fromkeys(COUNTED, "jobs"),
     "using": "producers",
@@ -227,6 +230,8 @@ class Rule:
     on_failure: OnFailure = Fail()
     max_age_s: float | None = None
     """Maximum age of a reading in seconds; None: the server's."""
+    ignores_paused: bool = False
+    """True if the jobs of a paused tube count only while they are reserved."""
     unit: str | None = None
     """What its values count, such as `orders`; None: the unit that the formula has."""
     namespaces: Glob | None = None

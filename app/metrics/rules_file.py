@@ -8,6 +8,8 @@
         per: [tube]
         onFailure: fail
         maxAge: 15s
+        paused: ignore
+        busy: {keep: 10}
         unit: orders
         namespaces: [shop]
     tenancy:
@@ -57,12 +59,13 @@ MAX_UNIT = 20
 """Characters."""
 DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", FIELDS)
 
-_KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "unit", "namespaces")
+_KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "paused", "busy", "unit", "namespaces")
 _SUBRESOURCES = frozenset({"finalize", "status"})
 """Of a namespace: in a path, Kubernetes doesn't parse them as a metric."""
 _NULL = "tag:yaml.org,2002:null"
 _NUMBER = re.compile(rf"(?=.{{1,{MAX_DIGITS}}}$)(0|[1-9][0-9]*)(\.[0-9]+)?")
 _NO_SERVER = "name a server, or leave the key out for all"
+_BUSY = 'write {keep: 10} if your HPA has averageValue: "10"'
 _POLICIES = "must be fail, {hold: 5m} or {value: 10}"
 _SHOWN = 60
 
@@ -98,7 +101,9 @@ class _Map:
         self, value: Any, where: str, known: Sequence[str], required: Sequence[str], errors: list[str]
     ) -> None:
         self.where = where
-        self.values: dict[Any, Any] = value if isinstance(value, dict) else {}
+        entries = value.items() if isinstance(value, dict) else ()
+        self.values: dict[Any, Any] = {key: each for key, each in entries if each is not None or key in required}
+        """Without optional keys that are null: that means not set."""
         self._errors = errors
         if not isinstance(value, dict):
             self.error(f"must be a map with {', '.join(known)}, not {_kind(value)}")
@@ -146,10 +151,10 @@ def parse_rules(content: bytes, file: str, server_names: Collection[str]) -> Rul
     errors: list[str] = []
     root = _Map(document, file, ("metrics", "tenancy"), (), errors)
     grants = []
-    for at, entry in enumerate(root.get("tenancy", _entries, [])):
+    for at, entry in enumerate(root.get("tenancy", _list, [])):
         keys = _Map(entry, f"{file}: tenancy[{at}]", ("namespaces", "tubes"), ("namespaces", "tubes"), errors)
         grants.append(Grant(keys.get("namespaces", _namespaces, Glob(())), keys.get("tubes", _tubes, Glob(()))))
-    written = enumerate(root.get("metrics", _entries, []))
+    written = enumerate(root.get("metrics", _list, []))
     rules = [_rule(entry, f"{file}: metrics[{at}]", server_names, bool(grants), errors) for at, entry in written]
     metrics: dict[str, Rule] = {}
     for at, rule in enumerate(rules):
@@ -189,11 +194,6 @@ def _load(content: bytes, file: str) -> Any:
         raise SettingError(f"{file}: invalid YAML: {' '.join(str(error).split())}") from None
 
 
-def _entries(value: Any) -> list[Any]:
-    """Return a list of maps; empty if only its key is written, because all entries may be commented out."""
-    return [] if value is None else _list(value)
-
-
 def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bool, errors: list[str]) -> Rule:
     name = value.get("name") if isinstance(value, dict) else None
     keys = _Map(value, f"{where} {_quote(name)}" if isinstance(name, str) else where, _KEYS, ("name", "tubes"), errors)
@@ -201,11 +201,12 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
     rule = Rule(
         name=keys.get("name", _name, ""),
         tubes=keys.get("tubes", _tubes, Glob(())),
-        formula=keys.get("value", lambda text: parse_formula(_text(text), FIELDS), DEFAULT_FORMULA),
+        formula=_formula(keys),
         servers=keys.get("servers", lambda names: frozenset(_each(names, server, _NO_SERVER)), None),
         per=keys.get("per", lambda labels: frozenset(map(Label, _each(labels, label))), frozenset()),
         on_failure=keys.get("onFailure", _on_failure, Fail()),
         max_age_s=keys.get("maxAge", lambda text: parse_duration(_text(text)), None),
+        ignores_paused=keys.get("paused", _ignores_paused, False),
         unit=keys.get("unit", _unit, None),
         namespaces=keys.get("namespaces", _namespaces, None),
     )
@@ -213,11 +214,22 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
         keys.error(
             "onFailure value can't be combined with per, because it has no labels: use fail or hold, or remove per"
         )
-    if has_tenancy and isinstance(value, dict) and "namespaces" not in value:
+    if has_tenancy and isinstance(value, dict) and value.get("namespaces") is None:
         keys.error(
             'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all, because it covers tubes of others'
         )
     return rule
+
+
+def _formula(keys: _Map) -> Formula:
+    formula = keys.get("value", lambda text: parse_formula(_text(text), FIELDS), DEFAULT_FORMULA)
+    keep = keys.get("busy", _busy, "")
+    if keep:
+        try:
+            return parse_formula(f"max({formula.text}, {keep} * reserved)", FIELDS)
+        except SettingError as error:
+            keys.error(f"busy: max(value, {keep} * reserved) {error}")
+    return formula
 
 
 def _text(value: Any) -> str:
@@ -280,6 +292,37 @@ def _one_of(what: str, known: Collection[str], text: str) -> str:
     return text
 
 
+def _ignores_paused(value: Any) -> bool:
+    if value not in ("count", "ignore"):
+        raise SettingError(f"must be count or ignore{_instead(value)}")
+    return bool(value == "ignore")
+
+
+def _busy(value: Any) -> str:
+    """Return the metric's value for each reserved job."""
+    match value:
+        case {"keep": str(number)} if len(value) == 1:
+            if not Fraction(_plain_number(number)):
+                raise SettingError(f"{_quote(number)} must be greater than 0; {_BUSY}")
+            return number
+        case "keep":
+            raise SettingError(f"keep requires a number, because rules don't know the targets of HPAs; {_BUSY}")
+    raise SettingError(f"must be {{keep: NUMBER}}{_instead(value)}; {_BUSY}")
+
+
+def _instead(value: Any) -> str:
+    return f", not {_quote(value)}" if isinstance(value, str) else ""
+
+
+def _plain_number(text: str) -> str:
+    if not _NUMBER.fullmatch(text):
+        raise SettingError(
+            f"{_quote(text)} isn't a plain number from 0 on; write it with a point before decimals and without"
+            " a suffix: 10 or 1.5"
+        )
+    return text
+
+
 def _unit(value: Any) -> str:
     unit = _text(value)
     if not unit.strip() or not unit.isprintable() or len(unit) > MAX_UNIT:
@@ -294,16 +337,11 @@ def _on_failure(value: Any) -> OnFailure:
         case {"hold": duration} if len(value) == 1:
             return Hold(parse_duration(_text(duration)))
         case {"value": number} if len(value) == 1:
-            text = _text(number)
-            if not _NUMBER.fullmatch(text):
-                raise SettingError(
-                    f"{_quote(text)} isn't a plain number from 0 on; write it with a point before decimals and without"
-                    " a suffix: 10 or 1.5"
-                )
+            text = _plain_number(_text(number))
             if Fraction(text) > MAX:
                 raise SettingError(f"{text} is above the Kubernetes limit ({MAX})")
             return Substitute(Fraction(text))
-    raise SettingError(f"{_POLICIES}{f', not {_quote(value)}' if isinstance(value, str) else ''}")
+    raise SettingError(f"{_POLICIES}{_instead(value)}")
 
 
 def _kind(value: Any) -> str:

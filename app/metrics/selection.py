@@ -11,6 +11,8 @@ from app.metrics.query import TooManyTubesError, UnknownMetricError
 from app.metrics.rules import Glob
 from app.metrics.selector import Selector
 
+PAUSED = "paused"
+"""Label of jobs that a pause of their tube holds back. Values have it only if the selector uses it."""
 MAX_NAMED = 1000
 """Tubes that one selector may list: values are returned for missing tubes too, so nothing else limits them."""
 MAX_CACHED = 512
@@ -101,6 +103,16 @@ def selected_values(metric: str, selector: Selector, key: str, known: Sequence[s
         raise UnknownMetricError(f"{metric} has no {key} {_listing(sorted(pinned))}; valid values: {valid}")
     conditions = [part for part in selector.requirements if part.key == key]
     return [value for value in known if all(part.matches({key: value}) for part in conditions)]
+
+
+def selected_pauses(metric: str, selector: Selector) -> Sequence[str] | None:
+    """Return the values of the label `paused` that the selector allows, or None if it doesn't use the label.
+
+    Raises UnknownMetricError if it requires another value.
+    """
+    if not any(part.key == PAUSED and part.operator != "!" for part in selector.requirements):
+        return None
+    return selected_values(metric, selector, PAUSED, ("false", "true"))
 
 
 def named_tubes(selector: Selector) -> Sequence[str] | None:

@@ -1,6 +1,6 @@
 """`tube-<tube>`: the metric of most autoscalers, so it reads one tube per server and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from app.beanstalkd.reading import Snapshot
 from app.clock import MONOTONIC
@@ -9,7 +9,7 @@ from app.metrics.freshness import fresh_servers
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import AmbiguousMetricError, EvaluationContext, MetricQuery, MetricValue, WantedTubes
 from app.metrics.rules import Glob
-from app.metrics.selection import Scope, select
+from app.metrics.selection import PAUSED, Scope, select, selected_pauses
 from app.metrics.selector import problems_of_value
 from app.quantity import format_quantity
 
@@ -22,11 +22,15 @@ class TubeJobsMetric(Metric):
         super().__init__(query, context)
         self.tube = tube
         self._readable = readable
-        self._labels: Mapping[str, str] = {"tube": tube}
+        self._labels = {"tube": tube}
+        """Without `paused`, which values have only if the selector uses it."""
 
     def values(self) -> Sequence[MetricValue]:
-        """Return the sum. Raises StaleReadingError, SameServerError."""
-        return self._value_and_jobs()[0]
+        """Return the sum, or by the label `paused` its parts.
+
+        Raises UnknownMetricError, StaleReadingError, SameServerError.
+        """
+        return tuple(value for value, _ in self._results())
 
     def wanted(self) -> WantedTubes:
         """Return the tube."""
@@ -44,28 +48,36 @@ class TubeJobsMetric(Metric):
         tubes = Glob((self.tube,))
         if self.query.selector.matches(self._labels):
             return Scope(self.servers, tubes, (self.tube,))
-        return select(self.query.metric, self.query.selector, self.servers, tubes, self._labels)
+        return select(self.query.metric, self.query.selector, self.servers, tubes, {"tube", PAUSED})
 
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
-        """Return the sum and its two terms. Raises StaleReadingError, SameServerError."""
-        values, ready, reserved = self._value_and_jobs()
-        return values, [f"{ready} + {reserved}"][: min(shown, len(values))]
+        """Return the values and the two terms of each. Raises StaleReadingError, SameServerError."""
+        results = self._results()
+        return [value for value, _ in results], [arithmetic for _, arithmetic in results[:shown]]
 
-    def _value_and_jobs(self) -> tuple[Sequence[MetricValue], int, int]:
-        tube, ready, reserved = self.tube, 0, 0
-        if not self.query.selector.matches(self._labels):
-            return (), 0, 0
-        answers = []
+    def _results(self) -> Sequence[tuple[MetricValue, str]]:
+        metric, selector = self.query.metric, self.query.selector
+        by_pause = [{**self._labels, PAUSED: paused} for paused in selected_pauses(metric, selector) or ()]
+        matching = [labels for labels in by_pause or [self._labels] if selector.matches(labels)]
+        if not matching:
+            return ()
+        tube, ready, held_back, reserved, answers = self.tube, 0, 0, 0, []
         for server in fresh_servers(self.context.snapshot.servers, (tube,), self.context):
             reading = server.reading
             stats = reading.tubes.get(tube)
             if stats:
                 ready += stats.current_jobs_ready
+                held_back += stats.current_jobs_ready if stats.is_paused else 0
                 reserved += stats.current_jobs_reserved
             answers.append(stats.answered_at if stats else reading.answered_at(tube))
         oldest = min(answers, key=MONOTONIC) if len(answers) > 1 else answers[0]
-        value = MetricValue(self.query.metric, self._labels, format_quantity(ready + reserved), oldest)
-        return (value,), ready, reserved
+        terms = {None: (ready, reserved), "false": (ready - held_back, reserved), "true": (held_back, 0)}
+        results = []
+        for labels in matching:
+            jobs = terms[labels.get(PAUSED)]
+            value = MetricValue(metric, labels, format_quantity(sum(jobs)), oldest)
+            results.append((value, f"{jobs[0]} + {jobs[1]}"))
+        return results
 
 
 def find_tube(metric: str, snapshot: Snapshot) -> str | None:

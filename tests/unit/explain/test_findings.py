@@ -43,6 +43,11 @@ def test_a_healthy_metric_has_no_findings() -> None:
             "tube orders on eu is paused for another 1 min 30 s",
             id="paused",
         ),
+        pytest.param(
+            {"tubes": [tube() | {"paused": True, "pauseSecondsLeft": 90, "ignored": True}]},
+            "can't reserve its jobs until then, and only its reserved jobs count (paused: ignore)",
+            id="paused and ignored",
+        ),
         pytest.param({"tubes": [tube(watching=0)]}, "has 3 ready jobs but no watching worker", id="no worker"),
         pytest.param(
             {"tubes": [tube(ready=0, reserved=0, delayed=7)]}, "has only delayed jobs (7)", id="everything delayed"

@@ -38,6 +38,10 @@ SELECTORS = [
     "state=ready",
     "state notin (ready)",
     "state in (ready,x)",
+    "paused=false",
+    "paused=true",
+    "paused",
+    "!paused",
     "foo=bar",
     "foo!=bar",
 ]
@@ -53,7 +57,10 @@ BUILT_IN = [*NAMES, "tube-a", "tube-A", "tube-shop-1", "tube-secret", "tube-x/y"
 def servers(draw: st.DrawFn, name: str) -> ServerState:
     age_s = draw(AGES)
     there = draw(st.dictionaries(st.sampled_from(TUBES), st.tuples(st.integers(0, 3), AGES), max_size=6))
-    tubes = [tube(each, ready=ready, cmd_delete=ready, age_s=min(age, age_s)) for each, (ready, age) in there.items()]
+    tubes = [
+        tube(each, ready=ready, cmd_delete=ready, pause=ready // 2, age_s=min(age, age_s))
+        for each, (ready, age) in there.items()
+    ]
     return server(
         name,
         *tubes,

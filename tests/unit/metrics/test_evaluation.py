@@ -158,7 +158,7 @@ def test_a_state_or_server_that_doesnt_exist_is_named_with_those_that_do() -> No
 @pytest.mark.parametrize("demand", ["queue=a", "queue in (a)", "tube=a,queue"])
 def test_a_label_that_doesnt_exist_is_named_with_those_that_do(demand: str) -> None:
     """An empty list is what the autoscaler calls "no metrics returned", without a word why."""
-    with pytest.raises(UnknownMetricError, match="no label 'queue'; it has 'server', 'state', 'tube'"):
+    with pytest.raises(UnknownMetricError, match="no label 'queue'; it has 'paused', 'server', 'state', 'tube'"):
         asked("beanstalkd_tube_jobs", parse_selector(demand), known(eu=[tube("a")]))
 
 

@@ -38,6 +38,7 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
         "servers": ["eu", "us"],
         "formula": "ready + reserved",
         "unit": "jobs",
+        "paused": "count",
         "per": ["tube"],
         "onFailure": "fail",
         "maxAgeSeconds": 15,
@@ -101,6 +102,7 @@ def test_a_rule_is_told_as_it_was_written() -> None:
         "servers": ["eu"],
         "formula": "ready / 2",
         "unit": "jobs",
+        "paused": "count",
         "per": ["tube"],
         "onFailure": "hold 5m",
         "maxAgeSeconds": 30,
@@ -191,7 +193,10 @@ def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
     ("metric", "selector", "message"),
     [
         pytest.param(
-            "beanstalkd_tube_jobs", "address=x", "has no label 'address'; it has 'server', 'state', 'tube'", id="label"
+            "beanstalkd_tube_jobs",
+            "address=x",
+            "has no label 'address'; it has 'paused', 'server', 'state', 'tube'",
+            id="label",
         ),
         pytest.param("tube-a", "tube in (a,b)", "last read 60 s ago (maxAge 15 s)", id="hidden"),
         pytest.param("tube-a", "tube=b", "doesn't cover tube 'b'; it covers a", id="nothing"),

@@ -44,6 +44,8 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
             per: [tube, server]
             onFailure: {hold: 5m}
             maxAge: 1m30s
+            paused: ignore
+            busy: {keep: 2}
             unit: orders
             namespaces: [shop, "team-[a-c]"]
         tenancy:
@@ -55,7 +57,8 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
         "checkout-backlog": Rule(
             name="checkout-backlog",
             tubes=Glob(("checkout", "checkout-*", "007", "A/b;c.d$(e)+_")),
-            formula=parse_formula("ready + reserved + 0.5 * delayed", FIELDS),
+            formula=parse_formula("max(ready + reserved + 0.5 * delayed, 2 * reserved)", FIELDS),
+            ignores_paused=True,
             servers=frozenset({"eu", "us"}),
             per=frozenset({Label.TUBE, Label.SERVER}),
             on_failure=Hold(300),
@@ -94,6 +97,30 @@ def test_a_file_may_hold_no_rules(text: str) -> None:
     assert rules_of(text) == Rules()
 
 
+def test_an_optional_key_without_content_is_not_set() -> None:
+    keys = ("servers", "value", "per", "onFailure", "maxAge", "paused", "busy", "unit", "namespaces")
+    text = "metrics:\n- name: a\n  tubes: [x]\n" + "".join(f"  {key}:\n" for key in keys)
+    assert rules_of(text) == rules_of("metrics: [{name: a, tubes: [x]}]")
+
+
+@pytest.mark.parametrize(
+    ("keys", "formula"),
+    [
+        ("busy: {keep: 10}", "max(ready + reserved, 10 * reserved)"),
+        ('busy: {keep: "0.5"}\n  value: delayed - 1', "max(delayed - 1, 0.5 * reserved)"),
+    ],
+)
+def test_busy_workers_are_part_of_the_formula(keys: str, formula: str) -> None:
+    found = rules_of(rule_with(keys)).metrics["a"].formula
+    assert (found.text, found.fields >= {"reserved"}, found.unit) == (formula, True, "jobs")
+
+
+def test_a_formula_that_busy_makes_too_long_is_refused() -> None:
+    value = " + ".join(["ready"] * 124)
+    (mistake,) = mistakes_in(rule_with(f"busy: {{keep: 10}}\n  value: {value}"))
+    assert "busy: max(value, 10 * reserved) is 1,009 characters long" in mistake
+
+
 def test_a_name_that_yaml_takes_for_a_number_is_the_text_that_was_written() -> None:
     rules = rules_of("metrics: [{name: no, tubes: [007, 1.50, 2020-01-01, 0x1f, yes]}]")
     assert rules.metrics["no"].tubes == Glob(("007", "1.50", "2020-01-01", "0x1f", "yes"))
@@ -121,12 +148,10 @@ def test_an_anchor_may_be_used_again() -> None:
         ("value: ready + redy", "value: unknown field 'redy' at column 9; did you mean ready?"),
         ("value: 5", "value: names no field, so it would never change"),
         ("value: [ready]", "value: must be text, not a list"),
-        ("value:", "value: must be text, not nothing"),
         ("servers: [uss]", 'servers[0]: there is no server "uss"; did you mean us?'),
         ("servers: [asia]", 'servers[0]: there is no server "asia"; known: eu, us'),
         ("servers: []", "servers: is empty; name a server, or leave the key out for all"),
         ("servers: eu", "servers: must be a list, not text; write [eu]"),
-        ("servers:", "servers: must be a list, not nothing"),
         ("per: [tubes]", 'per[0]: there is no label "tubes"; did you mean tube?'),
         ("per: tube", "per: must be a list, not text; write [tube]"),
         ("onFailure: hold", 'onFailure: must be fail, {hold: 5m} or {value: 10}, not "hold"'),
@@ -142,6 +167,16 @@ def test_an_anchor_may_be_used_again() -> None:
             "onFailure: {value: 9223372036854776}",
             "onFailure: 9223372036854776 is above the Kubernetes limit (9223372036854775)",
         ),
+        ("paused: ignor", 'paused: must be count or ignore, not "ignor"'),
+        ("paused: [ignore]", "paused: must be count or ignore"),
+        ("paused: true", 'paused: must be count or ignore, not "true"'),
+        ("busy: keep", "busy: keep requires a number, because rules don't know the targets of HPAs; write {keep: 10}"),
+        ("busy: kept", 'busy: must be {keep: NUMBER}, not "kept"; write {keep: 10} if your HPA has averageValue: "10"'),
+        ("busy: {keep: 0}", 'busy: "0" must be greater than 0; write {keep: 10}'),
+        ("busy: {keep: -1}", 'busy: "-1" isn\'t a plain number from 0 on'),
+        ("busy: {keep: 500m}", 'busy: "500m" isn\'t a plain number from 0 on'),
+        ("busy: {keep: 2, drop: 1}", "busy: must be {keep: NUMBER}; write"),
+        ("busy: [keep]", "busy: must be {keep: NUMBER}; write"),
         ('unit: ""', "unit: must be 1 to 20 printable characters, such as orders"),
         ("unit: [jobs]", "unit: must be text, not a list"),
         ('unit: "jobs\\n"', "unit: must be 1 to 20 printable characters"),

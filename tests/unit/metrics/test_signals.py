@@ -45,7 +45,7 @@ BUSY = tube(
 
 
 def test_a_label_that_the_metric_does_not_have_is_an_error() -> None:
-    with pytest.raises(UnknownMetricError, match="no label 'address'; it has 'server', 'state', 'tube'"):
+    with pytest.raises(UnknownMetricError, match="no label 'address'; it has 'paused', 'server', 'state', 'tube'"):
         asked("beanstalkd_tube_jobs", "address=10.0.0.1", known(server("eu", BUSY)))
 
 
