@@ -18,6 +18,9 @@ RULE = {
     "per": ["tube"],
     "onFailure": {"hold": "5m"},
     "maxAge": "15s",
+    "paused": "ignore",
+    "busy": {"keep": 10},
+    "unit": "orders",
     "namespaces": ["*"],
 }
 GRANT = {"namespaces": ["shop", "team-*"], "tubes": ["checkout", "shop-*"]}
@@ -105,6 +108,10 @@ def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
         (
             {"metrics": [RULE | {"onFailure": {"value": 1}}]},
             "rule checkout-backlog: onFailure value can't be combined with per tube",
+        ),
+        (
+            {"metrics": [RULE | {"busy": "keep"}]},
+            "rule checkout-backlog: busy: keep requires the averageValue of your HPA: set busy: {keep: 10}",
         ),
         (
             {"metrics": [{key: RULE[key] for key in RULE if key != "namespaces"}], "tenancy": [GRANT]},
