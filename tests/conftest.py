@@ -1,4 +1,4 @@
-"""How hard hypothesis tries: a little at each run, always the same in CI, and for long when somebody asks for it."""
+"""Profiles of hypothesis: few examples by default, the same ones in CI, and many on request."""
 
 import os
 

@@ -18,7 +18,7 @@ class Cut:
     heard: bool
     """Whether beanstalkd gets that command."""
     for_good: bool = False
-    """Whether nobody can connect any more after it."""
+    """Refuse all later connections too."""
     meanwhile: Callable[[], object] = lambda: None
     """Called just before."""
     only_delays: bool = False

@@ -34,7 +34,7 @@ STATES = ["ready", "delayed", "buried"]
 ALL = tuple(map(State, STATES))
 
 
-def test_a_job_is_put_as_it_was_written(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_job_is_put_unchanged(ref: TubeRef, tubes: Tubes) -> None:
     done = put(ref, b"\x00\r\nquit\r\n", priority=3, delay_s=90, ttr_s=7)
     assert done == Done(f"job {done.id} is in tube a, ready in 90 s", id=done.id)
     assert done.id is not None
@@ -43,13 +43,13 @@ def test_a_job_is_put_as_it_was_written(ref: TubeRef, tubes: Tubes) -> None:
     assert tubes.body(done.id) == b"\x00\r\nquit\r\n"
 
 
-def test_a_job_that_is_too_big_is_told_with_both_sizes(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_job_that_is_too_big_is_reported_with_both_sizes(ref: TubeRef, tubes: Tubes) -> None:
     with pytest.raises(BeanstalkdError, match=r"the job has 70,000 bytes, the limit is 65,535"):
         put(ref, b"x" * 70_000, priority=3, delay_s=0, ttr_s=7)
     assert tubes.counts("a") == {}
 
 
-def test_a_draining_beanstalkd_takes_no_job_and_says_so(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
+def test_a_draining_beanstalkd_accepts_no_job_and_is_reported(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
     beanstalkd.drain()
     with pytest.raises(BeanstalkdError, match="draining"):
         put(ref, b"", priority=3, delay_s=0, ttr_s=7)
@@ -98,7 +98,7 @@ def test_a_buried_job_keeps_its_priority(ref: TubeRef, tubes: Tubes, state: str)
         ),
     ],
 )
-def test_what_cant_be_done_is_told_and_changes_nothing(
+def test_an_impossible_action_is_reported_and_changes_nothing(
     ref: TubeRef, tubes: Tubes, action: Callable[[TubeRef, ShownJob], Done], state: str, said: str
 ) -> None:
     job_id = tubes.put("a", state=state)
@@ -108,16 +108,16 @@ def test_what_cant_be_done_is_told_and_changes_nothing(
 
 
 @pytest.mark.parametrize("action", [kick_job, bury, delete])
-def test_a_job_that_is_gone_is_told(ref: TubeRef, action: Callable[[TubeRef, ShownJob], Done]) -> None:
+def test_a_job_that_is_gone_is_reported(ref: TubeRef, action: Callable[[TubeRef, ShownJob], Done]) -> None:
     with pytest.raises(RefusedError, match="job 1 no longer exists"):
         action(ref, ShownJob(1))
 
 
 @pytest.mark.parametrize("action", [kick_job, bury, delete])
-def test_a_job_with_the_same_id_in_another_tube_is_left_alone(
+def test_a_job_with_the_same_id_in_another_tube_is_unchanged(
     server: Server, tubes: Tubes, action: Callable[[TubeRef, ShownJob], Done]
 ) -> None:
-    """As after a restart without a binlog: ids begin anew."""
+    """Like a restart without a binlog: IDs start again."""
     job_id = tubes.put("b", state="delayed")
     with pytest.raises(RefusedError, match="job 1 is in tube b, not a"):
         action(TubeRef(server, "a"), ShownJob(job_id))
@@ -134,7 +134,7 @@ def test_a_job_with_the_same_id_in_another_tube_is_left_alone(
         pytest.param(lambda ref, job: copy(ref, job, TubeRef(ref.server, "b")), id="copy"),
     ],
 )
-def test_a_restart_after_the_check_never_leads_to_another_job_with_the_same_id(
+def test_a_restart_after_the_check_never_affects_another_job_with_the_same_id(
     server: Server, beanstalkd: Beanstalkd, tubes: Tubes, action: Callable[[TubeRef, ShownJob], Done]
 ) -> None:
     """Checking on one connection and acting on another one hits the new job."""
@@ -156,41 +156,41 @@ def test_a_restart_after_the_check_never_leads_to_another_job_with_the_same_id(
 
 
 @pytest.mark.parametrize("tube", ["007", "1_000", "a/b;c.$_()"])
-def test_any_legal_name_is_a_tubes(server: Server, tubes: Tubes, tube: str) -> None:
+def test_any_legal_name_is_accepted(server: Server, tubes: Tubes, tube: str) -> None:
     """greenstalk takes some for numbers, as beanstalkd 1.12 quotes none."""
     delete(TubeRef(server, tube), ShownJob(tubes.put(tube)))
     assert tubes.counts(tube) == {}
 
 
-def test_a_kick_where_nothing_is_buried_any_more_leaves_delayed_jobs_alone(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_kick_without_buried_jobs_changes_no_delayed_job(ref: TubeRef, tubes: Tubes) -> None:
     tubes.put("a", state="delayed")
     with pytest.raises(RefusedError, match=r"tube a has no buried jobs; kick would make its 1 delayed job ready early"):
         kick_some(ref, State.BURIED, 10, stop_after(60))
     assert tubes.counts("a") == {"delayed": 1}
 
 
-def test_a_kick_never_reaches_further_than_what_is_buried(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_kick_affects_only_buried_jobs(ref: TubeRef, tubes: Tubes) -> None:
     for state in ("buried", "buried", "delayed"):
         tubes.put("a", state=state)
     assert kick_some(ref, State.BURIED, 10, stop_after(60)).message == "kicked 2 buried jobs of tube a"
     assert tubes.counts("a") == {"ready": 2, "delayed": 1}
 
 
-def test_delayed_jobs_are_kicked_when_they_are_meant_though_others_are_buried(ref: TubeRef, tubes: Tubes) -> None:
+def test_delayed_jobs_are_kicked_if_requested_though_others_are_buried(ref: TubeRef, tubes: Tubes) -> None:
     for state in ("buried", "delayed", "delayed"):
         tubes.put("a", state=state)
     assert kick_some(ref, State.DELAYED, 1, stop_after(60)).message == "kicked 1 delayed job of tube a"
     assert tubes.counts("a") == {"ready": 1, "delayed": 1, "buried": 1}
 
 
-def test_the_next_ones_are_deleted_and_counted(ref: TubeRef, tubes: Tubes) -> None:
+def test_the_next_jobs_are_deleted_and_counted(ref: TubeRef, tubes: Tubes) -> None:
     ids = [tubes.put("a") for _ in range(5)]
     done = delete_some(ref, State.READY, 3, stop_after(60))
     assert (done.message, done.count, done.more) == ("deleted 3 ready jobs of tube a", 3, False)
     assert [tubes.job(job_id) is None for job_id in ids] == [True, True, True, False, False]
 
 
-def test_a_tube_is_emptied_of_what_was_named_though_it_is_paused(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_paused_tube_is_emptied_of_the_given_states(ref: TubeRef, tubes: Tubes) -> None:
     for state in (*STATES, "reserved", "ready"):
         tubes.put("a", state=state)
     tubes.pause("a")
@@ -198,14 +198,14 @@ def test_a_tube_is_emptied_of_what_was_named_though_it_is_paused(ref: TubeRef, t
     assert tubes.counts("a") == {"reserved": 1}
 
 
-def test_what_wasnt_named_stays(ref: TubeRef, tubes: Tubes) -> None:
+def test_states_not_given_stay(ref: TubeRef, tubes: Tubes) -> None:
     for state in STATES:
         tubes.put("a", state=state)
     assert empty(ref, [State.BURIED], stop_after(60)).count == 1
     assert tubes.counts("a") == {"ready": 1, "delayed": 1}
 
 
-def test_emptying_isnt_taken_for_a_worker(ref: TubeRef, tubes: Tubes) -> None:
+def test_emptying_isnt_counted_as_a_worker(ref: TubeRef, tubes: Tubes) -> None:
     tubes.put("a")
     before = tubes.stats()
     empty(ref, ALL, stop_after(60))
@@ -214,7 +214,7 @@ def test_emptying_isnt_taken_for_a_worker(ref: TubeRef, tubes: Tubes) -> None:
     assert after["cmd-reserve-with-timeout"] == before["cmd-reserve-with-timeout"]
 
 
-def test_emptying_ends_in_time_and_goes_on_when_asked_again(ref: TubeRef, tubes: Tubes) -> None:
+def test_emptying_ends_in_time_and_can_be_continued(ref: TubeRef, tubes: Tubes) -> None:
     for _ in range(10):
         tubes.put("a")
     turns = iter([False] * 4 + [True])
@@ -224,7 +224,7 @@ def test_emptying_ends_in_time_and_goes_on_when_asked_again(ref: TubeRef, tubes:
     assert empty(ref, ALL, stop_after(60)).message == "deleted 6 jobs of tube a"
 
 
-def test_emptying_ends_while_others_go_on_putting(ref: TubeRef, tubes: Tubes) -> None:
+def test_emptying_ends_while_jobs_are_put(ref: TubeRef, tubes: Tubes) -> None:
     tubes.put("a")
 
     def one_more_each_time() -> bool:
@@ -235,7 +235,7 @@ def test_emptying_ends_while_others_go_on_putting(ref: TubeRef, tubes: Tubes) ->
     assert tubes.counts("a") == {"ready": 1}
 
 
-def test_a_connection_that_breaks_tells_how_many_were_deleted(server: Server, tubes: Tubes) -> None:
+def test_a_broken_connection_reports_how_many_were_deleted(server: Server, tubes: Tubes) -> None:
     for _ in range(5):
         tubes.put("a")
     after_two = 2 + 2 * 2 + 1
@@ -257,7 +257,7 @@ def test_a_connection_that_breaks_tells_how_many_were_deleted(server: Server, tu
         pytest.param(resume, id="resume"),
     ],
 )
-def test_a_vanished_tube_is_told_and_not_made_anew(
+def test_a_vanished_tube_is_reported_and_not_created(
     ref: TubeRef, tubes: Tubes, action: Callable[[TubeRef], Done]
 ) -> None:
     with pytest.raises(RefusedError, match="there is no tube a"):
@@ -276,7 +276,7 @@ def test_a_vanished_tube_is_told_and_not_made_anew(
         pytest.param(peek.next_jobs, id="peek"),
     ],
 )
-def test_a_name_that_hides_a_command_never_reaches_beanstalkd(
+def test_a_name_that_contains_a_command_never_reaches_beanstalkd(
     server: Server, tubes: Tubes, action: Callable[[TubeRef], object]
 ) -> None:
     with pytest.raises(TubeNameError):
@@ -309,7 +309,7 @@ def test_the_next_job_of_each_state_is_shown_and_stays(ref: TubeRef, tubes: Tube
     assert sum(tubes.counts("a").values()) == 3
 
 
-def test_looking_at_a_vanished_tube_doesnt_make_it(ref: TubeRef, tubes: Tubes) -> None:
+def test_peeking_at_a_vanished_tube_doesnt_create_it(ref: TubeRef, tubes: Tubes) -> None:
     assert set(peek.next_jobs(ref).values()) == {None}
     assert tubes.names() == ["default"]
 

@@ -124,7 +124,7 @@ def until[T](look: Callable[[], T], seconds: float = 60) -> T:
     return seen
 
 
-def test_what_is_put_is_seen_within_seconds(start: Start, client: greenstalk.Client) -> None:
+def test_a_new_job_is_shown_within_seconds(start: Start, client: greenstalk.Client) -> None:
     console = start()
     client.use("orders")
     client.put(b"now")
@@ -137,14 +137,14 @@ def test_what_is_put_is_seen_within_seconds(start: Start, client: greenstalk.Cli
     assert "Traceback" not in console.log
 
 
-def test_our_own_connection_is_no_worker(start: Start) -> None:
+def test_the_consoles_connection_is_no_worker(start: Start) -> None:
     console = start()
     row = until(lambda: console.row("default"))
     assert row is not None
     assert (row["watching"], row["using"]) == (0, 0)
 
 
-def test_a_feed_says_what_is_new_while_it_happens(start: Start, client: greenstalk.Client) -> None:
+def test_a_feed_reports_changes_as_they_happen(start: Start, client: greenstalk.Client) -> None:
     console = start()
     until(lambda: console.row("default"))
     client.use("orders")
@@ -152,14 +152,14 @@ def test_a_feed_says_what_is_new_while_it_happens(start: Start, client: greensta
     assert next(feed)["tube"]["gone"] in {True, False}
     client.put(b"x")
     began = time.monotonic()
-    for told in feed:
-        if told["tube"]["ready"] == 1:
+    for shown in feed:
+        if shown["tube"]["ready"] == 1:
             break
     assert time.monotonic() - began < 15
     feed.close()
 
 
-def test_a_tube_of_an_odd_name_is_shown_like_any_other(start: Start, client: greenstalk.Client) -> None:
+def test_a_tube_with_an_unusual_name_is_shown_like_any_other(start: Start, client: greenstalk.Client) -> None:
     console = start()
     client.use(ODD)
     client.put(b"x")
@@ -170,7 +170,7 @@ def test_a_tube_of_an_odd_name_is_shown_like_any_other(start: Start, client: gre
     assert console.tube(ODD)["tube"]["ready"] == 1
 
 
-def test_a_tube_that_vanished_stays_with_zeros(start: Start, beanstalkd: Beanstalkd) -> None:
+def test_a_vanished_tube_stays_with_zeros(start: Start, beanstalkd: Beanstalkd) -> None:
     console = start()
     with greenstalk.Client((beanstalkd.host, beanstalkd.port), encoding=None, use="fleeting") as client:
         until(lambda: console.row("fleeting"))
@@ -180,7 +180,7 @@ def test_a_tube_that_vanished_stays_with_zeros(start: Start, beanstalkd: Beansta
     assert (row["ready"], row["fresh"]) == (0, True)
 
 
-def test_beanstalkd_dies_and_comes_back_while_the_page_is_open(
+def test_beanstalkd_stops_and_returns_while_the_page_is_open(
     start: Start, beanstalkd: Beanstalkd, client: greenstalk.Client
 ) -> None:
     console = start(max_age="3s")
@@ -188,30 +188,30 @@ def test_beanstalkd_dies_and_comes_back_while_the_page_is_open(
     client.put(b"x")
     until(lambda: console.row("orders", ready=1))
     feed = console.events("tube", server="eu", name="orders")
-    for told in feed:
-        if told["tube"]["ready"] == 1:
+    for shown in feed:
+        if shown["tube"]["ready"] == 1:
             break
 
     beanstalkd.stop()
     seen = []
-    for told in feed:
-        seen.append(told["tube"]["ready"])
-        if told["tube"]["ready"] is None and told["server"]["failure"] == "connection refused":
+    for shown in feed:
+        seen.append(shown["tube"]["ready"])
+        if shown["tube"]["ready"] is None and shown["server"]["failure"] == "connection refused":
             break
     assert set(seen) <= {1, None}  # as it was while that was fresh, then unknown: never 0
-    assert told["server"]["up"] is False
-    assert told["tube"]["fresh"] is False
+    assert shown["server"]["up"] is False
+    assert shown["tube"]["fresh"] is False
     assert "unknown" in console.get("/").text or "can&#39;t be read" in console.get("/").text
 
     beanstalkd.start()
-    for told in feed:
-        if told["tube"]["fresh"]:
+    for shown in feed:
+        if shown["tube"]["fresh"]:
             break
-    assert (told["tube"]["ready"], told["server"]["up"]) == (0, True)  # a restart without a binlog forgets all
-    for told in feed:
-        if {"down", "up", "restart"} <= {event["kind"] for event in told["events"]}:
+    assert (shown["tube"]["ready"], shown["server"]["up"]) == (0, True)  # a restart without a binlog forgets all
+    for shown in feed:
+        if {"down", "up", "restart"} <= {event["kind"] for event in shown["events"]}:
             break
-    assert told["server"]["restartedAt"] is not None
+    assert shown["server"]["restartedAt"] is not None
     feed.close()
     assert "Traceback" not in console.log
 
@@ -223,7 +223,7 @@ def test_the_history_has_a_gap_where_nothing_was_known(start: Start, beanstalkd:
     until(lambda: None in console.tube("orders")["history"]["ready"][1:])
 
 
-def test_a_console_whose_beanstalkd_was_never_there_says_why(start: Start, beanstalkd: Beanstalkd) -> None:
+def test_a_console_whose_beanstalkd_was_never_read_has_the_reason(start: Start, beanstalkd: Beanstalkd) -> None:
     beanstalkd.stop()
     console = start()
     until(lambda: console.get("/api/overview").json()["servers"][0]["failure"])
@@ -232,7 +232,7 @@ def test_a_console_whose_beanstalkd_was_never_there_says_why(start: Start, beans
     assert console.tube("orders")["tube"]["ready"] is None
 
 
-def test_a_server_that_takes_no_job_any_more_says_so(start: Start, beanstalkd: Beanstalkd) -> None:
+def test_a_draining_server_is_reported(start: Start, beanstalkd: Beanstalkd) -> None:
     console = start(max_age="3s")
 
     def drains() -> Any:
@@ -245,7 +245,7 @@ def test_a_server_that_takes_no_job_any_more_says_so(start: Start, beanstalkd: B
     until(lambda: drains() is None)
 
 
-def test_sigterm_ends_it_soon_with_pages_open(start: Start) -> None:
+def test_sigterm_ends_it_soon_while_pages_are_open(start: Start) -> None:
     console = start()
     feed = console.events("overview")
     next(feed)
@@ -255,7 +255,7 @@ def test_sigterm_ends_it_soon_with_pages_open(start: Start) -> None:
     assert "Traceback" not in console.log
 
 
-def test_a_page_that_sleeps_holds_nobody_up_and_no_memory(start: Start, client: greenstalk.Client) -> None:
+def test_a_page_that_doesnt_read_delays_no_other_and_uses_no_memory(start: Start, client: greenstalk.Client) -> None:
     console = start()
     for number in range(200):
         client.use(f"tube-{number:03}-" + "x" * 180)
@@ -285,7 +285,7 @@ def test_a_page_that_sleeps_holds_nobody_up_and_no_memory(start: Start, client: 
         sleeper.close()
 
 
-def test_feeds_are_limited_and_the_next_page_is_told_so(start: Start) -> None:
+def test_feeds_are_limited_and_the_next_page_gets_the_error(start: Start) -> None:
     console = start()
     until(lambda: console.row("default"))
     cookie = f"beanscale={console.browser.cookies[f'beanscale-{console.port}']}"
@@ -308,7 +308,7 @@ def test_feeds_are_limited_and_the_next_page_is_told_so(start: Start) -> None:
     until(is_live)
 
 
-def test_guessing_the_password_is_limited(start: Start) -> None:
+def test_wrong_passwords_are_limited(start: Start) -> None:
     console = start()
     with httpx.Client(base_url=console.base, timeout=60) as guesser:
 
@@ -320,14 +320,14 @@ def test_guessing_the_password_is_limited(start: Start) -> None:
     assert console.get("/api/overview").status_code == 200
 
 
-def test_below_a_prefix_everything_is_there(start: Start) -> None:
+def test_with_a_prefix_every_page_is_served(start: Start) -> None:
     console = start(path_prefix="/tools/beans")
     assert console.get("/").status_code == 200
     assert httpx.get(f"http://127.0.0.1:{console.port}/").status_code == 404
     assert httpx.get(f"http://127.0.0.1:{console.port}/api/overview").status_code == 404
 
 
-def test_a_large_body_is_taken_and_a_larger_one_refused(start: Start) -> None:
+def test_a_large_body_is_accepted_and_a_larger_one_rejected(start: Start) -> None:
     console = start()
     page = console.get("/").text
     token = re.findall(r'<meta name="csrf[^"]*" content="([^"]+)"', page)[0]
@@ -353,7 +353,7 @@ def test_a_large_body_is_taken_and_a_larger_one_refused(start: Start) -> None:
         pytest.param({"password_file": "/nowhere"}, "does not exist", id="no such file"),
     ],
 )
-def test_what_would_let_anybody_in_by_oversight_is_one_sentence(options: Json, why: str) -> None:
+def test_an_unintended_open_console_is_one_sentence(options: Json, why: str) -> None:
     ended = subprocess.run(
         command(beanstalkd="127.0.0.1:1", port=1, **options), capture_output=True, text=True, timeout=60, check=False
     )
@@ -362,7 +362,7 @@ def test_what_would_let_anybody_in_by_oversight_is_one_sentence(options: Json, w
     assert ended.stderr.count("\n") == 1
 
 
-def test_on_a_laptop_the_password_is_made_and_shown_once(beanstalkd: Beanstalkd, tmp_path: Path) -> None:
+def test_outside_a_cluster_the_password_is_generated_and_shown_once(beanstalkd: Beanstalkd, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -381,7 +381,7 @@ def test_on_a_laptop_the_password_is_made_and_shown_once(beanstalkd: Beanstalkd,
         process.wait()
 
 
-def test_without_a_password_only_this_machine_is_let_in(start: Start) -> None:
+def test_without_a_password_only_this_machine_has_access(start: Start) -> None:
     console = start(auth="none")
     assert console.get("/").status_code == 200
     rebound = httpx.get(f"{console.base}/", headers={"host": f"evil.example:{console.port}"})

@@ -64,7 +64,7 @@ async def console(server: Server) -> AsyncIterator[Console]:
     await console.client.aclose()
 
 
-async def test_an_action_answers_with_a_sentence_and_is_noted(console: Console, tubes: Tubes) -> None:
+async def test_an_action_returns_one_sentence_and_is_an_event(console: Console, tubes: Tubes) -> None:
     status, answer = await console.act("put", body="héllo", priority=3, ttr=9)
     assert (status, answer) == (
         200,
@@ -127,7 +127,7 @@ async def test_an_action_answers_with_a_sentence_and_is_noted(console: Console, 
         ),
     ],
 )
-async def test_every_action_does_what_it_says(
+async def test_every_action_does_what_it_reports(
     console: Console, tubes: Tubes, name: str, state: str, asked: dict[str, Any], said: str, left: dict[str, int]
 ) -> None:
     tubes.put("a", state=state or "ready")
@@ -172,7 +172,7 @@ async def test_every_action_does_what_it_says(
         pytest.param("load-start", {"jobs": 10**6, "perSecond": 1}, 400, "Jobs must be", id="a boundless load"),
     ],
 )
-async def test_what_cant_be_done_is_one_sentence_and_no_event(
+async def test_an_impossible_action_is_one_sentence_and_no_event(
     console: Console, tubes: Tubes, name: str, asked: dict[str, Any], status: int, said: str
 ) -> None:
     tubes.put("a")
@@ -184,7 +184,7 @@ async def test_what_cant_be_done_is_one_sentence_and_no_event(
     assert console.events == []
 
 
-async def test_a_file_becomes_a_job_byte_by_byte(console: Console, tubes: Tubes) -> None:
+async def test_a_file_becomes_a_job_with_the_same_bytes(console: Console, tubes: Tubes) -> None:
     body = bytes(range(256)) * 250
     answer = await console.client.post(
         "/actions/put",
@@ -196,13 +196,13 @@ async def test_a_file_becomes_a_job_byte_by_byte(console: Console, tubes: Tubes)
     assert tubes.job(1)["pri"] == 1
 
 
-async def test_a_beanstalkd_that_is_down_is_told(console: Console, beanstalkd: Beanstalkd) -> None:
+async def test_a_beanstalkd_that_is_down_is_reported(console: Console, beanstalkd: Beanstalkd) -> None:
     beanstalkd.stop()
     status, answer = await console.act("resume")
     assert (status, answer["error"]) == (503, f"beanstalkd 127.0.0.1:{beanstalkd.port}: connection refused.")
 
 
-async def test_the_loop_turns_while_beanstalkd_hangs_and_the_third_action_is_told_to_wait() -> None:
+async def test_the_event_loop_runs_while_beanstalkd_hangs_and_the_third_action_is_rejected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         console = Console(Server("main", *silent.getsockname()))
         hanging = [asyncio.create_task(console.act("resume")) for _ in range(2)]
@@ -215,17 +215,17 @@ async def test_the_loop_turns_while_beanstalkd_hangs_and_the_third_action_is_tol
         assert {status for status, _ in await asyncio.gather(*hanging)} == {503}
 
 
-async def test_the_jobs_that_come_next_are_shown_with_what_is_in_them(console: Console, tubes: Tubes) -> None:
+async def test_the_next_jobs_are_shown_with_their_bodies(console: Console, tubes: Tubes) -> None:
     tubes.put("a", b'{"n":18446744073709551615}')
     tubes.put("a", b"\x00", "buried")
     answer = await console.client.get("/api/jobs", params={"server": "main", "name": "a"})
-    told = answer.json()
-    assert (answer.status_code, told["delayed"]) == (200, None)
-    ready = told["ready"]
+    shown = answer.json()
+    assert (answer.status_code, shown["delayed"]) == (200, None)
+    ready = shown["ready"]
     assert (ready["id"], ready["state"], ready["tube"], ready["pri"], ready["ttr"]) == ("1", "ready", "a", 77, 50)
     assert (ready["form"], ready["body"]) == ("json", '{\n  "n": 18446744073709551615\n}')
     assert (ready["size"], ready["shown"], ready["truncated"]) == (26, 26, False)
-    assert (told["buried"]["form"], told["buried"]["raw"]) == ("hex", "00")
+    assert (shown["buried"]["form"], shown["buried"]["raw"]) == ("hex", "00")
 
 
 def test_no_browser_rounds_a_jobs_id() -> None:
@@ -234,17 +234,17 @@ def test_no_browser_rounds_a_jobs_id() -> None:
 
 
 @pytest.mark.parametrize("name", ["delete", "kick-job", "bury", "move", "copy"])
-async def test_another_job_with_the_same_id_is_left_alone(console: Console, tubes: Tubes, name: str) -> None:
+async def test_another_job_with_the_same_id_is_unchanged(console: Console, tubes: Tubes, name: str) -> None:
     tubes.put("a", state="delayed")
-    told = (await console.client.get("/api/jobs", params={"server": "main", "name": "a"})).json()["delayed"]
-    a_minute_older = told["born"] - 60  # as a job of beanstalkd's life before is
-    status, answer = await console.act(name, id=told["id"], born=a_minute_older, to="b")
+    shown = (await console.client.get("/api/jobs", params={"server": "main", "name": "a"})).json()["delayed"]
+    a_minute_older = shown["born"] - 60  # like a job from before a restart of beanstalkd
+    status, answer = await console.act(name, id=shown["id"], born=a_minute_older, to="b")
     assert (status, answer["error"].partition(":")[0]) == (409, "Job 1 isn't the job that was shown")
     assert tubes.counts("a") == {"delayed": 1}
-    assert (await console.act(name, id=told["id"], born=told["born"], to="b"))[0] == 200
+    assert (await console.act(name, id=shown["id"], born=shown["born"], to="b"))[0] == 200
 
 
-async def test_a_job_that_was_kicked_meanwhile_isnt_deleted_as_a_buried_one(console: Console, tubes: Tubes) -> None:
+async def test_a_job_kicked_in_the_meantime_isnt_deleted_as_a_buried_one(console: Console, tubes: Tubes) -> None:
     job_id = tubes.put("a", state="buried")
     await console.act("kick-job", id=job_id)
     status, answer = await console.act("delete", id=job_id, state="buried")
@@ -256,7 +256,7 @@ async def test_a_job_that_was_kicked_meanwhile_isnt_deleted_as_a_buried_one(cons
     assert (await console.act("delete", id=job_id, state="ready"))[0] == 200
 
 
-async def test_one_job_is_shown_by_its_id_whatever_its_state(console: Console, tubes: Tubes) -> None:
+async def test_one_job_in_any_state_is_shown_by_its_id(console: Console, tubes: Tubes) -> None:
     job_id = tubes.put("b", b"hi", "reserved")
     answer = await console.client.get("/api/job", params={"server": "main", "id": job_id})
     assert (answer.json()["state"], answer.json()["tube"], answer.json()["body"]) == ("reserved", "b", "hi")
@@ -272,7 +272,7 @@ async def test_one_job_is_shown_by_its_id_whatever_its_state(console: Console, t
         ("/api/jobs?server=main", 400, "Name is missing"),
     ],
 )
-async def test_a_wrong_look_is_one_sentence(console: Console, path: str, status: int, said: str) -> None:
+async def test_an_invalid_request_for_jobs_is_one_sentence(console: Console, path: str, status: int, said: str) -> None:
     answer = await console.client.get(path)
     assert answer.status_code == status
     assert said in answer.json()["error"]

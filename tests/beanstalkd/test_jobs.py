@@ -44,7 +44,7 @@ def pretend() -> Iterator[Pretend]:
         listener.close()
 
 
-def test_a_job_goes_in_comes_out_and_is_gone(server: Server) -> None:
+def test_a_job_is_put_reserved_and_deleted(server: Server) -> None:
     with connect(server, use="t", watch="t") as client:
         put = client.put(b"\x00\xff binary")
         job = reserve(client, 0)
@@ -55,13 +55,13 @@ def test_a_job_goes_in_comes_out_and_is_gone(server: Server) -> None:
         assert peek(client, put) is None
 
 
-def test_no_job_in_time_is_none(server: Server) -> None:
+def test_a_reserve_that_times_out_returns_none(server: Server) -> None:
     with connect(server, watch="empty") as client:
         assert reserve(client, 0) is None
         assert peek_ready(client) is None
 
 
-def test_a_job_that_somebody_else_has_is_lost(server: Server) -> None:
+def test_a_job_reserved_by_another_client_is_lost(server: Server) -> None:
     with connect(server, use="t", watch="t") as owner, connect(server) as other:
         owner.put(b"")
         job = reserve(owner, 0)
@@ -73,7 +73,7 @@ def test_a_job_that_somebody_else_has_is_lost(server: Server) -> None:
             other.delete(job)
 
 
-def test_a_tube_name_that_hides_a_command_never_reaches_beanstalkd(server: Server) -> None:
+def test_a_tube_name_that_contains_a_command_never_reaches_beanstalkd(server: Server) -> None:
     with pytest.raises(TubeNameError), connect(server, watch="t\r\npause-tube default 9"):
         pass
 
@@ -94,14 +94,14 @@ def test_a_host_without_address_is_named() -> None:
         pass
 
 
-def test_one_that_accepts_and_never_answers_takes_no_longer_than_the_timeout() -> None:
+def test_one_that_never_replies_takes_no_longer_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = Server("silent", *silent.getsockname())
         with pytest.raises(BeanstalkdError, match="timed out"), connect(server, 0.2, watch="t"):
             pass
 
 
-def test_one_that_dies_between_two_commands_is_one_sentence(server: Server, beanstalkd: Beanstalkd) -> None:
+def test_one_that_stops_between_two_commands_is_one_sentence(server: Server, beanstalkd: Beanstalkd) -> None:
     def ask_after_its_death() -> None:
         with connect(server, watch="t") as client:
             beanstalkd.stop()
@@ -125,7 +125,7 @@ def test_one_that_dies_between_two_commands_is_one_sentence(server: Server, bean
         (b"OUT_OF_MEMORY\r\n", "out of memory"),
     ],
 )
-def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, answer: bytes, said: str) -> None:
+def test_any_unexpected_reply_is_one_sentence(pretend: Pretend, answer: bytes, said: str) -> None:
     server = pretend(answer)
     with pytest.raises(BeanstalkdError, match=said) as failure, connect(server, 60) as client:
         client.stats()
@@ -134,7 +134,7 @@ def test_whatever_a_server_answers_instead_is_one_sentence(pretend: Pretend, ans
 
 
 @pytest.mark.parametrize("ask", [lambda client: job_stats(client, 1, "a"), lambda client: tube_counts(client, "a")])
-def test_an_answer_that_lacks_a_field_is_one_sentence_too(
+def test_a_reply_without_a_field_is_one_sentence_too(
     pretend: Pretend, ask: Callable[[greenstalk.Client[bytes]], object]
 ) -> None:
     server = pretend(b"OK 10\r\n---\nid: 1\n\r\n")
@@ -145,6 +145,6 @@ def test_an_answer_that_lacks_a_field_is_one_sentence_too(
         ask(client)
 
 
-def test_a_draining_beanstalkd_says_so(pretend: Pretend) -> None:
+def test_a_draining_beanstalkd_is_reported(pretend: Pretend) -> None:
     with pytest.raises(BeanstalkdError, match="draining"), connect(pretend(b"DRAINING\r\n"), 60) as client:
         client.put(b"")

@@ -46,32 +46,32 @@ def plan(ref: TubeRef, jobs: int, per_second: int) -> Plan:
 
 async def until_it_puts(load: LoadTest) -> None:
     async with asyncio.timeout(60):
-        while not ((told := load.to_json(NAME)) and told["put"]):
+        while not ((data := load.to_json(NAME)) and data["put"]):
             await asyncio.sleep(0.02)
 
 
 async def until_it_ends(load: LoadTest) -> dict[str, object]:
     deadline_s = time.monotonic() + 60
-    while (told := load.to_json(NAME)) and told["running"]:
+    while (data := load.to_json(NAME)) and data["running"]:
         assert time.monotonic() < deadline_s
         await asyncio.sleep(0.02)
-    assert told
-    return told
+    assert data
+    return data
 
 
-async def test_all_jobs_come_at_their_rate_and_then_it_ends(ref: TubeRef, tubes: Tubes) -> None:
+async def test_all_jobs_are_put_at_the_rate_and_then_it_ends(ref: TubeRef, tubes: Tubes) -> None:
     load, begun_s = load_test(), time.monotonic()
     done = load.run(plan(ref, 200, 100), NOTHING)
     assert done.message == "started to put 200 jobs into tube orders, 100 per second"
-    told = await until_it_ends(load)
-    assert (told["put"], told["of"], told["error"]) == (200, 200, None)
+    data = await until_it_ends(load)
+    assert (data["put"], data["of"], data["error"]) == (200, 200, None)
     assert time.monotonic() - begun_s > 1.8
     assert tubes.counts("orders") == {"ready": 200}
     job = tubes.job(tubes.next_id("orders", "ready"))
     assert (job["pri"], job["ttr"]) == (5, 30)
 
 
-async def test_it_stops_when_told_to_and_tells_how_far_it_came(ref: TubeRef, tubes: Tubes) -> None:
+async def test_it_can_be_stopped_and_reports_its_progress(ref: TubeRef, tubes: Tubes) -> None:
     load = load_test()
     load.run(plan(ref, 10_000, 100), NOTHING)
     await until_it_puts(load)
@@ -83,7 +83,7 @@ async def test_it_stops_when_told_to_and_tells_how_far_it_came(ref: TubeRef, tub
         await load.stop()
 
 
-async def test_there_is_one_at_a_time_and_another_one_after_it(ref: TubeRef) -> None:
+async def test_one_load_test_runs_at_a_time(ref: TubeRef) -> None:
     load = load_test()
     load.run(plan(ref, 10_000, 10), NOTHING)
     with pytest.raises(RefusedError, match="a load test for tube orders is in progress"):
@@ -93,14 +93,14 @@ async def test_there_is_one_at_a_time_and_another_one_after_it(ref: TubeRef) -> 
     assert (await until_it_ends(load))["put"] == 1
 
 
-async def test_it_ends_as_soon_as_the_process_leaves(ref: TubeRef) -> None:
+async def test_it_ends_when_the_process_stops(ref: TubeRef) -> None:
     load = load_test()
     load.run(plan(ref, 10_000, 100), NOTHING)
     load.shut_down()
     assert (await until_it_ends(load))["put"] != 10_000
 
 
-async def test_a_beanstalkd_that_dies_ends_it_with_a_sentence(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
+async def test_a_beanstalkd_that_stops_ends_it_with_one_sentence(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
     load = load_test()
     load.run(plan(ref, 10_000, 100), NOTHING)
     await until_it_puts(load)
@@ -109,19 +109,19 @@ async def test_a_beanstalkd_that_dies_ends_it_with_a_sentence(ref: TubeRef, bean
     assert str(error).startswith(f"beanstalkd {ref.server.address}: ")
 
 
-async def test_a_draining_beanstalkd_ends_it_with_a_sentence(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
+async def test_a_draining_beanstalkd_ends_it_with_one_sentence(ref: TubeRef, beanstalkd: Beanstalkd) -> None:
     beanstalkd.drain()
     load = load_test()
     load.run(plan(ref, 10, 100), NOTHING)
-    told = await until_it_ends(load)
-    assert told["put"] == 0
-    assert "draining" in str(told["error"])
+    data = await until_it_ends(load)
+    assert data["put"] == 0
+    assert "draining" in str(data["error"])
 
 
-async def test_it_is_shown_on_its_own_autoscalers_page_only(ref: TubeRef) -> None:
+async def test_it_is_shown_only_on_the_page_of_its_autoscaler(ref: TubeRef) -> None:
     load = load_test()
     assert load.to_json(NAME) is None
     load.run(plan(ref, 1, 1), Forecast(((1.0, 2),), "as now"))
     assert load.to_json(ObjectName("shop", "mails")) is None
-    told = await until_it_ends(load)
-    assert (told["predicted"], told["assumption"]) == ([{"t": 1.0, "pods": 2}], "as now")
+    data = await until_it_ends(load)
+    assert (data["predicted"], data["assumption"]) == ([{"t": 1.0, "pods": 2}], "as now")

@@ -48,7 +48,7 @@ async def test_jobs_are_counted_by_state(beanstalkd: Beanstalkd) -> None:
     assert (tube.current_jobs_delayed, tube.current_jobs_buried) == (1, 1)
 
 
-async def test_the_jobs_of_all_tubes_are_counted_together(beanstalkd: Beanstalkd) -> None:
+async def test_the_jobs_of_all_tubes_are_summed(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "checkout") as jobs:
         for _ in range(5):
             jobs.put(b"job")
@@ -83,7 +83,7 @@ async def test_reading_leaves_no_trace(beanstalkd: Beanstalkd) -> None:
     assert tube["total-jobs"] == 0
 
 
-async def test_our_own_connection_isnt_counted_as_a_worker_of_default(beanstalkd: Beanstalkd) -> None:
+async def test_beanscales_connection_isnt_counted_as_a_worker_of_default(beanstalkd: Beanstalkd) -> None:
     async with polling(address(beanstalkd)) as poller:
         await until(lambda: first(poller).reading is not None)
         tube = first(poller).reading.tubes["default"]  # type: ignore[union-attr]
@@ -109,7 +109,7 @@ async def test_a_tube_that_vanishes_within_a_sweep_is_no_error(beanstalkd: Beans
         assert [body async for bodies in connection.ask_all(iter([stats_tube("nobody")])) for body in bodies] == [None]
 
 
-async def test_more_tubes_than_are_asked_about_at_once_are_all_read(beanstalkd: Beanstalkd) -> None:
+async def test_more_tubes_than_one_window_are_all_read(beanstalkd: Beanstalkd) -> None:
     names = {f"tube-{number}" for number in range(2 * WINDOW + 1)}
     for name in names:
         with client(beanstalkd, name) as jobs:
@@ -118,7 +118,7 @@ async def test_more_tubes_than_are_asked_about_at_once_are_all_read(beanstalkd: 
     assert {name for name, tube in tubes.items() if tube.current_jobs_ready == 1} == names
 
 
-async def test_a_restart_is_noticed_and_reading_goes_on(beanstalkd: Beanstalkd) -> None:
+async def test_a_restart_is_noticed_and_polling_continues(beanstalkd: Beanstalkd) -> None:
     async with polling(address(beanstalkd)) as poller:
         await until(lambda: first(poller).reading is not None)
         before = first(poller).reading
@@ -130,9 +130,9 @@ async def test_a_restart_is_noticed_and_reading_goes_on(beanstalkd: Beanstalkd) 
     assert first(poller).reading.server_id != before.server_id  # type: ignore[union-attr]
 
 
-async def test_a_server_that_isnt_there_fails_alone(beanstalkd: Beanstalkd) -> None:
-    nobody = Server("us", "127.0.0.1", 1)
-    async with polling(address(beanstalkd), nobody) as poller:
+async def test_a_missing_server_affects_no_other(beanstalkd: Beanstalkd) -> None:
+    absent = Server("us", "127.0.0.1", 1)
+    async with polling(address(beanstalkd), absent) as poller:
         await until(lambda: all(state.attempted for state in poller.snapshot.servers))
         there, gone = poller.snapshot.servers
     assert there.reading is not None
@@ -142,13 +142,13 @@ async def test_a_server_that_isnt_there_fails_alone(beanstalkd: Beanstalkd) -> N
     assert "refused" in gone.failure.message
 
 
-async def test_a_name_that_cant_be_resolved_is_said_so() -> None:
+async def test_a_name_that_cant_be_resolved_is_reported() -> None:
     async with polling(Server("eu", "nowhere.invalid", 11300)) as poller:
         await until(lambda: first(poller).attempted)
     assert "DNS lookup failed" in first(poller).failure.message  # type: ignore[union-attr]
 
 
-async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
+async def test_an_endless_dns_lookup_is_an_outage_and_delays_nothing_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Down for a minute, DNS neither fills the log with tracebacks nor takes the threads that reviews run in."""
@@ -182,9 +182,7 @@ async def test_a_look_up_without_end_is_an_outage_and_holds_up_no_other_work(
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], "HTTP/1.1 400", True),
     ],
 )
-async def test_a_server_that_answers_nonsense_is_never_believed(
-    answers: list[bytes], complaint: str, quotes: bool
-) -> None:
+async def test_invalid_replies_are_never_used(answers: list[bytes], complaint: str, quotes: bool) -> None:
     """`quotes`: the message may quote a tube's name, so tenancy replaces it."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,7 +200,7 @@ async def test_a_server_that_answers_nonsense_is_never_believed(
     assert failure.names_tube is quotes
 
 
-async def test_a_server_that_accepts_and_never_answers_fails_within_seconds() -> None:
+async def test_a_server_that_never_replies_fails_within_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with polling(Server("eu", "127.0.0.1", silent.getsockname()[1])) as poller:
             await until(lambda: first(poller).attempted)

@@ -25,7 +25,7 @@ def error(poller: Poller) -> str:
     return failure.message if failure else ""
 
 
-async def test_a_name_that_leads_to_different_servers_is_an_error_with_the_solution() -> None:
+async def test_a_name_of_different_servers_is_an_error_with_the_solution() -> None:
     """A reading of one of them would be a sum that is too small."""
     with beanstalkds(A, B) as servers:
         async with polling(named(servers), look_up=Names(A, B)) as poller:
@@ -35,7 +35,7 @@ async def test_a_name_that_leads_to_different_servers_is_an_error_with_the_solut
 
 
 @pytest.mark.parametrize("other_runs", [True, False], ids=["another server", "an address that doesn't answer"])
-async def test_a_second_server_that_comes_later_is_an_error_while_dns_lists_it(*, other_runs: bool) -> None:
+async def test_a_second_server_that_appears_later_is_an_error_while_dns_lists_it(*, other_runs: bool) -> None:
     names = Names(A)
     with beanstalkds(A, B) as servers:
         if not other_runs:
@@ -50,7 +50,7 @@ async def test_a_second_server_that_comes_later_is_an_error_while_dns_lists_it(*
             await until(lambda: all_read(poller))
 
 
-async def test_an_address_that_does_not_answer_may_be_another_server() -> None:
+async def test_an_address_that_does_not_reply_may_be_another_server() -> None:
     with beanstalkds(A) as servers:
         async with polling(named(servers), look_up=Names(A, B)) as poller:
             await until(lambda: first(poller).attempted)
@@ -75,7 +75,7 @@ async def test_two_addresses_of_one_beanstalkd_are_one_server() -> None:
 
 
 @pytest.mark.parametrize("listening", ["::1", "127.0.0.1"])
-async def test_of_two_families_the_one_that_answers_is_read(listening: str) -> None:
+async def test_of_two_families_the_one_that_replies_is_read(listening: str) -> None:
     with beanstalkds(listening) as servers:
         async with polling(named(servers), look_up=Names("::1", "127.0.0.1")) as poller:
             await until(lambda: all_read(poller))
@@ -144,7 +144,7 @@ async def test_while_the_connection_works_dns_may_fail() -> None:
             assert all_read(poller)
 
 
-async def test_without_dns_an_address_is_not_connected_again_because_it_may_be_anothers_by_now() -> None:
+async def test_without_dns_an_address_is_not_connected_again_because_it_may_belong_to_another_server() -> None:
     names = Names(A)
     with beanstalkds(A) as servers:
         async with polling(named(servers), look_up=names) as poller:
@@ -170,7 +170,7 @@ async def test_without_dns_an_address_is_not_connected_again_because_it_may_be_a
     ],
     ids=["down", "none", "too many"],
 )
-async def test_a_name_that_leads_nowhere_is_a_failure(addresses: Sequence[str] | OSError, reason: str) -> None:
+async def test_a_name_without_address_is_a_failure(addresses: Sequence[str] | OSError, reason: str) -> None:
     names = Names()
     names.addresses = addresses
     async with polling(Server("eu", "queues.example", 1), look_up=names) as poller:
@@ -201,7 +201,7 @@ async def test_a_server_that_is_down_delays_no_other() -> None:
             assert "refused" in gone.failure.message
 
 
-async def test_two_names_of_one_beanstalkd_know_both_connections_as_ours() -> None:
+async def test_with_two_names_of_one_beanstalkd_both_connections_are_beanscales() -> None:
     with beanstalkds(A) as servers:
         pair = [Server(name, A, servers[0].port) for name in ("eu", "us")]
         async with polling(*pair) as poller:

@@ -55,7 +55,7 @@ def young(ages: dict[str, int | None], began_s: float) -> list[str]:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_it_is_that_of_the_job_that_would_be_reserved_next(beanstalkd: Beanstalkd) -> None:
+async def test_the_age_is_that_of_the_job_that_would_be_reserved_next(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "checkout") as jobs:
         old = jobs.put(b"old", priority=2)
         await asyncio.sleep(1.1)
@@ -70,7 +70,7 @@ async def test_it_is_that_of_the_job_that_would_be_reserved_next(beanstalkd: Bea
 
 
 @pytest.mark.usefixtures("patient")
-async def test_of_many_tubes_each_is_asked_about(beanstalkd: Beanstalkd) -> None:
+async def test_the_ages_of_many_tubes_are_read(beanstalkd: Beanstalkd) -> None:
     names, began_s = [f"tube-{number:05}" for number in range(50)], time.monotonic()
     with client(beanstalkd, "default") as jobs:
         for name in names:
@@ -94,7 +94,7 @@ def roomy() -> Iterator[Beanstalkd]:
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_huge_job_isnt_read_and_its_age_is_known(roomy: Beanstalkd) -> None:
+async def test_the_age_of_a_huge_job_is_known_without_its_body(roomy: Beanstalkd) -> None:
     sizes, began_s = {"before": 1, "huge": HUGE, "limit": MAX_JOB, "beyond": MAX_JOB + 1}, time.monotonic()
     with client(roomy, "before") as jobs:
         for tube, size in sizes.items():
@@ -112,7 +112,7 @@ def loopback_bytes() -> int:
     return int(interfaces.partition(" lo:")[2].split()[0])
 
 
-async def test_it_is_read_while_it_is_wanted_and_jobs_are_ready(beanstalkd: Beanstalkd) -> None:
+async def test_it_is_read_while_it_is_requested_and_jobs_are_ready(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "checkout") as jobs:
         async with polling(address(beanstalkd)) as poller:
             await until(lambda: first(poller).reading is not None)
@@ -128,7 +128,7 @@ async def test_it_is_read_while_it_is_wanted_and_jobs_are_ready(beanstalkd: Bean
             await until(lambda: reading(poller).next_jobs["checkout"].age_s is None)
 
 
-async def test_in_the_middle_of_a_long_sweep_too(beanstalkd: Beanstalkd) -> None:
+async def test_it_is_read_within_a_long_sweep_too(beanstalkd: Beanstalkd) -> None:
     fill(beanstalkd, 3000)
     with client(beanstalkd, "checkout") as jobs:
         jobs.put(b"job")
@@ -145,7 +145,7 @@ async def test_in_the_middle_of_a_long_sweep_too(beanstalkd: Beanstalkd) -> None
     assert (default.current_using, default.current_watching) == (0, 0)
 
 
-async def test_that_of_another_beanstalkd_behind_the_same_address_is_none() -> None:
+async def test_the_age_of_another_beanstalkd_at_the_same_address_is_discarded() -> None:
     """As behind a Service while its pod is replaced: the connection to the old one still holds, a new one goes to the
     new one."""
     with beanstalkds("127.0.0.1", "127.0.0.2") as (old, new), client(old, "checkout") as jobs:
@@ -171,7 +171,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judged() -> None:
+async def test_its_failure_affects_nothing_else_and_keeps_the_old_age() -> None:
     """A beanstalkd without a file descriptor left accepts connections, in the kernel, and never answers."""
     probes = 0
 
@@ -225,7 +225,7 @@ async def test_its_failure_breaks_nothing_else_and_leaves_the_old_age_to_be_judg
     ],
 )
 @pytest.mark.usefixtures("patient")
-async def test_a_server_that_answers_nonsense_is_never_believed(answers: list[bytes], complaint: str) -> None:
+async def test_invalid_replies_are_never_used(answers: list[bytes], complaint: str) -> None:
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in (STATS, *answers):
             await reader.readline()
@@ -253,7 +253,7 @@ PROBED = {"cmd-stats-job", "cmd-use", "cmd-peek-ready", "total-connections"}
     ],
 )
 @pytest.mark.timeout(500)
-async def test_polling_disturbs_nothing(
+async def test_polling_changes_nothing(
     beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch, tubes: int, sweeps: int, ages: list[str], ours: set[str]
 ) -> None:
     """Sweeps, rounds and questions for ages move their own counters alone, and no tube lives on for them."""

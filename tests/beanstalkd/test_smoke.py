@@ -100,7 +100,7 @@ type Smoke = Callable[..., list[Outcome]]
 
 @pytest.fixture
 def smoke(beanstalkd: Beanstalkd, cluster: CountingCluster) -> Smoke:
-    """Walks the chain; `meanwhile` runs before each link is looked at and gets its name and the scratch tube."""
+    """Run the steps; call `meanwhile` before each one with its name and the scratch tube."""
 
     def walk_the_chain(
         meanwhile: Callable[[str, ScratchTube], object] = lambda _link, _scratch: None,
@@ -125,14 +125,14 @@ def jobs_in(beanstalkd: Beanstalkd) -> int:
         return sum(stats[f"current-jobs-{state}"] for state in ("ready", "reserved", "delayed", "buried"))
 
 
-def test_a_whole_chain_holds_at_every_link_and_leaves_nothing(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_all_steps_pass_and_leave_nothing(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     outcomes = smoke()
     assert [outcome.name for outcome in outcomes] == CHECKS
     assert broken(outcomes) == {}
     assert jobs_in(beanstalkd) == 0
 
 
-def test_jobs_of_others_are_never_touched(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_other_jobs_are_never_touched(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def somebody_puts(link: str, scratch: ScratchTube) -> None:
         if link == "jobs deleted":
             with client_of(beanstalkd) as client:
@@ -144,7 +144,7 @@ def test_jobs_of_others_are_never_touched(smoke: Smoke, beanstalkd: Beanstalkd) 
     assert jobs_in(beanstalkd) == 1
 
 
-def test_after_a_restart_the_same_job_numbers_are_somebody_elses(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_after_a_restart_the_same_ids_are_other_jobs(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def restart_and_reuse_the_numbers(link: str, _scratch: ScratchTube) -> None:
         if link == "jobs deleted":
             beanstalkd.restart()
@@ -157,7 +157,7 @@ def test_after_a_restart_the_same_job_numbers_are_somebody_elses(smoke: Smoke, b
 
 
 @pytest.mark.parametrize("at", ["tube-smoke", "autoscaling"])
-def test_jobs_are_taken_away_whatever_link_breaks(
+def test_jobs_are_removed_whichever_step_fails(
     smoke: Smoke, cluster: CountingCluster, beanstalkd: Beanstalkd, at: str
 ) -> None:
     failure = KubernetesError("https://k answered GET /x with 503: main can't be read", "see the log", status=503)
@@ -170,7 +170,7 @@ def test_jobs_are_taken_away_whatever_link_breaks(
     assert jobs_in(beanstalkd) == 0
 
 
-def test_jobs_are_taken_away_when_somebody_stops_the_test(
+def test_jobs_are_removed_when_the_test_is_stopped(
     smoke: Smoke, cluster: CountingCluster, beanstalkd: Beanstalkd
 ) -> None:
     stop = Stop()
@@ -187,7 +187,7 @@ def test_jobs_are_taken_away_when_somebody_stops_the_test(
     assert jobs_in(beanstalkd) == 0
 
 
-def test_jobs_are_taken_away_even_when_we_fail_ourselves(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_jobs_are_removed_even_after_an_internal_error(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def closed_pipe(link: str, _scratch: ScratchTube) -> None:
         if link == "autoscaler":
             raise BrokenPipeError
@@ -197,13 +197,13 @@ def test_jobs_are_taken_away_even_when_we_fail_ourselves(smoke: Smoke, beanstalk
     assert jobs_in(beanstalkd) == 0
 
 
-def test_jobs_that_cannot_be_taken_away_are_named(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_jobs_that_cannot_be_removed_are_named(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     outcomes = smoke(lambda link, _scratch: beanstalkd.stop() if link == "jobs deleted" else None)
     assert "connection refused" in broken(outcomes)["jobs deleted"]
     assert f"1 ({beanstalkd.host}:{beanstalkd.port})" in outcomes[-2].hint
 
 
-def test_a_metric_that_counts_wrong_is_said_with_both_numbers(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_a_wrong_metric_is_reported_with_both_numbers(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     def somebody_takes_one(link: str, scratch: ScratchTube) -> None:
         if link == "jobs counted":
             with client_of(beanstalkd) as client:
@@ -213,7 +213,7 @@ def test_a_metric_that_counts_wrong_is_said_with_both_numbers(smoke: Smoke, bean
     assert "is 4, not 3" in broken(smoke(somebody_takes_one))["jobs counted"]
 
 
-def test_a_missing_right_is_final_and_names_the_binding(smoke: Smoke, cluster: CountingCluster) -> None:
+def test_a_missing_permission_is_final_and_names_the_binding(smoke: Smoke, cluster: CountingCluster) -> None:
     forbidden = KubernetesError("https://k answered GET /x with 403: User cannot list", "grant it", status=403)
     cluster.refuse = lambda path: forbidden if "tube-" in path else None
     outcomes = smoke()
@@ -221,7 +221,7 @@ def test_a_missing_right_is_final_and_names_the_binding(smoke: Smoke, cluster: C
     assert "ClusterRoleBinding NAMESPACE:RELEASE:smoke" in outcomes[3].hint
 
 
-def test_a_beanstalkd_that_is_down_breaks_the_first_link_and_nothing_is_put(
+def test_a_beanstalkd_that_is_down_fails_the_first_step_and_nothing_is_put(
     smoke: Smoke, beanstalkd: Beanstalkd
 ) -> None:
     beanstalkd.stop()
@@ -232,7 +232,7 @@ def test_a_beanstalkd_that_is_down_breaks_the_first_link_and_nothing_is_put(
     assert {outcome.result for outcome in outcomes[1:]} == {Result.SKIPPED}
 
 
-def test_a_draining_beanstalkd_takes_no_jobs(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
+def test_a_draining_beanstalkd_accepts_no_jobs(smoke: Smoke, beanstalkd: Beanstalkd) -> None:
     with client_of(beanstalkd) as client:
         os.kill(client.stats()["pid"], signal.SIGUSR1)
         until(lambda: client.stats()["draining"] == "true")
@@ -266,7 +266,7 @@ def command(beanstalkd: Beanstalkd, tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "app", "smoke", *(f"--{name}={value}" for name, value in options.items())]
 
 
-def test_the_command_prints_a_line_for_each_link_and_ends_with_1(command: list[str]) -> None:
+def test_the_command_prints_a_line_for_each_step_and_exits_with_1(command: list[str]) -> None:
     done = subprocess.run([*command, "--timeout=100ms"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == ""
@@ -288,7 +288,7 @@ def test_sigterm_ends_a_waiting_smoke_test_at_once(command: list[str]) -> None:
     assert "stopped" in rest
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(command: list[str]) -> None:
+def test_a_closed_pipe_causes_no_traceback(command: list[str]) -> None:
     process = subprocess.Popen([*command, "--timeout=100ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stdout

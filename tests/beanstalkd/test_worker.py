@@ -47,7 +47,7 @@ class WorkerProcess:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def status(self, path: str) -> int:
-        """The HTTP status, 0 while nobody listens yet."""
+        """The HTTP status, or 0 while nothing listens yet."""
         try:
             return self.get(path).status_code
         except httpx.ConnectError:
@@ -95,7 +95,7 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def works_on(worker: WorkerProcess, job: int) -> bool:
-    """Whether the worker knows that it has the job: told to stop before it does, it gives the job back."""
+    """Return whether the worker has the job. A worker that stops earlier releases it."""
     return any("job reserved" in line and f"job={job} " in line for line in worker.log.splitlines())
 
 
@@ -126,7 +126,7 @@ def test_a_payload_is_neither_read_nor_logged(start: Start, server: str, tube: T
     assert "bytes=30" in worker.log
 
 
-def test_sigterm_lets_the_job_in_hand_be_finished_and_leaves_the_others(start: Start, server: str, tube: Tube) -> None:
+def test_at_sigterm_the_current_job_is_finished_and_the_others_stay(start: Start, server: str, tube: Tube) -> None:
     worker = start(server, seconds_per_job=2)
     with tube() as client:
         first, second = client.put(b"first"), client.put(b"second")
@@ -140,7 +140,7 @@ def test_sigterm_lets_the_job_in_hand_be_finished_and_leaves_the_others(start: S
         assert client.stats_job(second)["reserves"] == 0
 
 
-def test_a_job_that_comes_as_the_worker_leaves_is_done_or_given_back(start: Start, server: str, tube: Tube) -> None:
+def test_a_job_reserved_at_shutdown_is_done_or_released(start: Start, server: str, tube: Tube) -> None:
     worker = start(server)
     until(lambda: worker.status("/readyz") == 200)
     with tube() as client:
@@ -160,14 +160,14 @@ def test_a_job_that_comes_as_the_worker_leaves_is_done_or_given_back(start: Star
             until(lambda: client.stats_job(job)["state"] == "ready")
 
 
-def test_an_idle_worker_leaves_at_once(start: Start, server: str) -> None:
+def test_an_idle_worker_stops_at_once(start: Start, server: str) -> None:
     worker = start(server)
     until(lambda: worker.status("/readyz") == 200)
     worker.process.terminate()
     assert worker.process.wait(60) == 0  # it would wait for ever for a job
 
 
-def test_a_second_ctrl_c_leaves_now_and_gives_the_job_back(start: Start, server: str, tube: Tube) -> None:
+def test_a_second_ctrl_c_stops_now_and_releases_the_job(start: Start, server: str, tube: Tube) -> None:
     worker = start(server, seconds_per_job=60)
     with tube() as client:
         job = client.put(b"long")
@@ -179,7 +179,7 @@ def test_a_second_ctrl_c_leaves_now_and_gives_the_job_back(start: Start, server:
         until(lambda: client.stats_job(job)["state"] == "ready")
 
 
-def test_work_longer_than_a_jobs_time_to_run_keeps_the_job(start: Start, server: str, tube: Tube) -> None:
+def test_work_longer_than_the_time_to_run_keeps_the_job(start: Start, server: str, tube: Tube) -> None:
     worker = start(server, seconds_per_job=11)
     with tube() as client:
         client.put(b"slow", ttr=10)
@@ -214,7 +214,7 @@ def forgetful() -> Iterator[str]:
         listener.shutdown()
 
 
-def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start, forgetful: str) -> None:
+def test_a_job_that_timed_out_is_reported_lost_and_work_continues(start: Start, forgetful: str) -> None:
     worker = start(forgetful, seconds_per_job=0.2)
     until(lambda: worker.log.count("job reserved") > 2)
     assert "job 7 is no longer reserved by this client" in worker.log
@@ -223,7 +223,7 @@ def test_a_job_that_was_taken_back_is_called_lost_and_work_goes_on(start: Start,
     worker.process.kill()
 
 
-def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
+def test_after_a_restart_of_beanstalkd_the_worker_reconnects_and_reports_the_lost_job(
     start: Start, server: str, beanstalkd: Beanstalkd, tube: Tube
 ) -> None:
     worker = start(server, seconds_per_job=8)
@@ -243,7 +243,7 @@ def test_a_restarted_beanstalkd_is_found_again_and_the_lost_job_is_owned_up_to(
     assert "Traceback" not in worker.log
 
 
-def test_a_worker_whose_beanstalkd_never_answers_is_alive_but_not_ready(start: Start) -> None:
+def test_a_worker_whose_beanstalkd_never_replies_is_alive_but_not_ready(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         worker = start(f"127.0.0.1:{silent.getsockname()[1]}")
         until(lambda: "timed out" in worker.get("/readyz").text)
@@ -259,7 +259,7 @@ def test_the_page_shows_names_as_text(start: Start, server: str) -> None:
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
-def test_a_port_that_is_taken_is_one_sentence_and_status_2(start: Start, server: str) -> None:
+def test_a_port_in_use_is_one_sentence_and_status_2(start: Start, server: str) -> None:
     taken = start(server).port
     second = subprocess.run(
         command(beanstalkd=server, port=taken), capture_output=True, text=True, timeout=60, check=False

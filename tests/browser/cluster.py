@@ -21,8 +21,8 @@ class Cluster:
         self._answers = apiserver.answers
         apiserver.answer = Answer(404, b'{"kind":"Status","reason":"NotFound","message":"no such path"}')
 
-    def says(self, path: str, told: object) -> None:
-        self._answers[path] = Answer(body=json.dumps(told).encode())
+    def says(self, path: str, data: object) -> None:
+        self._answers[path] = Answer(body=json.dumps(data).encode())
 
     def has_pods(self, pods: int, jobs: int) -> None:
         """Of Deployment/orders, where one pod is for two of the jobs in the tube orders."""

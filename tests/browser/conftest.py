@@ -46,7 +46,7 @@ def console(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def signed_in(browser: Browser, console: ConsoleProcess) -> StorageState:
-    """The cookie of somebody who signed in."""
+    """The cookie of a signed-in user."""
     person = Person(browser, console)
     person.comes_in()
     state = person.context.storage_state()
@@ -55,8 +55,8 @@ def signed_in(browser: Browser, console: ConsoleProcess) -> StorageState:
 
 
 @pytest.fixture
-def somebody(browser: Browser) -> Iterator[NewPerson]:
-    """Opens a browser at a console; in the end no script may have failed."""
+def new_person(browser: Browser) -> Iterator[NewPerson]:
+    """Open browsers at a console; fail at the end if a script failed."""
     people: list[Person] = []
 
     def comes(console: ConsoleProcess, **context: object) -> Person:
@@ -70,9 +70,9 @@ def somebody(browser: Browser) -> Iterator[NewPerson]:
 
 
 @pytest.fixture
-def person(somebody: NewPerson, console: ConsoleProcess, signed_in: StorageState) -> Person:
-    """Somebody who is signed in."""
-    return somebody(console, storage_state=signed_in)
+def person(new_person: NewPerson, console: ConsoleProcess, signed_in: StorageState) -> Person:
+    """A signed-in user."""
+    return new_person(console, storage_state=signed_in)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def started(queue: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with serving(ring.serving) as apiserver:
         cluster = Cluster(apiserver)
         cluster.has_pods(2, 14)
-        configuration = kubeconfig(folder / "config", apiserver.address, ring.bundle, token="t")  # noqa: S106 - nobody asks for it
+        configuration = kubeconfig(folder / "config", apiserver.address, ring.bundle, token="t")  # noqa: S106 - never verified
         options = f"--beanstalkd=eu={queue.host}:{queue.port}", f"--kubeconfig={configuration}", "--auth=none"
         console = ConsoleProcess(folder, *options)
         yield cluster, console
@@ -130,6 +130,6 @@ def cluster(started: tuple[Cluster, ConsoleProcess]) -> Cluster:
 
 
 @pytest.fixture
-def guest(somebody: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> Person:
-    """Somebody at the console that has a cluster; everybody may come in there."""
-    return somebody(started[1])
+def guest(new_person: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> Person:
+    """A user of the console with a cluster, which requires no sign-in."""
+    return new_person(started[1])

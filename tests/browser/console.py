@@ -21,7 +21,7 @@ TOASTS_STAY = """{
   const later = setTimeout;
   window.setTimeout = (what, ms, ...more) => later(what, ms === 8000 ? 600000 : ms, ...more);
 }"""
-"""Good news leave by themselves; on such a machine they would be gone before anybody has looked."""
+"""Messages of success disappear by themselves; on a slow machine that can be before a test reads them."""
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -37,10 +37,10 @@ class ConsoleProcess:
         password.write_text(PASSWORD, encoding="utf-8")
         self.log = folder / "console.log"
         cluster = [] if any(option.startswith("--kubeconfig") for option in options) else ["--no-kubernetes"]
-        told = f"--port={self.port}", f"--password-file={password}"
+        common = f"--port={self.port}", f"--password-file={password}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "console", *told, *cluster, *options],
+                [sys.executable, "-m", "app", "console", *common, *cluster, *options],
                 stderr=log,
                 stdout=log,
                 env=os.environ | {"KUBECONFIG": os.devnull},
@@ -64,7 +64,7 @@ class ConsoleProcess:
 
 
 class Person:
-    """Somebody with a browser of their own."""
+    """A user with their own browser."""
 
     def __init__(self, browser: Browser, console: ConsoleProcess, **context: object) -> None:
         self.console = console

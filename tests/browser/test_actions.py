@@ -1,4 +1,4 @@
-"""What somebody can do to a tube and its jobs, and what they are told."""
+"""Actions on a tube and its jobs, and their messages."""
 
 import json
 import re
@@ -84,7 +84,7 @@ def test_buried_jobs_are_kicked(person: Person, tube: Tube) -> None:
     assert (jobs(client, "kicked", "ready"), jobs(client, "kicked", "buried")) == (2, 1)
 
 
-def test_delayed_jobs_are_kicked_only_by_who_says_so(person: Person, tube: Tube) -> None:
+def test_delayed_jobs_are_kicked_only_after_confirmation(person: Person, tube: Tube) -> None:
     client = tube("kicked-delayed")
     client.put(b"x", delay=600)
     page = person.opens_tube("kicked-delayed")
@@ -99,7 +99,7 @@ def test_delayed_jobs_are_kicked_only_by_who_says_so(person: Person, tube: Tube)
     assert jobs(client, "kicked-delayed", "ready") == 1
 
 
-def test_what_was_said_of_delayed_jobs_is_void_once_a_job_is_buried(person: Person, tube: Tube) -> None:
+def test_a_confirmation_for_delayed_jobs_is_void_once_a_job_is_buried(person: Person, tube: Tube) -> None:
     client = tube("kicked-late")
     client.put(b"x", delay=600)
     page = person.opens_tube("kicked-late")
@@ -121,7 +121,7 @@ def two_at_a_time(route: Route) -> None:
     route.fulfill(response=answer, json=answer.json() | {"more": asked["count"] > 2})
 
 
-def test_an_action_on_many_jobs_goes_on_by_itself(person: Person, tube: Tube) -> None:
+def test_an_action_on_many_jobs_continues_by_itself(person: Person, tube: Tube) -> None:
     client = tube("many-deleted")
     for _ in range(7):
         client.put(b"x")
@@ -148,12 +148,12 @@ def test_an_action_on_many_jobs_ends_with_its_dialog(person: Person, tube: Tube)
     assert jobs(client, "few-deleted", "ready") == 5
 
 
-def test_a_job_goes_to_another_server(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd, tube: Tube
+def test_a_job_moves_to_another_server(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd, tube: Tube
 ) -> None:
     job = tube("far-away").put(b"x", priority=7)
-    told = (f"--beanstalkd={name}={each.host}:{each.port}" for name, each in (("eu", queue), ("us", beanstalkd)))
-    person = somebody(start_console(*told))
+    servers = (f"--beanstalkd={name}={each.host}:{each.port}" for name, each in (("eu", queue), ("us", beanstalkd)))
+    person = new_person(start_console(*servers))
     person.comes_in()
     page = person.opens_tube("far-away")
     page.locator(".job.ready").get_by_role("button", name="Move…").click()
@@ -199,7 +199,7 @@ def test_one_job_changes_its_state(person: Person, tube: Tube, state: str, butto
     expect(page.locator(f".job.{becomes}")).to_contain_text(f"job {job}")
 
 
-def test_one_job_is_deleted_after_a_look(person: Person, tube: Tube) -> None:
+def test_one_job_is_deleted_after_it_was_shown(person: Person, tube: Tube) -> None:
     client = tube("one-deleted")
     job = client.put(b"x")
     page = person.opens_tube("one-deleted")
@@ -214,7 +214,7 @@ def test_one_job_is_deleted_after_a_look(person: Person, tube: Tube) -> None:
     assert jobs(client, "one-deleted", "ready") == 0
 
 
-def test_a_job_that_is_gone_meanwhile_is_told(person: Person, tube: Tube) -> None:
+def test_a_job_that_is_gone_in_the_meantime_is_reported(person: Person, tube: Tube) -> None:
     client = tube("gone-meanwhile")
     job = client.put(b"x")
     page = person.opens_tube("gone-meanwhile")
@@ -235,7 +235,7 @@ def test_some_jobs_are_deleted(person: Person, tube: Tube) -> None:
     expect(page.locator(".count.ready dd")).to_have_text("2")
 
 
-def test_a_tube_is_emptied_only_by_who_types_its_name_and_sees_live_counts(person: Person, tube: Tube) -> None:
+def test_a_tube_is_emptied_only_after_typing_its_name_with_live_counts(person: Person, tube: Tube) -> None:
     client = tube("emptied")
     client.put(b"x")
     client.bury(client.reserve())
@@ -259,7 +259,7 @@ def test_a_tube_is_emptied_only_by_who_types_its_name_and_sees_live_counts(perso
     assert [jobs(client, "emptied", state) for state in ("ready", "delayed", "buried")] == [0, 1, 0]
 
 
-def test_a_job_is_moved_with_all_that_it_has(person: Person, tube: Tube) -> None:
+def test_a_job_is_moved_with_all_its_properties(person: Person, tube: Tube) -> None:
     here, there = tube("moved-from"), tube("moved-to")
     here.put(b"precious", priority=3, ttr=77)
     page = person.opens_tube("moved-from")

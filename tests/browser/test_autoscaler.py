@@ -23,7 +23,7 @@ def waits_until_judged(guest: Person) -> None:
     expect(card).to_contain_text(re.compile(r"\d, target 2 per pod"))
 
 
-def test_the_list_says_of_each_why_it_has_the_pods_it_has(guest: Person, tube: Tube) -> None:
+def test_the_list_explains_the_pods_of_each_autoscaler(guest: Person, tube: Tube) -> None:
     tube("orders").put(b"x")
     page = guest.goes_to("/autoscalers")
     card = page.get_by_role("listitem").filter(has_text="shop/orders")
@@ -32,7 +32,7 @@ def test_the_list_says_of_each_why_it_has_the_pods_it_has(guest: Person, tube: T
     expect(card).to_contain_text("pod")
 
 
-def test_the_way_from_the_jobs_to_the_pods_is_told_and_what_decides_is_marked(guest: Person, cluster: Cluster) -> None:
+def test_the_steps_from_jobs_to_pods_are_shown_and_the_deciding_one_is_marked(guest: Person, cluster: Cluster) -> None:
     cluster.has_pods(2, 14)
     page = of_orders(guest)
     expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
@@ -43,7 +43,7 @@ def test_the_way_from_the_jobs_to_the_pods_is_told_and_what_decides_is_marked(gu
     expect(page.locator(".plot .line.current")).to_have_count(1)
 
 
-def test_the_page_follows_what_the_cluster_says(guest: Person, cluster: Cluster) -> None:
+def test_the_page_follows_the_cluster(guest: Person, cluster: Cluster) -> None:
     cluster.has_pods(2, 14)
     page = of_orders(guest)
     expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
@@ -51,7 +51,7 @@ def test_the_page_follows_what_the_cluster_says(guest: Person, cluster: Cluster)
     expect(page.locator("#sentence")).to_contain_text("7 pods, no change")
 
 
-def test_the_slider_tells_how_many_pods_another_target_would_make(guest: Person, cluster: Cluster) -> None:
+def test_the_slider_shows_the_pods_of_another_target(guest: Person, cluster: Cluster) -> None:
     cluster.has_pods(2, 14)
     page = of_orders(guest)
     expect(page.locator(".answer")).to_contain_text("target 2 → 7 pods")
@@ -61,7 +61,7 @@ def test_the_slider_tells_how_many_pods_another_target_would_make(guest: Person,
     expect(page.locator(".answer")).to_contain_text("target 6 →")
 
 
-def test_a_tube_leads_to_the_autoscalers_that_go_by_it(guest: Person, tube: Tube, cluster: Cluster) -> None:
+def test_a_tube_links_to_the_autoscalers_that_use_it(guest: Person, tube: Tube, cluster: Cluster) -> None:
     tube("orders").put(b"x")
     cluster.has_pods(2, 14)
     of_orders(guest)
@@ -86,8 +86,8 @@ def test_a_load_is_put_and_its_prediction_drawn(guest: Person, tube: Tube, clust
     expect(page.locator("#load-test")).to_contain_text("40 of 40 jobs put")
 
 
-def test_without_a_cluster_the_page_says_why_there_are_none(
-    somebody: NewPerson, console: ConsoleProcess, signed_in: StorageState
+def test_without_a_cluster_the_page_shows_the_reason(
+    new_person: NewPerson, console: ConsoleProcess, signed_in: StorageState
 ) -> None:
-    page = somebody(console, storage_state=signed_in).goes_to("/autoscalers")
+    page = new_person(console, storage_state=signed_in).goes_to("/autoscalers")
     expect(page.locator("#why")).to_contain_text("--no-kubernetes")

@@ -1,4 +1,4 @@
-"""Bodies and names by somebody who means no good: they are shown, they do nothing."""
+"""Hostile bodies and names are shown as text."""
 
 import zlib
 
@@ -39,7 +39,7 @@ def test_a_body_is_only_ever_text(person: Person, tube: Tube, body: bytes, shown
 @pytest.mark.parametrize(
     "name", ["a/../b;c=d&e", "$(x)+1.2-3_4", "x" * 200, "constructor", "hasOwnProperty", "__proto__"]
 )
-def test_every_legal_name_is_shown_and_leads_to_its_tube(person: Person, tube: Tube, name: str) -> None:
+def test_every_legal_name_is_shown_and_links_to_its_tube(person: Person, tube: Tube, name: str) -> None:
     name = name.replace("&", "").replace("=", "")
     tube(name).put(b"x")
     page = person.goes_to("/", q=name)
@@ -52,7 +52,7 @@ def test_every_legal_name_is_shown_and_leads_to_its_tube(person: Person, tube: T
 @pytest.mark.parametrize(
     "name", ["<img src=x onerror=window.__pwned=1>", "a\r\nput 0 0 1 1\r\nx", "-x", "x" * 201, "ä", ""]
 )
-def test_an_illegal_name_is_refused_and_reaches_nobody(person: Person, name: str) -> None:
+def test_an_illegal_name_is_rejected_and_reaches_no_server(person: Person, name: str) -> None:
     page = person.goes_to("/tube", server="eu", name=name)
     expect(page.get_by_role("heading", level=1)).to_have_text("Bad request")
     assert page.evaluate("window.__pwned") is None
@@ -65,7 +65,7 @@ def test_a_search_is_text(person: Person) -> None:
     assert page.evaluate("window.__pwned") is None
 
 
-def test_what_is_pasted_in_a_tubes_name_of_a_dialog_is_refused(person: Person, tube: Tube) -> None:
+def test_a_control_character_pasted_as_a_tubes_name_is_rejected(person: Person, tube: Tube) -> None:
     client = tube("pasted")
     client.put(b"x")
     page = person.opens_tube("pasted")
@@ -76,9 +76,9 @@ def test_what_is_pasted_in_a_tubes_name_of_a_dialog_is_refused(person: Person, t
     assert client.stats_tube("pasted")["current-jobs-ready"] == 1
 
 
-def test_no_page_can_frame_the_console(somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd) -> None:
+def test_no_page_can_frame_the_console(new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd) -> None:
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--auth=none")
-    one = somebody(console)
+    one = new_person(console)
     one.page.goto("about:blank")
     one.page.set_content(f'<iframe src="{console.url}/"></iframe>')
     while not any(frame.url.startswith("chrome-error:") for frame in one.page.frames[1:]):

@@ -43,7 +43,7 @@ def test_letters_in_a_field_are_letters(person: Person) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_the_keys_are_told_and_escape_leaves(person: Person) -> None:
+def test_the_keys_are_listed_and_escape_closes_the_list(person: Person) -> None:
     page = person.goes_to("/")
     person.waits_until_live()
     page.keyboard.press("?")

@@ -49,10 +49,10 @@ def main_thread_s(page: Page) -> Callable[[], float]:
 
 @pytest.mark.timeout(240)
 def test_ten_thousand_tubes_stay_smooth(
-    somebody: NewPerson, start_console: StartConsole, beanstalkd: Beanstalkd
+    new_person: NewPerson, start_console: StartConsole, beanstalkd: Beanstalkd
 ) -> None:
     fill(beanstalkd)
-    person = somebody(start_console(f"--beanstalkd={beanstalkd.host}:{beanstalkd.port}", "--auth=none"))
+    person = new_person(start_console(f"--beanstalkd={beanstalkd.host}:{beanstalkd.port}", "--auth=none"))
     page = person.goes_to("/", sort="tube", size=200)
     expect(page.locator("#total")).to_have_text("10,001 tubes", timeout=60_000)
     person.waits_until_live()

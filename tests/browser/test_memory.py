@@ -23,11 +23,11 @@ def resident_mb(process: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
 
-def test_ten_open_pages_of_busy_tubes_take_no_more_after_a_while(
-    somebody: NewPerson, queue: Beanstalkd, start_console: StartConsole
+def test_ten_open_pages_of_busy_tubes_use_no_more_memory_over_time(
+    new_person: NewPerson, queue: Beanstalkd, start_console: StartConsole
 ) -> None:
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--auth=none")
-    people = [somebody(console) for _ in range(10)]
+    people = [new_person(console) for _ in range(10)]
     with greenstalk.Client((queue.host, queue.port), encoding=None) as client:
         for person, tube in zip(people, cycle(TUBES[:5]), strict=False):
             client.use(tube)

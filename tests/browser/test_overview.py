@@ -15,7 +15,7 @@ def cell(page: Page, tube: str, column: str) -> Locator:
     return page.locator("#tubes tbody tr", has=link).locator(f"td.{column}")
 
 
-def test_a_new_job_is_seen_without_loading_anew(person: Person, tube: Tube) -> None:
+def test_a_new_job_is_shown_without_a_reload(person: Person, tube: Tube) -> None:
     client = tube("overview-live")
     page = person.goes_to("/", q="overview-live")
     person.waits_until_live()
@@ -28,21 +28,21 @@ def test_a_new_job_is_seen_without_loading_anew(person: Person, tube: Tube) -> N
     assert page.evaluate("window.stillTheSamePage")
 
 
-def test_rates_workers_and_what_to_know_are_told(person: Person, tube: Tube) -> None:
-    client = tube("overview-told")
+def test_rates_workers_and_notes_are_shown(person: Person, tube: Tube) -> None:
+    client = tube("overview-notes")
     client.ignore("default")
     for _ in range(30):
         client.put(b"x")
     client.bury(client.reserve())
-    page = person.goes_to("/", q="overview-told")
-    expect(cell(page, "overview-told", "buried")).to_have_text("1")
-    expect(cell(page, "overview-told", "watching")).to_have_text("1")
-    expect(cell(page, "overview-told", "putPerSecond")).to_have_text(re.compile(r"[\d.]+"))
-    expect(cell(page, "overview-told", "notes")).to_contain_text("buried jobs")
+    page = person.goes_to("/", q="overview-notes")
+    expect(cell(page, "overview-notes", "buried")).to_have_text("1")
+    expect(cell(page, "overview-notes", "watching")).to_have_text("1")
+    expect(cell(page, "overview-notes", "putPerSecond")).to_have_text(re.compile(r"[\d.]+"))
+    expect(cell(page, "overview-notes", "notes")).to_contain_text("buried jobs")
     expect(page.locator("#tubes tbody .sparkline").first).to_be_visible()
 
 
-def test_searching_sorting_and_paging_are_in_the_address_and_can_be_gone_back_to(person: Person, tube: Tube) -> None:
+def test_searching_sorting_and_paging_are_in_the_url_and_in_the_browser_history(person: Person, tube: Tube) -> None:
     for number in range(12):
         client = tube(f"paged-{number:02}")
         for _ in range(number):
@@ -68,7 +68,7 @@ def test_searching_sorting_and_paging_are_in_the_address_and_can_be_gone_back_to
     expect(page.locator("#nothing")).to_have_text("No tube has “nothing-like-it” in its name.")
 
 
-def test_a_vanished_tube_stays_with_zeros_unless_somebody_hides_it(person: Person, tube: Tube) -> None:
+def test_a_vanished_tube_stays_with_zeros_unless_hidden(person: Person, tube: Tube) -> None:
     client = tube("overview-vanishes")
     page = person.goes_to("/", q="overview-vanishes")
     person.waits_until_live()
@@ -81,15 +81,15 @@ def test_a_vanished_tube_stays_with_zeros_unless_somebody_hides_it(person: Perso
 
 
 @pytest.mark.timeout(240)
-def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd
+def test_a_stopped_server_is_unknown_until_it_is_back(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd, beanstalkd: Beanstalkd
 ) -> None:
     console = start_console(
         f"--beanstalkd=eu={queue.host}:{queue.port}",
         f"--beanstalkd=us={beanstalkd.host}:{beanstalkd.port}",
         "--max-age=2s",
     )
-    one = somebody(console)
+    one = new_person(console)
     one.comes_in()
     one.goes_to("/", q="us default")
     page = one.waits_until_live()
@@ -107,12 +107,12 @@ def test_a_server_that_dies_is_unknown_and_one_that_returns_is_known_again(
 
 
 @pytest.mark.timeout(240)
-def test_a_console_that_is_gone_is_told_and_found_again(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
+def test_a_lost_console_is_reported_and_reconnected(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
 ) -> None:
     options = f"--beanstalkd=eu={queue.host}:{queue.port}", "--auth=none"
     console = start_console(*options)
-    page = somebody(console).goes_to("/", q="lost-and-found")
+    page = new_person(console).goes_to("/", q="lost-and-found")
     client = tube("lost-and-found")
     expect(cell(page, "lost-and-found", "ready")).to_have_text("0")
     console.end()
@@ -123,7 +123,7 @@ def test_a_console_that_is_gone_is_told_and_found_again(
     expect(cell(page, "lost-and-found", "ready")).to_have_text("1")
 
 
-def test_where_no_feed_comes_the_page_asks_now_and_then(person: Person, tube: Tube) -> None:
+def test_without_a_feed_the_page_polls(person: Person, tube: Tube) -> None:
     client = tube("overview-unfed")
     page = person.page
     page.route("**/events?*", lambda route: route.abort())
@@ -133,7 +133,7 @@ def test_where_no_feed_comes_the_page_asks_now_and_then(person: Person, tube: Tu
     expect(cell(page, "overview-unfed", "ready")).to_have_text("1")
 
 
-def test_what_the_console_says_no_to_isnt_told_as_a_lost_connection(person: Person) -> None:
+def test_a_rejection_isnt_reported_as_a_lost_connection(person: Person) -> None:
     page = person.goes_to("/")
     person.waits_until_live()
     page.evaluate("document.getElementById('search').maxLength = 1000")
@@ -156,13 +156,13 @@ def test_what_the_console_says_no_to_isnt_told_as_a_lost_connection(person: Pers
         ("amount(null)", "unknown"),
     ],
 )
-def test_what_is_something_is_never_told_as_nothing(person: Person, words: str, said: str) -> None:
+def test_a_small_number_is_never_shown_as_zero(person: Person, words: str, said: str) -> None:
     page = person.goes_to("/")
     module = str(page.locator("script[type=module]").get_attribute("src")).replace("overview.js", "words.js")
     assert page.evaluate(f"async () => (await import('{module}')).{words}") == said
 
 
-def test_a_hidden_tab_asks_for_nothing_and_is_live_again_when_shown(person: Person) -> None:
+def test_a_hidden_tab_requests_nothing_and_is_live_when_shown(person: Person) -> None:
     page = person.goes_to("/")
     person.waits_until_live()
     hide = (

@@ -7,13 +7,13 @@ from tests.browser.conftest import NewPerson, StartConsole
 from tests.browser.console import Tube
 
 
-def test_read_only_has_no_buttons_and_refuses_in_the_server_too(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
+def test_read_only_has_no_buttons_and_is_enforced_by_the_server(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
 ) -> None:
     client = tube("only-read")
     client.put(b"x")
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--read-only")
-    one = somebody(console)
+    one = new_person(console)
     one.comes_in()
     page = one.opens_tube("only-read")
     expect(page.locator("#actions")).to_contain_text("Read-only")

@@ -10,11 +10,11 @@ from tests.browser.conftest import NewPerson, StartConsole
 from tests.browser.console import PASSWORD, ConsoleProcess, Person
 
 
-def test_a_stranger_gets_the_sign_in_page_and_then_the_page_asked_for(
-    somebody: NewPerson, console: ConsoleProcess
+def test_a_client_without_session_gets_the_sign_in_page_and_then_the_requested_page(
+    new_person: NewPerson, console: ConsoleProcess
 ) -> None:
-    stranger = somebody(console)
-    page = stranger.goes_to("/autoscalers")
+    visitor = new_person(console)
+    page = visitor.goes_to("/autoscalers")
     expect(page).to_have_url(re.compile("/login"))
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
@@ -22,22 +22,24 @@ def test_a_stranger_gets_the_sign_in_page_and_then_the_page_asked_for(
     expect(page.get_by_role("heading", level=1)).to_have_text("Autoscalers")
 
 
-def test_a_wrong_password_is_told_and_the_right_one_still_works(somebody: NewPerson, console: ConsoleProcess) -> None:
-    stranger = somebody(console)
-    page = stranger.signs_in("wrong")
+def test_a_wrong_password_is_reported_and_the_right_one_still_works(
+    new_person: NewPerson, console: ConsoleProcess
+) -> None:
+    visitor = new_person(console)
+    page = visitor.signs_in("wrong")
     expect(page.get_by_role("alert")).to_have_text("Wrong password.")
     expect(page.get_by_label("Password")).to_be_focused()
-    stranger.signs_in()
+    visitor.signs_in()
     expect(page).to_have_url(f"{console.url}/")
 
 
-def test_who_guesses_again_and_again_has_to_wait_and_who_is_in_stays_in(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd
+def test_repeated_wrong_passwords_have_to_wait_and_sessions_stay(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd
 ) -> None:
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}")
-    inside = somebody(console)
+    inside = new_person(console)
     inside.comes_in()
-    guesser = somebody(console)
+    guesser = new_person(console)
 
     def guess() -> str:
         return guesser.signs_in("wrong").get_by_role("alert").inner_text()
@@ -53,31 +55,31 @@ def test_who_guesses_again_and_again_has_to_wait_and_who_is_in_stays_in(
     inside.opens_tube("default")
 
 
-def test_the_cookie_can_be_neither_read_by_scripts_nor_sent_from_elsewhere(
-    somebody: NewPerson, console: ConsoleProcess
+def test_the_cookie_can_be_neither_read_by_scripts_nor_sent_by_other_sites(
+    new_person: NewPerson, console: ConsoleProcess
 ) -> None:
-    stranger = somebody(console)
-    page = stranger.signs_in()
+    visitor = new_person(console)
+    page = visitor.signs_in()
     expect(page).to_have_url(f"{console.url}/")
     assert page.evaluate("document.cookie") == ""
-    cookies = stranger.context.cookies()
+    cookies = visitor.context.cookies()
     assert {(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies} == {(True, "Strict")}
 
 
-def test_who_signs_out_is_out(somebody: NewPerson, console: ConsoleProcess) -> None:
-    stranger = somebody(console)
-    page = stranger.signs_in()
-    stranger.waits_until_live()
+def test_signing_out_ends_the_session(new_person: NewPerson, console: ConsoleProcess) -> None:
+    visitor = new_person(console)
+    page = visitor.signs_in()
+    visitor.waits_until_live()
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/login"))
-    stranger.goes_to("/")
+    visitor.goes_to("/")
     expect(page).to_have_url(re.compile("/login"))
 
 
-def test_a_page_whose_session_ended_leads_to_the_sign_in_page_and_back(
-    somebody: NewPerson, console: ConsoleProcess
+def test_a_page_without_session_redirects_to_the_sign_in_page_and_back(
+    new_person: NewPerson, console: ConsoleProcess
 ) -> None:
-    one = somebody(console)
+    one = new_person(console)
     one.comes_in()
     page = one.opens_tube("ended-session")
     one.context.request.post(
@@ -86,9 +88,9 @@ def test_a_page_whose_session_ended_leads_to_the_sign_in_page_and_back(
     expect(page).to_have_url(re.compile(r"/login\?next=.*ended-session"))
 
 
-def test_everything_works_below_a_path(somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd) -> None:
+def test_everything_works_below_a_path(new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd) -> None:
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--path-prefix=/tools/beans")
-    one = somebody(console)
+    one = new_person(console)
     page = one.signs_in()
     expect(page).to_have_url(f"{console.url}/")
     one.waits_until_live()
@@ -100,7 +102,7 @@ def test_everything_works_below_a_path(somebody: NewPerson, start_console: Start
     expect(page).to_have_url(f"{console.url}/autoscalers")
 
 
-def test_a_page_that_is_not_there_says_so(person: Person) -> None:
+def test_a_missing_page_is_reported(person: Person) -> None:
     page = person.goes_to("/nowhere")
     expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     page.get_by_role("link", name="All tubes").click()

@@ -51,14 +51,14 @@ def test_a_body_is_shown_as_json_text_or_hex(person: Person, tube: Tube) -> None
     expect(body).to_contain_text("7b 22 6f 72 64 65 72 22")
 
 
-def test_a_long_body_is_cut_and_its_size_told(person: Person, tube: Tube) -> None:
+def test_a_long_body_is_cut_and_its_size_shown(person: Person, tube: Tube) -> None:
     tube("tube-long").put(b"x" * 65535)
     page = person.opens_tube("tube-long")
     expect(card(page, "ready").locator(".forms")).to_contain_text("64 KiB")
     assert len(card(page, "ready").locator("pre").inner_text()) <= 65536
 
 
-def test_a_pause_is_told_as_note_and_event(person: Person, tube: Tube) -> None:
+def test_a_pause_is_a_note_and_an_event(person: Person, tube: Tube) -> None:
     client = tube("tube-paused")
     client.put(b"x")
     page = person.opens_tube("tube-paused")
@@ -68,13 +68,13 @@ def test_a_pause_is_told_as_note_and_event(person: Person, tube: Tube) -> None:
     expect(page.locator("svg .happened")).to_have_count(1)
 
 
-def test_a_tube_that_nobody_knows_is_not_there_and_holds_no_jobs(person: Person) -> None:
+def test_an_unknown_tube_is_reported_as_missing_with_no_jobs(person: Person) -> None:
     page = person.opens_tube("never-seen-before")
     expect(page.locator("#notes")).to_contain_text("no such tube")
     expect(page.locator(".count.ready dd")).to_have_text("0")
 
 
-def test_the_pointer_reads_the_chart(person: Person, tube: Tube) -> None:
+def test_the_pointer_shows_values_of_the_chart(person: Person, tube: Tube) -> None:
     tube("tube-pointed-at").put(b"x")
     page = person.opens_tube("tube-pointed-at")
     expect(page.locator(".legend")).to_contain_text("ready 1")
@@ -105,7 +105,7 @@ def test_any_job_is_found_by_its_id(person: Person, tube: Tube) -> None:
     expect(page.locator("#found")).to_contain_text("There is no job 99999999")
 
 
-def test_a_tube_that_only_a_rule_can_name_says_so(person: Person, tube: Tube) -> None:
+def test_a_tube_that_requires_a_rule_has_a_note(person: Person, tube: Tube) -> None:
     tube("mail/eu").put(b"job")
     expect(person.opens_tube("mail/eu").locator("#notes")).to_contain_text("define a rule for this tube under metrics:")
     page = person.goes_to("/", q="mail/eu")

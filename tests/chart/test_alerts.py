@@ -15,7 +15,7 @@ from tests.chart.test_monitoring import ON, alerts
 OURS = 'job="beanscale-server",namespace="beanscale"'
 POD = f'{OURS},pod="beanscale-server-0"'
 EU = f'{POD},server="eu",address="eu.example"'
-TWIN = EU.replace("server-0", "server-1")
+OTHER_POD = EU.replace("server-0", "server-1")
 SERVER = {"server": "eu", "address": "eu.example"}
 ONE_POD = {"job": "beanscale-server", "pod": "beanscale-server-0"}
 START, END, CA_END = (
@@ -64,14 +64,14 @@ FIRING = [
     Case("BeanscaleBeanstalkdUnread", {f"beanscale_beanstalkd_up{{{EU}}}": values(0)}, "2m", "1m30s", SERVER),
     Case(
         "BeanscaleBeanstalkdUnread",
-        {f"beanscale_beanstalkd_up{{{EU}}}": values(1), f"beanscale_beanstalkd_up{{{TWIN}}}": values(0)},
+        {f"beanscale_beanstalkd_up{{{EU}}}": values(1), f"beanscale_beanstalkd_up{{{OTHER_POD}}}": values(0)},
         "2m",
         "1m30s",
         SERVER,
     ),
     Case(
         "BeanscaleJobsBuried",
-        {f'beanscale_jobs{{{each},state="buried"}}': values(7) for each in (EU, TWIN)},
+        {f'beanscale_jobs{{{each},state="buried"}}': values(7) for each in (EU, OTHER_POD)},
         "15m",
         "14m30s",
         SERVER,
@@ -120,7 +120,8 @@ FIRING = [
 ]
 QUIET = [
     pytest.param(
-        Case("BeanscaleDown", {f"up{{{POD}}}": values(1), f"up{{{TWIN}}}": values(0)}), id="one of two pods answers"
+        Case("BeanscaleDown", {f"up{{{POD}}}": values(1), f"up{{{OTHER_POD}}}": values(0)}),
+        id="one of two pods answers",
     ),
     pytest.param(Case("BeanscaleDown", {f"up{{{POD}}}": values(1, "0x3", "1x500")}), id="a minute without a pod"),
     pytest.param(
@@ -166,7 +167,7 @@ QUIET = [
         Case("BeanscaleCANotRenewed", {START: values(-YEAR_S), END: values(YEAR_S), CA_END: values(YEAR_S)}),
         id="a certificate that is its own CA",
     ),
-    pytest.param(Case("BeanscaleCANotRenewed", {START: values(0), END: values(9)}), id="a CA that nobody knows"),
+    pytest.param(Case("BeanscaleCANotRenewed", {START: values(0), END: values(9)}), id="an unknown CA"),
     pytest.param(
         Case(
             "BeanscaleCertificateNotChecked", {f"beanscale_serving_certificate_up{{{POD}}}": values(1, "0x10", "1x500")}
@@ -206,23 +207,23 @@ def promtool(require: Callable[[str], str]) -> Promtool:
     return run
 
 
-def test_prometheus_takes_the_rules(promtool: Promtool, rules: Path) -> None:
+def test_prometheus_accepts_the_rules(promtool: Promtool, rules: Path) -> None:
     assert "9 rules found" in promtool("check", "rules", str(rules))
 
 
 @pytest.mark.parametrize("case", FIRING, ids=lambda case: case.alert)
-def test_an_alert_fires_when_it_should_and_says_what_and_where(
+def test_an_alert_fires_with_its_object_and_cause(promtool: Promtool, rules: Path, case: Case, tmp_path: Path) -> None:
+    promtool("test", "rules", str(written(case, rules, tmp_path)))
+
+
+@pytest.mark.parametrize("case", QUIET)
+def test_an_alert_stays_silent_in_a_healthy_cluster(
     promtool: Promtool, rules: Path, case: Case, tmp_path: Path
 ) -> None:
     promtool("test", "rules", str(written(case, rules, tmp_path)))
 
 
-@pytest.mark.parametrize("case", QUIET)
-def test_an_alert_keeps_quiet_where_all_is_well(promtool: Promtool, rules: Path, case: Case, tmp_path: Path) -> None:
-    promtool("test", "rules", str(written(case, rules, tmp_path)))
-
-
-def test_every_alert_is_seen_firing_and_seen_quiet(chart: Chart) -> None:
+def test_every_alert_has_a_test_that_it_fires_and_that_it_stays_silent(chart: Chart) -> None:
     every = alerts(chart.render(ON)).keys()
     assert {case.alert for case in FIRING} == every
     assert {param.values[0].alert for param in QUIET} == every  # type: ignore[attr-defined]
@@ -233,12 +234,12 @@ def test_an_alert_states_the_problem_the_object_and_the_fix(chart: Chart) -> Non
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}
         assert rule["annotations"]["summary"].endswith(".")
-        told = rule["annotations"]["description"]
-        assert "{{ $labels." in told or "beanscale/beanscale-server" in told
-        assert any(word in told for word in ("kubectl", "console", "Fix it", "server.logging.audit"))
+        description = rule["annotations"]["description"]
+        assert "{{ $labels." in description or "beanscale/beanscale-server" in description
+        assert any(word in description for word in ("kubectl", "console", "Fix it", "server.logging.audit"))
 
 
-def test_how_many_buried_jobs_are_fine_is_the_users_to_say(chart: Chart) -> None:
+def test_the_threshold_of_buried_jobs_is_a_value(chart: Chart) -> None:
     values = {"prometheusRule": {"enabled": True, "buriedJobs": 1000000}}
     assert alerts(chart.render(values))["BeanscaleJobsBuried"]["expr"].endswith('state="buried"}) > 1000000')
 

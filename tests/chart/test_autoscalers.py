@@ -26,7 +26,7 @@ def external(chart: Chart, given: Manifest, **values: Any) -> Any:
     return metric["external"]
 
 
-def test_an_autoscaler_says_little_and_gets_the_rest(chart: Chart) -> None:
+def test_an_autoscaler_has_defaults(chart: Chart) -> None:
     found = autoscaler(chart, CHECKOUT)
     assert found["metadata"]["namespace"] == "beanscale"
     assert found["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"}
@@ -62,7 +62,7 @@ def test_a_tube_with_upper_case_is_queried_by_its_label(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("tube", ["shop/checkout", "Mail;x", "A" * 64])
-def test_a_tube_that_is_valid_in_neither_needs_a_rule(chart: Chart, tube: str) -> None:
+def test_a_tube_that_is_valid_in_neither_requires_a_rule(chart: Chart, tube: str) -> None:
     refusal = chart.refusal({"autoscalers": [CHECKOUT | {"tube": tube}]})
     assert f"tube {tube} is not valid in a metric name" in refusal
     assert "add a rule to `metrics`" in refusal
@@ -77,7 +77,7 @@ def test_a_metric_is_queried_with_its_selector(chart: Chart) -> None:
 @pytest.mark.parametrize(
     ("given", "shown"), [(2, "2"), (0.5, "0.5"), ("500m", "500m"), (1_000_000, "1000000"), ("2", "2")]
 )
-def test_what_is_aimed_at_stays_that_number(chart: Chart, given: Any, shown: str) -> None:
+def test_a_target_keeps_its_number(chart: Chart, given: Any, shown: str) -> None:
     assert external(chart, CHECKOUT | {"jobsPerPod": given})["target"] == {
         "type": "AverageValue",
         "averageValue": shown,
@@ -101,7 +101,7 @@ ONE_STEP = {
         pytest.param({"behavior": "prompt"}, 15, {"type": "Percent", "value": 100, "periodSeconds": 15}, id="prompt"),
     ],
 )
-def test_a_behaviour_adds_pods_in_one_step_and_takes_them_by_its_name(
+def test_a_behavior_scales_up_in_one_step_and_down_by_its_name(
     chart: Chart, given: Manifest, window: int, policy: Manifest
 ) -> None:
     behavior = autoscaler(chart, CHECKOUT | given)["spec"]["behavior"]
@@ -111,13 +111,13 @@ def test_a_behaviour_adds_pods_in_one_step_and_takes_them_by_its_name(
 
 
 @pytest.mark.parametrize("name", ["gentle", "prompt"])
-def test_the_workers_autoscaler_knows_the_same_words(chart: Chart, name: str) -> None:
+def test_the_workers_autoscaler_accepts_the_same_values(chart: Chart, name: str) -> None:
     ours = {"helloWorld": {"autoscaling": {"maxReplicas": 20, "behavior": name}}}
     worker = chart.render(ours).one("HorizontalPodAutoscaler", "beanscale-hello-world")
     assert worker["spec"]["behavior"] == autoscaler(chart, CHECKOUT | {"behavior": name})["spec"]["behavior"]
 
 
-def test_a_given_behaviour_stands_in_for_the_whole(chart: Chart) -> None:
+def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
     behavior = {"scaleUp": {"stabilizationWindowSeconds": 60}}
     assert autoscaler(chart, CHECKOUT | {"behavior": behavior})["spec"]["behavior"] == behavior
     objects = chart.render({"helloWorld": {"autoscaling": {"behavior": behavior}}})
@@ -153,7 +153,7 @@ def test_a_given_behaviour_stands_in_for_the_whole(chart: Chart) -> None:
         ),
     ],
 )
-def test_autoscalers_that_do_not_fit_are_refused_in_a_sentence(
+def test_invalid_autoscalers_are_rejected_in_one_sentence(
     chart: Chart, autoscalers: list[Manifest], sentence: str
 ) -> None:
     assert sentence in chart.refusal({"metrics": [RULE], "autoscalers": autoscalers}, "--namespace=beanscale")
@@ -189,7 +189,7 @@ def fewest(chart: Chart, values: Manifest, version: str) -> list[int]:
 
 @pytest.mark.parametrize(("values", "which"), ZERO)
 @pytest.mark.parametrize("version", ["1.30.0", "1.36.3", "v1.36.9-gke.100"])
-def test_nothing_scales_to_zero_where_kubernetes_would_refuse_it(
+def test_nothing_scales_to_zero_where_kubernetes_would_reject_it(
     chart: Chart, values: Manifest, which: str, version: str
 ) -> None:
     refusal = chart.refusal(values, f"--kube-version={version}")

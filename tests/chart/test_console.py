@@ -53,18 +53,18 @@ def test_an_existing_password_is_mounted_as_a_private_file(chart: Chart) -> None
     assert not any(each.startswith("--password-secret") for each in arguments(objects))
 
 
-def test_it_gets_the_proxies_that_it_trusts(chart: Chart) -> None:
+def test_it_gets_its_trusted_proxies(chart: Chart) -> None:
     objects = chart.render({"console": {"trustedProxies": ["10.0.0.0/8", "fd00::1"]}})
     assert "--trusted-proxies=10.0.0.0/8,fd00::1" in arguments(objects)
 
 
-def test_an_open_console_is_one_by_the_users_will(chart: Chart) -> None:
+def test_a_console_without_sign_in_must_be_requested_explicitly(chart: Chart) -> None:
     objects = chart.render({"console": {"auth": {"mode": "none"}}})
     assert {"--auth=none", "--force-open"} <= set(arguments(objects))
     assert not any(each.startswith("--password") for each in arguments(objects))
 
 
-def test_the_path_prefix_holds_for_the_console_its_probes_and_the_ingress(chart: Chart) -> None:
+def test_the_path_prefix_applies_to_the_console_its_probes_and_the_ingress(chart: Chart) -> None:
     objects = chart.render({"console": {"pathPrefix": "/queues/ours", "ingress": {"enabled": True}}})
     assert "--path-prefix=/queues/ours" in arguments(objects)
     probes = [container(objects)[f"{which}Probe"]["httpGet"]["path"] for which in ("startup", "liveness", "readiness")]
@@ -73,7 +73,7 @@ def test_the_path_prefix_holds_for_the_console_its_probes_and_the_ingress(chart:
     assert [path["path"] for path in rule["http"]["paths"]] == ["/queues/ours"]
 
 
-def test_every_host_of_the_ingress_leads_to_the_consoles_service(chart: Chart) -> None:
+def test_every_host_of_the_ingress_routes_to_the_consoles_service(chart: Chart) -> None:
     ingress = {"enabled": True, "hosts": ["a.example.com", "*.b.example.com"], "className": "nginx"}
     objects = chart.render({"console": {"ingress": ingress}})
     spec = objects.one("Ingress", "beanscale-console")["spec"]
@@ -96,7 +96,7 @@ def test_the_service_has_the_node_port_in_the_values(chart: Chart, default: Obje
     assert (spec["type"], spec["ports"][0]["nodePort"]) == ("NodePort", 30001)
 
 
-def test_it_reads_the_rules_that_the_server_goes_by(chart: Chart, default: Objects) -> None:
+def test_it_reads_the_rules_of_the_server(chart: Chart, default: Objects) -> None:
     objects = chart.render({"metrics": [{"name": "backlog", "tubes": ["checkout"]}]})
     assert "--rules=/etc/beanscale/rules/rules.yaml" in arguments(objects)
     pods = objects.pods()
@@ -126,7 +126,7 @@ def test_it_reads_the_rules_that_the_server_goes_by(chart: Chart, default: Objec
         ),
     ],
 )
-def test_values_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+def test_contradictory_values_are_rejected_in_one_sentence(chart: Chart, values: Any, sentence: str) -> None:
     assert sentence in chart.refusal({"console": values})
 
 
@@ -149,7 +149,7 @@ PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081
         ({"ingress": {"enabled": True}}, "http://ADDRESS-OF-THE-INGRESS/"),
     ],
 )
-def test_the_notes_say_how_to_open_it(chart: Chart, values: Any, way: str) -> None:
+def test_the_notes_show_how_to_open_it(chart: Chart, values: Any, way: str) -> None:
     assert f"open the console:  {way}" in chart.notes({"console": values})
 
 
@@ -160,10 +160,10 @@ def test_the_notes_say_how_to_open_it(chart: Chart, values: Any, way: str) -> No
         ({"existingSecret": {"name": "mine", "key": "the.key"}}, "mine -o jsonpath='{.data.the\\.key}' | base64 -d\n"),
     ],
 )
-def test_the_notes_say_where_its_password_is(chart: Chart, auth: Any, command: str) -> None:
+def test_the_notes_show_where_its_password_is(chart: Chart, auth: Any, command: str) -> None:
     assert f"kubectl get secret -n beanscale {command}" in chart.notes({"console": {"auth": auth}})
 
 
-def test_the_notes_say_nothing_of_what_is_not_there(chart: Chart) -> None:
+def test_the_notes_omit_disabled_parts(chart: Chart) -> None:
     assert "base64 -d" not in chart.notes({"console": {"auth": {"mode": "none"}}})
     assert "console" not in chart.notes({"console": {"enabled": False}})

@@ -27,7 +27,7 @@ def test_the_server_gets_the_upstream_service_and_its_ca(chart: Chart) -> None:
     assert spec["volumes"] == [{"name": "forward", "configMap": {"name": "beanscale-forward"}}]
 
 
-def test_another_ca_is_read_without_a_restart(chart: Chart) -> None:
+def test_a_changed_ca_is_read_without_a_restart(chart: Chart) -> None:
     before, after = (chart.render({"forwardTo": ADAPTER | {"caBundle": PEM * number}}) for number in (1, 2))
     assert before.pods() == after.pods()
     assert before.all != after.all
@@ -54,7 +54,7 @@ def test_without_a_service_nothing_is_forwarded(default: Objects) -> None:
         ),
     ],
 )
-def test_half_of_it_is_refused_in_a_sentence(chart: Chart, given: Manifest, sentence: str) -> None:
+def test_an_incomplete_configuration_is_rejected_in_one_sentence(chart: Chart, given: Manifest, sentence: str) -> None:
     assert sentence in chart.refusal({"forwardTo": given}, "--namespace=beanscale")
 
 
@@ -68,7 +68,7 @@ def test_the_notes_show_how_to_switch_over_and_back(chart: Chart) -> None:
 
 
 @pytest.fixture
-def incumbent(cluster: str) -> Iterator[str]:
+def upstream(cluster: str) -> Iterator[str]:
     """An APIService of another release that points to monitoring/adapter, as kube-apiserver keeps it: its `spec`."""
     spec = {
         "group": "external.metrics.k8s.io",
@@ -98,7 +98,7 @@ def incumbent(cluster: str) -> Iterator[str]:
     kubectl(cluster, "delete", "apiservice", API_SERVICE)
     deadline = time.monotonic() + 60
     while "external.metrics.k8s.io" in kubectl(cluster, "api-versions"):  # else the next kubectl complains of it
-        assert time.monotonic() < deadline, "kube-apiserver goes on to name a group that nobody serves"
+        assert time.monotonic() < deadline, "kube-apiserver goes on to name a group without a server"
         time.sleep(0.2)
 
 
@@ -118,8 +118,8 @@ def planned(chart: Chart, values: Manifest, *arguments: str) -> subprocess.Compl
     return chart.helm(*command, values=values)
 
 
-@pytest.mark.usefixtures("incumbent")
-def test_a_release_beside_another_is_refused_with_the_way_to_keep_both(chart: Chart) -> None:
+@pytest.mark.usefixtures("upstream")
+def test_a_release_beside_another_adapter_is_rejected_with_the_options(chart: Chart) -> None:
     refused = planned(chart, {})
     assert refused.returncode != 0
     assert "belongs to Helm release adapter in namespace monitoring" in refused.stderr
@@ -127,7 +127,7 @@ def test_a_release_beside_another_is_refused_with_the_way_to_keep_both(chart: Ch
     assert f"{keep} --set forwardTo.port=6443 --set-file forwardTo.caBundle=CA" in refused.stderr
 
 
-@pytest.mark.usefixtures("incumbent")
+@pytest.mark.usefixtures("upstream")
 @pytest.mark.parametrize(
     ("values", "arguments"),
     [
@@ -142,13 +142,13 @@ def test_forwarding_to_the_registered_adapter_passes_the_preflight(
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.usefixtures("incumbent")
+@pytest.mark.usefixtures("upstream")
 def test_forwarding_to_another_service_fails_the_preflight(chart: Chart) -> None:
     assert "points to Service monitoring/adapter" in planned(chart, {"forwardTo": ADAPTER | {"service": "b"}}).stderr
 
 
 def test_the_commands_of_the_notes_switch_over_and_back(
-    chart: Chart, cluster: str, incumbent: str, restricted_namespace: str, tmp_path: Any
+    chart: Chart, cluster: str, upstream: str, restricted_namespace: str, tmp_path: Any
 ) -> None:
     """As an administrator would: by copying them into a shell."""
     secret = ["create", "secret", "generic", "beanscale-serving-cert", f"--from-literal=ca.crt={PEM}"]
@@ -170,4 +170,4 @@ def test_the_commands_of_the_notes_switch_over_and_back(
     assert "caBundle" in ours
     assert "insecureSkipTLSVerify" not in ours
     run(back)
-    assert read_spec(cluster) == incumbent
+    assert read_spec(cluster) == upstream

@@ -95,7 +95,7 @@ def test_every_manifest_of_every_example_conforms(
     assert report["summary"]["valid"] == manifests.count("\nkind: ")
 
 
-def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, Any]], chart: Chart) -> None:
+def test_a_misspelled_field_does_not_conform(conform: Callable[[str], tuple[int, Any]], chart: Chart) -> None:
     """The proof that the test above can fail."""
     status, report = conform(chart.text().replace("readinessProbe:", "readynessProbe:"))
     assert status == 1
@@ -103,7 +103,7 @@ def test_a_misspelt_field_does_not_conform(conform: Callable[[str], tuple[int, A
 
 
 @pytest.mark.usefixtures("others_kinds")
-def test_the_api_server_takes_every_object_without_a_warning(
+def test_the_api_server_accepts_every_object_without_a_warning(
     chart: Chart, example: Path, cluster: str, restricted_namespace: str
 ) -> None:
     """What no schema knows: names, ranges, fields that don't fit together. Pods need their account: another test's."""

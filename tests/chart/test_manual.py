@@ -55,7 +55,7 @@ def sources() -> str:
     return re.sub(r"\{[^{}]*\}|%[sdq]", "…", text)
 
 
-def test_messages_are_quoted_as_they_are_printed() -> None:
+def test_messages_are_quoted_exactly() -> None:
     text = sources()
     assert len(quoted()) >= 10
     assert [part for part in quoted() if part.removesuffix(": connection refused") not in text] == []

@@ -85,7 +85,7 @@ def test_the_operators_selectors_find_what_is_labelled_for_them(chart: Chart) ->
         assert objects.of(kind)[0]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
 
 
-def test_an_alert_is_left_out_by_its_name_and_every_alert_can_be(chart: Chart, watched: Objects) -> None:
+def test_each_alert_can_be_disabled_by_its_name(chart: Chart, watched: Objects) -> None:
     every = alerts(watched)
     schema = json.loads((chart.path / "values.schema.json").read_text())
     assert schema["properties"]["prometheusRule"]["properties"]["disabled"]["properties"].keys() == every.keys()
@@ -93,7 +93,7 @@ def test_an_alert_is_left_out_by_its_name_and_every_alert_can_be(chart: Chart, w
     assert every.keys() - alerts(chart.render({"prometheusRule": left})) == {"BeanscaleJobsBuried"}
 
 
-def test_an_alert_is_about_the_one_release(chart: Chart, watched: Objects) -> None:
+def test_an_alert_concerns_only_its_release(chart: Chart, watched: Objects) -> None:
     """Two in a cluster don't raise each other's."""
     here = 'job="beanscale-server",namespace="beanscale"'
     there = 'job="other-server",namespace="elsewhere"'
@@ -117,7 +117,7 @@ def test_an_api_service_of_another_owner_has_no_alert(chart: Chart) -> None:
     assert name in alerts(chart.render(theirs | {"forwardTo": before}))
 
 
-def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Chart) -> None:
+def test_cert_managers_renewal_precedes_the_expiry_alert(chart: Chart) -> None:
     late = {"mode": "certManager", "certManager": {"duration": "2160h", "renewBefore": "360h"}}
     assert (
         "tls.certManager.renewBefore is 360h, so BeanscaleCertificateNotRenewed would fire before cert-manager renews a"
@@ -131,12 +131,12 @@ def test_cert_managers_renewal_comes_before_the_alert_that_it_did_not(chart: Cha
     chart.render(ON | {"tls": late, "prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 16}})
 
 
-def test_the_notes_say_how_to_make_prometheus_see_it(chart: Chart) -> None:
+def test_the_notes_show_how_prometheus_finds_it(chart: Chart) -> None:
     assert "kubectl get prometheus -A" in chart.notes(ON)
     assert "kubectl get prometheus -A" not in chart.notes()
 
 
-def test_the_dashboard_is_found_by_grafana_and_belongs_to_no_instance_of_it(watched: Objects) -> None:
+def test_the_dashboard_is_found_by_grafana_and_has_no_instance_id(watched: Objects) -> None:
     config = watched.one("ConfigMap", "beanscale-dashboard")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     dashboard = json.loads(config["data"]["beanscale.json"])

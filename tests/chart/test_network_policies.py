@@ -69,7 +69,7 @@ def reaches(objects: Objects, source: End, target: End, port: tuple[str, int]) -
     return passes(policies, "Egress", source, target, port) and passes(policies, "Ingress", target, source, port)
 
 
-STRANGERS = {
+OTHERS = {
     "neighbour": End("beanscale", {"app": "shop"}),
     "other namespace": End("shop", {"app": "shop"}),
     "outside": End(),
@@ -80,16 +80,15 @@ PORTS = sorted(DNS | API_SERVER | {("TCP", port) for port in (22, 80, 8080, 1025
 
 
 def ends(objects: Objects) -> dict[str, End]:
-    return {name: End("beanscale", pod["metadata"]["labels"]) for name, pod in objects.pods().items()} | STRANGERS
+    return {name: End("beanscale", pod["metadata"]["labels"]) for name, pod in objects.pods().items()} | OTHERS
 
 
 def flows(objects: Objects) -> dict[tuple[str, str], set[tuple[str, int]]]:
-    """All that passes, but for flows between strangers, which aren't ours to rule."""
-    everybody = ends(objects)
-    pairs = [(a, b) for a, b in product(everybody, everybody) if a != b and not {a, b} <= set(STRANGERS)]
+    """All allowed flows, except those between pods of others, which the chart doesn't restrict."""
+    all_ends = ends(objects)
+    pairs = [(a, b) for a, b in product(all_ends, all_ends) if a != b and not {a, b} <= set(OTHERS)]
     found = {
-        pair: {port for port in PORTS if reaches(objects, everybody[pair[0]], everybody[pair[1]], port)}
-        for pair in pairs
+        pair: {port for port in PORTS if reaches(objects, all_ends[pair[0]], all_ends[pair[1]], port)} for pair in pairs
     }
     return {pair: ports for pair, ports in found.items() if ports}
 
@@ -97,20 +96,20 @@ def flows(objects: Objects) -> dict[tuple[str, str], set[tuple[str, int]]]:
 # The manual's table, flow by flow.
 DOCUMENTED = {
     # metrics: the API server may come from anywhere, and proves who it is
-    **{(stranger, "server"): {("TCP", 10250)} for stranger in STRANGERS},
+    **{(other, "server"): {("TCP", 10250)} for other in OTHERS},
     # the hello page
-    **{(stranger, "hello-world"): {("TCP", 8080)} for stranger in STRANGERS},
+    **{(other, "hello-world"): {("TCP", 8080)} for other in OTHERS},
     # the console: who comes must sign in
-    **{(stranger, "console"): {("TCP", 8080)} for stranger in STRANGERS},
+    **{(other, "console"): {("TCP", 8080)} for other in OTHERS},
     # jobs: the release's namespace only
     **{
         (source, "beanstalkd"): {("TCP", 11300)}
         for source in ("server", "console", "smoke", "hello-world", "neighbour")
     },
     # names, and the API server
-    **{(source, stranger): DNS | API_SERVER for source in ("server", "console", "smoke") for stranger in STRANGERS},
+    **{(source, other): DNS | API_SERVER for source in ("server", "console", "smoke") for other in OTHERS},
     # names
-    **{("hello-world", stranger): DNS for stranger in STRANGERS},
+    **{("hello-world", other): DNS for other in OTHERS},
 }
 
 
@@ -121,10 +120,10 @@ def test_the_flows_are_those_documented(default: Objects) -> None:
 def test_an_external_server_is_reached_by_its_port(chart: Chart) -> None:
     external = {"enabled": False, "external": [{"host": "eu.example.com"}, {"host": "us.example.com", "port": 11301}]}
     objects = chart.render({"beanstalkd": external})
-    everybody = ends(objects)
+    all_ends = ends(objects)
     for source, port in product(("server", "console", "smoke", "hello-world"), (11300, 11301)):
-        assert reaches(objects, everybody[source], everybody["outside"], ("TCP", port))
-        assert not reaches(objects, everybody[source], everybody["outside"], ("TCP", 22))
+        assert reaches(objects, all_ends[source], all_ends["outside"], ("TCP", port))
+        assert not reaches(objects, all_ends[source], all_ends["outside"], ("TCP", 22))
 
 
 def test_a_stateful_set_is_reached_in_its_namespace_by_its_port(chart: Chart) -> None:
@@ -132,9 +131,9 @@ def test_a_stateful_set_is_reached_in_its_namespace_by_its_port(chart: Chart) ->
     other = {"name": "other", "service": "other", "namespace": "shop", "replicas": 1}
     external = [{"statefulSet": queue}, {"port": 11301, "statefulSet": other}]
     objects = chart.render({"beanstalkd": {"enabled": False, "external": external}})
-    everybody = ends(objects)
+    all_ends = ends(objects)
     for source, port in product(("server", "console", "smoke", "hello-world"), (11300, 11301)):
-        reached = {name for name in STRANGERS if reaches(objects, everybody[source], STRANGERS[name], ("TCP", port))}
+        reached = {name for name in OTHERS if reaches(objects, all_ends[source], OTHERS[name], ("TCP", port))}
         assert reached == {"other namespace"}
 
 
@@ -149,7 +148,7 @@ def test_a_stateful_set_is_reached_in_its_namespace_by_its_port(chart: Chart) ->
 def test_listed_peers_can_connect_to_beanstalkd_and_no_others(chart: Chart, peer: Any, gets_in: set[str]) -> None:
     objects = chart.render({"beanstalkd": {"networkPolicy": {"ingressFrom": [peer]}}})
     beanstalkd = ends(objects)["beanstalkd"]
-    assert {name for name, end in STRANGERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == {
+    assert {name for name, end in OTHERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == {
         "neighbour"
     } | gets_in
 
@@ -164,17 +163,17 @@ SHOP = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "sh
         pytest.param(
             {"auth": {"mode": "none"}, "networkPolicy": {"ingressFrom": [SHOP]}}, {"other namespace"}, id="open"
         ),
-        pytest.param({"auth": {"mode": "none"}}, set(), id="open to nobody"),
+        pytest.param({"auth": {"mode": "none"}}, set(), id="open to no peer"),
     ],
 )
 def test_listed_peers_can_connect_to_the_console_and_no_others(chart: Chart, values: Any, get_in: set[str]) -> None:
     """Without a password, peers must be listed."""
     objects = chart.render({"console": values})
     console = ends(objects)["console"]
-    assert {name for name, end in STRANGERS.items() if reaches(objects, end, console, ("TCP", 8080))} == get_in
+    assert {name for name, end in OTHERS.items() if reaches(objects, end, console, ("TCP", 8080))} == get_in
 
 
-def test_more_egress_is_the_servers_alone(chart: Chart) -> None:
+def test_additional_egress_applies_to_the_server_only(chart: Chart) -> None:
     proxy = {"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}], "ports": [{"port": 22, "protocol": "TCP"}]}
     found = flows(chart.render({"networkPolicy": {"extraEgress": [proxy]}}))
     assert {pair: ports for pair, ports in found.items() if ports != DOCUMENTED.get(pair)} == {
@@ -182,7 +181,7 @@ def test_more_egress_is_the_servers_alone(chart: Chart) -> None:
     }
 
 
-def test_the_other_external_metrics_server_is_reached_in_its_namespace_by_the_server_alone(chart: Chart) -> None:
+def test_only_the_server_can_connect_to_the_upstream_adapter(chart: Chart) -> None:
     """At any port: which one its pods listen on, only its Service knows."""
     pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     found = flows(chart.render({"forwardTo": {"service": "adapter", "namespace": "shop", "caBundle": pem}}))
@@ -191,5 +190,5 @@ def test_the_other_external_metrics_server_is_reached_in_its_namespace_by_the_se
     }
 
 
-def test_without_network_policies_nothing_is_ruled(chart: Chart) -> None:
+def test_without_network_policies_none_is_rendered(chart: Chart) -> None:
     assert chart.render({"networkPolicy": {"enabled": False}}).of("NetworkPolicy") == []

@@ -42,12 +42,12 @@ def test_every_pod_of_every_example_is_restricted(chart: Chart, example: Path) -
             assert not any("hostPort" in port for port in container.get("ports", []))
 
 
-def test_no_pod_takes_services_addresses_for_settings(default: Objects) -> None:
+def test_no_pod_reads_service_variables_as_settings(default: Objects) -> None:
     """A Service named beanscale-serve would set BEANSCALE_SERVE_PORT."""
     assert all(pod["spec"]["enableServiceLinks"] is False for pod in default.pods().values())
 
 
-def test_a_namespace_that_enforces_it_takes_every_pod(
+def test_a_namespace_that_enforces_it_accepts_every_pod(
     chart: Chart, example: Path, cluster: str, restricted_namespace: str
 ) -> None:
     for name, pod in pods(chart, example).items():

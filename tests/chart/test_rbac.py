@@ -54,7 +54,7 @@ def granted(objects: Objects) -> dict[str, set[tuple[Any, ...]]]:
     return dict(found)
 
 
-def test_every_permission_is_one_that_is_needed(default: Objects) -> None:
+def test_every_permission_is_required(default: Objects) -> None:
     assert granted(default) == {
         "beanscale/beanscale-server": {
             ("everywhere", "ClusterRole", "system:auth-delegator"),
@@ -95,20 +95,20 @@ def test_a_provided_certificate_is_only_read(chart: Chart, tls: Manifest, secret
 @pytest.mark.parametrize(
     "auth", [{"mode": "none"}, {"existingSecret": {"name": "mine", "key": "pass"}}], ids=["no password", "a given one"]
 )
-def test_a_console_that_makes_no_password_has_no_access_to_any_secret(chart: Chart, auth: Manifest) -> None:
+def test_a_console_with_an_existing_password_has_no_access_to_any_secret(chart: Chart, auth: Manifest) -> None:
     """A given one comes to the pod as a file."""
     objects = chart.render({"console": {"auth": auth}})
     assert not [each for each in granted(objects)["beanscale/beanscale-console"] if "secrets" in each[1]]
     assert [each["metadata"]["name"] for each in objects.of("Secret")] == ["beanscale-serving-cert"]
 
 
-def test_without_a_console_nothing_of_it_is_there(chart: Chart) -> None:
+def test_without_a_console_none_of_its_objects_is_rendered(chart: Chart) -> None:
     objects = chart.render({"console": {"enabled": False}})
     assert not [each for each in objects if each["metadata"]["name"].endswith("console")]
     assert "beanscale/beanscale-console" not in granted(objects)
 
 
-def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> None:
+def test_the_tests_permissions_exist_only_during_the_test(default: Objects) -> None:
     smoke = [each for each in default if each["metadata"]["name"].endswith("smoke") and each["kind"] != "NetworkPolicy"]
     assert {each["kind"] for each in smoke} == {
         "ServiceAccount",
@@ -125,7 +125,7 @@ def test_the_tests_permissions_come_and_go_with_the_test(default: Objects) -> No
         assert annotations["helm.sh/hook-weight"] == ("1" if each["kind"] == "Pod" else "0")
 
 
-def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -> None:
+def test_only_pods_that_use_the_api_server_have_a_token(default: Objects) -> None:
     tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in default.pods().items()}
     assert tokens == {"server": True, "console": True, "smoke": True, "hello-world": False, "beanstalkd": False}
     assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
@@ -139,7 +139,7 @@ def test_only_pods_that_speak_to_the_api_server_hold_a_token(default: Objects) -
         pytest.param({"rbac": {"explain": True}}, TO_EXPLAIN, id="to explain"),
     ],
 )
-def test_the_server_reads_metrics_and_autoscalers_only_where_that_is_wanted(
+def test_the_server_reads_metrics_and_autoscalers_only_if_enabled(
     chart: Chart, values: Manifest, more: set[tuple[str, ...]]
 ) -> None:
     silent: Manifest = {"rbac": {"explain": False}}
@@ -163,7 +163,7 @@ def test_the_binding_in_kube_system_can_be_left_to_an_administrator(chart: Chart
     assert "kubectl create rolebinding -n kube-system beanscale:beanscale:auth-reader" in chart.notes(values)
 
 
-def test_viewers_read_the_metrics_only_where_that_is_wanted(chart: Chart, default: Objects) -> None:
+def test_viewers_read_the_metrics_only_if_enabled(chart: Chart, default: Objects) -> None:
     aggregating = chart.render({"rbac": {"aggregateReader": True}})
     label = "rbac.authorization.k8s.io/aggregate-to-view"
     assert [
@@ -172,7 +172,7 @@ def test_viewers_read_the_metrics_only_where_that_is_wanted(chart: Chart, defaul
     assert all(label not in each["metadata"]["labels"] for each in default)
 
 
-def test_an_account_made_elsewhere_is_bound_but_not_made(chart: Chart) -> None:
+def test_an_existing_account_is_bound_but_not_created(chart: Chart) -> None:
     account = {"serviceAccount": {"create": False, "name": "given"}}
     other = {"serviceAccount": {"create": False, "name": "other"}}
     objects = chart.render(account | {"console": other})
@@ -182,7 +182,7 @@ def test_an_account_made_elsewhere_is_bound_but_not_made(chart: Chart) -> None:
     assert objects.pods()["console"]["spec"]["serviceAccountName"] == "other"
 
 
-def test_releases_of_one_name_in_two_namespaces_do_not_meet_in_the_cluster(chart: Chart, default: Objects) -> None:
+def test_releases_of_one_name_in_two_namespaces_have_distinct_cluster_objects(chart: Chart, default: Objects) -> None:
     def cluster_wide(objects: Objects) -> set[tuple[str, str]]:
         ours = [
             each

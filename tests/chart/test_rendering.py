@@ -99,7 +99,7 @@ def files(volume: Manifest, objects: Objects) -> dict[str, str]:
     return {item["path"]: "content" for item in volume.get("secret", {}).get("items", [])}
 
 
-def test_cert_manager_makes_the_certificate_by_a_ca_of_the_releases_own(chart: Chart) -> None:
+def test_cert_manager_issues_the_certificate_with_a_ca_of_the_release(chart: Chart) -> None:
     objects = chart.render({"tls": {"mode": "certManager"}})
     certificate = objects.one("Certificate", "beanscale-tls")["spec"]
     assert certificate["dnsNames"] == [
@@ -231,7 +231,7 @@ def test_a_disruption_budget_exists_only_for_more_than_one_replica(chart: Chart,
     assert chart.render({"podDisruptionBudget": {"enabled": False}}).of("PodDisruptionBudget") == []
 
 
-def test_a_disruption_budget_takes_zero_for_a_number(chart: Chart) -> None:
+def test_a_disruption_budget_accepts_zero(chart: Chart) -> None:
     spec = chart.render({"podDisruptionBudget": {"minAvailable": 0}}).one("PodDisruptionBudget", "beanscale-server")[
         "spec"
     ]
@@ -351,13 +351,13 @@ def test_without_autoscaling_the_number_of_workers_is_the_given_one(chart: Chart
 @pytest.mark.parametrize(
     ("seconds", "argument", "grace"), [(5, "5", 35), (0.25, "0.25", 31), (86400, "86400", 86430), (0, "0", 30)]
 )
-def test_a_worker_has_time_for_the_job_in_hand(chart: Chart, seconds: float, argument: str, grace: int) -> None:
+def test_a_worker_has_time_for_its_current_job(chart: Chart, seconds: float, argument: str, grace: int) -> None:
     worker = chart.render({"helloWorld": {"secondsPerJob": seconds}}).pods()["hello-world"]
     assert f"--seconds-per-job={argument}" in arguments(worker)
     assert worker["spec"]["terminationGracePeriodSeconds"] == grace
 
 
-def test_a_stopping_server_has_time_for_its_delay_and_what_is_under_way(chart: Chart) -> None:
+def test_a_stopping_server_has_time_for_its_delay_and_requests_in_flight(chart: Chart) -> None:
     server = chart.render({"server": {"shutdownDelaySeconds": 12}}).pods()["server"]
     assert "--shutdown-delay=12" in arguments(server)
     assert "lifecycle" not in server["spec"]["containers"][0]
@@ -402,7 +402,7 @@ def test_extra_objects_are_filled_in(chart: Chart) -> None:
     assert names == {"beanscale-map", "beanscale-text"}
 
 
-def test_the_notes_fit_the_values(chart: Chart) -> None:
+def test_the_notes_match_the_values(chart: Chart) -> None:
     notes = chart.notes()
     assert "helm test beanscale -n beanscale --logs" in notes
     assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
@@ -418,7 +418,7 @@ def test_the_notes_fit_the_values(chart: Chart) -> None:
     assert not any(word in external for word in ("helm test", "beanstalkd-0", "get hpa"))
 
 
-def test_the_chart_lives_in_an_umbrella(chart: Chart, tmp_path: Path) -> None:
+def test_the_chart_works_as_a_subchart(chart: Chart, tmp_path: Path) -> None:
     """An umbrella's `global` holds other charts' keys, and its condition an `enabled` among ours."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts/beanscale").symlink_to(chart.path)

@@ -30,20 +30,20 @@ def rules(objects: Objects) -> Any:
     return yaml.safe_load(objects.one("ConfigMap", "beanscale-rules")["data"]["rules.yaml"])
 
 
-def test_the_server_reads_the_rules_as_they_were_given(chart: Chart) -> None:
+def test_the_server_gets_the_rules_unchanged(chart: Chart) -> None:
     """Texts that look like numbers or booleans stay texts."""
     assert rules(chart.render({"metrics": [RULE]})) == {"metrics": [RULE], "tenancy": []}
 
 
 @pytest.mark.parametrize("number", [0, 0.5, 10, 1_000_000, 123_456_789_012])
-def test_a_value_in_place_of_readings_stays_that_number(chart: Chart, number: float) -> None:
+def test_a_substitute_value_keeps_its_number(chart: Chart, number: float) -> None:
     """YAML's 1e+06 would be a text for some readers."""
     rule = {"name": "a", "tubes": ["a"], "value": "ready", "onFailure": {"value": number}}
     (read,) = rules(chart.render({"metrics": [rule]}))["metrics"]
     assert read["onFailure"] == {"value": number}
 
 
-def test_the_release_sees_its_own_tubes_whatever_tenancy_grants(chart: Chart) -> None:
+def test_the_release_can_access_its_own_tubes_with_tenancy(chart: Chart) -> None:
     (prefix,) = (each.default for each in cli.commands["smoke"].params if each.name == "tube_prefix")
     own = {"namespaces": ["beanscale"], "tubes": ["hello-world", f"{prefix}*"]}
     assert rules(chart.render({"tenancy": [GRANT]}))["tenancy"] == [GRANT, own]
@@ -66,7 +66,7 @@ def test_the_rules_are_mounted_read_only_at_the_given_path(chart: Chart) -> None
     assert spec["volumes"] == [{"name": "rules", "configMap": {"name": "beanscale-rules"}}]
 
 
-def test_without_rules_nothing_of_them_is_rendered(default: Objects) -> None:
+def test_without_rules_no_configmap_is_rendered(default: Objects) -> None:
     assert default.of("ConfigMap") == []
     assert "annotations" not in server(default)["metadata"]
     assert not {"volumes"} & set(server(default)["spec"])
@@ -79,7 +79,7 @@ def test_a_change_of_the_rules_replaces_the_pods_that_read_them_and_no_others(ch
     assert {name for name in before if before[name] != after[name]} == {"server", "console"}
 
 
-def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
+def test_the_pods_own_values_are_kept(chart: Chart) -> None:
     scratch = {"name": "scratch", "emptyDir": {}}
     mount = {"name": "scratch", "mountPath": "/scratch"}
     given = {"podAnnotations": {"a": "b"}, "extraVolumes": [scratch], "extraVolumeMounts": [mount]}
@@ -119,7 +119,7 @@ def test_what_was_given_for_the_pods_stays(chart: Chart) -> None:
         ),
     ],
 )
-def test_rules_that_do_not_fit_together_are_refused_in_a_sentence(chart: Chart, values: Any, sentence: str) -> None:
+def test_contradictory_rules_are_rejected_in_one_sentence(chart: Chart, values: Any, sentence: str) -> None:
     assert sentence in chart.refusal(values)
 
 

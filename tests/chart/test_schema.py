@@ -409,12 +409,12 @@ def test_the_table_of_wrong_values_has_every_key_of_the_chart(chart: Chart) -> N
         "console.readOnly",
     ],
 )
-def test_a_value_that_the_chart_cannot_do_without_cannot_be_taken_away(chart: Chart, path: str) -> None:
+def test_a_required_value_cannot_be_removed(chart: Chart, path: str) -> None:
     """`null` removes a default; without the check a missing number would render as 0."""
     assert f"missing property '{path.rpartition('.')[2]}'" in chart.refusal(nested(path, None))
 
 
-def test_a_default_that_is_only_a_preference_can_be_taken_away(chart: Chart) -> None:
+def test_an_optional_default_can_be_removed(chart: Chart) -> None:
     """OpenShift picks the user itself."""
     objects = chart.render({"podSecurityContext": {"runAsUser": None, "fsGroup": None}, "server": {"resources": None}})
     assert "runAsUser" not in objects.pods()["server"]["spec"]["securityContext"]

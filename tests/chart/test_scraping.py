@@ -79,7 +79,7 @@ def tokens(
 ) -> Iterator[Path]:
     """A folder with the tokens of an account like Prometheus', and of one without any right."""
     folder = tmp_path_factory.mktemp("tokens")
-    for account in ("prometheus", "stranger"):
+    for account in ("prometheus", "unbound"):
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         kubernetes.request("POST", accounts, body={"metadata": {"name": account}})
         create = [cluster, "create", "token", account, "--namespace", namespace]
@@ -110,7 +110,7 @@ def scrapes(
     rendered = scrape(monitor, kubernetes, tokens / "prometheus", folder)
     another_ca = {"ca_file": f"{os.environ['BEANSCALE_PKI']}/ca.crt"}
     wrong = {
-        "a stranger": {"bearer_token_file": str(tokens / "stranger")},
+        "an account without permission": {"bearer_token_file": str(tokens / "unbound")},
         "another CA": {"tls_config": rendered["tls_config"] | another_ca},
         "another name": {"tls_config": rendered["tls_config"] | {"server_name": "beanscale-server.other.svc"}},
     }
@@ -141,7 +141,7 @@ def reading(
         yield running
 
 
-def test_each_pod_is_read_with_its_ca_verified_and_prometheus_account_let_in(
+def test_each_pod_is_scraped_with_its_ca_verified_and_prometheus_account_authorized(
     reading: Prometheus, namespace: str
 ) -> None:
     until(lambda: reading.query(f'up{{job="{SERVER}",namespace="{namespace}",pod="{SERVER}-0"}} == 1'))
@@ -150,12 +150,14 @@ def test_each_pod_is_read_with_its_ca_verified_and_prometheus_account_let_in(
 @pytest.mark.parametrize(
     ("scrape", "complaint"),
     [
-        ("a stranger", "server returned HTTP status 403 Forbidden"),
+        ("an account without permission", "server returned HTTP status 403 Forbidden"),
         ("another CA", "x509: certificate signed by unknown authority"),
         ("another name", "not beanscale-server.other.svc"),
     ],
 )
-def test_without_each_of_the_proofs_nothing_is_read(reading: Prometheus, scrape: str, complaint: str) -> None:
+def test_without_any_one_of_the_credentials_nothing_is_scraped(
+    reading: Prometheus, scrape: str, complaint: str
+) -> None:
     until(lambda: complaint in reading.complaints()[scrape])
 
 
@@ -178,12 +180,12 @@ def test_every_panel_of_the_dashboard_shows_something(reading: Prometheus, insta
         assert reading.query(expression), expression
 
 
-def test_where_all_is_well_no_alert_is_raised(reading: Prometheus) -> None:
-    def told() -> set[tuple[str, str]]:
+def test_in_a_healthy_cluster_no_alert_fires(reading: Prometheus) -> None:
+    def alert_states() -> set[tuple[str, str]]:
         (group,) = reading.ask("rules")["groups"]
         return {(rule["health"], rule["state"]) for rule in group["rules"]}
 
-    until(lambda: told() == {("ok", "inactive")})
+    until(lambda: alert_states() == {("ok", "inactive")})
 
 
 def test_jobs_are_exported_by_state_and_not_for_an_unread_beanstalkd(reading: Prometheus, source: Beanstalkd) -> None:

@@ -45,7 +45,7 @@ def place(pki: Path) -> Iterator[Release]:  # noqa: ARG001 - pki says how to run
 
 @pytest.fixture(scope="session")
 def values() -> Values:
-    """The chart's own, but down at once: gentleness takes time, and so the pods tell what the last sync saw."""
+    """The chart's own, but scale-down is immediate, so that the number of pods shows the last sync's value."""
     rendered = yaml.safe_load(
         ran("helm", "template", CHART, "--show-only", "templates/hello-world/horizontalpodautoscaler.yaml")
     )

@@ -102,7 +102,7 @@ def _ask(pki: Path, path: str, answers: Answers, over: threading.Event) -> None:
 def handed_out(client: greenstalk.Client[bytes], jobs: list[int], within_s: float) -> dict[int, int]:
     """How often each job was reserved, looked at until the last one is done: once, unless a worker lost it.
 
-    One that was taken and done between two looks was taken once: nobody but workers deletes it.
+    One that was reserved and done between two samples was reserved once: only workers delete jobs.
     """
     reserves = dict.fromkeys(jobs, 0)
     waiting = set(jobs)

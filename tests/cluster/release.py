@@ -143,7 +143,7 @@ class Release:
         return [ssl.get_server_certificate((address, 10250), timeout=60) for address in addresses]
 
     def asked_of_pod(self, pod: Any, path: str) -> str:
-        """What a server's pod answers to somebody who may see everything."""
+        """The response of a server's pod to a user with all permissions."""
         keys = os.environ["BEANSCALE_PKI"]
         tls = ssl.create_default_context()
         tls.check_hostname = False
@@ -168,11 +168,11 @@ class Release:
 
     @contextmanager
     def waiting_jobs(self, number: int) -> Iterator[tuple[greenstalk.Client[bytes], list[int]]]:
-        """That many jobs that nobody takes, because the workers' tube is paused; none is left at the end."""
+        """Put that many jobs into the workers' tube while it is paused; none is left at the end."""
         with self.beanstalkd() as client:
             client.pause_tube(TUBE, 600)
             jobs = [client.put(b"waits", ttr=60, delay=3600) for _ in range(number)]
-            client.kick(number)  # all at once, so that nobody counts a part of them
+            client.kick(number)  # all at once, so that no poll counts only some of them
             try:
                 yield client, jobs
             finally:

@@ -38,19 +38,17 @@ def writable(release: Release) -> Iterator[Release]:
 
 @pytest.fixture(scope="module")
 def person(browser: Browser, writable: Release) -> Iterator[Person]:
-    """Somebody who signed in with what the NOTES told them to read."""
+    """A user who signed in with the password that the NOTES show how to read."""
     password = b64decode(writable.read("secret/beanscale-console")["data"]["password"]).decode()
-    somebody = Person(browser, Deployed(f"http://{writable.address('console')}"), viewport=DESKTOP)  # type: ignore[arg-type]
-    somebody.signs_in(password).wait_for_url("**/")
-    yield somebody
-    somebody.leaves()
+    visitor = Person(browser, Deployed(f"http://{writable.address('console')}"), viewport=DESKTOP)  # type: ignore[arg-type]
+    visitor.signs_in(password).wait_for_url("**/")
+    yield visitor
+    visitor.leaves()
     # Chromium says that it trusts no page that comes by plain HTTP from elsewhere with this header; it does no harm.
-    assert [each for each in somebody.troubles if "Cross-Origin-Opener-Policy" not in each] == []
+    assert [each for each in visitor.troubles if "Cross-Origin-Opener-Policy" not in each] == []
 
 
-def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
-    person: Person, writable: Release, pictures: Path
-) -> None:
+def test_a_load_test_reaches_the_predicted_pods(person: Person, writable: Release, pictures: Path) -> None:
     page = person.goes_to("/autoscaler", namespace=writable.namespace, name=WORKERS)
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{writable.namespace}/{WORKERS}")
     expect(page.locator("#sentence")).to_contain_text("1 pod")
@@ -69,7 +67,7 @@ def test_a_load_put_by_hand_brings_the_pods_that_were_predicted(
     writable.wait_for_pods_wanted(1)
 
 
-def test_what_it_may_not_read_it_says(person: Person, writable: Release) -> None:
+def test_a_missing_permission_is_shown(person: Person, writable: Release) -> None:
     """An autoscaler that isn't there, and a namespace without any."""
     page = person.goes_to("/autoscaler", namespace=writable.namespace, name="nobody")
     expect(page.locator("main")).to_contain_text("nobody")

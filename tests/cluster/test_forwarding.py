@@ -148,14 +148,14 @@ def notes(release: Release) -> list[str]:
     return re.findall(r"^  (kubectl (?:get|patch) apiservice .*)$", said, re.MULTILINE)
 
 
-def test_without_a_choice_the_install_is_refused_with_the_way_to_keep_both(upstream: Upstream) -> None:
+def test_without_a_choice_the_install_is_rejected_with_the_options(upstream: Upstream) -> None:
     said = refused(*Release(upstream.namespace).helm_command("install", CHART))
     assert f"points to Service {upstream.namespace}/adapter" in said
     assert "keep both: beanscale forwards all other metrics to the other adapter" in said
     assert f"--set forwardTo.namespace={upstream.namespace} --set forwardTo.service=adapter" in said
 
 
-def test_its_autoscaler_goes_on_while_we_come_and_go(
+def test_its_autoscaler_works_during_install_and_uninstall(
     upstream: Upstream, place: Release, pki: Path, tmp_path: Path
 ) -> None:
     with (
@@ -202,7 +202,9 @@ def active(release: Release) -> tuple[str, str]:
     return found["status"], found["message"]
 
 
-def test_its_failure_is_told_by_name_and_is_not_ours(upstream: Upstream, place: Release, tmp_path: Path) -> None:
+def test_its_failure_names_it_and_affects_no_metric_of_beanscale(
+    upstream: Upstream, place: Release, tmp_path: Path
+) -> None:
     place.helm("install", CHART, *chosen(upstream), "--wait", "--timeout", PATIENCE)
     keep, switch_over, switch_back = notes(place)
     ran("sh", "-c", f"cd {tmp_path} && {keep} && {switch_over}")

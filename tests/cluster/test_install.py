@@ -25,7 +25,7 @@ spec: {containers: [{name: any, image: any, securityContext: {privileged: true}}
 """
 
 
-def test_every_pod_is_ready_where_only_restricted_ones_may_run(release: Release) -> None:
+def test_every_pod_is_ready_in_a_restricted_namespace(release: Release) -> None:
     create = ("kubectl", "create", "--namespace", release.namespace, "--filename=-", "--dry-run=server")
     assert 'violates PodSecurity "restricted' in refused(*create, given=PRIVILEGED)
     pods = [pod for part in ("server", "console", "beanstalkd", "hello-world") for pod in release.pods(part)]
@@ -54,7 +54,7 @@ def test_a_value_arrives_through_kube_apiserver(release: Release) -> None:
 
 @pytest.fixture
 def reader(release: Release) -> Iterator[str]:
-    """An account that somebody bound to the chart's role in this one namespace."""
+    """An account that is bound to the chart's role in one namespace."""
     release.kubectl("create", "serviceaccount", "reader")
     role, account = f"{release.namespace}:beanscale:metrics-reader", f"{release.namespace}:reader"
     release.kubectl("create", "rolebinding", "reader", f"--clusterrole={role}", f"--serviceaccount={account}")
@@ -62,7 +62,7 @@ def reader(release: Release) -> Iterator[str]:
     release.kubectl("delete", "rolebinding/reader", "serviceaccount/reader")
 
 
-def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
+def test_kubernetes_decides_access(release: Release, reader: str) -> None:
     path = release.metric_path("tube-any")
     for namespace, account in ((release.namespace, reader), ("kube-system", "horizontal-pod-autoscaler")):
         may = token(namespace, account)
@@ -91,7 +91,7 @@ def test_kubernetes_decides_who_may_read(release: Release, reader: str) -> None:
         ("get pods", "no"),
     ],
 )
-def test_the_console_may_read_what_it_shows_and_write_its_password(
+def test_the_console_can_read_what_it_shows_and_write_its_password(
     release: Release, question: str, answer: str
 ) -> None:
     account = f"system:serviceaccount:{release.namespace}:beanscale-console"
@@ -99,7 +99,7 @@ def test_the_console_may_read_what_it_shows_and_write_its_password(
     assert run(*asked).stdout.strip() == answer
 
 
-def test_the_server_may_do_all_that_it_needs(release: Release) -> None:
+def test_the_server_has_all_permissions_that_it_requires(release: Release) -> None:
     """No log complains, but of a beanstalkd that starts more slowly, also to who asks meanwhile, of whom a test before
     had refused, and of pauses of the whole machine.
     """
@@ -115,14 +115,14 @@ def asked_too_early(event: Mapping[str, Any]) -> bool:
     return event["event"] == "request failed" and "no usable reading" in event["reason"]
 
 
-def test_kube_apiserver_has_nothing_to_complain_about(release: Release, pki: Path) -> None:
-    """At each change of the APIService it reads what the server offers anew; what it then lacks it logs for ever."""
+def test_kube_apiserver_logs_no_error_about_beanscale(release: Release, pki: Path) -> None:
+    """At each change of the APIService it reads discovery again; if something is missing, it logs that forever."""
     log = pki.parent / "log" / "kube-apiserver.log"
     length = log.stat().st_size
     release.kubectl("annotate", API_SERVICE, "beanscale-test=changed", "--overwrite")
     time.sleep(3)  # it reads at once and again after a second; where all is well it says nothing
     lines = log.read_bytes()[length:].decode().splitlines()
-    fine = re.compile(r"Adding GroupVersion|Trace\[")  # a trace tells of any request that took long
+    fine = re.compile(r"Adding GroupVersion|Trace\[")  # a trace reports any slow request
     assert [line for line in lines if "external.metrics" in line and not fine.search(line)] == []
 
 

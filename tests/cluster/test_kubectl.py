@@ -1,4 +1,4 @@
-"""What a person finds with kubectl, and that nobody in the cluster has anything to complain of."""
+"""kubectl's output, and that no component of the cluster logs an error."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_a_metric_is_printed_as_a_table(release: Release) -> None:
         eventually(is_printed, "3 jobs counted")
 
 
-def test_more_columns_tell_where_the_number_comes_from(release: Release) -> None:
+def test_wide_output_shows_the_servers_and_tubes(release: Release) -> None:
     heading, row = said("get", "tube-default", "--output=wide", f"--namespace={release.namespace}").splitlines()
     assert re.split("  +", heading) == ["TUBE", "VALUE", "AGE", "SERVER", "METRIC", "READ AT", "ADDRESS"]
     assert re.search(r"  tube-default  +\d{4}-\d\d-\d\dT[\d:]+Z  +[-a-z.]+:11300$", row), row
@@ -91,23 +91,23 @@ def test_a_metric_is_printed_as_an_object(release: Release, form: str) -> None:
     assert (item["kind"], item["metricName"], item["value"]) == ("ExternalMetricValue", "tube-default", "0")
 
 
-def test_a_raw_answer_is_what_the_autoscaler_gets(release: Release) -> None:
+def test_a_raw_response_is_that_of_the_autoscaler(release: Release) -> None:
     answer = json.loads(said("get", "--raw", release.metric_path("tube-default")))
     assert (answer["kind"], answer["items"][0]["value"]) == ("ExternalMetricValueList", "0")
     assert json.loads(said("get", "--raw", GROUP_VERSION))["kind"] == "APIResourceList"
 
 
-def test_a_metric_explains_itself() -> None:
-    told = said("explain", "tube-default")
-    assert re.search(rf"^GROUP: +{GROUP}$", told, re.MULTILINE)
-    assert re.search(r"^KIND: +ExternalMetricValueList$", told, re.MULTILINE)
+def test_the_explain_subresource_is_served() -> None:
+    explained = said("explain", "tube-default")
+    assert re.search(rf"^GROUP: +{GROUP}$", explained, re.MULTILINE)
+    assert re.search(r"^KIND: +ExternalMetricValueList$", explained, re.MULTILINE)
     value = said("explain", "tube-default.items")
     for field in ("metricLabels", "metricName", "timestamp", "value", "window"):
         assert re.search(rf"^  {field}\t", value, re.MULTILINE), value
     assert "when beanstalkd answered" in " ".join(value.split())
 
 
-def test_kube_apiserver_has_merged_our_descriptions() -> None:
+def test_kube_apiserver_has_merged_beanscales_openapi() -> None:
     """v2 whole and once; v3 ours, beside its own."""
     definitions = [name for name in raw("/openapi/v2")["definitions"] if "external_metrics" in name or "_v2" in name]
     assert sorted(definitions) == [
@@ -120,11 +120,11 @@ def test_kube_apiserver_has_merged_our_descriptions() -> None:
     assert raw(paths[f"apis/{GROUP}/v1beta1"]["serverRelativeURL"])["info"]["title"] == "beanscale"
 
 
-def test_nobody_complains(release: Release, pki: Path) -> None:
-    """Each of them asks anew at a change of the APIService, and again and again."""
+def test_no_component_logs_an_error(release: Release, pki: Path) -> None:
+    """Each of them reads discovery at a change of the APIService and periodically."""
     logs = {name: pki.parent / "log" / f"{name}.log" for name in ("kube-apiserver", "kube-controller-manager")}
     lengths = {name: log.stat().st_size for name, log in logs.items()}
-    release.kubectl("annotate", API_SERVICE, "beanscale-test=asked-anew", "--overwrite")
+    release.kubectl("annotate", API_SERVICE, "beanscale-test=read-again", "--overwrite")
     time.sleep(35)  # the controllers that follow discovery ask each half minute, kube-apiserver each minute
     for name, log in logs.items():
         lines = log.read_bytes()[lengths[name] :].decode().splitlines()

@@ -1,4 +1,4 @@
-"""beanstalkd is gone for a while: nothing is made up, everybody says why, and all comes back by itself."""
+"""During an outage of beanstalkd no value is invented, each reader gets the cause, and everything recovers."""
 
 import time
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Outage:
 
 @pytest.fixture(scope="module")
 def outage(release: Release) -> Iterator[Outage]:
-    """Begins while six jobs wait that nobody takes, and ends at the latest with the module."""
+    """Starts while six jobs wait that no worker takes, and ends at the latest with the module."""
     with release.beanstalkd() as client:
         client.pause_tube(TUBE, 600)
         for _ in range(6):
@@ -58,7 +58,7 @@ def outage(release: Release) -> Iterator[Outage]:
         outage.end()
 
 
-def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
+def test_helm_test_names_the_failed_step_and_the_fix(outage: Outage) -> None:
     said = refused(*outage.release.helm_command("test", "--timeout", PATIENCE), within_s=330)
     assert (
         f"✗ beanstalkd       beanstalkd beanscale-beanstalkd.{outage.release.namespace}.svc:11300: connection" in said
@@ -68,7 +68,7 @@ def test_helm_test_names_the_broken_link_and_the_fix(outage: Outage) -> None:
     assert "Failed: beanstalkd." in said
 
 
-def test_the_metric_is_an_error_that_says_why(outage: Outage) -> None:
+def test_the_metric_is_an_error_with_the_cause(outage: Outage) -> None:
     path = outage.release.metric_path(f"tube-{TUBE}")
 
     def is_told() -> bool:
@@ -79,7 +79,7 @@ def test_the_metric_is_an_error_that_says_why(outage: Outage) -> None:
     eventually(is_told, "an error instead of an old number")
 
 
-def test_the_autoscaler_keeps_its_pods_and_says_why(outage: Outage) -> None:
+def test_the_autoscaler_keeps_its_pods_and_reports_why(outage: Outage) -> None:
     explanation = eventually(outage.explanation, "the autoscaler notices")
     said_first = time.monotonic()
     assert "external metrics API: beanstalkd 'beanstalkd' (beanscale-beanstalkd" in explanation
@@ -95,7 +95,7 @@ def test_the_server_stays_available_so_that_namespaces_still_delete(outage: Outa
     ran("kubectl", "delete", "namespace", "beanscale-test-passing", "--timeout=100s")
 
 
-def test_all_comes_back_by_itself(outage: Outage, measure: Measure) -> None:
+def test_everything_recovers_by_itself(outage: Outage, measure: Measure) -> None:
     outage.end()
     ended = time.monotonic()
     outage.release.wait(outage.release.autoscaler, "condition=ScalingActive=True")

@@ -187,7 +187,7 @@ def test_an_outage_keeps_the_pods_unless_the_policy_changes_the_value(policies: 
         assert set(counts) == ({"6", "3", name[-1]} if name.startswith("is-six") else {"6", name[-1]}), name
 
 
-def test_a_restart_in_an_outage_invents_nothing(policies: Release) -> None:
+def test_a_restart_in_an_outage_reports_no_number(policies: Release) -> None:
     put(policies, 12)
     wait_for_wanted(policies, SCALED, 6)
     with watched(policies) as wanted, outage(policies):

@@ -72,7 +72,7 @@ def test_it_is_served_and_its_ca_is_trusted(release: Release, given: str, author
     assert authority.pem.decode() in release.ca_bundle()
 
 
-def test_the_servers_may_not_write_what_they_are_given(release: Release) -> None:
+def test_the_servers_cant_write_a_provided_certificate(release: Release) -> None:
     account = f"system:serviceaccount:{release.namespace}:beanscale-server"
     assert ask_rbac(release, "get", account) == "yes"
     assert [ask_rbac(release, verb, account) for verb in ("patch", "update", "create", "delete")] == ["no"] * 4
@@ -83,7 +83,9 @@ def ask_rbac(release: Release, verb: str, account: str) -> str:
     return run("kubectl", *command).stdout.strip()
 
 
-def test_one_of_another_ca_takes_its_place_without_a_failed_request(release: Release, given: str, pki: Path) -> None:
+def test_a_certificate_of_another_ca_replaces_it_without_a_failed_request(
+    release: Release, given: str, pki: Path
+) -> None:
     assert given
     with no_request_fails(release, pki):
         certificate = keep(release, new_authority())

@@ -16,7 +16,7 @@ def test_both_replicas_serve_the_same_certificate(release: Release) -> None:
     assert len(set(certificates)) == 1
 
 
-def test_no_request_is_lost_while_a_replica_leaves(release: Release, pki: Path) -> None:
+def test_no_request_is_lost_while_a_replica_terminates(release: Release, pki: Path) -> None:
     leaving = release.pods("server")[0]["metadata"]["name"]
     with constant_requests(pki, release.metric_path(f"tube-{TUBE}")) as answers:
         release.kubectl("delete", "pod", leaving)

@@ -49,7 +49,7 @@ def known_to_kubectl(release: Release) -> bool:
 
 @pytest.fixture(scope="module")
 def rollover(release: Release, pki: Path) -> Iterator[Rollover]:
-    """The CA of 365 days is replaced at once, since its life is longer than wished; two minutes later the next."""
+    """The CA of 365 days is replaced at once, because its lifetime is too long; the next one two minutes later."""
     path = release.metric_path(f"tube-{TUBE}")
     eventually(lambda: known_to_kubectl(release), "kube-apiserver asks each minute what there is", within_s=180)
     release.wait(release.autoscaler, "condition=ScalingActive=True")
@@ -73,7 +73,7 @@ def test_everything_is_renewed_and_no_request_fails(rollover: Rollover) -> None:
 
 
 @pytest.mark.usefixtures("rollover")
-def test_it_is_told_in_figures_and_in_the_log(release: Release) -> None:
+def test_each_renewal_is_in_the_metrics_and_in_the_log(release: Release) -> None:
     done = changes(release)
     assert done["renewed"] >= 3
     assert (done["authority-renewed"], done["authority-retired"]) >= (2, 1)
@@ -86,7 +86,7 @@ def test_it_is_told_in_figures_and_in_the_log(release: Release) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that somebody broke."""
+    """Something damaged."""
 
     command: tuple[str, ...]
     costs_requests: bool
@@ -122,7 +122,7 @@ FAULTS = {
 
 @pytest.mark.usefixtures("rollover")
 @pytest.mark.parametrize("what", FAULTS)
-def test_what_is_broken_heals_and_is_told(release: Release, pki: Path, what: str) -> None:
+def test_damage_is_repaired_and_logged(release: Release, pki: Path, what: str) -> None:
     fault = FAULTS[what]
     done_before, told_before = changes(release)[fault.change], events(release)[fault.event]
     with constant_requests(pki, release.metric_path(f"tube-{TUBE}")) as answers:

@@ -22,7 +22,7 @@ def resting(release: Release) -> Iterator[Release]:
     release.wait_for_pods_wanted(1)
 
 
-def test_jobs_bring_workers_and_their_end_takes_them_away(resting: Release) -> None:
+def test_jobs_start_workers_and_an_empty_tube_stops_them(resting: Release) -> None:
     with Timeline(resting, resting.autoscaler, path="{.status.desiredReplicas}") as wanted:
         with resting.waiting_jobs(6) as (client, jobs):
             resting.wait_for_pods_wanted(3)
@@ -36,11 +36,11 @@ def test_jobs_bring_workers_and_their_end_takes_them_away(resting: Release) -> N
     assert counts[-1] == 0
 
 
-def test_helm_test_is_content_with_no_worker(resting: Release) -> None:
+def test_helm_test_passes_without_a_worker(resting: Release) -> None:
     eventually(lambda: not resting.read(resting.autoscaler)["status"].get("currentReplicas"), "none is left")
     assert "is active and at 0 replicas" in resting.helm("test", "--logs", "--timeout", PATIENCE)
 
 
-def test_a_cluster_that_cant_is_told_what_to_do_before_anything_is_installed() -> None:
+def test_an_unsupported_cluster_is_rejected_with_the_fix_before_the_install() -> None:
     given = ("--kube-version", "1.36.0", "--set", "helloWorld.autoscaling.minReplicas=0")
     assert "HPAScaleToZero" in refused("helm", "template", CHART, *given)

@@ -69,7 +69,7 @@ def test_it_goes_back_to_one(burst: Burst) -> None:
     assert counts[-1] == 1
 
 
-def test_every_job_is_done_once_although_workers_leave(burst: Burst) -> None:
+def test_every_job_is_done_once_although_workers_terminate(burst: Burst) -> None:
     assert burst.reserves == dict.fromkeys(burst.reserves, 1)
     assert len(burst.reserves) == JOBS
     assert list(burst.exits.values()) == ["0"] * 9, burst.exits

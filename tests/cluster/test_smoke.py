@@ -10,7 +10,7 @@ pytestmark = pytest.mark.timeout(600)
 CHECKS = "beanstalkd, APIService, discovery, empty tube, jobs counted, autoscaler, jobs deleted, empty again"
 
 
-def test_helm_test_proves_every_link_and_leaves_nothing(release: Release) -> None:
+def test_helm_test_verifies_every_step_and_leaves_nothing(release: Release) -> None:
     said = release.helm("test", "--logs", "--timeout", PATIENCE)
     proven = [line.removeprefix("✓ ")[:16].strip() for line in said.splitlines() if line.startswith("✓")]
     assert (", ".join(proven), "All checks passed." in said) == (CHECKS, True), said

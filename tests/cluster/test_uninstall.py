@@ -26,8 +26,8 @@ def test_uninstall_leaves_nothing(removed: Release, names_before: set[str]) -> N
 
 
 @pytest.mark.usefixtures("removed")
-def test_the_group_is_forgotten() -> None:
-    """Discovery is whole: about a group that nobody serves any more, kubectl would complain and fail."""
+def test_the_api_group_is_removed() -> None:
+    """Discovery is complete: kubectl would fail on a group without a server."""
     eventually(
         lambda: "external.metrics.k8s.io" not in {group["name"] for group in raw("/apis")["groups"]}, "it isn't listed"
     )

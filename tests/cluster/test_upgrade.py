@@ -1,4 +1,4 @@
-"""`helm upgrade` changes what it is told to, and nothing that the server made."""
+"""`helm upgrade` changes the given values, and nothing that the server wrote."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def upgrade(release: Release, pki: Path) -> Iterator[Upgrade]:
         release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
 
 
-def test_the_certificate_and_the_trust_in_it_stay(upgrade: Upgrade) -> None:
+def test_the_certificate_and_the_bundle_stay(upgrade: Upgrade) -> None:
     assert upgrade.replaced, "the same pods would hardly show another certificate"
     assert upgrade.trusted_after == upgrade.trusted_before
 

@@ -9,7 +9,7 @@ AT_ONCE = {
     "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 1}]},
     "scaleDown": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 100, "periodSeconds": 1}]},
 }
-"""So that the pods tell what the last look saw."""
+"""So that the number of pods shows the last sync's value."""
 
 
 def restricted_pod(name: str, image: str, **more: Any) -> Mapping[str, Any]:

@@ -23,9 +23,9 @@ from cryptography.x509.oid import NameOID
 from tests.kubernetes.conftest import Beanscale, Pair, client_tls
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: beanscale\r\nconnection: close\r\n\r\n"
-"""What anybody may ask, and the last word on a line."""
+"""A request that all clients may send, which ends the connection."""
 MASTER = {"x_remote_user": "me", "x_remote_group": "system:masters"}
-"""What the aggregator says of somebody who may do everything."""
+"""The aggregator's headers for a user with all permissions."""
 _TCP_REPAIR = 19
 """Linux' option that ends a connection on this side alone; Python has no name for it."""
 
@@ -47,7 +47,7 @@ class Authority:
 
     @classmethod
     def new(cls, folder: Path, name: str) -> Self:
-        """One that nobody knows yet."""
+        """A new one."""
         key, whom = ec.generate_private_key(ec.SECP256R1()), _subject(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())

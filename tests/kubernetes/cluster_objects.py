@@ -49,7 +49,7 @@ def secret(kubernetes: Kubernetes, namespace: str) -> ObjectName:
 
 @pytest.fixture
 def registration(kubernetes: Kubernetes, namespace: str, secret: ObjectName) -> Iterator[CertificateTargets]:
-    """An APIService of a group that nobody else has."""
+    """An APIService of a group used only here."""
     group = f"g{uuid.uuid4().hex[:8]}.beanscale.example"
     service = ObjectName(namespace, "beanscale")
     spec = {

@@ -69,7 +69,7 @@ def serving(*options: str, before: Sequence[str] = ()) -> Iterator[Beanscale]:
     """
     port = free_port()
     command = [*before, sys.executable, "-m", "app", "serve", "--bind", "127.0.0.1", "--port", str(port), *options]
-    # To a file, because a pipe that nobody reads would fill, and hold up who writes.
+    # To a file, because an unread pipe would fill and block its writer.
     with tempfile.NamedTemporaryFile(suffix=".log") as log, subprocess.Popen(command, stderr=log) as process:
         server = Beanscale(port, process, Path(log.name))
         try:
@@ -115,7 +115,7 @@ def server(source: Beanstalkd) -> Iterator[Beanscale]:
 
 @pytest.fixture(scope="session")
 def attacked(source: Beanstalkd) -> Iterator[Beanscale]:
-    """One that tells of every request, and of everything that goes wrong."""
+    """A server that logs every request and every error."""
     with serving("--beanstalkd", f"eu={source.host}:{source.port}", "--audit-log", "all") as started:
         yield started
         assert started.process.poll() is None
@@ -149,7 +149,7 @@ SCORE = pytest.StashKey[Score]()
 
 @pytest.fixture(scope="session")
 def score(request: pytest.FixtureRequest) -> Score:
-    """Counted over all recordings, and told in the end."""
+    """Counted over all recordings, and printed at the end."""
     return request.config.stash.setdefault(SCORE, Score())
 
 

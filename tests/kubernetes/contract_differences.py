@@ -150,7 +150,7 @@ DIFFERENCES = (
     ),
     Difference(
         "404 for a metric that isn't there, with what there is",
-        'an empty list becomes "no metrics returned" in the HPA\'s conditions, which helps nobody',
+        'an empty list becomes "no metrics returned" in the HPA\'s conditions, which has no cause',
         lambda case: metric(case) not in KNOWN,
         ends(404, "NotFound"),
     ),

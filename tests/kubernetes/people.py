@@ -1,4 +1,4 @@
-"""Those who attack: the CAs that vouch for them, and somebody with few rights."""
+"""Attackers: their CAs and certificates, and a user with few permissions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.kubernetes.attackers import Authority
 from tests.kubernetes.cluster_objects import kubernetes, namespace
 from tests.kubernetes.conftest import Pair
 
-__all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "proxy_ca", "shopper", "stranger_ca"]
+__all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "proxy_ca", "shopper", "unknown_ca"]
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -26,13 +26,13 @@ def proxy_ca(pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger_ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.new(tmp_path_factory.mktemp("stranger"), "beanscale-front-proxy-ca")
+def unknown_ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.new(tmp_path_factory.mktemp("unknown"), "beanscale-front-proxy-ca")
 
 
 @pytest.fixture(scope="module")
 def aggregator(pki: Path) -> Pair:
-    """kube-apiserver's own proof that it speaks for others."""
+    """kube-apiserver's front-proxy certificate."""
     return pki / "front-proxy-client.crt", pki / "front-proxy-client.key"
 
 

@@ -1,4 +1,4 @@
-"""Record anew what a server on Kubernetes' own library answers to the requests of a recording.
+"""Record again the responses of a server on Kubernetes' own library to the requests of a recording.
 
     scripts/cluster run uv run python -m tests.kubernetes.record PEER [RECORDING…]
 
@@ -76,8 +76,8 @@ def wait_until_ready(port: int, pki: Path) -> None:
 def recorded(line: Any, port: int, pki: Path) -> Any:
     answer = asked(port, pki, case_of(line))
     headers = {name: MASKED.get(name, value) for name, value in answer.headers.items() if name in {*HEADERS, *MASKED}}
-    told = {"status": answer.status, "headers": dict(sorted(headers.items()))}
-    return {"case": line["case"], "request": line["request"], "answer": told | content(answer)}
+    head = {"status": answer.status, "headers": dict(sorted(headers.items()))}
+    return {"case": line["case"], "request": line["request"], "answer": head | content(answer)}
 
 
 def content(answer: Answer) -> dict[str, Any]:

@@ -50,12 +50,12 @@ def token_of(kubectl: str, account: str) -> str:
     ).stdout.strip()
 
 
-def test_the_aggregator_is_believed_about_the_user(server: Beanscale, pki: Path) -> None:
+def test_the_aggregators_user_headers_are_trusted(server: Beanscale, pki: Path) -> None:
     with server.client(pair(pki, "front-proxy-client"), **MASTER) as aggregator:
         assert aggregator.get(METRIC).status_code == 200
 
 
-def test_many_users_come_over_one_connection_of_the_aggregator(server: Beanscale, pki: Path) -> None:
+def test_many_users_share_one_connection_of_the_aggregator(server: Beanscale, pki: Path) -> None:
     with server.client(pair(pki, "front-proxy-client")) as aggregator:
         for _ in range(3):
             assert aggregator.get(METRIC, headers=MASTER).status_code == 200
@@ -67,16 +67,16 @@ def test_many_users_come_over_one_connection_of_the_aggregator(server: Beanscale
             )
 
 
-def test_headers_without_the_aggregators_certificate_are_nobodys_word(server: Beanscale, pki: Path) -> None:
-    with server.client(None, **MASTER) as stranger:
-        assert message(stranger.get(METRIC)).startswith(
+def test_headers_without_the_aggregators_certificate_are_ignored(server: Beanscale, pki: Path) -> None:
+    with server.client(None, **MASTER) as anonymous:
+        assert message(anonymous.get(METRIC)).startswith(
             'tube-default.external.metrics.k8s.io is forbidden: User "system:anonymous"'
         )
     with server.client(pair(pki, "kubelet"), **MASTER) as node:
         assert 'User "system:node:node0"' in message(node.get(METRIC))
 
 
-def test_the_aggregators_certificate_without_a_user_is_no_user(server: Beanscale, pki: Path) -> None:
+def test_the_aggregators_certificate_without_a_user_header_is_rejected(server: Beanscale, pki: Path) -> None:
     with server.client(pair(pki, "front-proxy-client")) as aggregator:
         refused = aggregator.get(METRIC)
     assert (refused.status_code, message(refused)) == (401, "Unauthorized")
@@ -88,7 +88,7 @@ def test_a_certificate_of_the_cluster_is_its_user(server: Beanscale, pki: Path) 
         assert admin.get(METRIC, headers={"X-Remote-User": "nobody"}).status_code == 200
 
 
-def test_a_token_is_its_account_with_the_rights_that_rbac_gives(server: Beanscale, kubectl: str, account: str) -> None:
+def test_a_token_is_its_account_with_the_permissions_of_rbac(server: Beanscale, kubectl: str, account: str) -> None:
     with server.client(Authorization=f"Bearer {token_of(kubectl, account)}") as pod:
         assert pod.get(METRIC).status_code == 200
         refused = pod.get("/metrics")
@@ -98,23 +98,23 @@ def test_a_token_is_its_account_with_the_rights_that_rbac_gives(server: Beanscal
         )
 
 
-def test_a_token_that_is_nobodys_is_refused(server: Beanscale) -> None:
-    with server.client(Authorization="Bearer abc") as stranger:
+def test_an_invalid_token_is_rejected(server: Beanscale) -> None:
+    with server.client(Authorization="Bearer abc") as anonymous:
         for path in (METRIC, "/livez"):
-            refused = stranger.get(path)
+            refused = anonymous.get(path)
             assert (refused.status_code, message(refused)) == (401, "Unauthorized")
 
 
-def test_nobody_may_see_the_health_and_nothing_else(server: Beanscale) -> None:
-    with server.client() as stranger:
+def test_anonymous_clients_can_read_the_health_and_nothing_else(server: Beanscale) -> None:
+    with server.client() as anonymous:
         for path in ("/livez", "/readyz", "/healthz"):
-            assert (stranger.get(path).status_code, stranger.get(path).text) == (200, "ok")
+            assert (anonymous.get(path).status_code, anonymous.get(path).text) == (200, "ok")
         for path in ("/metrics", "/apis", METRIC, "/nope", "/readyz/../metrics"):
-            assert stranger.get(path).status_code == 403
-        assert stranger.get("/livez?verbose").status_code == 200
+            assert anonymous.get(path).status_code == 403
+        assert anonymous.get("/livez?verbose").status_code == 200
 
 
-def test_health_is_told_check_by_check(server: Beanscale, pki: Path) -> None:
+def test_health_lists_each_check(server: Beanscale, pki: Path) -> None:
     with server.client(pair(pki, "admin")) as admin:
         assert admin.get("/readyz?verbose").text == (
             "[+]ping ok\n[+]certificate ok\n[+]access ok\n[+]first-poll ok\n[+]shutdown ok\nreadyz check passed\n"

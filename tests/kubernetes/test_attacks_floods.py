@@ -15,9 +15,9 @@ from app.api.limits import MAX_REQUESTS
 from app.http.server import MAX_CONNECTIONS
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
-from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import eventually
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
+from tests.kubernetes.interruptible import InterruptibleProxy, interruptible
 from tests.kubernetes.people import aggregator
 
 __all__ = ["aggregator"]
@@ -28,8 +28,8 @@ LINES = 8
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Between, Path]]:
-    with between(tmp_path_factory.mktemp("wire")) as opened:
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[InterruptibleProxy, Path]]:
+    with interruptible(tmp_path_factory.mktemp("wire")) as opened:
         yield opened
 
 
@@ -43,7 +43,7 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def flooded(source: Beanstalkd, wire: tuple[Between, Path]) -> Iterator[Beanscale]:
+def flooded(source: Beanstalkd, wire: tuple[InterruptibleProxy, Path]) -> Iterator[Beanscale]:
     """One that reaches kube-apiserver through the wire, and is warm."""
     options = ("--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(wire[1]))
     with serving(*options) as server:
@@ -90,7 +90,7 @@ def flood(server: Beanscale, certificate: Pair | None, head: Callable[[int], str
         return [code for codes in attackers.map(ask, batches) for code in codes]
 
 
-def test_ten_thousand_users_and_tokens_are_not_remembered(flooded: Beanscale, aggregator: Pair) -> None:
+def test_ten_thousand_users_and_tokens_use_little_memory(flooded: Beanscale, aggregator: Pair) -> None:
     def token(number: int) -> str:
         return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nauthorization: Bearer made-up-{number}"
 
@@ -110,7 +110,7 @@ def test_ten_thousand_users_and_tokens_are_not_remembered(flooded: Beanscale, ag
     assert loses_nothing(took_s)
 
 
-def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded: Beanscale, aggregator: Pair) -> None:
+def test_at_the_connection_limit_the_aggregator_keeps_its_connection(flooded: Beanscale, aggregator: Pair) -> None:
     before = resident_bytes(flooded)
     with line(flooded, aggregator) as shared, ExitStack() as crowd:
         shared.get("/livez", **MASTER)
@@ -128,7 +128,7 @@ def test_as_many_connections_as_may_be_and_the_aggregator_keeps_its_own(flooded:
     assert loses_nothing(took_s)
 
 
-def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, aggregator: Pair) -> None:
+def test_a_client_that_vanishes_leaves_nothing_open(flooded: Beanscale, aggregator: Pair) -> None:
     for _ in range(50):
         opened = Line(flooded.port)
         opened.socket.sendall(b"GET /metrics HTTP/1.1\r\nhost: beanscale\r\n\r\n" * 3)
@@ -137,7 +137,7 @@ def test_who_vanishes_without_a_word_leaves_nothing_behind(flooded: Beanscale, a
         eventually(lambda: figure(shared, "beanscale_connections") == 1, within_s=30)
 
 
-def test_a_giant_body_costs_nothing(flooded: Beanscale, aggregator: Pair) -> None:
+def test_a_huge_body_uses_no_memory(flooded: Beanscale, aggregator: Pair) -> None:
     before = resident_bytes(flooded)
     chunked = b"transfer-encoding: chunked\r\n\r\n" + b"10000\r\n%s\r\n" % bytes(1 << 16) * 64
     for body in (b"content-length: 1000000000000\r\n\r\n" + bytes(4 * MIB), chunked, b"content-length: 9\r\n\r\n"):
@@ -145,26 +145,26 @@ def test_a_giant_body_costs_nothing(flooded: Beanscale, aggregator: Pair) -> Non
             with line(flooded, aggregator) as shared:
                 head = method + b" /livez HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: nobody\r\n"
                 answers = shared.all(head + body, silence_s=0.2)
-                assert [answer.code for answer in answers] in ([200], [])  # a client that hears nothing is reset
+                assert [answer.code for answer in answers] in ([200], [])  # a client without a response was reset
     assert resident_bytes(flooded) - before < 8 * MIB
 
 
-def test_when_too_many_are_under_way_the_rest_shall_come_again(
-    flooded: Beanscale, wire: tuple[Between, Path], aggregator: Pair
+def test_with_too_many_in_flight_the_others_get_retry_after(
+    flooded: Beanscale, wire: tuple[InterruptibleProxy, Path], aggregator: Pair
 ) -> None:
     ask = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: patient\r\n\r\n".encode()
     with ExitStack() as stack:
         crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MAX_REQUESTS)]
-        shared, stranger = stack.enter_context(line(flooded, aggregator)), stack.enter_context(line(flooded))
+        shared, anonymous = stack.enter_context(line(flooded, aggregator)), stack.enter_context(line(flooded))
         wire[0].hold()
         for each in crowd:
             each.socket.sendall(ask)
         eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MAX_REQUESTS + 1, within_s=9)
-        for refused in (shared.ask(ask), stranger.get("/metrics", authorization="Bearer made-up")):
+        for refused in (shared.ask(ask), anonymous.get("/metrics", authorization="Bearer made-up")):
             assert (refused.code, refused.headers["retry-after"]) == (429, "1")
             assert refused.body == b"Too many requests, please try again later.\n"
         for path in ("/livez", "/readyz", "/healthz"):
-            assert stranger.get(path).code == 200
+            assert anonymous.get(path).code == 200
         assert shared.get(METRIC, **MASTER).code == 200
         wire[0].mend()
         assert {answer.code for each in crowd if (answer := each.next())} == {403}

@@ -1,4 +1,4 @@
-"""Nobody is believed to be somebody else: not by headers, however spelt, nor by certificates that don't count."""
+"""No client gets another user's identity by headers or by untrusted certificates."""
 
 import ssl
 import time
@@ -9,9 +9,9 @@ import pytest
 from app.kube.client import Kubernetes
 from tests.kubernetes.attackers import MASTER, Authority, Line, line
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair
-from tests.kubernetes.people import aggregator, cluster_ca, kubernetes, namespace, proxy_ca, shopper, stranger_ca
+from tests.kubernetes.people import aggregator, cluster_ca, kubernetes, namespace, proxy_ca, shopper, unknown_ca
 
-__all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "proxy_ca", "shopper", "stranger_ca"]
+__all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "proxy_ca", "shopper", "unknown_ca"]
 
 METRIC = f"{VALUES}/tube-default"
 GET = b"GET /metrics HTTP/1.1\r\nhost: beanscale\r\n"
@@ -27,7 +27,7 @@ NO_HEADERS = {
     "named in Connection": b"connection: x-remote-user\r\n",
     "as an extra": b"x-remote-extra-groups" + MASTERS,
 }
-"""Read, and nobody's groups."""
+"""Parsed, and ignored as groups."""
 
 NOT_HTTP = {
     "a blank before the colon": b"x-remote-group " + MASTERS,
@@ -46,25 +46,25 @@ NOT_HTTP = {
 """Refused as a whole."""
 
 
-def test_without_the_certificate_headers_are_nobodys_word(attacked: Beanscale) -> None:
-    with line(attacked) as stranger:
+def test_without_the_certificate_headers_are_ignored(attacked: Beanscale) -> None:
+    with line(attacked) as anonymous:
         for headers in (MASTER, {"X_REMOTE_USER": "me", "X_Remote_Group": "system:masters"}):
-            assert stranger.get("/metrics", **headers).code == 403
+            assert anonymous.get("/metrics", **headers).code == 403
 
 
-def test_a_certificate_of_another_ca_with_the_same_name_ends_in_the_handshake(
-    attacked: Beanscale, stranger_ca: Authority
+def test_a_certificate_of_another_ca_with_the_same_name_fails_the_handshake(
+    attacked: Beanscale, unknown_ca: Authority
 ) -> None:
-    assert not shakes_hands(attacked, stranger_ca.issue("front-proxy-client"))
+    assert not shakes_hands(attacked, unknown_ca.issue("front-proxy-client"))
 
 
-def test_a_name_that_may_not_speak_for_others_is_nobody(attacked: Beanscale, proxy_ca: Authority) -> None:
+def test_a_name_that_isnt_allowed_cant_act_as_front_proxy(attacked: Beanscale, proxy_ca: Authority) -> None:
     for name in ("not-the-aggregator", "Front-Proxy-Client", "front-proxy-client ", "*", "system:masters"):
-        with line(attacked, proxy_ca.issue(name, "system:masters")) as stranger:
-            assert stranger.get("/metrics", **MASTER).code == 401
+        with line(attacked, proxy_ca.issue(name, "system:masters")) as anonymous:
+            assert anonymous.get("/metrics", **MASTER).code == 401
 
 
-def test_a_user_of_the_cluster_with_the_aggregators_name_is_no_aggregator(
+def test_a_client_certificate_with_the_aggregators_name_cant_act_as_front_proxy(
     attacked: Beanscale, cluster_ca: Authority
 ) -> None:
     with line(attacked, cluster_ca.issue("front-proxy-client")) as user:
@@ -74,20 +74,18 @@ def test_a_user_of_the_cluster_with_the_aggregators_name_is_no_aggregator(
 
 
 @pytest.mark.parametrize("header", NO_HEADERS.values(), ids=NO_HEADERS)
-def test_a_user_of_the_aggregator_cant_add_to_what_it_says(
-    attacked: Beanscale, aggregator: Pair, header: bytes
-) -> None:
+def test_a_user_of_the_aggregator_cant_add_headers(attacked: Beanscale, aggregator: Pair, header: bytes) -> None:
     with line(attacked, aggregator) as shared:
         assert shared.ask(GET + b"x-remote-user: nobody\r\n" + header + b"\r\n").code == 403
 
 
 @pytest.mark.parametrize("header", NOT_HTTP.values(), ids=NOT_HTTP)
-def test_a_header_that_is_none_spoils_the_request(attacked: Beanscale, aggregator: Pair, header: bytes) -> None:
+def test_a_malformed_header_rejects_the_request(attacked: Beanscale, aggregator: Pair, header: bytes) -> None:
     with line(attacked, aggregator) as shared:
         assert [each.code for each in shared.all(GET + b"x-remote-user: nobody\r\n" + header + b"\r\n")] == [400]
 
 
-def test_of_two_users_the_first_counts_and_groups_add_up(attacked: Beanscale, aggregator: Pair) -> None:
+def test_the_first_of_two_users_applies_and_groups_are_combined(attacked: Beanscale, aggregator: Pair) -> None:
     with line(attacked, aggregator) as shared:
         twice = shared.ask(GET + b"X-Remote-User: nobody\r\nx-remote-user: kubernetes-admin\r\n\r\n")
         assert b'User \\"nobody\\" cannot get' in twice.body
@@ -97,7 +95,7 @@ def test_of_two_users_the_first_counts_and_groups_add_up(attacked: Beanscale, ag
             assert shared.ask(GET + b"x-remote-user: me\r\nx-remote-group: " + other + b"\r\n\r\n").code == 403
 
 
-def test_who_asked_before_on_a_line_lends_nobody_their_rights(attacked: Beanscale, aggregator: Pair) -> None:
+def test_an_earlier_request_on_a_connection_adds_no_permissions(attacked: Beanscale, aggregator: Pair) -> None:
     with line(attacked, aggregator) as shared:
         for _ in range(3):
             assert shared.get("/metrics", **MASTER).code == 200
@@ -105,7 +103,7 @@ def test_who_asked_before_on_a_line_lends_nobody_their_rights(attacked: Beanscal
             assert shared.get("/metrics").code == 401
 
 
-def test_a_token_lends_nothing_to_the_next_request_on_its_line(
+def test_a_token_adds_nothing_to_the_next_request_on_its_connection(
     attacked: Beanscale, kubernetes: Kubernetes, namespace: str
 ) -> None:
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
@@ -119,7 +117,7 @@ def test_a_token_lends_nothing_to_the_next_request_on_its_line(
             assert b'User \\"system:anonymous\\"' in shared.get(METRIC).body
 
 
-def test_a_certificate_out_of_its_time_ends_in_the_handshake(attacked: Beanscale, proxy_ca: Authority) -> None:
+def test_a_certificate_outside_its_validity_fails_the_handshake(attacked: Beanscale, proxy_ca: Authority) -> None:
     expired = proxy_ca.issue("front-proxy-client", life_s=(-3600, -5))
     early = proxy_ca.issue("front-proxy-client", life_s=(60, 3600))
     assert not shakes_hands(attacked, expired)
@@ -127,7 +125,7 @@ def test_a_certificate_out_of_its_time_ends_in_the_handshake(attacked: Beanscale
     assert shakes_hands(attacked, proxy_ca.issue("front-proxy-client"))
 
 
-def test_a_certificate_that_ends_while_its_line_is_open_counts_no_more(
+def test_a_certificate_that_expires_on_an_open_connection_is_no_longer_trusted(
     attacked: Beanscale, proxy_ca: Authority, cluster_ca: Authority
 ) -> None:
     codes = (codes_before_and_after_its_end(attacked, proxy_ca, cluster_ca, life_s) for life_s in (3, 10, 30))
@@ -151,25 +149,25 @@ def codes_before_and_after_its_end(
     return None
 
 
-def test_an_audit_id_seen_before_proves_nothing(attacked: Beanscale, aggregator: Pair) -> None:
-    with line(attacked, aggregator) as shared, line(attacked) as stranger:
+def test_an_earlier_audit_id_is_no_credential(attacked: Beanscale, aggregator: Pair) -> None:
+    with line(attacked, aggregator) as shared, line(attacked) as anonymous:
         known = shared.get("/metrics", audit_id="11111111-2222", **MASTER)
-        again = stranger.get("/metrics", audit_id="11111111-2222")
-        split = stranger.ask(GET + b"audit-id: a\r\naudit-id: b\r\n\r\n")
+        again = anonymous.get("/metrics", audit_id="11111111-2222")
+        split = anonymous.ask(GET + b"audit-id: a\r\naudit-id: b\r\n\r\n")
     assert (known.code, again.code) == (200, 403)
     assert known.headers["audit-id"] == again.headers["audit-id"] == "11111111-2222"
     assert split.headers["audit-id"] == "a"
 
 
-def test_nobody_acts_as_somebody_else(attacked: Beanscale, aggregator: Pair, shopper: Pair) -> None:
+def test_no_client_can_impersonate(attacked: Beanscale, aggregator: Pair, shopper: Pair) -> None:
     master = {"impersonate_user": "me", "impersonate_group": "system:masters"}
     with line(attacked, shopper) as user:
         refused = user.get("/metrics", **master)
         assert refused.code == 403
         assert b"impersonation is not supported here" in refused.body
         assert user.get("/metrics", impersonate_group="system:masters").code == 403
-    with line(attacked) as stranger:
-        assert stranger.get("/livez", **master).code == 403
+    with line(attacked) as anonymous:
+        assert anonymous.get("/livez", **master).code == 403
     with line(attacked, aggregator) as shared:
         assert shared.get("/metrics", x_remote_user="nobody", **master).code == 403
         assert shared.get("/metrics", impersonate_user="nobody", **MASTER).code == 403

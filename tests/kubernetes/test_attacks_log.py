@@ -1,4 +1,4 @@
-"""The log says who asked for what, and what came of it; what nobody else may know is never in it."""
+"""The log has the user, the request and the decision, and never a secret."""
 
 import json
 from base64 import b64encode
@@ -28,7 +28,7 @@ def telling(source: Beanstalkd) -> Iterator[Beanscale]:
         yield server
 
 
-def told(server: Beanscale, audit_id: str) -> dict[str, Any]:
+def logged(server: Beanscale, audit_id: str) -> dict[str, Any]:
     """The line of a request; it is written behind the answer."""
     found: list[dict[str, Any]] = []
 
@@ -41,15 +41,15 @@ def told(server: Beanscale, audit_id: str) -> dict[str, Any]:
     return found[0]
 
 
-def test_a_request_is_told_with_who_what_and_the_verdict(
+def test_a_request_is_logged_with_user_request_and_decision(
     telling: Beanscale, aggregator: Pair, shopper: Pair, namespace: str
 ) -> None:
-    with line(telling, aggregator) as shared, line(telling, shopper) as own, line(telling) as stranger:
+    with line(telling, aggregator) as shared, line(telling, shopper) as own, line(telling) as anonymous:
         shared.get("/metrics", audit_id="allowed", x_forwarded_for="192.0.2.1", **MASTER)
         own.get(METRIC, audit_id="denied", x_forwarded_for="192.0.2.1")
-        stranger.get("/metrics", audit_id="stranger")
-        stranger.get("/metrics", audit_id="unauthenticated", authorization="Bearer made-up")
-    allowed, denied = told(telling, "allowed"), told(telling, "denied")
+        anonymous.get("/metrics", audit_id="anonymous")
+        anonymous.get("/metrics", audit_id="unauthenticated", authorization="Bearer made-up")
+    allowed, denied = logged(telling, "allowed"), logged(telling, "denied")
     assert (
         allowed.items()
         >= {
@@ -80,11 +80,11 @@ def test_a_request_is_told_with_who_what_and_the_verdict(
         }.items()
     )
     assert "forwarded_for" not in denied
-    assert told(telling, "stranger")["user"] == "system:anonymous"
-    assert told(telling, "unauthenticated").items() >= {"verdict": "unauthenticated", "status": 401}.items()
+    assert logged(telling, "anonymous")["user"] == "system:anonymous"
+    assert logged(telling, "unauthenticated").items() >= {"verdict": "unauthenticated", "status": 401}.items()
 
 
-def test_no_secret_is_told(telling: Beanscale, kubernetes: Kubernetes, namespace: str, aggregator: Pair) -> None:
+def test_no_secret_is_logged(telling: Beanscale, kubernetes: Kubernetes, namespace: str, aggregator: Pair) -> None:
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     kubernetes.request("POST", accounts, body={"metadata": {"name": "pod"}})
     token = kubernetes.request("POST", f"{accounts}/pod/token", body={})["status"]["token"]
@@ -119,7 +119,7 @@ def test_no_secret_is_told(telling: Beanscale, kubernetes: Kubernetes, namespace
                 own.all(f"{first}{user}\r\nconnection: close\r\n{rest}\r\n\r\n".encode(), silence_s=0.1)
     with line(telling, aggregator) as shared:
         shared.get("/metrics", audit_id="the-last", **MASTER)
-    assert told(telling, "the-last")
+    assert logged(telling, "the-last")
     log = telling.log.read_text()
     for secret in (SECRET, BASIC, token, token.rpartition(".")[2]):
         assert secret not in log

@@ -1,4 +1,4 @@
-"""What is authorised is what is handled: no spelling of a path gives somebody more than they may see."""
+"""The handled path is the authorized path: no spelling of it gives more access."""
 
 import pytest
 
@@ -127,7 +127,7 @@ TO_OUR_FIGURES = (
 
 
 @pytest.mark.parametrize("target", TO_ANOTHER_NAMESPACE)
-def test_who_may_see_one_namespace_sees_no_other(
+def test_access_to_one_namespace_is_no_access_to_another(
     attacked: Beanscale, shopper: Pair, namespace: str, target: str
 ) -> None:
     with line(attacked, shopper) as own:
@@ -138,7 +138,7 @@ def test_who_may_see_one_namespace_sees_no_other(
 
 
 @pytest.mark.parametrize("target", TO_OUR_FIGURES)
-def test_who_may_see_the_health_sees_no_figures(attacked: Beanscale, shopper: Pair, target: str) -> None:
+def test_access_to_the_health_is_no_access_to_metrics(attacked: Beanscale, shopper: Pair, target: str) -> None:
     with line(attacked, shopper) as own:
         answers = own.all(request("GET", target))
     assert {answer.code for answer in answers} <= {200, 400, 403, 404}
@@ -146,7 +146,7 @@ def test_who_may_see_the_health_sees_no_figures(attacked: Beanscale, shopper: Pa
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS", "TRACE", "CONNECT", "get", "LIST", "M-SEARCH", "X" * 64])
-def test_another_method_asks_for_other_rights_and_yields_no_number(
+def test_another_method_requires_other_permissions_and_returns_no_number(
     attacked: Beanscale, shopper: Pair, namespace: str, method: str
 ) -> None:
     for target in (f"{ROOT}/{namespace}/tube-default", OTHER, "/metrics"):
@@ -154,7 +154,9 @@ def test_another_method_asks_for_other_rights_and_yields_no_number(
             assert [answer.code for answer in own.all(request(method, target))] in ([400], [403], [405])
 
 
-def test_what_one_may_see_can_be_spelt_in_other_ways(attacked: Beanscale, shopper: Pair, namespace: str) -> None:
+def test_other_spellings_of_a_permitted_path_are_the_same_path(
+    attacked: Beanscale, shopper: Pair, namespace: str
+) -> None:
     own_metric = f"{ROOT}/{namespace}/tube-default"
     with line(attacked, shopper) as own:
         for target in (

@@ -13,23 +13,23 @@ from app.kube.client import Kubernetes
 from tests.kubernetes.attackers import LIVEZ, MASTER, Authority, Line, line
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes
 from tests.kubernetes.conftest import Beanscale, client_tls
-from tests.kubernetes.people import proxy_ca, stranger_ca
+from tests.kubernetes.people import proxy_ca, unknown_ca
 from tests.kubernetes.test_cluster_reviews import TRUST
 
-__all__ = ["kubernetes", "proxy_ca", "stranger_ca"]
+__all__ = ["kubernetes", "proxy_ca", "unknown_ca"]
 
 NAMES, BUNDLE = "requestheader-allowed-names", "requestheader-client-ca-file"
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_tls_is_spoken_without_compression(attacked: Beanscale, version: str) -> None:
+def test_tls_has_no_compression(attacked: Beanscale, version: str) -> None:
     with line(attacked, tls=speaking(version)) as opened:
         assert (opened.socket.version(), opened.socket.compression()) == (version.replace("_", "."), None)
         assert opened.ask(LIVEZ).code == 200
 
 
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
-def test_old_versions_of_tls_are_not_spoken(attacked: Beanscale, version: str) -> None:
+def test_old_versions_of_tls_are_rejected(attacked: Beanscale, version: str) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError)) as ended, line(attacked, tls=speaking(version)):
         pass
     assert getattr(ended.value, "reason", None) != "NO_PROTOCOLS_AVAILABLE", "it was the client that didn't try"
@@ -43,7 +43,7 @@ def speaking(version: str) -> ssl.SSLContext:
     return tls
 
 
-def test_nobody_makes_us_shake_hands_again_on_the_same_line(attacked: Beanscale) -> None:
+def test_renegotiation_is_rejected(attacked: Beanscale) -> None:
     """It would cost us much, and them little."""
     client = ["timeout", "60", "openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{attacked.port}"]
     with subprocess.Popen(
@@ -58,7 +58,7 @@ def test_nobody_makes_us_shake_hands_again_on_the_same_line(attacked: Beanscale)
     assert "no renegotiation" in said
 
 
-def test_http_1_1_is_all_that_is_agreed_on(attacked: Beanscale) -> None:
+def test_only_http_1_1_is_negotiated(attacked: Beanscale) -> None:
     tls = client_tls(None)
     tls.set_alpn_protocols(["h2", "http/1.1"])
     with line(attacked, tls=tls) as opened:
@@ -77,15 +77,15 @@ def also_trusted(kubernetes: Kubernetes, authority: Authority, name: str) -> Ite
         kubernetes.request("PATCH", TRUST, body={"data": before}, content_type=MERGE)
 
 
-def test_a_front_proxy_counts_while_kubernetes_trusts_it(
-    attacked: Beanscale, kubernetes: Kubernetes, proxy_ca: Authority, stranger_ca: Authority
+def test_a_front_proxy_is_accepted_while_kubernetes_trusts_it(
+    attacked: Beanscale, kubernetes: Kubernetes, proxy_ca: Authority, unknown_ca: Authority
 ) -> None:
     """Without a restart, and on lines that are open already."""
-    second = stranger_ca.issue("second-aggregator")
+    second = unknown_ca.issue("second-aggregator")
     with ExitStack() as lines:
         renamed = lines.enter_context(line(attacked, proxy_ca.issue("second-aggregator")))
         assert code(renamed) == 401
-        with also_trusted(kubernetes, stranger_ca, "second-aggregator"):
+        with also_trusted(kubernetes, unknown_ca, "second-aggregator"):
             eventually(lambda: code(renamed) == 200, within_s=20)
             rotated = lines.enter_context(line(attacked, second))
             first = lines.enter_context(line(attacked, proxy_ca.issue("front-proxy-client")))

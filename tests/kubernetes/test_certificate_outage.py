@@ -8,9 +8,9 @@ import pytest
 
 from app.kube.certificates.controller import CertificateTargets
 from tests.beanstalkd.conftest import Beanstalkd
-from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import ca_bundle, eventually, kubernetes, namespace, registration, secret
 from tests.kubernetes.conftest import Beanscale, serving
+from tests.kubernetes.interruptible import InterruptibleProxy, interruptible
 
 __all__ = ["kubernetes", "namespace", "registration", "secret"]
 
@@ -18,8 +18,10 @@ UP = "beanscale_serving_certificate_up"
 
 
 @pytest.fixture
-def far(source: Beanstalkd, registration: CertificateTargets, tmp_path: Path) -> Iterator[tuple[Beanscale, Between]]:
-    with between(tmp_path) as (wire, kubeconfig):
+def far(
+    source: Beanstalkd, registration: CertificateTargets, tmp_path: Path
+) -> Iterator[tuple[Beanscale, InterruptibleProxy]]:
+    with interruptible(tmp_path) as (wire, kubeconfig):
         options = [
             f"--beanstalkd={source.host}:{source.port}",
             f"--kubeconfig={kubeconfig}",
@@ -34,8 +36,8 @@ def far(source: Beanstalkd, registration: CertificateTargets, tmp_path: Path) ->
             yield server, wire
 
 
-def test_it_is_served_on_and_all_comes_back_by_itself(
-    far: tuple[Beanscale, Between], registration: CertificateTargets, pki: Path
+def test_it_stays_in_use_and_everything_recovers(
+    far: tuple[Beanscale, InterruptibleProxy], registration: CertificateTargets, pki: Path
 ) -> None:
     server, wire = far
     with server.client((pki / "admin.crt", pki / "admin.key")) as admin:

@@ -36,11 +36,11 @@ def at_another_time(offset: str) -> list[str]:
     """The words that make a command live then, without faketime itself: that would be its parent, our SIGTERM would end
     it alone, and the server would go on for ever.
     """
-    told = subprocess.run(["faketime", "-f", offset, "env"], capture_output=True, text=True, check=True).stdout
-    return ["env", *(line for line in told.splitlines() if line.startswith(("FAKETIME=", "LD_PRELOAD=")))]
+    environment = subprocess.run(["faketime", "-f", offset, "env"], capture_output=True, text=True, check=True).stdout
+    return ["env", *(line for line in environment.splitlines() if line.startswith(("FAKETIME=", "LD_PRELOAD=")))]
 
 
-def test_what_it_makes_is_valid_now_and_what_is_wrong_is_told(
+def test_certificates_are_valid_with_a_wrong_clock_and_the_error_is_logged(
     two_days_ahead: Beanscale, registration: CertificateTargets, pki: Path
 ) -> None:
     with service_in_front(registration, two_days_ahead.port):

@@ -53,7 +53,7 @@ async def test_replicas_that_start_together_share_one_certificate(registration: 
     assert {replica.bundle for replica in replicas} == {ca_bundle(registration)}
 
 
-async def test_a_secret_that_is_deleted_comes_back_as_it_was(registration: CertificateTargets) -> None:
+async def test_a_deleted_secret_is_restored(registration: CertificateTargets) -> None:
     identity = CertificateController(names(registration), registration)
     kubernetes, secret = registration.kubernetes, registration.secret
     marks = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": {"meta.helm.sh/release-name": "ours"}}
@@ -83,24 +83,24 @@ async def test_a_secret_that_cant_be_created_is_named(registration: CertificateT
     )
 
 
-@pytest.mark.parametrize("spoilt", [None, {"tls.key": "AAAA"}, {"ca.crt": b64encode(b"garbage").decode()}])
-async def test_what_we_hold_is_put_back_into_a_spoilt_secret(
-    registration: CertificateTargets, spoilt: dict[str, str] | None
+@pytest.mark.parametrize("invalid", [None, {"tls.key": "AAAA"}, {"ca.crt": b64encode(b"garbage").decode()}])
+async def test_an_invalid_secret_is_restored_from_memory(
+    registration: CertificateTargets, invalid: dict[str, str] | None
 ) -> None:
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     kubernetes, secret = registration.kubernetes, registration.secret
     stored = kubernetes.request("GET", path(secret))["data"]
-    kubernetes.request("PATCH", path(secret), body={"data": spoilt}, content_type=MERGE)
+    kubernetes.request("PATCH", path(secret), body={"data": invalid}, content_type=MERGE)
     changes: list[ServingCertificate] = []
     await identity.check(changes.append, now())
     assert kubernetes.request("GET", path(secret))["data"] == stored
     assert changes == []
 
 
-async def test_a_spoilt_secret_is_made_anew_at_start(registration: CertificateTargets) -> None:
-    spoilt = {"data": {"tls.crt": "AAAA", "mine": "AAAA"}}
-    registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
+async def test_an_invalid_secret_is_recreated_at_start(registration: CertificateTargets) -> None:
+    invalid = {"data": {"tls.crt": "AAAA", "mine": "AAAA"}}
+    registration.kubernetes.request("PATCH", path(registration.secret), body=invalid, content_type=MERGE)
     await CertificateController(names(registration), registration).check(ignore, now())
     stored = registration.kubernetes.request("GET", path(registration.secret))["data"]
     assert sorted(stored) == ["ca.crt", "ca.key", "mine", "tls.crt", "tls.key"]
@@ -116,13 +116,13 @@ class Loser(Kubernetes):
         return super().request(*asked, **more)
 
 
-def test_somebody_who_always_writes_first_is_an_error(secret: ObjectName) -> None:
+def test_a_secret_that_always_changes_first_is_an_error(secret: ObjectName) -> None:
     loser = Loser(find_credentials(Path(os.environ["KUBECONFIG"]), None))
     with pytest.raises(KubernetesError, match="changed 5 times"):
         reconcile(loser, secret, ["beanscale"], LIFETIMES, now())
 
 
-async def test_a_wiped_bundle_heals(registration: CertificateTargets) -> None:
+async def test_an_emptied_bundle_is_restored(registration: CertificateTargets) -> None:
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     patch_api_service(registration, caBundle=None, insecureSkipTLSVerify=True)
@@ -131,7 +131,7 @@ async def test_a_wiped_bundle_heals(registration: CertificateTargets) -> None:
     assert not api_service(registration)["spec"].get("insecureSkipTLSVerify")
 
 
-async def test_what_is_right_is_not_written_again(registration: CertificateTargets) -> None:
+async def test_a_correct_bundle_is_not_written_again(registration: CertificateTargets) -> None:
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
     before = registration.kubernetes.request("GET", api_service_path(registration))["metadata"]["managedFields"]
@@ -140,7 +140,7 @@ async def test_what_is_right_is_not_written_again(registration: CertificateTarge
     assert ours(after) == ours(before)
 
 
-async def test_anothers_is_left_alone(registration: CertificateTargets) -> None:
+async def test_an_apiservice_of_another_owner_is_unchanged(registration: CertificateTargets) -> None:
     patch_api_service(registration, service={"namespace": "keda", "name": "keda-metrics"})
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
@@ -152,7 +152,7 @@ async def test_anothers_is_left_alone(registration: CertificateTargets) -> None:
     assert (owner["namespace"], owner["name"]) == ("keda", "keda-metrics")
 
 
-async def test_one_that_comes_later_gets_its_bundle_then(registration: CertificateTargets) -> None:
+async def test_an_apiservice_created_later_gets_its_bundle(registration: CertificateTargets) -> None:
     late = replace(registration, api_service="v1.late.beanscale.example")
     identity = CertificateController(names(late), late)
     await identity.check(ignore, now())
@@ -172,7 +172,9 @@ def ours(managed_fields: list[dict[str, str]]) -> list[dict[str, str]]:
     return [entry for entry in managed_fields if "subresource" not in entry]
 
 
-async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(registration: CertificateTargets) -> None:
+async def test_kube_apiserver_verifies_beanscale_before_during_and_after_a_new_ca(
+    registration: CertificateTargets,
+) -> None:
     """The CA is 250 days old: it's rolled at the first check; an hour later, by our clock, the new one has signed."""
     old = aged(names(registration), timedelta(days=250))
     data = {key: b64encode(value).decode() for key, value in write(old).items()}
@@ -192,18 +194,18 @@ async def test_kube_apiserver_verifies_us_before_during_and_after_a_new_ca(regis
         eventually(lambda: available(registration).get("status") == "True")
 
 
-async def test_kube_apiserver_refuses_anybody_else(registration: CertificateTargets) -> None:
+async def test_kube_apiserver_rejects_another_server(registration: CertificateTargets) -> None:
     await CertificateController(names(registration), registration).check(ignore, now())
-    stranger = aged(names(registration), timedelta(0))
+    other = aged(names(registration), timedelta(0))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    load_into(tls, stranger.serving)
+    load_into(tls, other.serving)
     with forwarded_to(registration, tls):
         eventually(lambda: "signed by unknown authority" in refusal(registration))
         assert not answered(registration)
 
 
 def ignore(_: ServingCertificate) -> None:
-    """Nobody serves here."""
+    """Nothing serves here."""
 
 
 def aged(names_: list[str] | tuple[str, ...], age: timedelta) -> KeyRing:

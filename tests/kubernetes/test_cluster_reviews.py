@@ -22,7 +22,7 @@ def account(kubernetes: Kubernetes, namespace: str) -> str:
     return f"{accounts}/worker"
 
 
-def test_a_token_tells_its_user(kubernetes: Kubernetes, namespace: str, account: str) -> None:
+def test_a_token_review_yields_its_user(kubernetes: Kubernetes, namespace: str, account: str) -> None:
     user = review_token(kubernetes, token(kubernetes, account)).user
     assert user is not None
     assert user.name == f"system:serviceaccount:{namespace}:worker"
@@ -31,18 +31,18 @@ def test_a_token_tells_its_user(kubernetes: Kubernetes, namespace: str, account:
     assert "authentication.kubernetes.io/credential-id" in dict(user.extra)
 
 
-def test_a_made_up_token_is_nobodys(kubernetes: Kubernetes) -> None:
+def test_an_invented_token_is_rejected(kubernetes: Kubernetes) -> None:
     owner = review_token(kubernetes, "made-up")
     assert owner.user is None
     assert "invalid bearer token" in owner.problem
 
 
-def test_a_token_for_another_audience_is_nobodys(kubernetes: Kubernetes, account: str) -> None:
+def test_a_token_for_another_audience_is_rejected(kubernetes: Kubernetes, account: str) -> None:
     other = token(kubernetes, account, "vault")
     assert review_token(kubernetes, other).user is None
 
 
-def test_who_may_is_decided_by_rbac(kubernetes: Kubernetes) -> None:
+def test_rbac_decides_access(kubernetes: Kubernetes) -> None:
     list_metric = ResourceAttributes("shop", "list", "external.metrics.k8s.io", "v1beta1", "tube-default")
     bob = User("bob", ("system:authenticated",), "7", (("scopes", ("a", "b")),))
     assert not review_access(kubernetes, bob, list_metric).allowed
@@ -58,7 +58,7 @@ def token(kubernetes: Kubernetes, account: str, *audiences: str) -> str:
     return str(kubernetes.request("POST", f"{account}/token", body=request)["status"]["token"])
 
 
-def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
+def test_the_front_proxy_configuration_is_read(kubernetes: Kubernetes) -> None:
     config = watched(kubernetes).current
     assert config is not None
     assert "BEGIN CERTIFICATE" in config.client_ca_pem
@@ -66,7 +66,7 @@ def test_the_front_proxy_is_known(kubernetes: Kubernetes) -> None:
     assert b"x-remote-user" in config.username_headers
 
 
-def test_a_change_arrives_at_once_and_garbage_never(kubernetes: Kubernetes) -> None:
+def test_a_change_applies_at_once_and_an_invalid_one_never(kubernetes: Kubernetes) -> None:
     watcher = watched(kubernetes)
     first = watcher.current
     before = kubernetes.request("GET", TRUST)["data"]["requestheader-allowed-names"]

@@ -27,7 +27,7 @@ def fresh() -> Iterator[Beanscale]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_recorded_request_is_answered_alike(fresh: Beanscale, pki: Path, case: Case, score: Score) -> None:
+def test_a_recorded_request_gets_the_same_response(fresh: Beanscale, pki: Path, case: Case, score: Score) -> None:
     ours = asked(fresh.port, pki, case)
     difference = next((difference for difference in DIFFERENCES if difference.applies(case)), None)
     deviating = deviations(case.answer, ours)

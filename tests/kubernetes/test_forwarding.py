@@ -84,7 +84,7 @@ def admin(pki: Path) -> Pair:
     return pki / "admin.crt", pki / "admin.key"
 
 
-def test_its_metrics_are_found_beside_ours(beside: Beanscale, admin: Pair) -> None:
+def test_its_metrics_are_listed_with_beanscales(beside: Beanscale, admin: Pair) -> None:
     def names() -> list[str]:
         found = beside.raw_get("/apis/external.metrics.k8s.io/v1beta1", admin)[1]["resources"]
         return [each["name"] for each in found]
@@ -93,7 +93,7 @@ def test_its_metrics_are_found_beside_ours(beside: Beanscale, admin: Pair) -> No
     assert names()[0].startswith("beanstalkd_tube_")
 
 
-def test_it_gets_a_token_by_which_kube_apiserver_knows_us(
+def test_it_gets_beanscales_token_which_kube_apiserver_verifies(
     beside: Beanscale, adapter: Apiserver, kubernetes: Kubernetes, namespace: str, admin: Pair
 ) -> None:
     adapter.answer = Answer(body=json.dumps(THEIR_VALUES).encode())
@@ -104,26 +104,26 @@ def test_it_gets_a_token_by_which_kube_apiserver_knows_us(
     assert user.name == f"system:serviceaccount:{namespace}:server"
 
 
-def test_who_may_not_ask_us_doesnt_ask_it_through_us(beside: Beanscale, adapter: Apiserver) -> None:
+def test_an_unauthorized_request_is_not_forwarded_through_beanscale(beside: Beanscale, adapter: Apiserver) -> None:
     adapter.asked.clear()
-    with beside.client() as nobody:
-        assert nobody.get(THEIRS).status_code == 403
+    with beside.client() as unauthorized:
+        assert unauthorized.get(THEIRS).status_code == 403
     assert not [each.line for each in adapter.asked if "s0-rabbit" in each.line]  # its discovery it is asked anyway
 
 
-def test_that_it_lets_nobody_in_is_told_with_our_name(
+def test_its_rejection_names_beanscales_account(
     beside: Beanscale, adapter: Apiserver, namespace: str, admin: Pair
 ) -> None:
     adapter.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
-    code, told = beside.raw_get(THEIRS, admin)
+    code, data = beside.raw_get(THEIRS, admin)
     assert code == 503
-    assert f"it rejected the token of ServiceAccount {namespace}/server" in told["message"]
+    assert f"it rejected the token of ServiceAccount {namespace}/server" in data["message"]
 
 
-def test_its_failure_touches_nothing_of_ours(beside: Beanscale, adapter: Apiserver, admin: Pair) -> None:
+def test_its_failure_affects_no_metric_of_beanscale(beside: Beanscale, adapter: Apiserver, admin: Pair) -> None:
     adapter.answer = Answer(body=b"garbage")
-    code, told = beside.raw_get(THEIRS, admin)
-    assert (code, "others/adapter" in told["message"]) == (503, True)
+    code, data = beside.raw_get(THEIRS, admin)
+    assert (code, "others/adapter" in data["message"]) == (503, True)
     assert beside.raw_get(f"{VALUES}/tube-default", admin)[1]["items"][0]["value"] == "0"
     with beside.client(admin) as client:
         assert client.get("/readyz").status_code == 200

@@ -1,4 +1,4 @@
-"""A certificate that somebody else keeps in a Secret, and what replicas that know different ones do to the bundle."""
+"""A provided certificate in a Secret, and the bundle while replicas have different certificates."""
 
 import asyncio
 import ssl
@@ -31,7 +31,7 @@ __all__ = ["kubernetes", "namespace", "registration", "secret"]
 
 DAY = timedelta(days=1)
 WATCHED_WITHIN_S = 2
-"""kube-apiserver hears of a changed bundle by its watch, in a moment; between two looks of ours are ten seconds."""
+"""kube-apiserver watches the bundle; beanscale checks every ten seconds."""
 
 
 def keep(registration: CertificateTargets, authority: Authority) -> ServingCertificate:
@@ -48,10 +48,10 @@ def new_authority() -> Authority:
 
 
 def ignore(_: ServingCertificate) -> None:
-    """Nobody serves here."""
+    """Nothing serves here."""
 
 
-async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(registration: CertificateTargets) -> None:
+async def test_it_is_served_and_exchanged_without_a_failed_verification(registration: CertificateTargets) -> None:
     registration = replace(registration, provided=True)
     old, new = new_authority(), new_authority()
     first = keep(registration, old)
@@ -75,7 +75,7 @@ async def test_it_is_served_and_exchanged_live_without_a_moment_of_mistrust(regi
         eventually(lambda: answered(registration))
 
 
-async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration: CertificateTargets) -> None:
+async def test_an_unusable_certificate_changes_nothing_and_is_logged(registration: CertificateTargets) -> None:
     registration = replace(registration, provided=True)
     identity = CertificateController(names(registration), registration)
     await identity.check(ignore, now())
@@ -85,15 +85,15 @@ async def test_one_that_cant_be_served_changes_nothing_and_is_told(registration:
     served = keep(registration, new_authority())
     await identity.check(ignore, now())
     assert (identity.failure(now()), identity.state.error) == (None, None)
-    spoilt = {"data": {"tls.key": b64encode(b"garbage").decode()}}
-    registration.kubernetes.request("PATCH", path(registration.secret), body=spoilt, content_type=MERGE)
+    invalid = {"data": {"tls.key": b64encode(b"garbage").decode()}}
+    registration.kubernetes.request("PATCH", path(registration.secret), body=invalid, content_type=MERGE)
     await identity.check(ignore, now())
     assert identity.certificate == served
     assert identity.failure(now()) is None
     assert "its tls.key isn't a PEM key" in str(identity.warning(now()))
 
 
-async def test_one_that_is_not_there_is_awaited(registration: CertificateTargets) -> None:
+async def test_a_missing_certificate_is_retried(registration: CertificateTargets) -> None:
     gone = replace(registration, provided=True)
     registration.kubernetes.request("DELETE", path(gone.secret))
     identity = CertificateController(names(gone), gone)
@@ -101,7 +101,7 @@ async def test_one_that_is_not_there_is_awaited(registration: CertificateTargets
     assert f"has no Secret {gone.secret} with the serving certificate; create it" in str(identity.failure(now()))
 
 
-async def test_a_replica_that_finds_it_published_already_waits_as_well(registration: CertificateTargets) -> None:
+async def test_a_replica_that_finds_the_new_ca_published_waits_as_well(registration: CertificateTargets) -> None:
     """Another came milliseconds before, and no kube-apiserver may have heard yet."""
     registration = replace(registration, provided=True)
     first, later = (CertificateController(names(registration), registration) for _ in range(2))
@@ -117,7 +117,7 @@ async def test_a_replica_that_finds_it_published_already_waits_as_well(registrat
     assert later.certificate != served
 
 
-async def test_a_replica_that_has_been_there_for_long_leaves_a_new_ca_alone(
+async def test_an_older_replica_keeps_a_new_ca(
     registration: CertificateTargets, kubernetes: Kubernetes, namespace: str
 ) -> None:
     """As during an upgrade: the old replica's Secret is another one."""
@@ -134,10 +134,10 @@ async def test_a_replica_that_has_been_there_for_long_leaves_a_new_ca_alone(
     assert {*read_bundle(ca_bundle(registration))} == {*read_bundle(old.bundle), *read_bundle(new.bundle)}
 
 
-async def test_replicas_of_different_settings_leave_each_others_ca_for_an_hour(
+async def test_replicas_with_different_settings_keep_each_others_ca_for_an_hour(
     registration: CertificateTargets,
 ) -> None:
-    """As during an upgrade from certificates of our own to somebody else's."""
+    """Like an upgrade from beanscale's own certificates to provided ones."""
     own = CertificateController(names(registration), registration)
     await own.check(ignore, now())
     theirs = replace(registration, provided=True)

@@ -54,7 +54,7 @@ def test_a_tubes_metric_follows_its_jobs(admin: httpx.Client, jobs: greenstalk.C
     eventually(lambda: [item["value"] for item in items(admin, "tube-checkout")], ["2"])
 
 
-def test_the_answer_has_the_form_that_clients_of_the_api_expect(admin: httpx.Client) -> None:
+def test_the_response_has_the_representation_that_api_clients_expect(admin: httpx.Client) -> None:
     answer = admin.get(f"{VALUES}/tube-default")
     listed = answer.json()
     (item,) = listed.pop("items")
@@ -88,16 +88,14 @@ def test_the_audit_id_of_kube_apiserver_is_kept(admin: httpx.Client) -> None:
         (f"{VALUES}/beanstalkd_tube_jobs?labelSelector=server%3Dmars", 404, "no server 'mars'; valid values: 'eu'"),
     ],
 )
-def test_what_cant_be_answered_is_said_in_one_sentence(
-    server: Beanscale, pki: Path, path: str, code: int, words: str
-) -> None:
+def test_an_error_is_one_sentence(server: Beanscale, pki: Path, path: str, code: int, words: str) -> None:
     status, body = server.raw_get(path, (pki / "admin.crt", pki / "admin.key"))
     assert status == code
     assert words in body["message"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
-def test_a_metric_can_only_be_read(admin: httpx.Client, method: str) -> None:
+def test_a_metric_is_read_only(admin: httpx.Client, method: str) -> None:
     assert admin.request(method, f"{VALUES}/tube-default").status_code == 405
 
 
@@ -119,7 +117,7 @@ def test_kube_apiserver_finds_an_openapi_document(admin: httpx.Client) -> None:
     assert admin.get("/openapi/v2").json()["swagger"] == "2.0"
 
 
-def test_an_outage_is_told_and_never_a_number(beanstalkd: Beanstalkd, pki: Path) -> None:
+def test_an_outage_is_an_error_and_never_a_number(beanstalkd: Beanstalkd, pki: Path) -> None:
     address = f"{beanstalkd.host}:{beanstalkd.port}"
     with (
         serving("--beanstalkd", f"eu={address}", "--max-age", "2s") as server,
@@ -136,7 +134,7 @@ def test_an_outage_is_told_and_never_a_number(beanstalkd: Beanstalkd, pki: Path)
         eventually(lambda: client.get(f"{VALUES}/tube-x").status_code, 200)
 
 
-def test_its_own_figures_are_there_for_prometheus(admin: httpx.Client) -> None:
+def test_its_own_metrics_are_exported_to_prometheus(admin: httpx.Client) -> None:
     figures = admin.get("/metrics").text
     for line in (
         'beanscale_beanstalkd_up{address="127.0.0.1",server="eu"} 1.0',

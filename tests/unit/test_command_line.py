@@ -71,7 +71,7 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["smoke", "--beanstalkd", "a"], "Missing option '--service'"),
     ],
 )
-def test_a_wrong_use_is_one_clear_line(
+def test_a_usage_error_on_the_command_line_is_one_clear_line(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -98,13 +98,13 @@ def kubeconfig(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_ca_that_cant_be_used_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_ca_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--kubeconfig", kubeconfig, "--forward-to", "a/b", "--forward-ca", "/etc/passwd"]
     assert main(["serve", "--beanstalkd", "a", *options]) == 2
     assert "the certificate-authority of --forward-ca /etc/passwd can't be used" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         options = ["--kubeconfig", kubeconfig, "--bind", "127.0.0.1", "--port", port]
@@ -112,9 +112,7 @@ def test_a_port_that_is_taken_is_named(kubeconfig: str, capsys: pytest.CaptureFi
     assert f"can't listen on 127.0.0.1 port {port}: address already in use" in capsys.readouterr().err
 
 
-def test_a_file_of_rules_is_refused_with_a_line_for_each_mistake(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_rules_file_has_a_line_for_each_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text("metrics: [{name: a, tubes: ['x\\ny', z], value: redy, servers: [ue]}]")
     assert main(["serve", "--beanstalkd", "eu=a", "--rules", str(file)]) == 2
@@ -130,7 +128,7 @@ def test_a_file_of_rules_is_refused_with_a_line_for_each_mistake(
     ]
 
 
-def test_options_may_come_from_the_environment(
+def test_options_can_be_set_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BEANSCALE_SERVE_BEANSTALKD", "eu=bean:99999")

@@ -55,25 +55,25 @@ def test_a_quantity_is_an_exact_number(text: str, number: Fraction) -> None:
     assert parse_quantity(text) == number
 
 
-def test_what_the_autoscaler_was_told_is_read_with_kubernetes_defaults() -> None:
+def test_the_hpas_spec_is_parsed_with_kubernetes_defaults() -> None:
     assert parse_scaling(autoscaler()) == replace(SCALING, timeout_s=390)
 
 
-def test_patience_outlasts_the_autoscalers_own_waiting() -> None:
+def test_the_timeout_exceeds_the_stabilization_window() -> None:
     behavior = {"scaleDown": {"stabilizationWindowSeconds": 30}}
     assert parse_scaling(autoscaler(minReplicas=1, behavior=behavior)) == SCALING
 
 
-def test_an_autoscaler_sees_jobs_a_pod() -> None:
+def test_an_hpas_average_value_is_multiplied_by_its_pods() -> None:
     assert parse_per_pod(autoscaler("400m")) == Fraction(2, 5)
 
 
 @pytest.mark.parametrize("current", [None, "-9223372036854775808m"])
-def test_a_failed_metric_and_the_senseless_one_at_no_pods_are_no_value(current: str | None) -> None:
+def test_a_failed_metric_and_the_meaningless_one_at_no_pods_are_no_value(current: str | None) -> None:
     assert parse_per_pod(autoscaler(current)) is None
 
 
-def test_an_autoscaler_that_nobody_worked_on_yet_has_neither_value_nor_conditions() -> None:
+def test_an_hpa_not_synced_yet_has_neither_value_nor_conditions() -> None:
     assert (parse_per_pod({"spec": {}}), parse_conditions({"spec": {}})) == (None, ())
 
 
@@ -82,33 +82,33 @@ def test_pods_are_rounded_up_and_kept_within_limits(jobs: int, pods: int) -> Non
     assert SCALING.pods_for(jobs) == pods
 
 
-def test_rest_is_no_job_and_no_pod_too_many() -> None:
+def test_at_rest_there_are_no_jobs_and_no_surplus_pods() -> None:
     assert is_idle(SCALING, REST)
     assert not is_idle(SCALING, replace(REST, pods=2))
     assert not is_idle(SCALING, replace(REST, ready=1))
     assert not is_idle(SCALING, replace(REST, ready=None))
 
 
-def test_each_milestone_has_the_second_of_the_first_look_that_shows_it() -> None:
+def test_each_milestone_has_the_second_of_the_first_sample_that_shows_it() -> None:
     assert milestones(SCALING, 20, UP_AND_BACK) == Milestones(desired_s=4, peak=10, ready_s=9, done_s=15, back_s=60)
 
 
-def test_the_autoscaler_has_done_its_part_when_it_wants_what_the_jobs_of_that_moment_need() -> None:
+def test_scale_up_is_complete_when_desired_pods_match_the_jobs() -> None:
     """With a sync every 15 s one pod has done three jobs before the autoscaler looks for the first time."""
     reached = milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(15, 17, 9, 1)))
     assert (reached.desired_s, reached.peak) == (15, 9)
 
 
-def test_a_first_step_that_is_too_small_is_not_what_the_jobs_need() -> None:
+def test_a_smaller_first_step_is_not_a_complete_scale_up() -> None:
     assert milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(4, 19, 4, 1))).desired_s is None
 
 
-def test_pods_are_ready_only_when_the_most_that_were_ever_wanted_are() -> None:
+def test_pods_are_ready_only_when_the_largest_desired_number_is() -> None:
     run = (seen(0, 18, 9, 1), seen(5, 18, 9, 9), seen(6, 20, 10, 9))
     assert milestones(SCALING, 20, run).ready_s is None
 
 
-def test_what_could_not_be_had_proves_nothing() -> None:
+def test_a_missing_sample_proves_nothing() -> None:
     blind = replace(seen(4, 0, 10, 10), ready=None, reserved=None)
     assert milestones(SCALING, 20, (blind,)) == Milestones()
 
@@ -128,14 +128,14 @@ def test_quiet_is_counted_from_the_last_change_of_jobs_or_pods() -> None:
     assert unchanged_s(run[:1]) == 0
 
 
-def test_the_proof_is_one_sentence_with_figures() -> None:
+def test_the_proof_is_one_sentence_with_numbers() -> None:
     assert proof(SCALING, 20, milestones(SCALING, 20, UP_AND_BACK)) == (
         "20 jobs put → the HPA wants 10 pods after 4.0 s → 10 pods ready after 9.0 s"
         " → all 20 jobs done after 15.0 s → back to 1 pod after 60.0 s"
     )
 
 
-def test_pods_that_started_after_the_last_job_are_left_out_of_the_proof() -> None:
+def test_pods_that_started_after_the_last_job_are_omitted_from_the_proof() -> None:
     reached = Milestones(desired_s=4, peak=10, ready_s=None, done_s=15)
     assert [state for _, state, _ in steps(SCALING, 20, reached)] == [
         Step.REACHED,
@@ -153,25 +153,25 @@ def test_a_line_is_drawn_for_each_change_and_none_for_none() -> None:
     ]
 
 
-def test_what_the_autoscaler_says_is_said_once() -> None:
+def test_each_condition_is_printed_once() -> None:
     said = "   0.0 s  the HPA has a metric value"
     assert said in changes(None, REST)
     assert changes(REST, replace(REST, at_s=1)) == []
 
 
-def test_reasons_without_words_of_ours_come_with_kubernetes_own() -> None:
+def test_unknown_reasons_are_printed_with_kubernetes_message() -> None:
     strange = Condition("ScalingActive", holds=False, reason="FailedGetExternalMetric", message="unable to get it")
     assert changes(REST, replace(REST, conditions=(strange,))) == ["   0.0 s  the HPA reports: unable to get it"]
 
 
-def test_what_could_not_be_had_is_a_question_mark_with_its_reason() -> None:
+def test_a_missing_sample_is_a_question_mark_with_its_reason() -> None:
     blind = replace(REST, metric=None, errors=("kube-apiserver is away",))
     figures, reason = changes(REST, blind)
     assert "metric: ?;" in figures
     assert reason.endswith("kube-apiserver is away")
 
 
-def test_whoever_gives_up_names_the_step_that_did_not_come_and_why() -> None:
+def test_a_timeout_names_the_missing_step_and_its_reason() -> None:
     blocked = Condition("ScalingActive", holds=False, reason="FailedGetExternalMetric", message="503")
     last = replace(seen(120, 19, 1, 1), conditions=(blocked,))
     assert stuck(SCALING, 20, milestones(SCALING, 20, (last,)), last) == (
@@ -179,7 +179,7 @@ def test_whoever_gives_up_names_the_step_that_did_not_come_and_why() -> None:
     )
 
 
-def test_without_a_reason_the_figures_must_do() -> None:
+def test_without_a_reason_a_timeout_has_the_numbers() -> None:
     last = seen(120, 19, 1, 1)
     assert "jobs: 19 ready" in stuck(SCALING, 20, Milestones(), last)
 
@@ -188,5 +188,5 @@ def test_without_a_reason_the_figures_must_do() -> None:
     ("jobs_per_pod", "words"),
     [(Fraction(2), "one pod per 2 jobs, 1 to 10 pods"), (Fraction(1), "one pod per job, 1 to 10 pods")],
 )
-def test_the_ratio_is_told_as_people_say_it(jobs_per_pod: Fraction, words: str) -> None:
+def test_the_ratio_is_formatted_for_people(jobs_per_pod: Fraction, words: str) -> None:
     assert str(replace(SCALING, jobs_per_pod=jobs_per_pod)) == words

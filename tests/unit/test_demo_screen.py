@@ -76,7 +76,7 @@ def test_columns_get_wider_so_that_the_whole_run_fits(last_s: float, seconds: fl
     assert sliced(run, 100)[int(last_s / seconds)] is run[0]
 
 
-def test_a_slice_in_which_nobody_looked_is_as_the_one_before_and_the_future_is_empty() -> None:
+def test_a_slice_without_a_sample_repeats_the_previous_one_and_the_future_is_empty() -> None:
     first, last = seen(0, 19, 1, 1, 1), seen(2, 18, 1, 10, 1)
     assert sliced((first, last), 8) == [first, first, first, first, last, None, None, None]
 
@@ -92,7 +92,7 @@ def test_a_terminal_of_80_columns_shows_every_word() -> None:
     assert "…" not in "".join(line for line in on_screen(RUN, 80, 24) if not line.startswith("…"))
 
 
-def test_the_picture_says_in_words_what_the_bars_show() -> None:
+def test_the_picture_has_the_numbers_of_the_bars() -> None:
     screen = "\n".join(on_screen(RUN[:3], 100, 36))
     for words in (
         "20 jobs in tube hello-world: one pod per 2 jobs, 1 to 10 pods",
@@ -106,7 +106,7 @@ def test_the_picture_says_in_words_what_the_bars_show() -> None:
         assert words in screen
 
 
-def test_the_picture_keeps_its_height_whatever_the_autoscaler_says() -> None:
+def test_the_picture_keeps_its_height_for_any_condition() -> None:
     silent = (replace(RUN[0], conditions=()),)
     talkative = (replace(RUN[0], conditions=(LIMITED,) * 3, errors=("away",) * 4),)
     assert len(on_screen(silent, 100, 36)) == len(on_screen(talkative, 100, 36))

@@ -73,7 +73,7 @@ def test_a_fraction_is_rounded_up_by_less_than_a_nano(value: Fraction) -> None:
         (Fraction(2**900), "≈8.45271e+270"),
     ],
 )
-def test_numbers_are_shown_exactly_or_with_a_sign_that_they_arent(number: Fraction, shown: str) -> None:
+def test_numbers_are_shown_exactly_or_marked_as_rounded(number: Fraction, shown: str) -> None:
     assert show_number(number) == shown
 
 
@@ -97,12 +97,12 @@ def test_a_quantity_is_exact(text: str, value: Fraction) -> None:
 
 
 @given(st.fractions(min_value=0, max_value=10**15, max_denominator=10**9).map(lambda value: round(value, 9)))
-def test_what_we_write_is_read_back(value: Fraction) -> None:
+def test_a_written_quantity_is_read_back_unchanged(value: Fraction) -> None:
     assert parse_quantity(format_quantity(value)) == value
 
 
 @pytest.mark.parametrize("text", ["", "two", "2x", "1.2.3", "--2", "1e", "1e999999999", "٣"])
-def test_what_is_no_quantity_is_refused(text: str) -> None:
+def test_an_invalid_quantity_is_rejected(text: str) -> None:
     with pytest.raises(QuantityError, match="isn't a quantity"):
         parse_quantity(text)
 
@@ -114,5 +114,5 @@ def test_thousandths_are_rounded_up_and_bounded() -> None:
 @pytest.mark.parametrize(
     ("thousandths", "shown"), [(20_000, "20"), (1500, "1.5"), (25, "0.025"), (-1200, "-1.2"), (0, "0")]
 )
-def test_people_see_plain_numbers(thousandths: int, shown: str) -> None:
+def test_quantities_are_formatted_for_people(thousandths: int, shown: str) -> None:
     assert plain(thousandths) == shown

@@ -32,7 +32,7 @@ from app.settings import (
         ("eu=::1", Server("eu", "::1", 11300), "[::1]:11300"),
     ],
 )
-def test_a_server_is_read_with_or_without_name_and_port(text: str, server: Server, address: str) -> None:
+def test_a_server_is_parsed_with_or_without_name_and_port(text: str, server: Server, address: str) -> None:
     assert parse_server(text) == server
     assert parse_server(text).address == address
 
@@ -58,17 +58,17 @@ def test_a_server_is_read_with_or_without_name_and_port(text: str, server: Serve
         (f"eu={'a' * 60}!", "neither a host name nor an IP address"),
     ],
 )
-def test_a_server_that_cant_be_meant_is_refused(text: str, complaint: str) -> None:
+def test_an_invalid_server_is_rejected(text: str, complaint: str) -> None:
     with pytest.raises(SettingError, match=complaint):
         parse_server(text)
 
 
-def test_two_servers_of_one_name_are_refused() -> None:
+def test_two_servers_with_one_name_are_rejected() -> None:
     with pytest.raises(SettingError, match="bean:1 and bean:2 are both named 'bean'; set different names"):
         distinct_servers((parse_server("bean:1"), parse_server("bean:2")))
 
 
-def test_two_names_for_one_server_are_refused() -> None:
+def test_two_names_for_one_server_are_rejected() -> None:
     with pytest.raises(
         SettingError, match="'eu' and 'us' have the same address bean:1: its jobs would be counted twice"
     ):
@@ -81,7 +81,7 @@ def test_durations_are_written_as_in_kubernetes(text: str, seconds: float) -> No
 
 
 @pytest.mark.parametrize("text", ["", "15", "15 s", "-1s", "s", "1s1", "1d", "0s", "9" * 400 + "s"])
-def test_what_isnt_a_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_rejected(text: str) -> None:
     with pytest.raises(SettingError, match="isn't a duration"):
         parse_duration(text)
 
@@ -100,7 +100,7 @@ def test_an_objects_name_has_a_namespace() -> None:
             parse_object_name(text)
 
 
-def test_a_services_port_is_that_of_https_unless_said() -> None:
+def test_the_default_port_of_a_service_is_that_of_https() -> None:
     keda = ObjectName("keda", "metrics-apiserver")
     assert parse_service_port("keda/metrics-apiserver") == ServicePort(keda, 443)
     assert parse_service_port("keda/metrics-apiserver:6443") == ServicePort(keda, 6443)
@@ -120,12 +120,12 @@ def test_a_services_port_is_that_of_https_unless_said() -> None:
         ("keda/metrics:443/x", "'443/x' in"),
     ],
 )
-def test_what_isnt_a_services_port_is_refused(text: str, complaint: str) -> None:
+def test_an_invalid_port_of_a_service_is_rejected(text: str, complaint: str) -> None:
     with pytest.raises(SettingError, match=complaint):
         parse_service_port(text)
 
 
-def test_names_are_what_dns_and_kubernetes_take() -> None:
+def test_names_are_those_that_dns_and_kubernetes_accept() -> None:
     assert parse_dns_subdomain("v1beta1.external.metrics.k8s.io") == "v1beta1.external.metrics.k8s.io"
     for text in ("", "a b", "../a", "exämple", "Upper", "a..b", "a.", f"{'a.' * 127}aa"):
         with pytest.raises(SettingError, match="isn't a valid name"):

@@ -1,4 +1,4 @@
-"""Whatever strangers send is answered: well-formed, in little time, and never by an internal error."""
+"""Any request gets a well-formed response, in little time, and never an internal error."""
 
 import asyncio
 import gc
@@ -50,7 +50,7 @@ def owner(token: str) -> TokenOwner:
 
 
 def api(*, allows: bool) -> Api:
-    """Everybody is who their token says; all of them may do everything, or nothing."""
+    """Every token is valid; all users have all permissions, or none."""
     auth_config = AuthConfigWatcher()
     auth_config.current = TRUST
     authenticator = Authenticator(auth_config, owner)
@@ -130,12 +130,14 @@ parameters = one_of(
     "labelSelector fieldSelector timeout timeoutSeconds limit watch continue resourceVersion resourceVersionMatch"
     " sendInitialEvents includeObject pretty verbose exclude hash explain"
 )
-wishes = st.one_of(
+preferences = st.one_of(
     one_of("1 0 true 10s Exact NotOlderThan tube=checkout state%20in(ready,buried) server!=eu metadata.name=a Object"),
     st.text("tube=!(),<> in0-", max_size=16).map(quote),
     escaped,
 )
-queries = st.lists(st.tuples(parameters, wishes).map("=".join), max_size=2).map(lambda parts: "&".join(parts).encode())
+queries = st.lists(st.tuples(parameters, preferences).map("=".join), max_size=2).map(
+    lambda parts: "&".join(parts).encode()
+)
 names = one_of(
     "accept accept accept accept-encoding content-type user-agent if-none-match audit-id authorization x-forwarded-for"
     " x-remote-user x-remote-group x-remote-uid x-remote-extra-%4 x-remote-extra- impersonate-user impersonate-group"
@@ -168,13 +170,13 @@ proofs = st.sampled_from(
     st.lists(st.tuples(names, texts), max_size=3),
     proofs,
 )
-async def test_any_request_has_a_well_formed_answer(
+async def test_any_request_gets_a_well_formed_response(
     to: ASGIApp, method: str, path: bytes, query: bytes, head: Headers, proof: Any
 ) -> None:
     certificate, header = proof
     headers = [*([header] if header else []), *head]
     got = await answer(to, method, path, query, headers, certificate)
-    assert got.code < 500 or got.code == 503  # an age that nobody asked for before is no number yet
+    assert got.code < 500 or got.code == 503  # the first query of an age has no value yet
     assert list(problems(got)) == []
 
 
@@ -237,7 +239,7 @@ def of_metric(query: bytes) -> dict[str, Any]:
     ],
     ids="-".join,
 )
-async def test_the_largest_request_that_is_taken_costs_little_time(giant: dict[str, Any]) -> None:
+async def test_the_largest_accepted_request_takes_little_time(giant: dict[str, Any]) -> None:
     headers = [(b"authorization", b"Bearer me"), *giant.get("headers", ())]
     begun = process_time()
     got = await answer(giant.get("to", ALLOWING), "GET", giant.get("path", b"/"), giant.get("query", b""), headers)
@@ -246,7 +248,7 @@ async def test_the_largest_request_that_is_taken_costs_little_time(giant: dict[s
 
 
 class Head(list[tuple[bytes, bytes]]):
-    """Headers of which can be told whether anybody still holds them."""
+    """Headers whose references can be counted."""
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ class Head(list[tuple[bytes, bytes]]):
         [(b"accept", b"application/vnd.kubernetes.protobuf")],
     ],
 )
-async def test_of_a_request_that_was_refused_nothing_stays(headers: Headers) -> None:
+async def test_a_rejected_request_leaves_nothing_in_memory(headers: Headers) -> None:
     def hangs(*_: object) -> NoReturn:
         raise KubernetesError("https://k can't be asked", reason="Unreachable")
 
@@ -295,9 +297,7 @@ async def test_of_a_request_that_was_refused_nothing_stays(headers: Headers) -> 
     ],
 )
 @pytest.mark.parametrize("path", [b"/livez", b"/metrics", b"/nope", METRICS + b"tube-checkout"])
-async def test_who_would_act_as_somebody_else_is_refused_and_never_served_as_themselves(
-    header: bytes, path: bytes
-) -> None:
+async def test_impersonation_is_rejected_and_never_ignored(header: bytes, path: bytes) -> None:
     for value in (b"system:masters", b""):
         got = await answer(ALLOWING, "GET", path, b"", [(b"authorization", b"Bearer me"), (header, value)])
         assert (got.code, json.loads(got.body)["reason"]) == (403, "Forbidden")
@@ -305,6 +305,6 @@ async def test_who_would_act_as_somebody_else_is_refused_and_never_served_as_the
 
 
 @pytest.mark.parametrize("path", [b"/metrics%0a", b"/livez%0a", b"/version%0a", b"/openapi/v2%0A", b"/readyz/ping%0a"])
-async def test_a_line_break_behind_a_path_makes_another_path(path: bytes) -> None:
+async def test_a_line_break_after_a_path_makes_it_another_path(path: bytes) -> None:
     assert (await answer(ALLOWING, "GET", path, b"", [(b"authorization", b"Bearer me")])).code == 404
     assert (await answer(DENYING, "GET", path, b"", [])).code == 403

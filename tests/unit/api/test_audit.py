@@ -21,7 +21,7 @@ from app.logs import LogFormat, configure
 from tests.unit.api.requests import request
 
 EVE = Caller(User("eve", ("dev", "system:authenticated"), "7"), "token")
-STRANGER = Caller(ANONYMOUS, "anonymous")
+UNAUTHENTICATED = Caller(ANONYMOUS, "anonymous")
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
 CLIENT = ("192.0.2.7", 1234)
 HEADERS = [(b"audit-id", b"0f0f"), (b"authorization", b"Bearer secret"), (b"x-forwarded-for", b"198.51.100.1")]
@@ -51,7 +51,7 @@ def lines(*noted: tuple[Request, int], audited: Any = "refusals") -> list[dict[s
     return [dict(line) for line in logged]
 
 
-def test_a_refusal_tells_who_asked_from_where_for_what_and_why_not() -> None:
+def test_a_rejection_is_logged_with_user_address_request_and_reason() -> None:
     why = StatusError("Forbidden", "no")
     why.add_note("a role is missing")
     assert lines((known(error=why), 403)) == [
@@ -77,7 +77,7 @@ def test_a_refusal_tells_who_asked_from_where_for_what_and_why_not() -> None:
     ]
 
 
-def test_who_proved_nothing_has_no_name_and_what_failed_says_so() -> None:
+def test_a_line_about_an_unauthenticated_client_has_no_user_and_names_the_failure() -> None:
     (unknown,) = lines((known(None, path="/metrics", error=StatusError("Unauthorized", "Unauthorized")), 401))
     assert (unknown["verdict"], unknown["path"], "user" in unknown) == ("unauthenticated", "/metrics", False)
     (failed,) = lines((known(allowed_by="RBAC", error=StatusError("ServiceUnavailable", "too old")), 503))
@@ -86,34 +86,34 @@ def test_who_proved_nothing_has_no_name_and_what_failed_says_so() -> None:
     assert undecided["verdict"] == "undecided"
 
 
-def test_only_the_aggregator_is_believed_where_a_request_came_from() -> None:
+def test_only_the_aggregator_can_state_the_source_address() -> None:
     (line,) = lines((known(), 403))
     assert "forwarded_for" not in line
     (line,) = lines((known(Caller(EVE.user, "front-proxy")), 403))
     assert (line["source"], line["forwarded_for"]) == ("192.0.2.7", "198.51.100.1")
 
 
-def test_by_default_what_went_well_is_not_told() -> None:
+def test_by_default_successful_requests_are_not_logged() -> None:
     well = [(known(allowed_by="x"), code) for code in (200, 304, 400, 404, 405, 406)]
     assert lines(*well) == []
-    told = lines(*well, audited="all")
-    assert [(line["event"], line["log_level"], line["status"]) for line in told] == [
+    entries = lines(*well, audited="all")
+    assert [(line["event"], line["log_level"], line["status"]) for line in entries] == [
         ("request", "info", code) for code in (200, 304, 400, 404, 405, 406)
     ]
-    assert {line["verdict"] for line in told} == {"allowed"}
+    assert {line["verdict"] for line in entries} == {"allowed"}
 
 
-def test_probes_are_told_of_only_when_they_are_refused() -> None:
+def test_probes_are_logged_only_if_rejected() -> None:
     for audited in ("refusals", "all"):
-        probes = [(known(STRANGER, path="/readyz", allowed_by="x"), code) for code in (200, 500, 401)]
+        probes = [(known(UNAUTHENTICATED, path="/readyz", allowed_by="x"), code) for code in (200, 500, 401)]
         assert [line["status"] for line in lines(*probes, audited=audited)] == [401]
 
 
-def test_strangers_lines_are_bounded_and_drown_nobodys() -> None:
-    noted = [(known(STRANGER), 403)] * 1000 + [(known(None), 401)] * 1000 + [(known(), 403)]
-    told = lines(*noted)
-    assert len(told) < 50
-    assert told[-1]["user"] == "eve"
+def test_lines_about_unauthenticated_clients_are_limited_without_suppressing_others() -> None:
+    noted = [(known(UNAUTHENTICATED), 403)] * 1000 + [(known(None), 401)] * 1000 + [(known(), 403)]
+    entries = lines(*noted)
+    assert len(entries) < 50
+    assert entries[-1]["user"] == "eve"
 
 
 def test_long_values_are_cut() -> None:
@@ -124,7 +124,7 @@ def test_long_values_are_cut() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_whatever_a_stranger_says_stays_on_one_line_and_is_no_terminals_command(
+def test_input_of_a_client_stays_on_one_line_without_control_characters(
     log_format: LogFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = io.StringIO()
@@ -172,7 +172,7 @@ def test_no_secret_is_in_a_line(log_format: LogFormat, monkeypatch: pytest.Monke
     assert "secret" not in said.getvalue()
 
 
-def test_what_a_refusal_quotes_of_the_query_is_not_told() -> None:
+def test_the_query_that_a_rejection_quotes_is_not_logged() -> None:
     quoting = known(EVE, allowed_by="x", error=StatusError("BadRequest", 'invalid selector: "secret"'))
     (line,) = lines((quoting, 400), audited="all")
     assert line["reason"] == "BadRequest"

@@ -1,4 +1,4 @@
-"""Who a request's user is, as Kubernetes' own servers tell it."""
+"""The user of a request is that of Kubernetes' own servers."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def with_token(value: bytes) -> Any:
     return request((b"authorization", value))
 
 
-WITH_TOKEN = with_token(b"Bearer of-somebody")
+WITH_TOKEN = with_token(b"Bearer of-a-user")
 
 
 def authenticator(review: Callable[[str], TokenOwner], trust: AuthConfig | None = NOBODY_TRUSTED) -> Authenticator:
@@ -110,7 +110,7 @@ STRANGE = st.lists(
 
 
 @given(STRANGE)
-async def test_no_header_makes_a_user_of_who_has_no_proof(headers: list[tuple[bytes, bytes]]) -> None:
+async def test_no_header_authenticates_a_client_without_credential(headers: list[tuple[bytes, bytes]]) -> None:
     try:
         caller = await authenticator(nobodys, TRUST).caller(request(*headers))
     except StatusError as refused:
@@ -120,7 +120,7 @@ async def test_no_header_makes_a_user_of_who_has_no_proof(headers: list[tuple[by
 
 
 @given(STRANGE)
-async def test_whatever_the_aggregator_says_of_a_user_is_text(headers: list[tuple[bytes, bytes]]) -> None:
+async def test_any_user_that_the_aggregator_sends_is_text(headers: list[tuple[bytes, bytes]]) -> None:
     caller = by_certificate(request((b"x-remote-user", b"eve"), *headers, certificate=AGGREGATOR))
     assert caller is not None
     assert caller.by == "front-proxy"
@@ -134,7 +134,7 @@ async def code(by: Authenticator, scope: Any) -> int:
     return refused.value.code
 
 
-async def test_who_proves_nothing_is_anonymous_even_before_it_is_known_who_is_trusted() -> None:
+async def test_a_client_without_credential_is_anonymous_even_before_the_configuration_is_loaded() -> None:
     """Else the kubelet's probes would fail, and restart us, for as long as kube-apiserver is away."""
     by = authenticator(nobodys, trust=None)
     anonymous = Caller(ANONYMOUS, "anonymous")
@@ -153,7 +153,7 @@ async def test_who_proves_nothing_is_anonymous_even_before_it_is_known_who_is_tr
         (("system:unauthenticated",), ("system:unauthenticated",)),
     ],
 )
-async def test_whoever_proved_who_they_are_is_authenticated_unless_they_say_they_are_not(
+async def test_a_valid_credential_adds_system_authenticated_unless_it_states_unauthenticated(
     groups: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     by = authenticator(lambda _: TokenOwner(User("eve", groups)))
@@ -170,23 +170,23 @@ async def test_whoever_proved_who_they_are_is_authenticated_unless_they_say_they
         (b"Bearer \xc3\xa9\xff", "é�"),
     ],
 )
-async def test_a_token_is_read_as_kubernetes_reads_it(header: bytes, token: str) -> None:
+async def test_a_token_is_parsed_as_in_kubernetes(header: bytes, token: str) -> None:
     by = authenticator(lambda asked: TokenOwner(User(asked, ())))
     assert (await by.caller(with_token(header))).user.name == token
 
 
 @pytest.mark.parametrize("header", [b"", b"Bearer", b"Bearer ", b"Bearer  abc", b"Bearer\tabc", b"Basic YTpi", b"abc"])
-async def test_what_is_no_bearer_token_proves_nothing(header: bytes) -> None:
+async def test_a_header_without_bearer_token_is_no_credential(header: bytes) -> None:
     assert (await authenticator(nobodys).caller(with_token(header))).by == "anonymous"
 
 
-async def test_of_two_tokens_the_first_counts() -> None:
+async def test_the_first_of_two_tokens_applies() -> None:
     by = authenticator(lambda asked: TokenOwner(User(asked, ())))
     two = request((b"authorization", b"Bearer one"), (b"authorization", b"Bearer two"))
     assert (await by.caller(two)).user.name == "one"
 
 
-async def test_a_token_that_is_nobodys_is_refused_and_remembered() -> None:
+async def test_an_invalid_token_is_rejected_and_cached() -> None:
     asked: list[str] = []
 
     def review(token: str) -> TokenOwner:
@@ -195,10 +195,10 @@ async def test_a_token_that_is_nobodys_is_refused_and_remembered() -> None:
 
     by = authenticator(review)
     assert [await code(by, WITH_TOKEN) for _ in range(3)] == [401, 401, 401]
-    assert asked == ["of-somebody"]
+    assert asked == ["of-a-user"]
 
 
-async def test_a_token_that_kubernetes_could_not_look_into_is_refused_and_asked_about_again() -> None:
+async def test_a_token_whose_review_failed_is_rejected_and_reviewed_again() -> None:
     asked: list[str] = []
 
     def review(token: str) -> TokenOwner:
@@ -210,14 +210,14 @@ async def test_a_token_that_kubernetes_could_not_look_into_is_refused_and_asked_
     assert len(asked) == 3
 
 
-async def test_a_giant_token_is_nobodys_and_nobody_is_asked() -> None:
+async def test_an_oversized_token_is_rejected_without_a_review() -> None:
     def review(_token: str) -> TokenOwner:
         raise AssertionError
 
     assert await code(authenticator(review), with_token(b"Bearer " + b"a" * (MAX_TOKEN + 1))) == 401
 
 
-async def test_a_token_that_nobody_can_review_lets_nobody_in() -> None:
+async def test_a_token_that_cant_be_reviewed_is_rejected() -> None:
     def review(_token: str) -> TokenOwner:
         raise KubernetesError("https://10.0.0.1:6443 is away")
 
@@ -228,8 +228,8 @@ async def test_a_token_that_nobody_can_review_lets_nobody_in() -> None:
     assert refused.value.__notes__ == ["https://10.0.0.1:6443 is away"]
 
 
-def test_the_aggregator_tells_the_user_as_kubernetes_writes_it() -> None:
-    told = (
+def test_the_aggregators_headers_are_parsed_as_in_kubernetes() -> None:
+    headers = (
         (b"x-other-user", b"not-me"),
         (b"x-remote-user", b"eve"),
         (b"x-remote-user", b"not-me"),
@@ -243,7 +243,7 @@ def test_the_aggregator_tells_the_user_as_kubernetes_writes_it() -> None:
         (b"x-remote-extra-scopes%2fof%41", b"2"),
         (b"x_remote_user", b"not-me"),
     )
-    assert by_certificate(request(*told, certificate=AGGREGATOR)) == Caller(
+    assert by_certificate(request(*headers, certificate=AGGREGATOR)) == Caller(
         User(
             "eve",
             ("a", "b", "system:authenticated"),
@@ -255,7 +255,7 @@ def test_the_aggregator_tells_the_user_as_kubernetes_writes_it() -> None:
 
 
 @pytest.mark.parametrize("user", [(), ((b"x-remote-user", b""),)])
-def test_the_aggregator_without_a_user_is_nobody(user: tuple[tuple[bytes, bytes], ...]) -> None:
+def test_the_aggregator_without_a_user_header_is_rejected(user: tuple[tuple[bytes, bytes], ...]) -> None:
     assert by_certificate(request(*user, (b"x-remote-group", b"system:masters"), certificate=AGGREGATOR)) is None
 
 
@@ -276,18 +276,18 @@ MASTER = ((b"x-remote-user", b"eve"), (b"x-remote-group", b"system:masters"))
         (PROXY.client((CN, "front-proxy-client"), hours=(1, 2)), False),
     ],
 )
-def test_only_the_aggregators_own_certificate_speaks_for_others(certificate: ClientCertificate, speaks: bool) -> None:
+def test_only_the_aggregators_certificate_can_act_as_front_proxy(certificate: ClientCertificate, speaks: bool) -> None:
     caller = by_certificate(request(*MASTER, certificate=certificate))
     assert (caller is not None and caller.user.name == "eve") is speaks
 
 
-def test_an_empty_list_of_allowed_names_allows_any_that_the_ca_has_signed() -> None:
-    told = NAMES | {"requestheader-allowed-names": "[]", "requestheader-client-ca-file": PROXY.pem}
-    anybody = request(*MASTER, certificate=PROXY.client((CN, "anybody")))
-    assert by_certificate(anybody, parse(told)) is not None
-    assert by_certificate(anybody) is None
-    stranger = request(*MASTER, certificate=CLUSTER.client((CN, "anybody")))
-    assert by_certificate(stranger, parse(told)) is None
+def test_an_empty_list_of_allowed_names_allows_any_certificate_of_the_ca() -> None:
+    configuration = NAMES | {"requestheader-allowed-names": "[]", "requestheader-client-ca-file": PROXY.pem}
+    any_client = request(*MASTER, certificate=PROXY.client((CN, "anybody")))
+    assert by_certificate(any_client, parse(configuration)) is not None
+    assert by_certificate(any_client) is None
+    anonymous = request(*MASTER, certificate=CLUSTER.client((CN, "any_client")))
+    assert by_certificate(anonymous, parse(configuration)) is None
 
 
 def test_a_certificate_of_the_cluster_is_its_user_with_groups_uid_and_fingerprint() -> None:
@@ -300,7 +300,7 @@ def test_a_certificate_of_the_cluster_is_its_user_with_groups_uid_and_fingerprin
 
 
 @pytest.mark.parametrize("subject", [((O, "a"),), ((CN, "eve"), (UID, "7"), (UID, "8"))])
-def test_a_certificate_without_a_name_or_with_two_uids_is_nobodys(subject: Subject) -> None:
+def test_a_certificate_without_a_name_or_with_two_uids_is_rejected(subject: Subject) -> None:
     assert by_certificate(request(certificate=CLUSTER.client(*subject))) is None
 
 
@@ -314,19 +314,19 @@ def test_a_ca_renewed_with_its_key_is_the_same_ca_and_one_with_another_key_is_no
     assert by_certificate(aggregator, rotated) is None
 
 
-async def test_a_certificate_that_proves_nothing_beside_a_token_that_does() -> None:
+async def test_a_token_applies_if_the_certificate_is_not_trusted() -> None:
     by = authenticator(lambda _: TokenOwner(User("eve", ())), TRUST)
     scope = request((b"authorization", b"Bearer abc"), certificate=Authority("other").client((CN, "x")))
     assert (await by.caller(scope)).by == "token"
 
 
-async def test_a_certificate_counts_before_a_token() -> None:
+async def test_a_certificate_takes_precedence_over_a_token() -> None:
     by = authenticator(lambda _: TokenOwner(User("eve", ())), TRUST)
     scope = request((b"authorization", b"Bearer abc"), certificate=CLUSTER.client((CN, "adam")))
     assert (await by.caller(scope)).user.name == "adam"
 
 
-def test_long_headers_are_read_each_time_and_not_remembered() -> None:
+def test_long_headers_are_parsed_each_time_and_not_cached() -> None:
     long = (*MASTER, (b"x-remote-extra-a", b64encode(bytes(100_000))))
     first, second = (by_certificate(request(*long, certificate=AGGREGATOR)) for _ in range(2))
     assert first == second

@@ -24,7 +24,7 @@ class Kubernetes:
     def __call__(self, user: User, attributes: Attributes) -> Decision:
         self.asked.append((user, attributes))
         if self.away:
-            raise KubernetesError("nobody is there")
+            raise KubernetesError("connection refused")
         return Decision(user == EVE and attributes == PathAttributes("/metrics", "get"), "")
 
 
@@ -41,7 +41,7 @@ async def verdict(authorizer: Authorizer, user: User, path: str, query: bytes = 
     return 200
 
 
-async def test_a_decision_is_remembered_for_that_user_and_that_path() -> None:
+async def test_a_decision_is_cached_by_user_and_path() -> None:
     kubernetes = Kubernetes()
     authorizer = Authorizer(kubernetes)
     assert [await verdict(authorizer, EVE, "/metrics") for _ in range(3)] == [200, 200, 200]
@@ -53,7 +53,7 @@ async def test_a_decision_is_remembered_for_that_user_and_that_path() -> None:
     assert len(kubernetes.asked) == 6
 
 
-async def test_nobody_gets_in_while_nobody_can_decide_and_that_is_not_remembered() -> None:
+async def test_a_failed_review_denies_access_and_is_not_cached() -> None:
     kubernetes = Kubernetes()
     kubernetes.away = True
     authorizer = Authorizer(kubernetes)
@@ -62,7 +62,7 @@ async def test_nobody_gets_in_while_nobody_can_decide_and_that_is_not_remembered
     assert await verdict(authorizer, EVE, "/metrics") == 200
 
 
-async def test_a_failed_review_shows_the_client_neither_an_address_nor_our_permissions() -> None:
+async def test_a_failed_review_shows_the_client_neither_an_address_nor_beanscales_permissions() -> None:
     def away(*_: object) -> Decision:
         raise KubernetesError("https://10.0.0.1:6443 refused: serviceaccount beanscale cannot create reviews")
 
@@ -73,7 +73,7 @@ async def test_a_failed_review_shows_the_client_neither_an_address_nor_our_permi
     assert "10.0.0.1" in refused.value.__notes__[0], "the log has it"
 
 
-async def test_masters_and_probes_need_no_decision() -> None:
+async def test_masters_and_probes_need_no_review() -> None:
     kubernetes = Kubernetes()
     authorizer = Authorizer(kubernetes)
     assert await verdict(authorizer, User("root", ("system:masters",)), METRIC) == 200
@@ -112,7 +112,7 @@ async def test_masters_and_probes_need_no_decision() -> None:
         ("GET", b"labelSelector=" + b"a," * 4000 + b"a", {"verb": "list"}),
     ],
 )
-async def test_kubernetes_hears_what_a_list_is_narrowed_down_to(
+async def test_a_review_contains_the_selectors_of_a_list(
     method: str, query: bytes, expected: dict[str, object]
 ) -> None:
     kubernetes = Kubernetes()
@@ -121,7 +121,7 @@ async def test_kubernetes_hears_what_a_list_is_narrowed_down_to(
     assert kubernetes.asked == [(EVE, ResourceAttributes(**(whole | expected)))]  # type: ignore[arg-type]
 
 
-async def test_what_went_wrong_on_the_way_to_a_no_is_for_the_log_and_not_for_the_caller() -> None:
+async def test_evaluation_errors_of_a_denial_are_logged_and_not_returned() -> None:
     authorizer = Authorizer(lambda *_: Decision(False, "because", 'clusterrole "x" not found'))
     with pytest.raises(StatusError) as refused:
         await authorizer.check(EVE, what("/metrics"))
@@ -129,5 +129,5 @@ async def test_what_went_wrong_on_the_way_to_a_no_is_for_the_log_and_not_for_the
     assert refused.value.__notes__ == ['clusterrole "x" not found']
 
 
-def test_strangers_have_fewer_threads_than_users() -> None:
+def test_unauthenticated_clients_have_fewer_threads_than_users() -> None:
     assert 0 < UNAUTHENTICATED_THREADS < THREADS

@@ -1,4 +1,4 @@
-"""What kube-apiserver, kubectl and every controller are told of our metrics."""
+"""The discovery documents that kube-apiserver, kubectl and controllers read."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def asked(accept: str, **headers: str) -> Request:
 
 
 @pytest.mark.parametrize("accept", [KUBE_APISERVER, f"{KUBE_APISERVER},application/json"])
-def test_everything_comes_in_one_document(accept: str) -> None:
+def test_aggregated_discovery_is_one_document(accept: str) -> None:
     answer = discovery.groups(METRICS, 443, asked(accept))
     assert answer.headers["content-type"] == AGGREGATED
     assert (answer.headers["vary"], answer.headers["cache-control"]) == ("Accept", "public")
@@ -46,7 +46,7 @@ def kind_named(kind: str) -> dict[str, str]:
     return {"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": kind}
 
 
-def test_who_has_it_already_gets_304_until_the_metrics_change() -> None:
+def test_a_client_with_the_etag_gets_304_until_the_metrics_change() -> None:
     def ask(metrics: list[str], etag: str = "") -> Any:
         return discovery.groups(metrics, 443, asked(KUBE_APISERVER, if_none_match=etag))
 
@@ -56,7 +56,7 @@ def test_who_has_it_already_gets_304_until_the_metrics_change() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "application/json", "application/yaml, application/json;q=0.9"])
-def test_older_clients_get_the_group_first_and_its_resources_then(accept: str) -> None:
+def test_older_clients_get_the_group_and_its_resources_separately(accept: str) -> None:
     groups = discovery.groups(METRICS, 443, asked(accept)).body.decode()
     assert "APIGroupList" in groups
     resources = discovery.resources(METRICS, asked(accept)).body.decode()

@@ -25,7 +25,7 @@ def test_json_is_compact_and_ends_with_a_line_end() -> None:
     assert encode({"kind": "Status", "items": []}, JSON) == b'{"kind":"Status","items":[]}\n'
 
 
-def test_json_for_people_is_indented() -> None:
+def test_pretty_json_is_indented() -> None:
     assert encode({"kind": "Status"}, JSON, indent=True) == b'{\n  "kind": "Status"\n}'
 
 
@@ -33,7 +33,7 @@ def test_json_is_harmless_in_a_web_page_and_always_utf8() -> None:
     assert encode({"a": "<&>é\u2028\udcff"}, JSON) == '{"a":"\\u003c\\u0026\\u003eé\\u2028\\ufffd"}\n'.encode()
 
 
-def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> None:
+def test_yaml_is_sorted_and_quotes_strings_that_look_like_other_types() -> None:
     item = {
         "value": "0",
         "timestamp": "2026-01-01T00:00:00Z",
@@ -59,12 +59,12 @@ def test_yaml_is_sorted_and_quotes_what_would_be_read_as_something_else() -> Non
 
 
 @given(OBJECTS)
-def test_yaml_says_what_json_says(content: dict[str, object]) -> None:
+def test_yaml_and_json_have_the_same_content(content: dict[str, object]) -> None:
     assert yaml.safe_load(encode(content, YAML)) == json.loads(encode(content, JSON)) == content
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
-def test_any_text_is_written_with_a_sign_for_what_isnt_text(text: str) -> None:
+def test_any_text_is_written_with_replacement_characters(text: str) -> None:
     content = {"message": text, "details": {"name": text}}
     written = re.sub("[\ud800-\udfff]", "\ufffd", text)
     expected = {"message": written, "details": {"name": written}}

@@ -46,7 +46,7 @@ def about(
     return request(path, query, *headers), what
 
 
-async def test_a_rate_tells_its_window() -> None:
+async def test_a_rate_has_its_window() -> None:
     answer = await got("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Da", known(EU))
     assert answer["items"] == [
         {
@@ -59,7 +59,7 @@ async def test_a_rate_tells_its_window() -> None:
     ]
 
 
-async def test_what_is_no_rate_has_no_window() -> None:
+async def test_only_a_rate_has_a_window() -> None:
     (item,) = (await got("tube-a", "", known(EU)))["items"]
     assert item.keys() == {"metricName", "metricLabels", "timestamp", "value"}
 
@@ -69,7 +69,7 @@ async def test_what_is_no_rate_has_no_window() -> None:
     [
         ("queue", "", "NotFound"),
         ("tube-A", "", "Conflict"),
-        ("twins", "", "Conflict"),
+        ("duplicates", "", "Conflict"),
         ("down", "", "ServiceUnavailable"),
         ("fraction", "", "ServiceUnavailable"),
         ("beanstalkd_tube_jobs_put_per_second", "labelSelector=tube%3Db", "ServiceUnavailable"),
@@ -77,7 +77,7 @@ async def test_what_is_no_rate_has_no_window() -> None:
         ("beanstalkd_tube_next_job_age_seconds", "", "BadRequest"),
     ],
 )
-async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, reason: str) -> None:
+async def test_each_failure_has_the_reason_that_kubernetes_uses(metric: str, query: str, reason: str) -> None:
     given = known(
         server("eu", tube("a"), tube("A"), tube("b", ready=1)),
         rules=[
@@ -85,7 +85,7 @@ async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, 
             rule("fraction", value="ready / reserved"),
         ],
     )
-    if metric == "twins":
+    if metric == "duplicates":
         given, metric = known(*[server(name, server_id="one") for name in ("eu", "us")]), "tube-a"
     with pytest.raises(StatusError) as refused:
         await got(metric.lower(), query, given)
@@ -93,7 +93,7 @@ async def test_each_failure_has_kubernetes_word_for_it(metric: str, query: str, 
     assert refused.value.details == {"group": "external.metrics.k8s.io", "kind": metric.lower()}
 
 
-async def test_what_is_asked_for_is_wanted() -> None:
+async def test_a_query_requests_its_tubes() -> None:
     wanted: list[WantedTubes] = []
     given = known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(3)}))
     await got("tube-a", "", given, lambda demanded, _: wanted.append(demanded))
@@ -102,7 +102,7 @@ async def test_what_is_asked_for_is_wanted() -> None:
     assert [(tuple(each.tubes), tuple(each.ages)) for each in wanted] == [(("a",), ()), (("a",), ("a",))]
 
 
-async def test_it_is_wanted_even_where_it_cant_be_answered_yet() -> None:
+async def test_a_query_without_a_result_yet_requests_its_tubes() -> None:
     wanted: list[WantedTubes] = []
     with pytest.raises(StatusError):
         await got("tube-a", "", known(unread("eu")), lambda demanded, _: wanted.append(demanded))
@@ -110,7 +110,7 @@ async def test_it_is_wanted_even_where_it_cant_be_answered_yet() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"])
-async def test_a_metric_is_explained_for_who_wants_to_know(accept: str) -> None:
+async def test_a_metric_is_explained_on_request(accept: str) -> None:
     answer = await got("tube-a", "explain=true&labelSelector=tube%3Da", known(EU), accept=accept)
     assert (answer["kind"], answer["apiVersion"]) == ("MetricExplanation", "external.metrics.k8s.io/v1beta1")
     assert (answer["namespace"], answer["metric"], answer["selector"]) == ("shop", "tube-a", "tube=a")
@@ -118,7 +118,7 @@ async def test_a_metric_is_explained_for_who_wants_to_know(accept: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["explain=false", "explain=0", "explained=true"])
-async def test_nothing_is_explained_to_who_does_not(query: str) -> None:
+async def test_without_the_parameter_nothing_is_explained(query: str) -> None:
     assert (await got("tube-a", query, known(EU)))["kind"] == "ExternalMetricValueList"
 
 
@@ -127,12 +127,12 @@ async def test_an_explanation_has_the_metrics_error_inside() -> None:
     assert answer["error"]["reason"] == "ServiceUnavailable"
 
 
-async def test_an_explanation_is_refused_for_what_is_no_selector() -> None:
+async def test_an_explanation_with_an_invalid_selector_is_rejected() -> None:
     with pytest.raises(StatusError, match="unable to parse"):
         await got("tube-a", "explain=true&labelSelector=a+b", known(EU))
 
 
-async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
+async def test_a_rule_of_other_namespaces_is_reported_like_one_that_does_not_exist() -> None:
     theirs = known(EU, rules=[rule("theirs", namespaces=glob("mail"))])
     for query in ("", "explain=true"):
         answers = []
@@ -144,7 +144,7 @@ async def test_who_may_not_ask_is_told_the_same_as_of_what_there_isnt() -> None:
         assert answers[0] == answers[1]
 
 
-async def test_many_long_answers_at_once_take_no_more_memory_than_one() -> None:
+async def test_many_large_responses_at_once_use_no_more_memory_than_one() -> None:
     many = known(server("eu", *(tube(f"tube-{number}", ready=1) for number in range(5000))))
     endpoint = ExternalMetrics(ignored)
 

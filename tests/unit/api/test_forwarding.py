@@ -63,7 +63,7 @@ class Beside:
         return await self.get(METRICS + name, query, [(b"accept", accept), *more])
 
     async def names(self) -> list[list[str]]:
-        """As told at the three places that list them."""
+        """Its metrics as listed in all three discovery documents."""
         listed = json.loads((await self.get(METRICS.removesuffix(b"/namespaces/shop/"))).body)
         at_once = json.loads((await self.get(b"/apis", headers=[(b"accept", AGGREGATED)])).body)
         described = json.loads((await self.get(b"/openapi/v3/apis/external.metrics.k8s.io/v1beta1")).body)
@@ -93,10 +93,10 @@ def beside(apiserver: Apiserver, tmp_path: Path, cluster: KeyRing) -> Beside:
     ca_file = tmp_path / "ca.crt"
     ca_file.write_bytes(cluster.bundle)
     address = Address("keda/metrics", "127.0.0.1", apiserver.port)
-    incumbent = UpstreamAdapter(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
+    upstream_adapter = UpstreamAdapter(address, ReloadedCa(ca_file, "--forward-ca"), lambda: "Bearer ours")
     apiserver.answer = Answer(body=json.dumps(VALUES).encode())
     rules = (rule(RULE), rule(OTHERS, namespaces=glob("mail")))
-    forwarding = Forwarding(incumbent, Rules({each.name: each for each in rules}))
+    forwarding = Forwarding(upstream_adapter, Rules({each.name: each for each in rules}))
 
     allowing, denying = (replace(api(allows=allows), forwarding=forwarding).application() for allows in (True, False))
     return Beside(apiserver, forwarding, allowing, denying)
@@ -108,7 +108,7 @@ def status(got: Got) -> tuple[int, str, str]:
     return got.code, content["reason"], content["message"]
 
 
-async def test_anothers_metric_is_answered_as_the_other_does(beside: Beside) -> None:
+async def test_a_metric_of_the_upstream_adapter_is_forwarded_unchanged(beside: Beside) -> None:
     got = await beside.metric(THEIRS)
     assert (got.code, json.loads(got.body)) == (200, VALUES)
     [asked] = beside.adapter.asked
@@ -116,7 +116,7 @@ async def test_anothers_metric_is_answered_as_the_other_does(beside: Beside) -> 
     assert asked.line == "GET /apis/external.metrics.k8s.io/v1beta1/namespaces/shop/s0-prometheus HTTP/1.1"
 
 
-async def test_it_comes_in_the_form_that_is_asked_for(beside: Beside) -> None:
+async def test_a_forwarded_response_has_the_requested_representation(beside: Beside) -> None:
     assert yaml.safe_load((await beside.metric(THEIRS, accept=b"application/yaml")).body) == VALUES
     for as_kubectl_asks in (TABLE + b",application/json", b"application/vnd.kubernetes.protobuf,*/*"):
         assert json.loads((await beside.metric(THEIRS, accept=as_kubectl_asks)).body) == VALUES
@@ -126,7 +126,7 @@ async def test_it_comes_in_the_form_that_is_asked_for(beside: Beside) -> None:
     assert json.loads(gzip.decompress(large.body))["items"] == [ITEM] * 2000
 
 
-async def test_large_answers_come_one_by_one_and_all_arrive(beside: Beside) -> None:
+async def test_large_forwarded_responses_are_handled_one_by_one(beside: Beside) -> None:
     beside.adapter.answer = Answer(body=json.dumps({**VALUES, "items": [ITEM] * 2000}).encode())
     for got in await asyncio.gather(*(beside.metric(THEIRS) for _ in range(MAX_CONNECTIONS))):
         assert len(json.loads(got.body)["items"]) == 2000
@@ -143,20 +143,22 @@ async def test_large_answers_come_one_by_one_and_all_arrive(beside: Beside) -> N
         (b"limit=many", b"", 400),
     ],
 )
-async def test_what_nobody_could_answer_isnt_asked(beside: Beside, query: bytes, accept: bytes, code: int) -> None:
+async def test_a_request_that_no_adapter_can_serve_is_not_forwarded(
+    beside: Beside, query: bytes, accept: bytes, code: int
+) -> None:
     got = await beside.metric(THEIRS, query, accept)
     assert got.code == code
     assert not beside.adapter.asked
 
 
-async def test_a_selector_goes_along_and_what_concerns_only_us_stays(beside: Beside) -> None:
+async def test_the_selector_is_forwarded_and_other_parameters_are_not(beside: Beside) -> None:
     query = b"explain=1&labelSelector=queue%20in%20(a,b)&watch=false&limit=5&limit=6&continue=%c3%bc%ff"
     assert (await beside.metric(THEIRS, query)).code == 200
     asked = beside.adapter.asked[0].line.partition("?")[2].removesuffix(" HTTP/1.1")
     assert asked == "labelSelector=queue+in+%28a%2Cb%29&limit=5&limit=6&continue=%C3%BC%FF"
 
 
-async def test_nothing_is_asked_for_who_may_not(beside: Beside) -> None:
+async def test_an_unauthorized_request_is_not_forwarded(beside: Beside) -> None:
     got = await answer(beside.denying, "GET", METRICS + THEIRS, b"", [ME])
     assert got.code == 403
     assert not beside.adapter.asked
@@ -177,15 +179,15 @@ async def test_nothing_is_asked_for_who_may_not(beside: Beside) -> None:
         (RULE.upper().encode(), b""),
     ],
 )
-async def test_a_name_of_ours_is_never_asked_there(beside: Beside, metric: bytes, query: bytes) -> None:
+async def test_a_name_of_beanscale_is_never_forwarded(beside: Beside, metric: bytes, query: bytes) -> None:
     await beside.forwarding.read_discovery()
     beside.adapter.asked.clear()
     await beside.metric(metric, query)
     assert not beside.adapter.asked
 
 
-async def test_a_rule_of_other_namespaces_is_as_unknown_as_what_there_isnt(beside: Beside) -> None:
-    """Else our own refusal would tell that it exists, and hide the other's metric of that name."""
+async def test_a_rule_of_other_namespaces_is_forwarded_like_an_unknown_name(beside: Beside) -> None:
+    """A 403 of beanscale would reveal that the rule exists and hide the upstream metric of that name."""
     beside.adapter.answer = Answer(body=resources(OTHERS))
     await beside.forwarding.read_discovery()
     assert OTHERS in (await beside.names())[0]
@@ -213,20 +215,20 @@ async def test_a_rule_of_other_namespaces_is_as_unknown_as_what_there_isnt(besid
         b"shop",
     ],
 )
-async def test_a_path_that_could_mean_another_thing_there_isnt_asked(beside: Beside, path: bytes) -> None:
+async def test_an_ambiguous_path_is_not_forwarded(beside: Beside, path: bytes) -> None:
     got = await beside.get(METRICS.removesuffix(b"shop/") + path)
     assert got.code == 404
     assert not beside.adapter.asked
 
 
-async def test_two_that_have_each_other_before_them_dont_ask_for_ever(beside: Beside) -> None:
+async def test_a_forwarding_loop_ends(beside: Beside) -> None:
     got = await beside.metric(THEIRS, b"", b"", (b"via", VIA.encode()))
     assert status(got)[:2] == (404, "NotFound")
     assert not beside.adapter.asked
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "expected"),
+    ("code", "fields", "expected"),
     [
         (404, {"reason": "NotFound", "message": "no s0-x"}, (404, "NotFound", "no s0-x")),
         (500, {"message": "prometheus is down"}, (500, "InternalError", "prometheus is down")),
@@ -234,14 +236,14 @@ async def test_two_that_have_each_other_before_them_dont_ask_for_ever(beside: Be
         (418, {"message": "tea"}, (418, "", "tea")),
     ],
 )
-async def test_its_own_words_arrive(
-    beside: Beside, code: int, told: dict[str, Any], expected: tuple[int, str, str]
+async def test_its_error_message_is_passed_through(
+    beside: Beside, code: int, fields: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    beside.adapter.answer = Answer(code, json.dumps({"kind": "Status", **told}).encode())
+    beside.adapter.answer = Answer(code, json.dumps({"kind": "Status", **fields}).encode())
     assert status(await beside.metric(THEIRS)) == expected
 
 
-async def test_when_to_ask_again_arrives_too(beside: Beside) -> None:
+async def test_its_retry_after_is_passed_through(beside: Beside) -> None:
     refusal = {"kind": "Status", "message": "busy", "details": {"retryAfterSeconds": 7}}
     beside.adapter.answer = Answer(503, json.dumps(refusal).encode())
     assert (await beside.metric(THEIRS)).header(b"retry-after") == b"7"
@@ -260,7 +262,7 @@ async def test_when_to_ask_again_arrives_too(beside: Beside) -> None:
         (Answer(cut=True), "closed the connection before"),
     ],
 )
-async def test_its_faults_are_told_as_its_own(beside: Beside, wrong: Answer, why: str) -> None:
+async def test_its_failures_are_reported_as_its_own(beside: Beside, wrong: Answer, why: str) -> None:
     """And never as the caller's: a 401 of it would make clients throw away good credentials."""
     beside.adapter.answer = wrong
     code, reason, message = status(await beside.metric(THEIRS))
@@ -268,7 +270,7 @@ async def test_its_faults_are_told_as_its_own(beside: Beside, wrong: Answer, why
     assert message.startswith(f"beanscale doesn't serve metric s0-prometheus, and {WHO}{why}")
 
 
-async def test_an_answer_too_deep_for_yaml_is_its_fault(beside: Beside) -> None:
+async def test_a_response_nested_too_deeply_for_yaml_is_its_failure(beside: Beside) -> None:
     deep = '{"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "items": [%s%s]}'
     beside.adapter.answer = Answer(body=(deep % ("[" * 900, "]" * 900)).encode())
     got = await beside.metric(THEIRS, accept=b"application/yaml")
@@ -276,7 +278,7 @@ async def test_an_answer_too_deep_for_yaml_is_its_fault(beside: Beside) -> None:
     assert "nested too deeply" in got.body.decode()
 
 
-async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(beside: Beside) -> None:
+async def test_while_it_hangs_beanscales_metrics_are_served_and_its_queue_is_short(beside: Beside) -> None:
     go_on = Event()
     beside.adapter.answer = Answer(body=json.dumps(VALUES).encode(), held=go_on)
     waiting = [asyncio.create_task(beside.metric(THEIRS)) for _ in range(MOST_ASKED)]
@@ -290,7 +292,7 @@ async def test_while_it_hangs_ours_are_answered_and_its_queue_is_short(beside: B
     assert {got.code for got in await asyncio.gather(*waiting)} == {200}
 
 
-async def test_who_waits_for_it_waits_until_the_deadline_however_many_wait(
+async def test_each_forwarded_request_has_the_same_deadline_however_many_wait(
     beside: Beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DEADLINE_S", 2)
@@ -306,7 +308,7 @@ async def test_who_waits_for_it_waits_until_the_deadline_however_many_wait(
     assert (await beside.metric(THEIRS)).code == 200
 
 
-async def test_its_metrics_are_listed_after_ours(beside: Beside) -> None:
+async def test_its_metrics_are_listed_after_beanscales(beside: Beside) -> None:
     ours = [*NAMES, "tube-checkout"]
     assert await beside.names() == [ours] * 3
     beside.adapter.answer = Answer(body=resources("s0-rabbit", "externalmetrics", "tube-x", RULE))
@@ -317,7 +319,7 @@ async def test_its_metrics_are_listed_after_ours(beside: Beside) -> None:
     assert await beside.names() == [[*ours, "externalmetrics", "s0-rabbit"]] * 3
 
 
-async def test_its_state_is_told_once_a_change(beside: Beside) -> None:
+async def test_each_change_of_its_state_is_logged_once(beside: Beside) -> None:
     seen = []
     with capture_logs() as logged:
         for wrong in (None, Answer(503), Answer(503), Answer(502), None, None):
@@ -335,12 +337,12 @@ async def test_its_state_is_told_once_a_change(beside: Beside) -> None:
     assert seen[1][1] == "upstream adapter keda/metrics answered 503 without a reason; see its log"
 
 
-async def test_before_it_is_asked_it_isnt_called_well(beside: Beside) -> None:
+async def test_before_the_first_request_its_state_is_unknown(beside: Beside) -> None:
     assert beside.figures["beanscale_forward_up"] == 0
     assert "not read yet" in (beside.forwarding.warning() or "")
 
 
-async def test_its_discovery_is_read_again_and_again(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_discovery_is_read_periodically(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PERIOD_S", 0.01)
     keeping = asyncio.create_task(beside.forwarding.run())
     async with asyncio.timeout(60):
@@ -349,7 +351,7 @@ async def test_its_discovery_is_read_again_and_again(beside: Beside, monkeypatch
     keeping.cancel()
 
 
-async def test_answers_are_counted_by_their_codes(beside: Beside) -> None:
+async def test_responses_are_counted_by_status_code(beside: Beside) -> None:
     for code in (200, 404, 404):
         content = VALUES if code == 200 else {"kind": "Status", "message": "no"}
         beside.adapter.answer = Answer(code, json.dumps(content).encode())

@@ -48,7 +48,7 @@ async def sent_by(
     return sent
 
 
-async def test_one_more_than_may_be_in_flight_is_too_many_but_never_a_probe() -> None:
+async def test_the_in_flight_limit_rejects_requests_but_no_probe() -> None:
     limited, go_on = limits(max_requests=1), asyncio.Event()
 
     async def waits(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +95,7 @@ async def forever(_scope: Scope, _receive: Receive, _send: Send) -> None:
     await asyncio.sleep(60)
 
 
-async def test_what_takes_too_long_ends_with_504() -> None:
+async def test_a_request_that_takes_too_long_gets_504() -> None:
     limited = limits(deadline_s=0.05)
     running = asyncio.create_task(limited.run())
     with pytest.raises(StatusError) as caught:
@@ -108,7 +108,7 @@ async def test_what_takes_too_long_ends_with_504() -> None:
     assert status["message"] == "Timeout: request did not complete within the allotted timeout"
 
 
-async def test_a_response_that_is_slowly_read_is_not_late() -> None:
+async def test_a_response_to_a_slow_reader_does_not_time_out() -> None:
     limited = limits(deadline_s=0.05)
     running = asyncio.create_task(limited.run())
     app = limited.middleware(Response(bytes(1 << 17)))
@@ -117,7 +117,7 @@ async def test_a_response_that_is_slowly_read_is_not_late() -> None:
     assert sum(len(message.get("body", b"")) for message in sent) == 1 << 17
 
 
-async def test_a_cancellation_by_somebody_else_stays_one() -> None:
+async def test_a_cancellation_by_another_task_stays_a_cancellation() -> None:
     task = asyncio.create_task(sent_by(limits().middleware(forever)))
     await asyncio.sleep(0)
     task.cancel()
@@ -125,7 +125,7 @@ async def test_a_cancellation_by_somebody_else_stays_one() -> None:
         await task
 
 
-async def test_large_responses_that_nobody_reads_are_bounded() -> None:
+async def test_large_unread_responses_are_limited() -> None:
     """The next one is turned away; small ones are not."""
     limited, read = limits(), asyncio.Event()
     large = limited.middleware(Response(bytes(MAX_UNSENT // 2 + 1)))

@@ -18,7 +18,7 @@ from app.metrics.selector import MAX_CONDITIONS
         b"limit=",
     ],
 )
-def test_what_changes_nothing_is_accepted(query: bytes) -> None:
+def test_options_without_effect_are_accepted(query: bytes) -> None:
     assert list_options(query).error == ""
 
 
@@ -33,11 +33,11 @@ def test_what_changes_nothing_is_accepted(query: bytes) -> None:
         (b"labelSelector=" + b"a," * MAX_CONDITIONS + b"a", "more than 100 conditions in one selector"),
     ],
 )
-def test_what_cant_be_parsed_is_an_error(query: bytes, message: str) -> None:
+def test_an_option_that_cant_be_parsed_is_an_error(query: bytes, message: str) -> None:
     assert list_options(query).error.startswith(message)
 
 
-def test_what_cant_be_parsed_narrows_nothing() -> None:
+def test_a_selector_that_cant_be_parsed_has_no_effect_on_the_review() -> None:
     assert list_options(b"labelSelector=a+b").selector.requirements == ()
 
 
@@ -81,7 +81,7 @@ def test_many_conditions_are_not_cached_because_each_takes_a_hundred_times_its_s
         (b"a=%ff\xe9", {"a": ["\udcff\udce9"]}),
     ],
 )
-def test_a_query_is_taken_apart(query: bytes, values: dict[str, list[str]]) -> None:
+def test_a_query_is_split_into_parameters(query: bytes, values: dict[str, list[str]]) -> None:
     assert parse_query(query) == values
 
 

@@ -51,14 +51,14 @@ def test_what_is_preferred_and_available(accept: str, form: Representation | Non
     assert str(error.value) == "only the following media types are available: application/json, application/yaml"
 
 
-def test_of_an_endless_list_the_beginning_counts() -> None:
+def test_only_the_beginning_of_a_very_long_list_is_parsed() -> None:
     assert negotiate("image/png," * (MAX_RANGES - 1) + YAML) == Representation(YAML)
     with pytest.raises(StatusError):
         negotiate("image/png," * MAX_RANGES + YAML)
 
 
 @given(st.text(alphabet="ab*/;=,q01. ", max_size=300) | st.binary().map(lambda raw: raw.decode("latin-1")))
-def test_any_accept_is_understood_somehow(accept: str) -> None:
+def test_any_accept_header_is_parsed(accept: str) -> None:
     try:
         negotiate(accept, TABLES)
     except StatusError as error:

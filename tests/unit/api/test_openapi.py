@@ -67,7 +67,7 @@ def test_both_versions_describe_the_same() -> None:
         assert definition.get("description") == v3["components"]["schemas"][name].get("description")
 
 
-def test_v3_names_our_group_alone_by_urls_that_change_with_the_documents() -> None:
+def test_v3_lists_only_beanscales_group_with_urls_that_change_with_the_documents() -> None:
     before, after = (
         json.loads(openapi.v3_index(metrics, asked()).body)["paths"] for metrics in (METRICS, [*METRICS, "tube-more"])
     )
@@ -78,7 +78,7 @@ def test_v3_names_our_group_alone_by_urls_that_change_with_the_documents() -> No
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_who_has_it_already_gets_304(document: Callable[[Request], Response]) -> None:
+def test_a_client_with_the_etag_gets_304(document: Callable[[Request], Response]) -> None:
     etag = document(asked()).headers["etag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         response = document(asked(if_none_match=known))

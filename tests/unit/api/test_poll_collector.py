@@ -1,4 +1,4 @@
-"""What Prometheus is told of the beanstalkds: a number that holds at this moment, or none."""
+"""Prometheus metrics of the servers: a current number, or none."""
 
 from app.api.telemetry import PollCollector
 from app.beanstalkd.protocol import JobTotals
@@ -8,7 +8,7 @@ from tests.unit.metrics.given import NOW, ago, server, unread
 BY_STATE = {"ready": 7.0, "reserved": 3.0, "delayed": 2.0, "buried": 1.0}
 
 
-def told(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
+def exported(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
     """The figure's samples by the values of their labels."""
     figures = PollCollector(lambda: Snapshot(states), lambda: NOW, 15).collect()
     (figure,) = (each for each in figures if each.name == name)
@@ -16,28 +16,28 @@ def told(name: str, *states: ServerState) -> dict[tuple[str, ...], float]:
 
 
 def holding(name: str, age_s: float = 1, failure: str = "") -> ServerState:
-    """A server whose `stats` told of jobs so many seconds ago."""
+    """A server whose `stats` had jobs that many seconds ago."""
     return server(name, age_s=age_s, failure=failure, jobs=JobTotals(ago(age_s), 7, 3, 2, 1))
 
 
-def test_all_jobs_of_a_server_are_told_by_state() -> None:
-    assert told("beanscale_jobs", holding("eu")) == {
+def test_all_jobs_of_a_server_are_exported_by_state() -> None:
+    assert exported("beanscale_jobs", holding("eu")) == {
         ("eu", "eu.example", state): count for state, count in BY_STATE.items()
     }
 
 
-def test_a_short_outage_keeps_the_numbers_as_long_as_they_count_for_autoscalers() -> None:
+def test_a_short_outage_keeps_the_numbers_until_max_age() -> None:
     state = holding("eu", age_s=15, failure="connection refused")
-    assert len(told("beanscale_jobs", state)) == 4
-    assert told("beanscale_beanstalkd_up", state) == {("eu", "eu.example"): 0}
+    assert len(exported("beanscale_jobs", state)) == 4
+    assert exported("beanscale_beanstalkd_up", state) == {("eu", "eu.example"): 0}
 
 
-def test_what_is_too_old_is_no_number() -> None:
-    assert told("beanscale_jobs", holding("eu", age_s=15.1, failure="connection refused")) == {}
-    assert told("beanscale_jobs", holding("eu", age_s=15.1)) == {}
+def test_a_stale_reading_exports_no_number() -> None:
+    assert exported("beanscale_jobs", holding("eu", age_s=15.1, failure="connection refused")) == {}
+    assert exported("beanscale_jobs", holding("eu", age_s=15.1)) == {}
 
 
-def test_what_was_never_read_or_never_said_is_no_number() -> None:
+def test_a_server_never_read_and_an_absent_field_export_no_number() -> None:
     states = unread("eu"), server("us")
-    assert told("beanscale_jobs", *states) == {}
-    assert told("beanscale_beanstalkd_up", *states) == {("eu", "eu.example"): 0, ("us", "us.example"): 1}
+    assert exported("beanscale_jobs", *states) == {}
+    assert exported("beanscale_beanstalkd_up", *states) == {("eu", "eu.example"): 0, ("us", "us.example"): 1}

@@ -82,7 +82,7 @@ async def test_a_metric_is_a_resource(
         "/livez/ping",
     ],
 )
-async def test_anything_else_is_a_path_to_the_letter(path: str) -> None:
+async def test_any_other_target_is_kept_verbatim(path: str) -> None:
     assert await authorized("GET", path) == PathAttributes(path, "get")
     assert await authorized("POST", path) == PathAttributes(path, "post")
 
@@ -99,7 +99,7 @@ async def test_a_path_that_cant_be_decoded_is_refused(path: str) -> None:
 
 
 @given(st.binary() | st.lists(st.sampled_from([b"api", b"apis", b"namespaces", b"%2F", b"a", b""])).map(b"/".join))
-def test_any_path_is_what_it_says_or_refused(path: bytes) -> None:
+def test_any_path_is_decoded_exactly_or_rejected(path: bytes) -> None:
     try:
         decoded = request(path).path
     except StatusError as error:
@@ -109,7 +109,7 @@ def test_any_path_is_what_it_says_or_refused(path: bytes) -> None:
     assert decoded.rstrip("/") == expected.decode("utf-8", "surrogateescape").rstrip("/")
 
 
-def test_of_a_header_that_comes_twice_the_first_counts() -> None:
+def test_the_first_of_two_equal_headers_applies() -> None:
     assert request("/", b"", (b"accept", b"a/b"), (b"accept", b"c/d")).header(b"accept") == "a/b"
 
 
@@ -124,11 +124,11 @@ def test_of_a_header_that_comes_twice_the_first_counts() -> None:
         (b"pretty=", b"curl/8", True),
     ],
 )
-def test_people_get_indented_json(query: bytes, agent: bytes, wanted: bool) -> None:
+def test_browsers_and_kubectl_get_indented_json(query: bytes, agent: bytes, wanted: bool) -> None:
     assert request("/", query, (b"user-agent", agent)).wants_indent is wanted
 
 
-async def test_a_defect_is_an_internal_error_that_tells_the_client_nothing() -> None:
+async def test_a_bug_is_an_internal_error_without_details_for_the_client() -> None:
     async def fails(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise RuntimeError("https://10.0.0.1:6443")
 

@@ -1,4 +1,4 @@
-"""Who asks again before anything new was read hears the same, but never what has become too old."""
+"""Before a new reading, a query gets the cached response, but never a stale one."""
 
 import json
 import math
@@ -49,26 +49,26 @@ def later(given: EvaluationContext, seconds: float) -> EvaluationContext:
     return replace(given, now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
 
 
-async def test_what_was_found_once_is_told_again(asking: Asking) -> None:
+async def test_a_cached_response_is_served_again(asking: Asking) -> None:
     given = known(server("eu", tube("a", ready=3)))
     assert [await asking.value(given), await asking.value(later(given, 5))] == ["3", "3"]
     assert asking.found == 1
 
 
-async def test_a_new_reading_is_told_at_once(asking: Asking) -> None:
+async def test_a_new_reading_is_served_at_once(asking: Asking) -> None:
     assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
     assert await asking.value(known(server("eu", tube("a", ready=4)))) == "4"
     assert await asking.value(known(server("eu", tube("a", ready=3)))) == "3"
 
 
-async def test_what_has_become_too_old_is_told_no_more(asking: Asking) -> None:
+async def test_a_response_older_than_max_age_is_not_served(asking: Asking) -> None:
     given = known(server("eu", tube("a", ready=3, age_s=14), age_s=14))
     assert await asking.value(given) == "3"
     with pytest.raises(StatusError, match="can't be read"):
         await asking.value(later(given, 1.5))
 
 
-async def test_a_listing_that_has_become_too_old_is_told_no_more_though_its_tubes_were_read_since(
+async def test_a_response_with_a_stale_listing_is_not_served_though_its_tubes_were_read_since(
     asking: Asking,
 ) -> None:
     given = known(server("eu", tube("a", ready=3, age_s=1), age_s=14))
@@ -78,7 +78,7 @@ async def test_a_listing_that_has_become_too_old_is_told_no_more_though_its_tube
         await asking.value(later(given, 1.5), "beanstalkd_tube_jobs", query)
 
 
-async def test_each_question_has_its_own_answer(asking: Asking) -> None:
+async def test_each_query_has_its_own_response(asking: Asking) -> None:
     given = known(server("eu", tube("a", ready=3), tube("b", ready=4)))
     selected = b"labelSelector=tube%3Db"
     for _ in range(2):
@@ -88,21 +88,21 @@ async def test_each_question_has_its_own_answer(asking: Asking) -> None:
         assert await asking.value(given, "tube-b", selected) == "4"
 
 
-async def test_ages_in_a_table_go_on(asking: Asking) -> None:
+async def test_ages_in_a_table_are_current(asking: Asking) -> None:
     given = known(server("eu", tube("a", ready=3)))
     first, second = [await asking.ask(each, accept=TABLE) for each in (given, later(given, 2))]
     assert first["kind"] == "Table"
     assert first["rows"][0]["cells"] != second["rows"][0]["cells"]
 
 
-async def test_a_refusal_is_found_anew(asking: Asking) -> None:
+async def test_an_error_is_not_cached(asking: Asking) -> None:
     given = known(server("eu", tube("a")))
     for _ in range(2):
         with pytest.raises(StatusError, match="no metric"):
             await asking.value(given, "nothing")
 
 
-async def test_nothing_long_and_not_much_is_remembered(asking: Asking) -> None:
+async def test_the_cache_is_limited_in_size_and_count(asking: Asking) -> None:
     given = known(server("eu", tube("a")))
     for _ in range(2):
         await asking.ask(given, query=b"x=" + b"a" * 2000)

@@ -56,12 +56,12 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def settled() -> None:
-    """What has ended has had its consequences: `observed` is told in the event loop, which turns once for each."""
+    """Wait until `observed` was called for all that ended: the event loop needs one iteration for each."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_who_asks_the_same_at_once_is_answered_together(kubernetes: Kubernetes) -> None:
+async def test_concurrent_reviews_of_the_same_request_share_one_call(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     waiting = [asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(50)]
     await until(lambda: kubernetes.asked == 1)
@@ -72,7 +72,7 @@ async def test_who_asks_the_same_at_once_is_answered_together(kubernetes: Kubern
     assert kubernetes.observed == [("Review", "yes")]
 
 
-async def test_who_leaves_takes_nobodys_answer_along(kubernetes: Kubernetes) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_others(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     leaves, stays = (asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(2))
     await until(lambda: kubernetes.asked == 1)
@@ -82,7 +82,7 @@ async def test_who_leaves_takes_nobodys_answer_along(kubernetes: Kubernetes) -> 
     assert leaves.cancelled()
 
 
-async def test_a_failure_that_nobody_waited_for_any_more_is_not_remembered(kubernetes: Kubernetes) -> None:
+async def test_a_failure_after_all_callers_left_is_not_cached(kubernetes: Kubernetes) -> None:
     """The caller's deadline had passed; the next one would have got a failure of ten seconds ago."""
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
@@ -96,17 +96,17 @@ async def test_a_failure_that_nobody_waited_for_any_more_is_not_remembered(kuber
     assert kubernetes.observed == [("Review", "error"), ("Review", "yes")]
 
 
-async def test_a_failure_is_everybodys_who_waited_and_nobodys_who_comes_later(kubernetes: Kubernetes) -> None:
+async def test_a_failure_goes_to_all_waiting_callers_and_to_no_later_one(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
     kubernetes.may_answer.set()
-    told = await asyncio.gather(*(reviews.get("key", kubernetes) for _ in range(5)), return_exceptions=True)
-    assert [str(error) for error in told] == ["away"] * 5
+    errors = await asyncio.gather(*(reviews.get("key", kubernetes) for _ in range(5)), return_exceptions=True)
+    assert [str(error) for error in errors] == ["away"] * 5
     assert await reviews.get("key", kubernetes) == "yes"
 
 
 @pytest.mark.parametrize("reason", ["InternalError", "Timeout", "TooManyRequests", "ConnectionReset"])
-async def test_what_may_pass_is_tried_again(kubernetes: Kubernetes, no_pauses: None, reason: str) -> None:
+async def test_a_temporary_failure_is_retried(kubernetes: Kubernetes, no_pauses: None, reason: str) -> None:
     assert no_pauses is None
     kubernetes.failures += [KubernetesError("busy", reason=reason)] * 2
     kubernetes.may_answer.set()
@@ -115,7 +115,7 @@ async def test_what_may_pass_is_tried_again(kubernetes: Kubernetes, no_pauses: N
 
 
 @pytest.mark.parametrize(("reason", "times"), [("Forbidden", 1), ("Unreachable", 1), ("InternalError", 3)])
-async def test_what_does_not_pass_is_an_error_in_the_end(
+async def test_a_permanent_failure_is_an_error(
     kubernetes: Kubernetes, no_pauses: None, reason: str, times: int
 ) -> None:
     assert no_pauses is None
@@ -126,13 +126,13 @@ async def test_what_does_not_pass_is_an_error_in_the_end(
     assert kubernetes.asked == times
 
 
-async def test_a_silent_kubernetes_is_an_error_by_a_deadline_and_holds_up_few(
+async def test_a_hanging_kubernetes_is_an_error_at_the_deadline_and_blocks_few_callers(
     kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(review_cache, "DEADLINE_S", 0.05)
     reviews = kubernetes.reviews(threads=2)
-    told = await asyncio.gather(*(reviews.get(key, kubernetes) for key in range(9)), return_exceptions=True)
-    assert {type(error) for error in told} == {KubernetesError}
+    errors = await asyncio.gather(*(reviews.get(key, kubernetes) for key in range(9)), return_exceptions=True)
+    assert {type(error) for error in errors} == {KubernetesError}
     await until(lambda: kubernetes.asked >= 2)
     assert kubernetes.asked == 2, "no more than there are threads"
     kubernetes.may_answer.set()
@@ -140,7 +140,7 @@ async def test_a_silent_kubernetes_is_an_error_by_a_deadline_and_holds_up_few(
     assert await reviews.get(0, kubernetes) == "yes"
 
 
-async def test_no_more_wait_than_may(kubernetes: Kubernetes) -> None:
+async def test_waiting_callers_are_limited(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     waiting = [asyncio.create_task(reviews.get(key, kubernetes)) for key in range(MAX_PENDING)]
     await until(lambda: kubernetes.asked == 1)
@@ -151,7 +151,7 @@ async def test_no_more_wait_than_may(kubernetes: Kubernetes) -> None:
     assert await reviews.get("one more", kubernetes) == "yes"
 
 
-async def test_what_is_remembered_has_bounds_in_all_and_for_one(kubernetes: Kubernetes) -> None:
+async def test_the_cache_is_limited_in_total_and_per_entry(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     kubernetes.may_answer.set()
     long = "a" * 10_000
@@ -167,10 +167,10 @@ async def test_what_is_remembered_has_bounds_in_all_and_for_one(kubernetes: Kube
         await reviews.get(giant, kubernetes)
     assert kubernetes.asked == asked + 3, "a giant is never remembered"
     await reviews.get(f"299 {long}", kubernetes)
-    assert kubernetes.asked == asked + 3, "and pushes nobody out"
+    assert kubernetes.asked == asked + 3, "and evicts no other"
 
 
-async def test_an_answer_that_is_not_to_be_kept_is_asked_for_again(kubernetes: Kubernetes) -> None:
+async def test_a_result_that_is_not_cached_is_requested_again(kubernetes: Kubernetes) -> None:
     reviews = ReviewCache("Review", 1, lambda _: "undecided", ("yes", "no"), lambda *_: None)
     kubernetes.may_answer.set()
     for _ in range(2):

@@ -48,7 +48,7 @@ def shown(tls: ServingTls) -> bytes:
     return ends[0].getpeercert(binary_form=True) or b""
 
 
-def test_certificates_of_any_kind_follow_each_other() -> None:
+def test_certificates_with_any_kind_of_key_can_be_exchanged() -> None:
     tls = ServingTls()
     for certificate in (EC, RSA, ED25519, RSA, EC):
         tls.present(certificate)
@@ -63,9 +63,7 @@ def test_certificates_of_any_kind_follow_each_other() -> None:
         (ServingCertificate(EC.pem, RSA.key_pem, EC.certificate), "can't be loaded"),
     ],
 )
-def test_one_that_cant_be_served_is_refused_and_the_one_before_served_on(
-    unusable: ServingCertificate, why: str
-) -> None:
+def test_an_unusable_certificate_is_rejected_and_the_previous_one_stays(unusable: ServingCertificate, why: str) -> None:
     tls = ServingTls()
     tls.present(EC)
     with pytest.raises(CertificateError, match=why):
@@ -73,7 +71,7 @@ def test_one_that_cant_be_served_is_refused_and_the_one_before_served_on(
     assert shown(tls) == EC.certificate.public_bytes(Encoding.DER)
 
 
-def test_who_is_trusted_stays_trusted_over_certificates() -> None:
+def test_client_cas_stay_trusted_when_the_certificate_changes() -> None:
     ring: KeyRing = next_key_ring(None, ["any"], NOW)
     tls = ServingTls()
     tls.trust(ring.bundle.decode())

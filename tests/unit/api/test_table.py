@@ -61,7 +61,7 @@ def printed_of(
     return printed(table(rows, V1, resolved, ""), priority)
 
 
-def test_a_sum_over_tubes_is_known_by_its_metric_and_the_rules_servers() -> None:
+def test_a_sum_over_tubes_has_its_metrics_name_and_the_rules_servers() -> None:
     states = [server("eu", tube("a", ready=3)), server("us", tube("b", ready=1))]
     given = known(*states, rules=[rule(), rule("eus", servers=frozenset({"eu"}))])
     assert printed_of("backlog", given) == [{"Metric": "backlog", "Value": "4", "Age": "1.0s", "Server": "eu,us"}]
@@ -82,13 +82,13 @@ def test_a_held_value_shows_for_how_long() -> None:
     assert (held["Held"], held["Age"], held["Server"], fresh["Held"]) == ("1m25s", "1m40s", "eu", "")
 
 
-def test_no_values_are_no_rows_but_columns() -> None:
+def test_without_values_a_table_has_columns_and_no_rows() -> None:
     answer = asked("tube-checkout", selector=parse_selector("tube=other"))
     assert (answer["rows"], answer["columnDefinitions"][0]["name"]) == ([], "Tube")
 
 
 @pytest.mark.parametrize("included", ["", "Metadata"])
-def test_a_row_comes_with_labels_to_show(included: str) -> None:
+def test_a_row_has_its_labels(included: str) -> None:
     (row,) = asked("tube-checkout", included)["rows"]
     assert row["object"] == {
         "kind": "PartialObjectMetadata",
@@ -97,12 +97,12 @@ def test_a_row_comes_with_labels_to_show(included: str) -> None:
     }
 
 
-def test_a_row_may_come_with_the_value_or_alone() -> None:
+def test_a_row_can_include_the_value_or_omit_it() -> None:
     assert asked("tube-checkout", "Object")["rows"][0]["object"] == {"timestamp": "2027-01-15T08:00:00Z"}
     assert asked("tube-checkout", "None")["rows"][0]["object"] is None
 
 
-def test_what_else_should_come_along_is_refused() -> None:
+def test_another_include_object_is_rejected() -> None:
     with pytest.raises(StatusError) as error:
         asked("tube-checkout", "x")
     assert str(error.value) == "includeObject is 'x'; valid values: Metadata, Object, None"

@@ -1,4 +1,4 @@
-"""A tube that no autoscaler can ask for is told in the log: once, with what to do, and not so often as to fill it."""
+"""A tube that no HPA can query is logged once with the fix, and the number of lines is limited."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from tests.unit.metrics.given import glob, rule, server, tube, unread
 
 
 class Log:
-    """What is told look after look."""
+    """The lines logged by successive checks."""
 
     def __init__(self, *rules: Rule) -> None:
         self._snapshot = Snapshot(())
@@ -34,7 +34,7 @@ def tubes(lines: Sequence[Any]) -> list[Any]:
     return [line["tube"] for line in lines]
 
 
-def test_a_tube_that_neither_a_metric_nor_a_label_can_name_is_told_with_what_to_do() -> None:
+def test_a_tube_without_metric_name_and_label_is_logged_with_the_fix() -> None:
     (line,) = Log().after(eu(["default", "mail/eu", "Mail;eu", "$(x)"]))
     assert line == {
         "event": "tube has no metric: '/' in its name",
@@ -45,7 +45,7 @@ def test_a_tube_that_neither_a_metric_nor_a_label_can_name_is_told_with_what_to_
     }
 
 
-def test_it_is_told_once_over_restarts_and_on_however_many_servers() -> None:
+def test_it_is_logged_once_across_restarts_and_servers() -> None:
     log = Log()
     assert tubes(log.after(eu(["mail/eu"]))) == ["mail/eu"]
     assert log.after(eu(["mail/eu", "other"])) == []
@@ -56,7 +56,7 @@ def test_it_is_told_once_over_restarts_and_on_however_many_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "told"),
+    ("by", "logged"),
     [
         pytest.param(rule(tubes="mail/eu"), [], id="exactly"),
         pytest.param(rule(tubes="mail/*"), [], id="by a pattern"),
@@ -64,11 +64,11 @@ def test_it_is_told_once_over_restarts_and_on_however_many_servers() -> None:
         pytest.param(rule(tubes="*", servers=frozenset({"us"})), ["mail/eu"], id="on another server"),
     ],
 )
-def test_what_a_rule_names_is_not_told(by: Rule, told: list[str]) -> None:
-    assert tubes(Log(by).after(eu(["mail/eu"]))) == told
+def test_a_tube_that_a_rule_covers_is_not_logged(by: Rule, logged: list[str]) -> None:
+    assert tubes(Log(by).after(eu(["mail/eu"]))) == logged
 
 
-def test_of_thousands_the_first_are_named_then_their_number_is_told_and_never_more() -> None:
+def test_of_thousands_the_first_are_named_and_the_others_counted_once() -> None:
     log, names = Log(), [f"mail/{number:05}" for number in range(5000)]
     *named, rest = log.after(eu(names))
     assert tubes(named) == names[:MAX_LOGGED]
@@ -79,7 +79,7 @@ def test_of_thousands_the_first_are_named_then_their_number_is_told_and_never_mo
     assert log.after(eu([f"post/{number:05}" for number in range(5000)])) == []
 
 
-def test_those_that_come_one_by_one_are_bounded_too() -> None:
+def test_tubes_that_appear_one_by_one_are_limited_too() -> None:
     log = Log(rule(tubes="named/*", servers=None, namespaces=glob("shop")))
     lines = [line for number in range(100) for line in log.after(eu([f"mail/{number:03}", "named/a"]))]
     assert len(lines) == MAX_LOGGED + 1

@@ -1,4 +1,4 @@
-"""What is asked for is wanted for five minutes, and strangers' names have bounds."""
+"""Queried tubes are requested for five minutes, and their number is limited."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def at(second: float) -> Instant:
     return Instant(1_800_000_000 + second, second)
 
 
-def test_a_tube_is_wanted_for_five_minutes_after_it_was_asked_for() -> None:
+def test_a_tube_is_requested_for_five_minutes_after_a_query() -> None:
     demand = Demand()
     demand.request(["checkout"], at(0))
     demand.request(["mail"], at(10))
@@ -20,14 +20,14 @@ def test_a_tube_is_wanted_for_five_minutes_after_it_was_asked_for() -> None:
     assert demand.tubes(at(2 * REQUESTED_S)) == ("mail",)
 
 
-def test_what_rules_name_is_always_wanted_and_read_once() -> None:
+def test_tubes_of_rules_are_always_requested_and_read_once() -> None:
     demand = Demand(always=["checkout", "checkout", "mail"], ages=["mail"])
     demand.request(["checkout"], at(0))
     assert demand.tubes(at(1_000_000)) == ("checkout", "mail")
     assert demand.ages(at(1_000_000)) == ("mail",)
 
 
-def test_whose_jobs_age_is_wanted_is_wanted_itself() -> None:
+def test_a_tube_whose_job_age_is_requested_is_requested_itself() -> None:
     demand = Demand()
     demand.request_ages(["checkout"], at(0))
     assert demand.tubes(at(1)) == demand.ages(at(1)) == ("checkout",)
@@ -35,17 +35,17 @@ def test_whose_jobs_age_is_wanted_is_wanted_itself() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-checkout", "a b", "check\r\nout", "z" * 201])
-def test_a_name_that_no_tube_can_have_is_never_wanted(name: str) -> None:
+def test_an_invalid_tube_name_is_never_requested(name: str) -> None:
     demand = Demand(always=[name], ages=[name])
     demand.request([name], at(0))
     demand.request_ages([name], at(0))
     assert demand.tubes(at(0)) == ()
 
 
-def test_beyond_a_thousand_names_the_longest_unasked_go_and_never_those_of_rules() -> None:
+def test_beyond_a_thousand_names_the_longest_unused_are_dropped_but_none_of_rules() -> None:
     demand = Demand(always=["rule"])
     demand.request(["first", "second"], at(0))
-    demand.request((f"stranger-{number}" for number in range(MAX_REQUESTED - 2)), at(1))
+    demand.request((f"other-{number}" for number in range(MAX_REQUESTED - 2)), at(1))
     demand.request(["first"], at(2))
     demand.request(["one-more"], at(3))
     wanted = demand.tubes(at(3))

@@ -42,13 +42,13 @@ def stats(name: str = '"checkout"', **changed: object) -> bytes:
 
 
 @pytest.mark.parametrize("name", ['"checkout"', "checkout"])
-def test_a_tubes_name_is_read_quoted_as_since_1_13_and_bare_as_before(name: str) -> None:
+def test_a_tubes_name_is_parsed_quoted_as_since_1_13_and_bare_as_before(name: str) -> None:
     tube = parse_tube(stats(name), "checkout", AT)
     assert (tube.name, tube.current_jobs_ready, tube.pause_time_left, tube.answered_at) == ("checkout", 2, -1, AT)
 
 
 @pytest.mark.parametrize("name", ["007", "1_000", "---", "a/b;c$(d)+e.f_g", "a" * 200])
-def test_a_name_that_looks_like_something_else_stays_a_name(name: str) -> None:
+def test_a_name_that_looks_like_another_type_stays_text(name: str) -> None:
     if not name.startswith("-"):
         assert parse_tube(stats(name), name, AT).name == name
 
@@ -79,13 +79,13 @@ def test_fields_that_later_versions_add_are_ignored() -> None:
         (b"", "about tube 'none'"),
     ],
 )
-def test_an_answer_that_cant_be_trusted_is_refused(body: bytes, complaint: str) -> None:
+def test_an_invalid_reply_is_rejected(body: bytes, complaint: str) -> None:
     with pytest.raises(ProtocolError, match=complaint) as refused:
         parse_tube(body, "checkout", AT)
     assert refused.value.names_tube == ("'checkout'" in str(refused.value))
 
 
-def test_the_list_of_tubes_is_read_in_both_quotings() -> None:
+def test_the_list_of_tubes_is_parsed_in_both_quotings() -> None:
     assert parse_tube_names(b'---\n- default\n- "a/b"\n') == ("default", "a/b")
 
 
@@ -108,12 +108,12 @@ def test_a_second_field_is_noticed_whatever_the_tubes_name() -> None:
         b"---\n" + b"".join(b"- %d\n" % tube for tube in range(MAX_TUBES)),
     ],
 )
-def test_a_list_of_tubes_that_cant_be_trusted_is_refused(body: bytes) -> None:
+def test_an_invalid_list_of_tubes_is_rejected(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         parse_tube_names(body)
 
 
-def test_the_servers_id_is_read_in_both_quotings() -> None:
+def test_the_servers_id_is_parsed_in_both_quotings() -> None:
     assert parse_server_id(b"---\npid: 1\nid: 00ff\n") == parse_server_id(b'---\nid: "00ff"\n') == "00ff"
     with pytest.raises(ProtocolError, match="check that this is a beanstalkd"):
         parse_server_id(b"---\npid: 1\n")
@@ -145,7 +145,7 @@ def bodies(parser: ReplyParser) -> list[bytes | None]:
         b"x" * 300,
     ],
 )
-def test_a_stream_that_isnt_beanstalkds_is_refused_as_soon_as_it_shows(stream: bytes) -> None:
+def test_a_stream_of_another_protocol_is_rejected_at_the_first_byte_that_differs(stream: bytes) -> None:
     replies = ReplyParser()
     replies.feed(stream)
     with pytest.raises(ProtocolError):
@@ -161,7 +161,7 @@ def test_a_stream_that_isnt_beanstalkds_is_refused_as_soon_as_it_shows(stream: b
         pytest.param(b"---\nhostname: draining: true\n", None, id="a name that says so"),
     ],
 )
-def test_a_server_says_whether_it_drains(stats: bytes, draining: bool | None) -> None:
+def test_a_servers_draining_state_is_parsed(stats: bytes, draining: bool | None) -> None:
     assert parse_draining(stats) is draining
 
 
@@ -171,7 +171,7 @@ JOBS = (
 )
 
 
-def test_a_server_says_how_many_jobs_it_has() -> None:
+def test_a_servers_number_of_jobs_is_parsed() -> None:
     assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807)
 
 
@@ -185,5 +185,5 @@ def test_a_server_says_how_many_jobs_it_has() -> None:
         pytest.param(b"---\nhostname: " + JOBS.replace(b"\n", b" "), id="a name that says so"),
     ],
 )
-def test_a_server_whose_jobs_arent_said_in_one_way_has_no_number_of_them(stats: bytes) -> None:
+def test_a_server_with_an_ambiguous_number_of_jobs_has_none(stats: bytes) -> None:
     assert parse_job_totals(stats, AT) is None

@@ -62,12 +62,12 @@ def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
 
 
 @given(st.lists(bodies, max_size=8), cuts)
-def test_replies_come_out_as_they_went_in_however_the_stream_is_cut(sent: list[bytes | None], sizes: list[int]) -> None:
+def test_replies_are_the_same_however_the_stream_is_split(sent: list[bytes | None], sizes: list[int]) -> None:
     assert outcome(cut(b"".join(map(reply, sent)), sizes)) == (sent, None)
 
 
 @given(st.lists(bodies, max_size=3), noise, cuts)
-def test_where_a_stream_goes_wrong_does_not_depend_on_how_it_is_cut(
+def test_errors_are_the_same_however_the_stream_is_split(
     sent: list[bytes | None], wrong: bytes, sizes: list[int]
 ) -> None:
     stream = b"".join(map(reply, sent)) + wrong
@@ -86,7 +86,7 @@ lines = st.one_of(
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(COUNTS, counts)), st.lists(lines, max_size=3), st.randoms())
-def test_a_tubes_counts_are_those_of_the_only_line_that_names_them(
+def test_a_tubes_counts_are_those_of_the_only_line_with_their_key(
     given_counts: dict[str, int], more: list[tuple[str, str]], random: object
 ) -> None:
     named = [(field, str(value)) for field, value in given_counts.items()] + more
@@ -113,8 +113,8 @@ def expected_counts(named: list[tuple[str, str]]) -> list[int] | None:
 
 
 @given(st.binary(max_size=300) | st.text("---\nname: checkout0123456789", max_size=120).map(str.encode))
-def test_any_body_is_a_tube_or_refused(body: bytes) -> None:
-    with pytest.raises(ProtocolError):  # by chance nobody writes thirteen fields
+def test_any_body_is_a_tube_or_rejected(body: bytes) -> None:
+    with pytest.raises(ProtocolError):  # random data never has thirteen valid fields
         parse_tube(body, "checkout", AT)
 
 
@@ -122,7 +122,7 @@ names = st.text("aZ0-+/;.$_()", min_size=1, max_size=200) | st.text(max_size=5).
 
 
 @given(st.lists(names, max_size=6), st.booleans())
-def test_a_list_is_read_when_it_names_different_tubes_and_refused_otherwise(listed: list[str], quoted: bool) -> None:
+def test_a_list_is_accepted_only_with_distinct_tubes(listed: list[str], quoted: bool) -> None:
     body = "".join(["---\n", *(f'- "{name}"\n' if quoted else f"- {name}\n" for name in listed)]).encode()
     if all(map(is_tube_name, listed)) and len(set(listed)) == len(listed):
         assert parse_tube_names(body) == tuple(listed)
@@ -132,7 +132,7 @@ def test_a_list_is_read_when_it_names_different_tubes_and_refused_otherwise(list
 
 
 @given(st.binary(max_size=200) | st.text('---\nid: "0f\n', max_size=60).map(str.encode))
-def test_any_body_has_one_id_or_is_refused(body: bytes) -> None:
+def test_any_body_has_one_id_or_is_rejected(body: bytes) -> None:
     try:
         server_id = parse_server_id(body)
     except ProtocolError:
@@ -151,7 +151,7 @@ def test_any_body_has_one_id_or_is_refused(body: bytes) -> None:
         b"\n" * MAX_BODY,
     ],
 )
-def test_the_largest_body_that_is_taken_is_refused_at_once(body: bytes) -> None:
+def test_the_largest_accepted_body_is_rejected_quickly_if_invalid(body: bytes) -> None:
     begun = thread_time()  # the parser's own, however busy the machine is
     for parse in (parse_tube_names, parse_server_id, lambda body: parse_tube(body, "a", AT)):
         with pytest.raises(ProtocolError):

@@ -36,7 +36,7 @@ def renewed(readings: Recorder, second: float, *missed: str, **totals: int) -> R
     return readings.record_round(answers(second, *missed, **totals), at(second))
 
 
-def test_a_round_changes_what_it_asked_for_and_the_listing_stays_as_old_as_it_is() -> None:
+def test_a_round_updates_requested_tubes_and_the_listing_keeps_its_age() -> None:
     readings = Recorder()
     swept(readings, 0, checkout=1, mail=1, fleeting=1)
     reading = renewed(readings, 1, "fleeting", "nobody", mail=2, Fresh=3)
@@ -48,7 +48,7 @@ def test_a_round_changes_what_it_asked_for_and_the_listing_stays_as_old_as_it_is
     assert [reading.answered_at(name) for name in asked] == [at(0), at(1), at(1), at(1), at(0)]
 
 
-def test_a_tube_that_was_missed_and_is_there_again_isnt_missed() -> None:
+def test_a_tube_that_is_back_isnt_missing() -> None:
     readings = Recorder()
     swept(readings, 0)
     renewed(readings, 1, "checkout")
@@ -65,14 +65,14 @@ def test_names_are_the_same_object_while_no_tube_comes_or_goes() -> None:
     assert swept(readings, 3, checkout=2).names == ("checkout",)
 
 
-def test_of_two_answers_about_a_tube_within_a_sweep_the_later_counts() -> None:
+def test_the_later_of_two_replies_about_a_tube_in_a_sweep_applies() -> None:
     sweep = answers(1, "gone", checkout=1, vanishing=1)
     sweep.update(answers(2, "vanishing", checkout=2, gone=5))
     assert (sweep.tubes["checkout"].total_jobs, sweep.tubes["gone"].total_jobs) == (2, 5)
     assert sweep.missed == {"vanishing": at(2)}
 
 
-def test_next_jobs_stay_known_until_the_server_lives_anew() -> None:
+def test_next_jobs_are_kept_until_the_server_restarts() -> None:
     readings = Recorder()
     swept(readings, 0, checkout=1)
     readings.record_next_jobs({"checkout": NextJob(at(0), 7)})
@@ -81,13 +81,13 @@ def test_next_jobs_stay_known_until_the_server_lives_anew() -> None:
     assert not swept(readings, 3, "another life", checkout=1).next_jobs
 
 
-def test_one_reading_has_nothing_earlier() -> None:
+def test_one_reading_has_no_earlier_counters() -> None:
     reading = swept(Recorder(), 0, checkout=1)
     assert dict(reading.earlier) == {}
     assert reading.listed_earlier_at is None
 
 
-def test_a_tube_that_came_had_no_jobs_when_the_listing_lacked_it() -> None:
+def test_a_new_tube_had_no_jobs_while_the_listing_omitted_it() -> None:
     readings = Recorder()
     swept(readings, 0)
     swept(readings, 1)
@@ -95,7 +95,7 @@ def test_a_tube_that_came_had_no_jobs_when_the_listing_lacked_it() -> None:
 
 
 @pytest.mark.parametrize("reborn", [{"total": 3, "deleted": 3}, {"total": 20, "deleted": 4}], ids=["jobs", "deletions"])
-def test_a_counter_that_went_down_starts_anew(reborn: Mapping[str, int]) -> None:
+def test_a_counter_that_decreased_starts_again(reborn: Mapping[str, int]) -> None:
     readings = Recorder()
     for second, counts in enumerate([{"total": 10, "deleted": 5}, {"total": 12, "deleted": 6}, reborn]):
         one = TubeReplies()
@@ -104,7 +104,7 @@ def test_a_counter_that_went_down_starts_anew(reborn: Mapping[str, int]) -> None
     assert reading.earlier["checkout"] == Counts(at(1), 0, 0)
 
 
-def test_a_restarted_server_has_nothing_earlier() -> None:
+def test_a_restarted_server_has_no_earlier_counters() -> None:
     readings = Recorder()
     swept(readings, 0, checkout=1)
     swept(readings, 1, checkout=2)
@@ -130,7 +130,7 @@ def test_an_equal_reply_is_a_new_confirmation_of_the_same_numbers() -> None:
     assert taken(after, 2, count=4, own_connections=2).tubes["checkout"].current_jobs_ready == 4
 
 
-def test_after_a_long_outage_there_is_nothing_earlier() -> None:
+def test_after_a_long_outage_there_are_no_earlier_counters() -> None:
     readings = Recorder()
     swept(readings, 0, checkout=1)
     readings.resume(at(RATE_WINDOW_S))
@@ -139,7 +139,7 @@ def test_after_a_long_outage_there_is_nothing_earlier() -> None:
     assert dict(swept(readings, RATE_WINDOW_S * 2 + 1, checkout=3).earlier) == {}
 
 
-def test_a_job_put_between_two_hasty_readings_makes_no_rate_yet() -> None:
+def test_a_job_put_between_two_close_readings_has_no_rate_yet() -> None:
     readings = Recorder()
     swept(readings, 0)
     assert dict(renewed(readings, MIN_WINDOW_S / 2, checkout=1).earlier) == {}
@@ -156,7 +156,7 @@ def test_rates_are_over_about_half_a_minute() -> None:
             assert 24 <= reading.listed_earlier_at.age_s(at(second)) <= 36
 
 
-def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tubes() -> None:
+def test_with_sweeps_minutes_apart_rates_cover_minutes_except_for_requested_tubes() -> None:
     readings = Recorder()
     for second in range(500):
         if second % 100 == 0:
@@ -168,7 +168,7 @@ def test_where_sweeps_are_minutes_apart_rates_are_over_minutes_but_for_wanted_tu
             assert reading.earlier["mail"].answered_at == at(second // 100 * 100 - 100)
 
 
-def test_where_sweeps_are_minutes_apart_a_new_tubes_rate_lasts_until_the_next() -> None:
+def test_with_sweeps_minutes_apart_a_new_tubes_rate_lasts_until_the_next() -> None:
     readings = Recorder()
     swept(readings, 0, mail=1)
     swept(readings, 100, mail=1, checkout=5)
@@ -223,7 +223,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_earlier_counters_are_true_ones_of_the_same_life(
+def test_earlier_counters_were_read_in_the_same_generation(
     steps: list[tuple[float, str, dict[str, tuple[int, int]], set[str]]],
 ) -> None:
     readings, reference = Recorder(), Reference()
@@ -286,7 +286,7 @@ def server_stats(jobs: int, draining: str) -> bytes:
     return f"---\ncurrent-jobs-ready: {jobs}\n{states}{more}".encode()
 
 
-def test_what_stats_said_is_in_each_reading_of_one_life_of_the_server() -> None:
+def test_each_reading_has_the_stats_of_the_same_generation_of_the_server() -> None:
     readings = Recorder()
     assert swept(readings, 0).jobs is None
     readings.record_stats("life", server_stats(1, "true"), at(1))

@@ -17,14 +17,14 @@ def request(body: bytes, media_type: str) -> Request:
     return Request(scope, receive)
 
 
-async def test_json_is_read() -> None:
+async def test_json_is_parsed() -> None:
     fields = await action_input(request(b'{"tube":"a","count":3,"delayed":true,"toServer":null}', "application/json"))
     assert (fields.text("tube"), fields.integer("count", 1, 9), fields.flag("delayed")) == ("a", 3, True)
     assert "toServer" not in fields
 
 
 @pytest.mark.parametrize("size", [0, 3, 2_000_000])
-async def test_a_form_with_a_file_is_read_byte_by_byte_and_never_touches_the_disk(
+async def test_a_form_with_a_file_is_parsed_exactly_and_never_written_to_disk(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
@@ -48,7 +48,7 @@ async def test_a_form_with_a_file_is_read_byte_by_byte_and_never_touches_the_dis
         pytest.param(
             b"tube=a", "application/x-www-form-urlencoded", "requires application/json, or multipart", id="another form"
         ),
-        pytest.param(b"{}", "", "requires application/json, or multipart", id="nothing told"),
+        pytest.param(b"{}", "", "requires application/json, or multipart", id="nothing sent"),
         pytest.param(b"", "multipart/form-data", "invalid form", id="no boundary"),
         pytest.param(
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n1\r\n' * 2 + b"--b--\r\n",
@@ -58,7 +58,7 @@ async def test_a_form_with_a_file_is_read_byte_by_byte_and_never_touches_the_dis
         ),
     ],
 )
-async def test_what_cant_be_read_is_one_sentence(body: bytes, media_type: str, said: str) -> None:
+async def test_invalid_input_is_one_sentence(body: bytes, media_type: str, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         await action_input(request(body, media_type))
 
@@ -76,19 +76,19 @@ async def test_what_cant_be_read_is_one_sentence(body: bytes, media_type: str, s
         pytest.param(None, "and is missing", id="missing"),
     ],
 )
-def test_a_number_is_whole_and_within_bounds(value: object, said: str) -> None:
+def test_a_number_is_an_integer_within_limits(value: object, said: str) -> None:
     with pytest.raises(RequestError, match=f"^count must be an integer.*{said}"):
         ActionInput({"count": value}).integer("count", 1, 1000)
 
 
 @pytest.mark.parametrize("value", ["ready", [], ["ready", "reserved"], [1], None])
-def test_states_are_one_or_more_of_those_that_there_are(value: object) -> None:
+def test_states_are_one_or_more_known_states(value: object) -> None:
     with pytest.raises(RequestError, match="states must be a list of one or more of ready, buried"):
         ActionInput({"states": value}).choices("states", ("ready", "buried"))
 
 
 @pytest.mark.parametrize(("value", "said"), [(None, "tube is missing"), (7, "tube must be a string")])
-def test_a_text_is_a_text(value: object, said: str) -> None:
+def test_text_is_required_to_be_a_string(value: object, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         ActionInput({"tube": value}).text("tube")
 

@@ -40,15 +40,15 @@ def known(*states: ServerState, rules: Rules = RULES) -> EvaluationContext:
 
 
 def looked_at(*hpas: dict, given: EvaluationContext | None = None) -> AutoscalerStore:
-    told = AutoscalerStore("not yet")
-    told.update(evaluate_autoscalers(map(parse_hpa, hpas), given or known()), at(0).unix_s)
-    return told
+    data = AutoscalerStore("not yet")
+    data.update(evaluate_autoscalers(map(parse_hpa, hpas), given or known()), at(0).unix_s)
+    return data
 
 
-def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() -> None:
-    told = looked_at(hpa(current=8, desired=8)).to_json(at(0).unix_s)
-    assert (told["available"], told["why"]) == (True, None)
-    (one,) = told["autoscalers"]
+def test_an_autoscaler_is_shown_with_its_metric_pods_and_deciding_step() -> None:
+    data = looked_at(hpa(current=8, desired=8)).to_json(at(0).unix_s)
+    assert (data["available"], data["why"]) == (True, None)
+    (one,) = data["autoscalers"]
     assert (one["namespace"], one["name"], one["target"]) == ("shop", "orders", "Deployment/orders")
     assert one["metrics"] == [
         {"name": "tube-orders", "selector": "", "total": "20", "target": {"type": "AverageValue", "amount": "2"}}
@@ -57,7 +57,7 @@ def test_an_autoscaler_is_told_with_its_metric_pods_and_the_step_that_decides() 
     assert one["sentence"].startswith("8 pods now → 10: tube-orders is 20, target 2 per pod")
 
 
-def test_those_without_an_external_metric_are_left_out() -> None:
+def test_autoscalers_without_an_external_metric_are_omitted() -> None:
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     assert looked_at(hpa(cpu)).to_json(0)["autoscalers"] == []
 
@@ -66,25 +66,25 @@ def test_those_without_an_external_metric_are_left_out() -> None:
     ("metric", "states", "seen"),
     [
         pytest.param("tube-orders", (server(tube(ready=3, reserved=1)),), Total(4000), id="a tube's"),
-        pytest.param("tube-nobody", (server(),), Total(0), id="a tube's that isn't there"),
+        pytest.param("tube-unknown", (server(),), Total(0), id="a tube's that isn't there"),
         pytest.param(
             "backlog", (server(tube("order-a", ready=2), tube("order-b", ready=3)),), Total(5000), id="a rule's"
         ),
         pytest.param("another-adapters", (server(),), NotQueried(), id="what this console knows nothing of"),
     ],
 )
-def test_a_metric_is_seen(metric: str, states: Sequence[ServerState], seen: object) -> None:
+def test_a_metric_has_a_value(metric: str, states: Sequence[ServerState], seen: object) -> None:
     (judged,) = evaluate_autoscalers([parse_hpa(hpa(external(metric, averageValue="2")))], known(*states)).states
     assert judged.observed == (seen,)
 
 
-def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
+def test_an_unread_value_is_missing_and_never_zero() -> None:
     given = known(unread())
     (judged,) = evaluate_autoscalers([parse_hpa(hpa())], given).states
     assert isinstance(judged.observed[0], Missing)
-    told = looked_at(hpa(), given=given)
-    assert told.to_json(0)["autoscalers"][0]["metrics"][0]["total"] is None
-    series = told.series(NAME)
+    data = looked_at(hpa(), given=given)
+    assert data.to_json(0)["autoscalers"][0]["metrics"][0]["total"] is None
+    series = data.series(NAME)
     assert series is not None
     assert series["value"] == [None]
 
@@ -92,8 +92,8 @@ def test_what_beanstalkd_doesnt_tell_is_missing_and_never_zero() -> None:
 def test_a_value_that_only_the_hpa_has_is_the_one_of_its_last_sync() -> None:
     last = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": {"averageValue": "3"}}}
     active = [condition("AbleToScale", "SucceededRescale"), condition("ScalingActive", "ValidMetricFound")]
-    told = looked_at(hpa(current=2, desired=2, conditions=active, current_metrics=[last]), given=known(unread()))
-    (row,) = told.to_json(0)["autoscalers"]
+    data = looked_at(hpa(current=2, desired=2, conditions=active, current_metrics=[last]), given=known(unread()))
+    (row,) = data.to_json(0)["autoscalers"]
     assert (
         row["sentence"]
         == "2 pods now → 3: External metric tube-orders was 1.5 times its target at the last sync: about → 3 pods"
@@ -102,35 +102,35 @@ def test_a_value_that_only_the_hpa_has_is_the_one_of_its_last_sync() -> None:
 
 def test_pods_that_the_hpa_cant_read_are_unknown() -> None:
     missing = condition("AbleToScale", "FailedGetScale", "False", 'deployments.apps "orders" not found')
-    told = looked_at(hpa(current=4, conditions=[missing]), hpa(name="new", current=0))
-    gone, new = told.to_json(0)["autoscalers"]
+    data = looked_at(hpa(current=4, conditions=[missing]), hpa(name="new", current=0))
+    gone, new = data.to_json(0)["autoscalers"]
     assert [gone["current"], gone["desired"], new["current"], new["desired"]] == [None] * 4
     assert gone["sentence"] == 'no change: the HPA reports FailedGetScale: deployments.apps "orders" not found'
     assert new["sentence"] == "no change: the HPA controller hasn't synced this HPA yet"
 
 
-def test_a_track_goes_on_over_looks_and_has_a_gap_where_the_cluster_couldnt_be_asked() -> None:
-    told = looked_at(hpa(current=2, desired=3))
-    told.fail("no cluster", at(5).unix_s)
-    told.update(evaluate_autoscalers([parse_hpa(hpa(current=3, desired=3))], known()), at(10).unix_s)
-    series = told.series(NAME)
+def test_a_series_continues_over_polls_and_has_a_gap_while_the_cluster_failed() -> None:
+    data = looked_at(hpa(current=2, desired=3))
+    data.fail("no cluster", at(5).unix_s)
+    data.update(evaluate_autoscalers([parse_hpa(hpa(current=3, desired=3))], known()), at(10).unix_s)
+    series = data.series(NAME)
     assert series is not None
     assert (series["current"], series["desired"], series["value"]) == ([2, None, 3], [3, None, 3], [20, None, 20])
     assert (series["target"], series["min"], series["max"]) == (2, 1, 10)
 
 
-def test_while_the_cluster_cant_be_asked_the_list_says_so() -> None:
-    told = looked_at(hpa())
-    told.fail("https://k can't be asked: connection refused", 5)
-    listing = told.to_json(5)
+def test_while_the_cluster_cant_be_read_the_list_has_the_error() -> None:
+    data = looked_at(hpa())
+    data.fail("https://k can't be asked: connection refused", 5)
+    listing = data.to_json(5)
     assert (listing["available"], listing["why"]) == (False, "https://k can't be asked: connection refused")
 
 
-def test_an_autoscaler_that_was_deleted_is_forgotten() -> None:
-    told = looked_at(hpa())
-    told.update(evaluate_autoscalers([], known()), 5)
-    assert told.series(NAME) is None
-    assert told.find(NAME) is None
+def test_a_deleted_autoscaler_is_removed() -> None:
+    data = looked_at(hpa())
+    data.update(evaluate_autoscalers([], known()), 5)
+    assert data.series(NAME) is None
+    assert data.find(NAME) is None
 
 
 @pytest.mark.parametrize(
@@ -208,20 +208,20 @@ def test_another_target_would_make(target: str, pods: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "ten", "NaN", "1e99", "9" * 40, "<b>"])
-def test_a_target_that_is_none_is_one_sentence(text: str) -> None:
+def test_an_invalid_target_is_one_sentence(text: str) -> None:
     with pytest.raises(RequestError):
         parse_target(text)
 
 
-def test_without_a_target_nothing_is_tried() -> None:
+def test_without_a_target_nothing_is_computed() -> None:
     facts = collect_autoscaler(cluster(), one(hpa()))  # type: ignore[arg-type]
     assert what_if(facts, parse_target(""), 0) is None
 
 
 def test_an_autoscaler_is_explained_with_its_live_pods() -> None:
-    told = report_json(make_report(collect_autoscaler(cluster(), one(hpa(current=3))), 0))  # type: ignore[arg-type]
-    assert told["metric"] == "tube-orders"
-    (autoscaler,) = told["autoscalers"]
+    data = report_json(make_report(collect_autoscaler(cluster(), one(hpa(current=3))), 0))  # type: ignore[arg-type]
+    assert data["metric"] == "tube-orders"
+    (autoscaler,) = data["autoscalers"]
     assert autoscaler["pods"] == {"wanted": 3, "present": 3, "ready": 2, "live": True}
     assert autoscaler["metrics"][0]["total"] == "20"
 
@@ -255,7 +255,7 @@ class Watch:
 
 
 @pytest.mark.anyio
-async def test_a_look_lists_all_and_tells_of_what_changed() -> None:
+async def test_a_poll_lists_all_and_reports_changes() -> None:
     watch = Watch(cluster(hpa(current=1, desired=1)))
     await watch.look()
     assert watch.known.error is None
@@ -273,7 +273,7 @@ async def test_what_autoscalers_use_is_read_every_second_ages_too() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_list_in_several_parts_is_read_to_its_end() -> None:
+async def test_a_paginated_list_is_read_completely() -> None:
     first = {**listed(hpa(name="first")), "metadata": {"continue": "there"}}
     watch = Watch(Cluster({(ALL, ""): first, (ALL, "there"): listed(hpa(name="second"))}))
     await watch.look()
@@ -281,7 +281,7 @@ async def test_a_list_in_several_parts_is_read_to_its_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
+async def test_an_error_is_shown_and_the_last_state_stays() -> None:
     watch = Watch(cluster(hpa()))
     await watch.look()
     watch.cluster.answers = {(ALL, ""): 403}
@@ -291,14 +291,14 @@ async def test_a_refusal_is_said_and_what_was_known_stays() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_makes_no_sense_is_said_and_ends_nothing() -> None:
+async def test_an_invalid_response_is_shown_and_polling_continues() -> None:
     watch = Watch(Cluster({(ALL, ""): listed({"metadata": {}})}))
     await watch.look()
     assert "returned an invalid HorizontalPodAutoscaler" in (watch.known.error or "")
 
 
 @pytest.mark.anyio
-async def test_many_who_look_at_one_autoscaler_ask_the_cluster_once() -> None:
+async def test_several_viewers_of_one_autoscaler_cause_one_request() -> None:
     watch = Watch(cluster(hpa()))
     await watch.look()
     judged = watch.known.find(NAME)
@@ -312,7 +312,7 @@ async def test_many_who_look_at_one_autoscaler_ask_the_cluster_once() -> None:
 
 
 @pytest.mark.anyio
-async def test_while_somebody_looks_the_chart_has_the_metric_as_served_and_the_workloads_own_pods() -> None:
+async def test_while_a_page_is_open_the_chart_has_the_served_metric_and_the_workloads_pods() -> None:
     watch = Watch(cluster(hpa(current=1, desired=3)))
     await watch.look()
     judged = watch.known.find(NAME)

@@ -74,7 +74,7 @@ def test_between_two_moments(
     assert happened(before, after) == events
 
 
-def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
+def test_a_new_decision_of_an_autoscaler_is_an_event() -> None:
     before, after = parse_hpa(hpa(current=1, desired=1)), parse_hpa(hpa(current=1, desired=4))
     events = list(of_autoscalers([before], [after], 7.0))
     assert events == [
@@ -85,7 +85,7 @@ def test_an_autoscaler_that_decides_anew_is_an_event() -> None:
     assert list(of_autoscalers([], [after], 7.0)) == []
 
 
-def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
+def test_a_change_reported_by_an_action_is_not_reported_again() -> None:
     log, eu = EventLog(), Server("eu", "eu.example", 11300)
     log.add([Event(10.0, "pause", "you paused it", eu, "orders")])
     log.notice([Event(11.0, "pause", "paused for 1 min", eu, "orders"), Event(11.0, "pause", "another", eu, "mail")])
@@ -94,7 +94,7 @@ def test_what_an_action_told_isnt_told_again_when_it_is_seen() -> None:
     assert [event["text"] for event in log.of(eu, "mail", (), 40.0)] == ["another"]
 
 
-def test_the_log_is_bounded_and_knows_the_last_restart() -> None:
+def test_the_log_is_limited_and_keeps_the_last_restart() -> None:
     log = EventLog()
     log.add(Event(float(second), "restart", "again", Server("eu", "eu.example", 11300)) for second in range(6000))
     assert log.restarted_at(Server("eu", "eu.example", 11300)) == 5999

@@ -55,20 +55,20 @@ def update(event: bytes) -> Any:
     return json.loads(data.removeprefix("data: "))
 
 
-async def test_the_first_update_comes_at_once_and_the_next_when_something_changed(telling: Telling) -> None:
+async def test_the_first_update_is_immediate_and_the_next_follows_a_change(telling: Telling) -> None:
     stream = telling.stream()
     assert update(await anext(stream)) == {"ready": 0, "now": 1}
     telling.answer = {"ready": 1}
     assert update(await anext(stream)) == {"ready": 1, "now": 2}
 
 
-async def test_while_nothing_changes_the_same_is_told_every_five_seconds(telling: Telling) -> None:
+async def test_without_changes_the_same_update_is_sent_every_five_seconds(telling: Telling) -> None:
     stream = telling.stream()
     times = [update(await anext(stream))["now"] for _ in range(3)]
     assert times == [1, 6, 11]
 
 
-async def test_nothing_is_made_for_a_page_that_takes_nothing(telling: Telling) -> None:
+async def test_no_update_is_computed_for_a_page_that_doesnt_read(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
     await asyncio.sleep(0.1)
@@ -85,7 +85,7 @@ async def test_a_feed_ends_with_its_session(telling: Telling) -> None:
     assert len(telling.feeds) == 0
 
 
-async def test_a_feed_ends_when_the_server_leaves_and_nobody_is_signed_out(telling: Telling) -> None:
+async def test_a_feed_ends_at_shutdown_and_the_session_stays(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
     telling.feeds.shut_down()
@@ -93,7 +93,7 @@ async def test_a_feed_ends_when_the_server_leaves_and_nobody_is_signed_out(telli
         await anext(stream)
 
 
-async def test_what_cant_be_told_any_more_is_said_and_the_feed_goes_on(telling: Telling) -> None:
+async def test_an_update_that_fails_is_reported_and_the_feed_continues(telling: Telling) -> None:
     stream = telling.stream()
     await anext(stream)
     telling.answer = RequestError("there is no such autoscaler", 404)
@@ -102,7 +102,7 @@ async def test_what_cant_be_told_any_more_is_said_and_the_feed_goes_on(telling: 
     assert update(await anext(stream))["ready"] == 2
 
 
-async def test_no_text_ends_an_event_before_its_time(telling: Telling) -> None:
+async def test_no_text_ends_an_event_early(telling: Telling) -> None:
     telling.answer = {"text": "a\n\nevent: bye\ndata: {}\r\n\r\n"}
     event = await anext(telling.stream())
     assert event.count(b"\n") == 3
@@ -144,7 +144,7 @@ async def test_ten_streams_of_ten_thousand_tubes_dont_block_the_event_loop() -> 
     assert longest_s < 0.01  # about 0.004 on a quiet machine; sorting on the loop took 0.025 to 0.16
 
 
-async def test_streams_that_show_the_same_share_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_streams_of_the_same_page_share_one_computation(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[Query] = []
 
     def counted(view: View, query: Query) -> Any:

@@ -1,4 +1,4 @@
-"""What a look for jobs tells: how far it went, and why no farther."""
+"""A search for jobs reports its range and why it ended."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def holding(body: bytes, size: int | None = None) -> PeekedJob:
         pytest.param(SearchResult((), 0, 0, 0, 0, 0, StopReason.NO_JOBS), "hi", "Tube a has no jobs.", id="nothing"),
     ],
 )
-def test_a_look_says_how_far_it_went_and_why_no_farther(found: SearchResult, text: str, sentence: str) -> None:
+def test_a_search_reports_its_range_and_why_it_ended(found: SearchResult, text: str, sentence: str) -> None:
     assert summary(found, "a", text) == sentence
 
 
@@ -72,21 +72,21 @@ def test_a_look_says_how_far_it_went_and_why_no_farther(found: SearchResult, tex
         pytest.param(holding(b"\x00\x01"), "00000000  00 01" + " " * 45 + "|..|", id="binary"),
     ],
 )
-def test_a_job_is_shown_by_its_beginning(job: PeekedJob, shown: str) -> None:
+def test_a_job_is_listed_with_its_beginning(job: PeekedJob, shown: str) -> None:
     assert excerpt(job) == shown
 
 
-def test_two_lines_of_a_dump_are_enough() -> None:
+def test_a_listed_dump_has_two_lines() -> None:
     assert excerpt(holding(bytes(1000))).count("\n") == 1
 
 
-def test_a_job_is_told_with_id_state_age_and_size_and_where_to_go_on() -> None:
+def test_a_job_is_listed_with_id_state_age_and_size_and_the_next_position() -> None:
     answer = search_json(FOUND, "a", "hi")
     assert answer["jobs"] == [{"id": "7", "state": "ready", "age": 30, "size": 2, "beginning": "hi"}]
     assert answer["before"] == "11"
 
 
-def test_ids_are_texts_because_a_browser_rounds_large_numbers() -> None:
+def test_ids_are_strings_because_a_browser_rounds_large_numbers() -> None:
     newest = 2**64 - 1
     answer = search_json(replace(FOUND, jobs=(replace(JOB, id=newest),), top=newest, examined=2), "a", "hi")
     assert (answer["jobs"][0]["id"], answer["before"]) == (str(newest), str(newest - 1))

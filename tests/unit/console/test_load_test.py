@@ -39,20 +39,20 @@ def forecast(state: ServerState, autoscaler: Json | None = None, *, into: str = 
     return predict_pods(now, store, ORDERS, TubeRef(state.server, into), LOAD)
 
 
-def test_pods_are_predicted_by_the_pace_at_which_jobs_are_finished_now() -> None:
+def test_pods_are_predicted_from_the_current_deletion_rate() -> None:
     """4 jobs in 10 s by one pod: of 20 jobs it finishes 6 until the first look, and 14 take 7 pods."""
-    told = forecast(deleting(tube(), 4))
-    assert told.points[:2] == ((at(0).unix_s, 1), (at(15).unix_s, 7))
-    assert "each pod deletes 0.4 jobs per second, as now" in told.assumption
+    data = forecast(deleting(tube(), 4))
+    assert data.points[:2] == ((at(0).unix_s, 1), (at(15).unix_s, 7))
+    assert "each pod deletes 0.4 jobs per second, as now" in data.assumption
 
 
-def test_where_nothing_is_finished_that_is_said() -> None:
-    told = forecast(deleting(tube(), 0))
-    assert told.points[1] == (at(15).unix_s, 10)
-    assert "the rate per pod is unknown" in told.assumption
+def test_without_deletions_the_assumption_is_stated() -> None:
+    data = forecast(deleting(tube(), 0))
+    assert data.points[1] == (at(15).unix_s, 10)
+    assert "the rate per pod is unknown" in data.assumption
 
 
-def test_after_one_reading_the_pace_isnt_known_either() -> None:
+def test_after_one_reading_the_rate_is_unknown_too() -> None:
     assert "the rate per pod is unknown" in forecast(server(tube())).assumption
 
 
@@ -67,10 +67,10 @@ def test_after_one_reading_the_pace_isnt_known_either() -> None:
         ),
     ],
 )
-def test_where_nothing_can_be_predicted_it_says_why(state: ServerState, autoscaler: Json, into: str, why: str) -> None:
-    told = forecast(state, autoscaler, into=into)
-    assert told.points == ()
-    assert why in told.assumption
+def test_without_a_prediction_the_reason_is_stated(state: ServerState, autoscaler: Json, into: str, why: str) -> None:
+    data = forecast(state, autoscaler, into=into)
+    assert data.points == ()
+    assert why in data.assumption
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_where_nothing_can_be_predicted_it_says_why(state: ServerState, autoscal
         pytest.param({"perSecond": 1}, "jobs must be", id="how many is missing"),
     ],
 )
-def test_a_load_has_bounds(asked: dict[str, Any], said: str) -> None:
+def test_a_load_has_limits(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         parse_load(ActionInput(asked))
 
 
-def test_a_load_within_the_bounds_is_taken() -> None:
+def test_a_load_within_the_limits_is_accepted() -> None:
     assert parse_load(ActionInput({"jobs": 3600, "perSecond": 1, "delay": 5})) == Load(3600, 1, 5)
 
 
-def test_a_load_may_belong_to_no_autoscaler() -> None:
+def test_a_load_can_have_no_autoscaler() -> None:
     assert parse_autoscaler(ActionInput({})) is None
     assert parse_autoscaler(ActionInput({"namespace": "shop", "name": "orders"})) == ORDERS
     with pytest.raises(RequestError, match="namespace is missing"):

@@ -1,4 +1,4 @@
-"""Guessing is slow, whoever guesses from wherever; who knows the password waits for nobody."""
+"""Wrong passwords are limited per source and in total; the right password isn't delayed by others."""
 
 from contextlib import ExitStack, suppress
 
@@ -13,7 +13,7 @@ def wrong(limiter: LoginLimiter, source: str, times: int, now_s: float = 0) -> i
     return sum(limiter.take(source, "", now_s) == 0 for _ in range(times))
 
 
-def test_a_source_may_guess_ten_times_and_then_once_in_six_seconds() -> None:
+def test_a_source_can_try_ten_passwords_and_then_one_in_six_seconds() -> None:
     limiter = LoginLimiter(0)
     assert wrong(limiter, "10.0.0.1", 100) == GUESSES[0]
     assert limiter.take("10.0.0.1", "", 0) == pytest.approx(6)
@@ -28,20 +28,20 @@ def test_many_sources_together_have_a_limit_too() -> None:
     assert limiter.take("192.0.2.1", "", 0) > 0
 
 
-def test_one_guesser_doesnt_lock_another_source_out() -> None:
+def test_wrong_passwords_of_one_source_dont_lock_out_another() -> None:
     limiter = LoginLimiter(0)
     wrong(limiter, "10.0.0.1", 1000)
     assert limiter.take("10.0.0.2", "", 0) == 0
 
 
-def test_right_guesses_arent_counted() -> None:
+def test_right_passwords_arent_counted() -> None:
     limiter = LoginLimiter(0)
     for _ in range(1000):
         assert limiter.take("10.0.0.1", "", 0) == 0
         limiter.put_back("10.0.0.1", "", 0)
 
 
-def test_what_is_remembered_of_sources_is_bounded() -> None:
+def test_the_number_of_stored_sources_is_limited() -> None:
     limiter = LoginLimiter(0)
     for number in range(MAX_SOURCES + 10):
         limiter.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "", float(number))
@@ -58,7 +58,7 @@ def test_what_is_remembered_of_sources_is_bounded() -> None:
         pytest.param("", "", id="nothing known"),
     ],
 )
-def test_a_guesser_is(source: str, network: str) -> None:
+def test_a_source_is(source: str, network: str) -> None:
     assert network_of(source) == network
 
 
@@ -72,7 +72,7 @@ def enter(limiter: ConcurrencyLimiter, source: str, times: int, stack: ExitStack
     return inside
 
 
-def test_of_strangers_who_take_their_time_so_many_are_awaited() -> None:
+def test_slow_unauthenticated_clients_are_limited() -> None:
     limiter = ConcurrencyLimiter(per_source=3, total=5)
     with ExitStack() as stack:
         assert enter(limiter, "10.0.0.1", 9, stack) == 3
@@ -82,7 +82,7 @@ def test_of_strangers_who_take_their_time_so_many_are_awaited() -> None:
         assert enter(limiter, "10.0.0.3", 9, stack) == 3
 
 
-def test_a_browser_that_signed_in_before_has_a_limit_of_its_own() -> None:
+def test_a_browser_that_signed_in_before_has_its_own_limit() -> None:
     limiter = LoginLimiter(0)
     browser = limiter.remember("", 0)
     assert wrong(limiter, "10.0.0.1", 100) == GUESSES[0]

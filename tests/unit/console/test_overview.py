@@ -22,7 +22,7 @@ def names(answer: dict[str, Any]) -> list[str]:
     return [row["tube"] for row in answer["tubes"]]
 
 
-def test_a_row_tells_a_tubes_numbers_and_how_old_they_are() -> None:
+def test_a_row_has_a_tubes_numbers_and_their_age() -> None:
     answer = overview(view(server(tube(ready=3, reserved=2, delayed=1, buried=4)), second=2), Query())
     row = answer["tubes"][0]
     assert (row["ready"], row["reserved"], row["delayed"], row["buried"]) == (3, 2, 1, 4)
@@ -46,18 +46,18 @@ def test_while_a_server_cant_be_read_its_tubes_are_unknown_and_never_zero() -> N
         None,
         ["unknown"],
     )
-    told = answer["servers"][0]
-    assert (told["up"], told["failure"], told["ageSeconds"]) == (False, "connection refused", 16)
+    data = answer["servers"][0]
+    assert (data["up"], data["failure"], data["ageSeconds"]) == (False, "connection refused", 16)
 
 
-def test_a_server_that_was_never_read_says_why() -> None:
+def test_a_server_never_read_has_the_reason() -> None:
     answer = overview(view(unread()), Query())
     assert answer["tubes"] == []
-    told = answer["servers"][0]
-    assert (told["up"], told["ageSeconds"], told["tubes"], told["failure"]) == (False, None, None, "connection refused")
+    data = answer["servers"][0]
+    assert (data["up"], data["ageSeconds"], data["tubes"], data["failure"]) == (False, None, None, "connection refused")
 
 
-def test_tubes_seen_earlier_stay_with_zeros() -> None:
+def test_past_tubes_stay_with_zeros() -> None:
     past = PastTubes()
     past.sample(Snapshot((server(tube("kept"), tube("left", ready=1)),)))
     now = server(tube("kept"), second=1)
@@ -68,14 +68,14 @@ def test_tubes_seen_earlier_stay_with_zeros() -> None:
     assert names(overview(view(now, second=1, past=past), Query(gone=False))) == ["kept"]
 
 
-def test_a_tube_that_came_back_isnt_gone() -> None:
+def test_a_tube_that_is_back_isnt_gone() -> None:
     past = PastTubes()
     for tubes in ([tube()], [], [tube()]):
         past.sample(Snapshot((server(*tubes),)))
     assert dict(past.of(Server("eu", "eu.example", 11300))) == {}
 
 
-def test_tubes_that_went_are_bounded_and_the_oldest_are_forgotten() -> None:
+def test_past_tubes_are_limited_and_the_oldest_are_dropped() -> None:
     past = PastTubes(limit=2)
     for number in range(5):
         past.sample(Snapshot((server(tube(f"run-{number}")),)))
@@ -111,7 +111,7 @@ def test_rates_of_a_window_without_length_are_unknown_and_last() -> None:
     assert names(overview(given, parse_query({"sort": "putPerSecond"}))) == ["orders", "mail", "gone"]
 
 
-def test_a_name_that_begins_another_comes_first_and_backwards_last() -> None:
+def test_a_prefix_is_sorted_first_and_in_reverse_last() -> None:
     state = server(tube("mail"), tube("mail-out"))
     assert names(overview(view(state), parse_query({"sort": "tube"}))) == ["mail", "mail-out"]
     assert names(overview(view(state), parse_query({"sort": "-tube"}))) == ["mail-out", "mail"]
@@ -132,7 +132,7 @@ def test_a_search_finds(search: str, found: list[str]) -> None:
     assert names(overview(view(state), Query(q=search, sort="tube", descending=False))) == found
 
 
-def test_pages_hold_all_tubes_once_and_beyond_the_last_is_the_last() -> None:
+def test_pages_have_each_tube_once_and_beyond_the_last_is_the_last() -> None:
     state = server(*(tube(f"tube-{number}", ready=number % 3) for number in range(25)))
     pages = [overview(view(state), Query(page=page, size=10)) for page in (1, 2, 3)]
     assert len({name for page in pages for name in names(page)}) == 25
@@ -155,13 +155,13 @@ def test_pages_hold_all_tubes_once_and_beyond_the_last_is_the_last() -> None:
         pytest.param({"q": "x" * 201}, id="a search without end"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_one_sentence(given: dict[str, str]) -> None:
+def test_an_invalid_query_is_one_sentence(given: dict[str, str]) -> None:
     with pytest.raises(RequestError) as error:
         parse_query(given)
     assert len(str(error.value)) < 250
 
 
-def test_a_query_is_told_as_it_was_asked() -> None:
+def test_a_query_is_returned_as_sent() -> None:
     asked = {"q": "a b", "sort": "-buried", "page": "1", "size": "20", "gone": "0"}
     assert overview(view(), parse_query(asked))["query"] == {
         "q": "a b",
@@ -172,7 +172,7 @@ def test_a_query_is_told_as_it_was_asked() -> None:
     }
 
 
-def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
+def test_a_row_names_the_autoscalers_that_use_its_tube() -> None:
     name = ObjectName("shop", "orders")
     linked = replace(
         view(server(tube("orders"), tube("mail"))), links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}))]
@@ -186,25 +186,25 @@ def test_a_row_names_the_autoscalers_that_go_by_its_tube() -> None:
     [
         pytest.param(tube(), [], id="nothing to say"),
         pytest.param(tube(pause_left=30), ["paused"], id="paused"),
-        pytest.param(tube(ready=1, watching=0), ["no-watchers"], id="nobody takes the jobs"),
-        pytest.param(tube(watching=0), [], id="nobody watches what is empty"),
+        pytest.param(tube(ready=1, watching=0), ["no-watchers"], id="no worker watches"),
+        pytest.param(tube(watching=0), [], id="no worker watches an empty tube"),
         pytest.param(tube(delayed=1), ["only-delayed"], id="all later"),
         pytest.param(tube(delayed=1, reserved=1), [], id="some now"),
         pytest.param(tube(buried=2), ["buried-jobs"], id="buried"),
     ],
 )
-def test_a_row_notes_what_is_noteworthy(stats: Any, notes: list[str]) -> None:
+def test_a_row_has_notes(stats: Any, notes: list[str]) -> None:
     assert overview(view(server(stats)), Query())["tubes"][0]["notes"] == notes
 
 
-def test_a_row_notes_a_tube_that_only_a_rule_can_name_until_one_does() -> None:
+def test_a_row_notes_a_tube_that_requires_a_rule_until_there_is_one() -> None:
     unnamed = view(server(tube("mail/eu", buried=1)))
     assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried-jobs", "needs-rule"]
     named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), parse_formula("ready", FIELDS))}))
     assert overview(named, Query())["tubes"][0]["notes"] == ["buried-jobs"]
 
 
-def test_a_row_has_a_spark() -> None:
+def test_a_row_has_a_sparkline() -> None:
     history = sampled(*((server(tube(ready=turn), second=turn * 5),) for turn in range(3)))
     answer = overview(view(server(tube(ready=2), second=10), second=10, history=history), Query())
     assert answer["tubes"][0]["spark"] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Pages show what strangers wrote as text, and wrong questions get one sentence."""
+"""Pages show foreign content as text, and invalid requests get one sentence."""
 
 from urllib.parse import quote
 
@@ -43,13 +43,13 @@ async def test_a_failure_and_an_event_with_markup_in_it_are_text() -> None:
     ],
 )
 async def test_no_query_becomes_markup(path: str) -> None:
-    async with console().browser() as browser, Console().browser() as stranger:
+    async with console().browser() as browser, Console().browser() as anonymous:
         assert "<script>alert" not in (await browser.get(path)).text
-        assert "<script>alert" not in (await stranger.get(path)).text
+        assert "<script>alert" not in (await anonymous.get(path)).text
 
 
 @pytest.mark.parametrize("name", ["a/b", "a;b", "$(x)", "a+b", "(.)", "UPPER_", "x" * 200])
-async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
+async def test_a_tube_with_any_name_has_a_page(name: str) -> None:
     async with console(states=(server(tube(name, ready=7)),)).browser() as browser:
         answer = await browser.client.get("/api/tube", params={"server": "eu", "name": name})
         assert (answer.json()["tube"]["tube"], answer.json()["tube"]["ready"]) == (name, 7)
@@ -73,7 +73,7 @@ async def test_a_tube_of_any_name_has_a_page(name: str) -> None:
         ),
     ],
 )
-async def test_a_wrong_question_is_one_sentence(query: dict[str, str], status: int, why: str) -> None:
+async def test_an_invalid_search_is_one_sentence(query: dict[str, str], status: int, why: str) -> None:
     async with console().browser() as browser:
         for path in ("/api/tube", "/tube"):
             answer = await browser.client.get(path, params=query)
@@ -84,14 +84,14 @@ async def test_a_wrong_question_is_one_sentence(query: dict[str, str], status: i
         assert "\n" not in answer.json()["error"]
 
 
-async def test_a_feed_of_nothing_is_refused_before_it_begins() -> None:
+async def test_a_feed_of_an_unknown_page_is_rejected() -> None:
     async with console().browser() as browser:
         assert (await browser.get("/events?page_name=nothing")).status_code == 400
         assert (await browser.get("/events?page_name=tube&server=eu&name=-")).status_code == 400
         assert (await browser.get("/events")).status_code == 400
 
 
-async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
+async def test_without_a_cluster_the_autoscalers_page_has_the_reason() -> None:
     async with console().browser() as browser:
         answer = (await browser.get("/api/autoscalers")).json()
         assert (answer["available"], answer["why"], answer["autoscalers"]) == (False, "there is no cluster", [])
@@ -100,7 +100,7 @@ async def test_without_a_cluster_the_autoscalers_page_says_why() -> None:
         assert "there is no cluster" in (await browser.get("/autoscalers")).text
 
 
-async def test_what_somebody_looks_at_is_read_every_second() -> None:
+async def test_an_open_page_is_read_every_second() -> None:
     here = console()
     async with here.browser() as browser:
         await browser.get("/tube?server=eu&name=looked-at")
@@ -108,21 +108,21 @@ async def test_what_somebody_looks_at_is_read_every_second() -> None:
     assert here.demand.tubes(here.now) == ("looked-at", "orders")
 
 
-async def test_a_page_has_its_json_in_it_as_data() -> None:
+async def test_a_page_contains_its_json_as_data() -> None:
     async with console(states=(server(tube(), failure="</script>"),)).browser() as browser:
         page = (await browser.get("/")).text
         data = page.partition('id="initial">')[2].partition("</script>")[0]
         assert '"failure": "\\u003c/script\\u003e"' in data
 
 
-async def test_head_asks_for_no_feed_without_end() -> None:
+async def test_head_starts_no_feed() -> None:
     async with console().browser() as browser:
         answer = await browser.client.head("/events?page_name=overview")
         assert (answer.status_code, answer.content) == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/overview", "/events?page_name=overview"])
-async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path: str) -> None:
+async def test_an_unexpected_error_is_one_sentence_and_is_logged(path: str) -> None:
     here = console(states=None)
     transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
@@ -135,7 +135,7 @@ async def test_what_nobody_foresaw_is_told_in_a_sentence_and_is_in_the_log(path:
         await httpx.AsyncClient(transport=httpx.ASGITransport(here.guard), base_url="http://console").get(path)
 
 
-async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
+async def test_an_unexpected_error_in_an_action_is_one_sentence() -> None:
     here = console(acted=None)
     transport = httpx.ASGITransport(here.guard, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
@@ -157,5 +157,5 @@ async def test_an_action_that_nobody_foresaw_fails_with_a_sentence() -> None:
         (1234.56, "1,234.6"),
     ],
 )
-def test_a_number_is_told_as_people_read_it_and_something_never_as_nothing(number: float | None, said: str) -> None:
+def test_a_number_is_formatted_for_people_and_a_small_one_never_as_zero(number: float | None, said: str) -> None:
     assert known(number) == said

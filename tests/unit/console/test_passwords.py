@@ -47,7 +47,7 @@ class OneSecret:
         return {"metadata": {"resourceVersion": str(self.version)}, **({"data": self.data} if self.data else {})}
 
 
-def test_a_secret_without_data_gets_a_password_that_stays() -> None:
+def test_a_secret_without_data_gets_a_permanent_password() -> None:
     secret = OneSecret()
     source = from_secret(secret, SECRET)  # type: ignore[arg-type] # asked as a Kubernetes is
     made = source()
@@ -56,19 +56,19 @@ def test_a_secret_without_data_gets_a_password_that_stays() -> None:
     assert secret.asked == ["GET", "PATCH", "GET"]
 
 
-def test_of_two_consoles_that_start_at_once_the_first_ones_password_holds() -> None:
+def test_two_consoles_that_start_at_once_use_the_first_password() -> None:
     secret = OneSecret(races=1)
     assert from_secret(secret, SECRET)() == b"the other's"  # type: ignore[arg-type]
 
 
-def test_a_password_that_is_there_is_taken_and_nothing_is_written() -> None:
+def test_an_existing_password_is_used_and_nothing_is_written() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode(), "other": "eA=="})
     assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
     assert secret.asked == ["GET"]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_the_line_end_that_echo_leaves_in_a_secret_is_no_part_of_the_password(end: bytes) -> None:
+def test_a_trailing_newline_in_a_secret_is_no_part_of_the_password(end: bytes) -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish" + end).decode()})
     assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
 
@@ -82,12 +82,12 @@ def test_the_line_end_that_echo_leaves_in_a_secret_is_no_part_of_the_password(en
         pytest.param(base64.b64encode(b"x" * 1025).decode(), "more than 1024 bytes", id="endless"),
     ],
 )
-def test_a_password_that_cant_be_one_is_refused(written: str, why: str) -> None:
+def test_an_invalid_password_is_rejected(written: str, why: str) -> None:
     with pytest.raises(PasswordError, match=why):
         from_secret(OneSecret({KEY: written}), SECRET)()  # type: ignore[arg-type]
 
 
-def test_a_file_has_it_as_an_editor_leaves_it(tmp_path: Path) -> None:
+def test_a_password_file_can_have_a_trailing_newline(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"sword fish\r\n")
     assert from_file(file)() == b"sword fish"
@@ -99,7 +99,7 @@ def test_a_file_has_it_as_an_editor_leaves_it(tmp_path: Path) -> None:
         from_file(file)()
 
 
-async def test_nobody_gets_in_before_the_password_is_known() -> None:
+async def test_before_the_password_is_read_no_sign_in_succeeds() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}, lost=True)
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     for guess in (b"", b"swordfish"):
@@ -115,7 +115,7 @@ async def test_nobody_gets_in_before_the_password_is_known() -> None:
     assert not password.is_right(b"")
 
 
-async def test_while_the_secret_cant_be_read_the_known_password_holds() -> None:
+async def test_while_the_secret_cant_be_read_the_last_password_stays_valid() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     await password.refresh()
@@ -125,7 +125,7 @@ async def test_while_the_secret_cant_be_read_the_known_password_holds() -> None:
     assert password.error is None
 
 
-async def test_that_a_password_cant_be_read_any_more_is_told_once() -> None:
+async def test_an_unreadable_password_is_logged_once() -> None:
     secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     await password.refresh()
@@ -140,7 +140,7 @@ async def test_that_a_password_cant_be_read_any_more_is_told_once() -> None:
     )
 
 
-async def test_who_deletes_the_secret_signs_everybody_out_and_is_told_how_to_make_another() -> None:
+async def test_deleting_the_secret_ends_all_sessions_and_logs_how_to_create_another() -> None:
     secret, ended = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}), []
     password = Password(from_secret(secret, SECRET), lambda: ended.append("all signed out"))  # type: ignore[arg-type]
     await password.refresh()
@@ -156,7 +156,7 @@ async def test_who_deletes_the_secret_signs_everybody_out_and_is_told_how_to_mak
     assert KEY in (secret.data or {})
 
 
-async def test_a_changed_password_is_told_once_and_the_old_one_ends() -> None:
+async def test_a_changed_password_is_logged_once_and_the_old_one_is_invalid() -> None:
     given, changes = [b"first"], []
     password = Password(lambda: given[0], lambda: changes.append("all signed out"))
     await password.refresh()

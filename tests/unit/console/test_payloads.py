@@ -60,7 +60,7 @@ def shown(body: bytes) -> tuple[str, str]:
         pytest.param(b"\xf0\x9f\x91", "hex", hex_dump(b"\xf0\x9f\x91"), id="half a character"),
     ],
 )
-def test_bytes_are_shown_as_what_they_are(body: bytes, form: str, text: str) -> None:
+def test_bytes_are_shown_by_their_type(body: bytes, form: str, text: str) -> None:
     assert shown(body) == (form, text)
 
 
@@ -76,22 +76,22 @@ def test_bytes_are_shown_as_what_they_are(body: bytes, form: str, text: str) -> 
         pytest.param("7" * 5000, id="more digits than Python converts"),
     ],
 )
-def test_a_number_is_shown_as_it_was_written(token: str) -> None:
+def test_a_number_is_shown_as_written(token: str) -> None:
     assert shown(f"[{token}]".encode()) == ("json", f"[\n  {token}\n]")
 
 
-def test_a_name_that_comes_twice_is_shown_twice() -> None:
+def test_a_repeated_key_is_shown_twice() -> None:
     assert shown(b'{"a":1,"a":2}') == ("json", '{\n  "a": 1,\n  "a": 2\n}')
 
 
 @given(CONTAINERS, st.sampled_from([None, 0, 1, "\t"]), st.booleans())
-def test_json_is_laid_out_as_the_library_does_it(value: Any, indent: int | str | None, ascii_only: bool) -> None:
+def test_json_is_indented_as_by_the_library(value: Any, indent: int | str | None, ascii_only: bool) -> None:
     written = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert json_lines(written) == json.dumps(value, indent=2, ensure_ascii=ascii_only)
 
 
 @given(st.text())
-def test_what_isnt_json_is_never_laid_out(text: str) -> None:
+def test_invalid_json_is_never_indented(text: str) -> None:
     if json_lines(text) is not None:
         assert isinstance(json.loads(text), list | dict)
 
@@ -106,11 +106,11 @@ def test_what_isnt_json_is_never_laid_out(text: str) -> None:
         pytest.param(b'["' + b"\\" * 60_000, id="a string that never ends"),
     ],
 )
-def test_json_beyond_the_bounds_is_text(body: bytes) -> None:
+def test_json_beyond_the_limits_is_text(body: bytes) -> None:
     assert shown(body) == ("text", body.decode())
 
 
-def test_long_json_within_the_bounds_is_laid_out() -> None:
+def test_long_json_within_the_limits_is_indented() -> None:
     form, text = shown(b"[" + b"1," * 30_000 + b"1]")
     assert form == "json"
     assert len(text) < MAX_LAID_OUT
@@ -124,7 +124,7 @@ def test_long_json_within_the_bounds_is_laid_out() -> None:
         pytest.param("\x00", "hex", id="binary"),
     ],
 )
-def test_a_long_body_is_cut_and_its_size_told(unit: str, form: str) -> None:
+def test_a_long_body_is_cut_and_its_size_shown(unit: str, form: str) -> None:
     body = (unit * 100_000).encode()
     read = payload(body, len(body))
     assert (read.size, read.shown, read.truncated, read.form) == (len(body), MAX_SHOWN, True, form)
@@ -135,7 +135,7 @@ def test_the_beginning_of_long_json_is_text() -> None:
     assert payload(b"[1]", 1_000_000).form == "text"
 
 
-def test_no_format_character_goes_unseen() -> None:
+def test_every_format_character_is_visible() -> None:
     """All of Unicode's, but those with a glyph of their own."""
     own_glyph = {"ARABIC", "SYRIAC", "KAITHI", "EGYPTIAN"}
     turning = {"RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI"}
@@ -152,7 +152,7 @@ def test_no_format_character_goes_unseen() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_a_hex_dump_holds_every_byte(body: bytes) -> None:
+def test_a_hex_dump_has_every_byte(body: bytes) -> None:
     lines = hex_dump(body).splitlines()
     assert bytes.fromhex("".join(line[10:58] for line in lines)) == body
 

@@ -28,17 +28,17 @@ def by_time(autoscaler: Json, load: Load, *, present: int = 0, rate: float = 1.0
     return {round(at_s - NOW_S): pods for at_s, pods in points}
 
 
-def test_a_load_brings_pods_and_their_work_takes_them_away() -> None:
+def test_a_load_adds_pods_and_finished_jobs_remove_them() -> None:
     """20 jobs, 2 a pod: one pod works at them for 15 s, one job in 3 s, then 8 pods in 6 s, and 1 is left."""
     assert by_time(hpa(behavior=PROMPT), Load(20, 20), rate=1 / 3) == {0: 1, 15: 8, 30: 1}
 
 
-def test_without_a_known_rate_the_jobs_only_pile_up() -> None:
+def test_without_a_known_rate_the_jobs_only_increase() -> None:
     pods = by_time(hpa(behavior=PROMPT), Load(10, 1), rate=0)
     assert (pods[15], pods[MAX_S]) == (5, 5)
 
 
-def test_jobs_that_are_there_already_count() -> None:
+def test_existing_jobs_count() -> None:
     assert by_time(hpa(behavior=PROMPT), Load(2, 1), present=4, rate=0)[15] == 3
 
 
@@ -52,7 +52,7 @@ def test_a_growing_load_is_followed_as_fast_as_without_behavior_is_allowed() -> 
     assert [pods[at] for at in (0, 15, 30, 45, 60, 75, 90)] == [1, 4, 8, 16, 32, 50, 50]
 
 
-def test_the_last_pods_leave_after_five_minutes() -> None:
+def test_the_last_pods_are_removed_after_five_minutes() -> None:
     pods = by_time(hpa(behavior={"scaleUp": PROMPT["scaleUp"]}), Load(20, 20), rate=0.5)
     grown = next(pods[at] for at in sorted(pods) if pods[at] > 1)
     leaves = next(at for at in sorted(pods) if at > 30 and pods[at] < grown)
@@ -75,7 +75,7 @@ def test_from_zero_pods_and_back() -> None:
     assert by_time(autoscaler, Load(4, 4), rate=1) == {0: 0, 15: 2, 30: 0}
 
 
-def test_other_metrics_stay_as_they_are() -> None:
+def test_other_metrics_stay_constant() -> None:
     values = parse_hpa(hpa(external("tube-a", averageValue="2"), external("tube-b", averageValue="1"), behavior=PROMPT))
     points = predict(Situation(values, (Total(0), Total(6000)), 0, 0), Load(4, 4), NOW_S)
     assert points[1] == (NOW_S + 15, 6)
@@ -114,7 +114,7 @@ def test_it_ends() -> None:
     replicas=1,
     load=[(0, 200), (0, 200), (0, 200), (2, 200), (3, 5)],
 )
-def test_sync_after_sync_it_goes_where_the_controller_goes(
+def test_each_sync_matches_the_controllers(
     minimum: int, more: int, target: int, behavior: dict[str, Any] | None, replicas: int, load: list[tuple[int, int]]
 ) -> None:
     maximum = max(1, minimum) + more

@@ -17,43 +17,43 @@ from app.quantity import parse_quantity
 from app.settings import Server
 from tests.unit.console.moments import at, sampled, server, tube, view
 
-NOBODY = AutoscalerStore("there is no cluster")
+NO_AUTOSCALERS = AutoscalerStore("there is no cluster")
 
 
 def page(given: View, state: ServerState, name: str = "orders") -> dict:
-    return tube_page(given, state, name, NOBODY)
+    return tube_page(given, state, name, NO_AUTOSCALERS)
 
 
-def test_a_tubes_page_has_all_that_stats_tube_says() -> None:
+def test_a_tubes_page_has_all_fields_of_stats_tube() -> None:
     state = server(tube(ready=3, pauses=2, pause_left=30), second=0)
-    told = page(view(state, second=1), state)["tube"]
-    assert (told["ready"], told["pauses"], told["pause"], told["pauseLeft"]) == (3, 2, 60, 30)
-    assert told["seenAt"] == at(0).unix_s
+    data = page(view(state, second=1), state)["tube"]
+    assert (data["ready"], data["pauses"], data["pause"], data["pauseLeft"]) == (3, 2, 60, 30)
+    assert data["seenAt"] == at(0).unix_s
 
 
-def test_a_tube_that_is_gone_has_zeros_and_when_it_was_seen() -> None:
+def test_a_tube_that_is_gone_has_zeros_and_its_last_time() -> None:
     past = PastTubes()
     past.sample(Snapshot((server(tube()),)))
     state = server(second=5)
     past.sample(Snapshot((state,)))
-    told = page(view(state, second=6, past=past), state)["tube"]
-    assert (told["gone"], told["ready"], told["total"], told["seenAt"]) == (True, 0, 0, at(5).unix_s)
+    data = page(view(state, second=6, past=past), state)["tube"]
+    assert (data["gone"], data["ready"], data["total"], data["seenAt"]) == (True, 0, 0, at(5).unix_s)
 
 
-def test_a_tube_that_was_never_seen_says_so() -> None:
+def test_a_tube_never_read_is_reported() -> None:
     state = server(tube())
-    told = page(view(state), state, "misspelt")["tube"]
-    assert (told["gone"], told["seenAt"], told["ready"]) == (True, None, 0)
+    data = page(view(state), state, "misspelt")["tube"]
+    assert (data["gone"], data["seenAt"], data["ready"]) == (True, None, 0)
 
 
 def test_a_tube_whose_server_cant_be_read_is_unknown() -> None:
     state = server(tube(ready=1), failure="no answer in time")
-    told = page(view(state, second=60), state)["tube"]
-    assert (told["ready"], told["total"], told["pauseLeft"], told["drainSeconds"]) == (None, None, None, None)
-    assert told["seenAt"] == at(0).unix_s
+    data = page(view(state, second=60), state)["tube"]
+    assert (data["ready"], data["total"], data["pauseLeft"], data["drainSeconds"]) == (None, None, None, None)
+    assert data["seenAt"] == at(0).unix_s
 
 
-def test_the_drain_time_is_the_metrics_whatever_the_rate_rounds_to() -> None:
+def test_the_drain_time_equals_the_metric_despite_a_rounded_rate() -> None:
     before = server(tube(ready=1000), second=0)
     assert before.reading is not None
     counts = {"orders": Counts(at(0), 1000, 0)}
@@ -68,13 +68,13 @@ def test_the_drain_time_is_the_metrics_whatever_the_rate_rounds_to() -> None:
     assert row["drainSeconds"] == round(float(parse_quantity(value.quantity)), 3) == 1285.714
 
 
-def test_a_tubes_page_has_its_hour() -> None:
+def test_a_tubes_page_has_its_history() -> None:
     state = server(tube(ready=1, buried=2), second=0)
     history = page(view(state, history=sampled((state,))), state)["history"]
     assert history == {"t": [at(0).unix_s], "ready": [1], "reserved": [0], "delayed": [0], "buried": [2]}
 
 
-def test_a_tubes_events_are_its_own_and_its_servers() -> None:
+def test_a_tubes_events_are_those_of_the_tube_and_its_server() -> None:
     state, given = server(tube(), second=0), view(server(tube()), second=10)
     eu, us = Server("eu", "eu.example", 11300), Server("us", "us.example", 11300)
     given.events.add(

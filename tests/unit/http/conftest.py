@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from app.http.server import listen
-from tests.unit.http.place import Client, Place, settled
+from tests.unit.http.loopback import Client, Loopback, settled
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place()
+def loopback() -> Loopback:
+    return Loopback()
 
 
 @pytest.fixture
-async def connect(place: Place) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
+async def connect(loopback: Loopback) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
     clients: list[Client] = []
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
-        serving = asyncio.create_task(place.server.serve(place.answer, listener, drain_s=0))
+        serving = asyncio.create_task(loopback.server.serve(loopback.answer, listener, drain_s=0))
 
         async def connect() -> Client:
             clients.append(Client(*await asyncio.open_connection(*address)))
@@ -29,11 +29,11 @@ async def connect(place: Place) -> AsyncIterator[Callable[[], Awaitable[Client]]
         yield connect
         for client in clients:
             client.writer.transport.abort()
-        for left in tuple(place.server.connections):
+        for left in tuple(loopback.server.connections):
             left.abort()
-        place.server.shut_down()
+        loopback.server.shut_down()
         await serving
-        place.hold.set()
+        loopback.hold.set()
         await settled()
 
 

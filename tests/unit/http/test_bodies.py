@@ -1,4 +1,4 @@
-"""Bodies reach whoever reads them, piece by piece, and never more of them than is being read."""
+"""Bodies reach the application piece by piece, and never more than it reads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ GET = b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @dataclass
-class Place:
+class Loopback:
     """Answers how many bytes came: of all below /all, of none elsewhere, and below /held once it is let."""
 
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,16 +60,16 @@ def post(path: str, body: bytes) -> bytes:
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place()
+def loopback() -> Loopback:
+    return Loopback()
 
 
 @pytest.fixture
-async def connect(place: Place) -> AsyncIterator[Callable]:
+async def connect(loopback: Loopback) -> AsyncIterator[Callable]:
     server, clients = HttpServer(), list[Client]()
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
-        serving = asyncio.create_task(server.serve(place.answer, listener, drain_s=0))
+        serving = asyncio.create_task(server.serve(loopback.answer, listener, drain_s=0))
 
         async def connect_one() -> tuple[Client, HttpConnection]:
             clients.append(Client(*await asyncio.open_connection(*address)))
@@ -84,13 +84,13 @@ async def connect(place: Place) -> AsyncIterator[Callable]:
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, (1 << 16) + 1, 3 << 20])
-async def test_a_body_comes_whole_however_long(connect: Callable, size: int) -> None:
+async def test_a_body_of_any_length_is_complete(connect: Callable, size: int) -> None:
     client, _ = await connect()
     client.writer.write(post("/all", b"x" * size))
     assert await client.answer() == f"{size}>"
 
 
-async def test_a_body_in_chunks_comes_whole(connect: Callable) -> None:
+async def test_a_chunked_body_is_complete(connect: Callable) -> None:
     client, _ = await connect()
     client.writer.write(CHUNKED)
     for _ in range(3):
@@ -100,12 +100,12 @@ async def test_a_body_in_chunks_comes_whole(connect: Callable) -> None:
     assert await client.answer() == "15>"
 
 
-async def test_what_nobody_reads_yet_waits_at_its_sender(connect: Callable, place: Place) -> None:
+async def test_an_unread_body_stays_with_its_sender(connect: Callable, loopback: Loopback) -> None:
     client, connection = await connect()
     client.writer.write(post("/held", b"x" * (8 << 20)))
     await asyncio.sleep(0.2)
     assert len(connection._buffer) < 1 << 19  # noqa: SLF001 - what it keeps is the point
-    place.go_on.set()
+    loopback.go_on.set()
     assert await client.answer() == f"{8 << 20}>"
 
 
@@ -115,7 +115,7 @@ async def test_requests_follow_one_another_on_a_connection(connect: Callable) ->
     assert [await client.answer() for _ in range(3)] == ["3>", "4>", "0>"]
 
 
-async def test_a_body_behind_its_answer_is_dropped_and_an_endless_one_ends_the_connection(connect: Callable) -> None:
+async def test_a_body_after_its_response_is_discarded_and_an_endless_one_ends_the_connection(connect: Callable) -> None:
     client, _ = await connect()
     client.writer.write(post("/none", b"x" * 1000) + GET)
     assert [await client.answer() for _ in range(2)] == ["0>", "0>"]
@@ -129,20 +129,20 @@ async def test_a_body_behind_its_answer_is_dropped_and_an_endless_one_ends_the_c
             assert await client.reader.read() == b""
 
 
-async def test_a_client_that_leaves_in_the_midst_of_its_body_is_noticed(connect: Callable, place: Place) -> None:
+async def test_a_client_that_disconnects_within_its_body_is_noticed(connect: Callable, loopback: Loopback) -> None:
     client, _ = await connect()
     client.writer.write(post("/all", b"x" * 100)[:-50])
     await asyncio.sleep(0.05)
     client.writer.close()
-    await until(lambda: place.ended == ["disconnected"])
+    await until(lambda: loopback.ended == ["disconnected"])
 
 
 @pytest.mark.parametrize("path", ["/all", "/held"])
-async def test_a_malformed_body_ends_its_request(connect: Callable, place: Place, path: str) -> None:
+async def test_a_malformed_body_ends_its_request(connect: Callable, loopback: Loopback, path: str) -> None:
     client, _ = await connect()
     client.writer.write(CHUNKED.replace(b"/all", path.encode()) + b"no size\r\n\r\n")
     await asyncio.sleep(0.05)
-    place.go_on.set()
+    loopback.go_on.set()
     async with asyncio.timeout(60):
         assert b" 400 " in await client.reader.read()
-    await until(lambda: place.ended == ["disconnected"])
+    await until(lambda: loopback.ended == ["disconnected"])

@@ -86,20 +86,20 @@ async def test_to_head_there_is_no_body() -> None:
     assert piece.endswith(b"x-a: b\r\n\r\n")
 
 
-async def test_of_a_long_answer_each_piece_goes_out_at_once() -> None:
+async def test_each_part_of_a_long_response_is_sent_at_once() -> None:
     pieces = await written(GET, start(), body(b"bo", more=True), body(b"dy"))
     first, second = pieces
     assert first.endswith(b"\r\n\r\nbo")
     assert second == b"dy"
 
 
-async def test_an_answer_of_unknown_length_is_chunked() -> None:
+async def test_a_response_of_unknown_length_is_chunked() -> None:
     first, second = await written(GET, start([]), body(b"bo", more=True), body(b"dy"))
     assert first.endswith(b"transfer-encoding: chunked\r\n\r\n2\r\nbo\r\n")
     assert second == b"2\r\ndy\r\n0\r\n\r\n"
 
 
-async def test_an_answer_of_unknown_length_ends_with_the_connection_for_http_1_0() -> None:
+async def test_a_response_of_unknown_length_ends_with_the_connection_for_http_1_0() -> None:
     *pieces, closed = await written(
         GET.replace(b"1.1", b"1.0"), start([]), body(b"bo", more=True), body(b"dy", more=True), body(b"")
     )
@@ -115,13 +115,13 @@ async def test_a_body_that_contradicts_its_length_is_an_error(given: bytes) -> N
 
 
 @pytest.mark.parametrize("messages", [(), (start(),), (body(b"x"),), (start(), start())])
-async def test_without_a_whole_answer_the_client_gets_an_error(messages: tuple[dict[str, Any], ...]) -> None:
+async def test_without_a_complete_response_the_client_gets_an_error(messages: tuple[dict[str, Any], ...]) -> None:
     failed, closed = await written(GET, *messages)
     assert failed.startswith(b"HTTP/1.1 500 Internal Server Error")
     assert closed == b"closed"
 
 
-async def test_an_answer_that_breaks_off_is_not_taken_for_whole() -> None:
+async def test_an_interrupted_response_is_not_taken_as_complete() -> None:
     pieces = await written(GET, start([]), body(b"bo", more=True))
     assert pieces[-1] == b"closed"
     assert not b"".join(pieces).endswith(b"0\r\n\r\nclosed")
@@ -133,7 +133,7 @@ async def test_not_modified_has_no_body_and_no_length() -> None:
 
 
 @pytest.mark.parametrize("header", [(b"x-a", b"b\r\nx-b: c"), (b"x-a", b"b\nc"), (b"x\r\nb", b"c")])
-async def test_no_header_holds_another(header: tuple[bytes, bytes]) -> None:
+async def test_no_header_can_contain_another(header: tuple[bytes, bytes]) -> None:
     """Not even ours: a value that came from outside would make a second answer of one."""
     with capture_logs() as logged:
         failed, closed = await written(GET, start([*HEADERS, header]), body(b"body"))
@@ -142,12 +142,12 @@ async def test_no_header_holds_another(header: tuple[bytes, bytes]) -> None:
     assert [line["event"] for line in logged] == ["request failed"]
 
 
-async def test_who_wants_to_be_left_is_told_so_and_left() -> None:
+async def test_connection_close_of_the_client_is_confirmed_and_followed() -> None:
     piece, closed = await written(GET[:-2] + b"connection: close\r\n\r\n", start(), body(b"body"))
     assert piece.endswith(b"\r\nconnection: close\r\n\r\nbody")
     assert closed == b"closed"
 
 
-async def test_an_answer_may_end_its_connection() -> None:
+async def test_a_response_can_end_its_connection() -> None:
     *_, closed = await written(GET, start([*HEADERS, (b"connection", b"close")]), body(b"body"))
     assert closed == b"closed"

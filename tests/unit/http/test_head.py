@@ -5,32 +5,32 @@ import asyncio
 import pytest
 
 from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, MAX_ESCAPES, MAX_HEAD, MAX_PARAMETERS, path_and_query
-from tests.unit.http.place import Client
+from tests.unit.http.loopback import Client
 
 pytestmark = pytest.mark.anyio
 HOST = b"host: beanscale:443\r\n"
 
 
 @pytest.mark.parametrize("beginning", [b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\nx: "])
-async def test_a_head_without_end_is_refused(client: Client, beginning: bytes) -> None:
+async def test_an_endless_head_is_rejected(client: Client, beginning: bytes) -> None:
     client.writer.write(beginning + b"a" * MAX_HEAD)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
 @pytest.mark.parametrize(("more", "status"), [(0, b"200"), (1, b"431")])
-async def test_a_head_has_at_most_so_many_bytes(client: Client, more: int, status: bytes) -> None:
+async def test_the_size_of_a_head_is_limited(client: Client, more: int, status: bytes) -> None:
     head = b"GET / HTTP/1.1\r\nhost: x\r\nx: %b\r\n\r\n"
     client.writer.write(head % (b"a" * (MAX_HEAD - len(head) + 2 + more)))
     assert (await client.reader.readline()).startswith(b"HTTP/1.1 " + status)
 
 
-async def test_a_head_of_very_many_tiny_headers_is_refused(client: Client) -> None:
+async def test_a_head_with_too_many_headers_is_rejected(client: Client) -> None:
     """Each takes Python fifty times its bytes."""
     client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:\r\n" * LIMITS_WITHOUT_CERTIFICATE.headers + b"\r\n")
     assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
 
 
-async def test_what_is_asked_for_has_an_end(client: Client) -> None:
+async def test_the_length_of_a_target_is_limited(client: Client) -> None:
     client.writer.write(b"GET /" + b"a" * LIMITS_WITHOUT_CERTIFICATE.target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
     assert b"HTTP/1.1 414 " in await client.rest()
 
@@ -49,13 +49,13 @@ async def test_a_target_has_at_most_so_many(
 
 
 @pytest.mark.parametrize("target", [b"/?x=" + b"a" * 8000, b"/" + b"a" * 8000, "/tube-é".encode()])
-async def test_a_url_may_be_long_and_have_any_byte(client: Client, target: bytes) -> None:
+async def test_a_url_can_be_long_and_have_any_byte(client: Client, target: bytes) -> None:
     client.writer.write(b"GET " + target[:-1])
     await asyncio.sleep(0.01)
     assert (await client.ask(target[-1:] + b" HTTP/1.1\r\nhost: x\r\n\r\n")).startswith("HTTP/1.1 200 OK")
 
 
-async def test_trailers_without_end_are_refused(client: Client) -> None:
+async def test_endless_trailers_are_rejected(client: Client) -> None:
     await client.ask(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
     for _ in range(64):
         client.writer.write(b"x: " + b"a" * 10_000)
@@ -82,7 +82,7 @@ async def test_trailers_without_end_are_refused(client: Client) -> None:
         (b"\x16\x03\x01 / HTTP/1.1\r\n", 400, b"malformed request"),
     ],
 )
-async def test_what_cant_be_served_is_refused(client: Client, head: bytes, status: int, words: bytes) -> None:
+async def test_an_unsupported_request_is_rejected(client: Client, head: bytes, status: int, words: bytes) -> None:
     client.writer.write(head + b"\r\n")
     start, _, body = (await client.rest()).partition(b"\r\n\r\n")
     assert start.startswith(b"HTTP/1.1 %d " % status)
@@ -90,7 +90,7 @@ async def test_what_cant_be_served_is_refused(client: Client, head: bytes, statu
     assert words in body
 
 
-async def test_what_isnt_http_is_refused_at_once(client: Client) -> None:
+async def test_data_other_than_http_is_rejected_at_once(client: Client) -> None:
     client.writer.write(b"\x16\x03\x01\x02\x00\x01")  # TLS
     assert (await client.rest()).startswith(b"HTTP/1.1 400 Bad Request")
 
@@ -110,7 +110,7 @@ async def test_what_isnt_http_is_refused_at_once(client: Client) -> None:
         b"M-SEARCH * HTTP/1.1\r\n" + HOST,
     ],
 )
-async def test_what_can_be_served_is(client: Client, head: bytes) -> None:
+async def test_an_unusual_valid_request_is_served(client: Client, head: bytes) -> None:
     assert (await client.ask(head + b"\r\n")).startswith("HTTP/1.1 200 OK")
 
 
@@ -127,5 +127,5 @@ async def test_what_can_be_served_is(client: Client, head: bytes) -> None:
         (b"/" + b"a" * 100_000 + b"?b", b"/" + b"a" * 100_000, b"b"),
     ],
 )
-def test_a_target_is_a_path_and_a_query_whatever_its_form(target: bytes, path: bytes, query: bytes) -> None:
+def test_a_target_of_any_form_has_a_path_and_a_query(target: bytes, path: bytes, query: bytes) -> None:
     assert path_and_query(target) == (path, query)

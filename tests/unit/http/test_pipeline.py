@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.http.connection import LIMITS_WITHOUT_CERTIFICATE
-from tests.unit.http.place import GET, Client, Place, settled
+from tests.unit.http.loopback import GET, Client, Loopback, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -14,22 +14,22 @@ MAX_READ = 1 << 18
 """Bytes that asyncio reads at once."""
 
 
-async def test_requests_at_once_are_answered_in_turn(client: Client) -> None:
+async def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     client.writer.write(GET * 10)
     for _ in range(10):
         assert (await client.ask(b"")).endswith("<x-next>")
 
 
-async def test_of_thousands_of_requests_at_once_most_are_left_with_the_client(place: Place, client: Client) -> None:
+async def test_of_thousands_of_pipelined_requests_most_stay_with_the_client(loopback: Loopback, client: Client) -> None:
     client.writer.write(GET.replace(b"/ ", b"/held ") + GET * 50_000)
     await settled()
-    (connection,) = place.server.connections
+    (connection,) = loopback.server.connections
     assert len(connection._buffer) < MAX_READ  # noqa: SLF001 - what it keeps is the point
-    place.hold.set()
+    loopback.hold.set()
     assert (await client.rest()).count(b"<x-next>") <= MAX_PIPELINED + 1
 
 
-async def test_after_many_requests_at_once_the_client_is_asked_to_connect_again(client: Client) -> None:
+async def test_after_many_pipelined_requests_the_connection_is_closed(client: Client) -> None:
     client.writer.write(GET * (MAX_PIPELINED + 5))
     for _ in range(MAX_PIPELINED):
         assert "connection: close" not in await client.ask(b"")
@@ -37,34 +37,34 @@ async def test_after_many_requests_at_once_the_client_is_asked_to_connect_again(
     assert await client.rest() == b""
 
 
-async def test_a_pipelining_client_waits_its_turn(connect: Callable[[], Awaitable[Client]]) -> None:
+async def test_a_pipelining_client_delays_no_other(connect: Callable[[], Awaitable[Client]]) -> None:
     greedy, other = await connect(), await connect()
     greedy.writer.write(GET * 15)
     await other.ask(GET)
     assert (await greedy.reader.read(1 << 20)).count(b"<x-next>") < 15
 
 
-async def test_nonsense_behind_a_request_has_its_own_response(client: Client) -> None:
+async def test_malformed_data_after_a_request_gets_its_own_response(client: Client) -> None:
     response = await client.ask(GET + b"nonsense\r\n\r\n")
     assert response.startswith("HTTP/1.1 200 OK")
     assert response.endswith("<x-next>")
     assert (await client.rest()).startswith(b"HTTP/1.1 400 Bad Request")
 
 
-async def test_a_head_that_cant_be_served_is_refused_and_nothing_behind_it_heard(client: Client) -> None:
+async def test_a_rejected_head_ends_the_connection(client: Client) -> None:
     client.writer.write(b"GET / HTTP/1.1\r\n\r\n" + GET)
     answer = await client.rest()
     assert answer.endswith(b"\r\n\r\na request needs exactly one Host header")
     assert answer.count(b"HTTP/1.1") == 1
 
 
-async def test_a_client_that_leaves_ends_what_it_has_pipelined(place: Place, client: Client) -> None:
+async def test_a_client_that_disconnects_ends_its_pipelined_requests(loopback: Loopback, client: Client) -> None:
     client.writer.write(GET.replace(b"/ ", b"/held ") * 3)
     await settled()
-    (connection,) = place.server.connections
+    (connection,) = loopback.server.connections
     connection.abort()
     await settled()
-    assert not place.server.connections
-    place.hold.set()
+    assert not loopback.server.connections
+    loopback.hold.set()
     await settled()
-    assert place.limits.requests == 0
+    assert loopback.limits.requests == 0

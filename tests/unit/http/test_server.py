@@ -68,13 +68,13 @@ async def left(running: Running, delay_s: float = 0.0) -> tuple[ShutdownStats, f
     return await running.serving, time.monotonic() - began
 
 
-async def test_an_idle_server_leaves_at_once(running: Running) -> None:
+async def test_an_idle_server_stops_at_once(running: Running) -> None:
     stats, took_s = await left(running)
     assert stats == ShutdownStats(finished=0, cut=0)
     assert took_s < LONG_S / 2
 
 
-async def test_what_is_under_way_is_finished(running: Running) -> None:
+async def test_requests_in_flight_are_finished(running: Running) -> None:
     reader, writer = await running.ask()
     await running.heard.wait()
     leaving = asyncio.create_task(left(running))
@@ -91,7 +91,7 @@ async def test_what_is_under_way_is_finished(running: Running) -> None:
 
 
 @pytest.mark.parametrize("drain_s", [1])
-async def test_what_takes_too_long_is_cut(running: Running, drain_s: float) -> None:
+async def test_requests_that_take_too_long_are_cut(running: Running, drain_s: float) -> None:
     _, writer = await running.ask()
     await running.heard.wait()
     stats, took_s = await left(running)
@@ -102,7 +102,7 @@ async def test_what_takes_too_long_is_cut(running: Running, drain_s: float) -> N
     await asyncio.sleep(0.05)
 
 
-async def test_who_comes_within_the_delay_is_served(running: Running) -> None:
+async def test_connections_within_the_shutdown_delay_are_served(running: Running) -> None:
     running.go_on.set()
     leaving = asyncio.create_task(left(running, delay_s=0.3))
     await asyncio.sleep(0)  # it has begun to leave, and no time has passed
@@ -115,7 +115,7 @@ async def test_who_comes_within_the_delay_is_served(running: Running) -> None:
     assert 0.3 <= took_s < LONG_S / 2
 
 
-async def test_who_was_connected_by_the_system_but_not_yet_by_us_is_served(running: Running) -> None:
+async def test_connections_in_the_listen_queue_are_served(running: Running) -> None:
     running.go_on.set()
     client = socket.create_connection(running.address)  # the event loop doesn't turn meanwhile
     client.sendall(GET)
@@ -125,7 +125,7 @@ async def test_who_was_connected_by_the_system_but_not_yet_by_us_is_served(runni
     client.close()
 
 
-async def test_a_silent_line_is_not_waited_for(running: Running) -> None:
+async def test_an_idle_connection_does_not_delay_the_stop(running: Running) -> None:
     running.go_on.set()
     reader, writer = await running.ask()
     assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK")
@@ -135,19 +135,19 @@ async def test_a_silent_line_is_not_waited_for(running: Running) -> None:
 
 
 @pytest.mark.parametrize("address", ["localhost", "10.0.0", "", "::g"])
-def test_only_addresses_can_be_listened_on(address: str) -> None:
+def test_only_addresses_are_accepted_to_listen_on(address: str) -> None:
     with pytest.raises(SettingError, match="takes an IP address"):
         listen(address, 8443)
 
 
-def test_a_port_that_is_taken_is_named() -> None:
+def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingError, match=f"can't listen on 127.0.0.1 port {port}: address already in use"):
             listen("127.0.0.1", port)
 
 
-def test_the_system_keeps_little_of_what_a_client_doesnt_take() -> None:
+def test_the_socket_buffers_little_of_an_unread_response() -> None:
     with listen("127.0.0.1", 0) as listener, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(listener.getsockname())

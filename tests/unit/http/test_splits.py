@@ -58,7 +58,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class PausableWire(Wire):
-    """Doesn't deliver while it is told not to."""
+    """Delivers nothing while paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def responses(segments: Sequence[bytes]) -> bytes:
 @example(b"\r\n" + b"FOO /read HTTP/1.1\r\n" + HOST + b"\r\n", [0.01])
 @example(b"a\x80" + GET, [])
 @example(PARTS[4] + b"0\r\n\r\n" + GET, [0.55, 0.56, 0.57, 0.58])
-def test_the_responses_are_those_to_the_whole_stream(stream: bytes, cuts: list[float]) -> None:
+def test_a_split_stream_gets_the_same_responses_as_the_whole(stream: bytes, cuts: list[float]) -> None:
     places = sorted({0, len(stream), *(int(cut * len(stream)) for cut in cuts)})
     segments = [stream[start:end] for start, end in pairwise(places)]
     assert responses(segments) == responses([stream] if stream else [])
@@ -119,13 +119,13 @@ def test_the_responses_are_those_to_the_whole_stream(stream: bytes, cuts: list[f
 @pytest.mark.parametrize(
     "stream", [b"".join(PARTS[:6]), GET * 3, PARTS[4] + b"5\r\n\r\n\r\n\n\r\n0\r\nx: y\r\n\r\n" + GET]
 )
-def test_byte_by_byte_is_like_at_once(stream: bytes) -> None:
+def test_a_stream_sent_byte_by_byte_gets_the_same_responses(stream: bytes) -> None:
     assert responses([bytes([byte]) for byte in stream]) == responses([stream])
 
 
 @pytest.mark.parametrize("before", [b"", GET, b"\r\n", b"\r\n\r\n"], ids=["first", "pipelined", "empty line", "two"])
 @pytest.mark.parametrize("cut", [1, 3, 4])
-def test_an_unknown_method_is_the_applications_to_refuse_however_it_comes(before: bytes, cut: int) -> None:
+def test_an_unknown_method_reaches_the_application_however_it_is_split(before: bytes, cut: int) -> None:
     request = b"FOO /unread HTTP/1.1\r\n" + HOST + b"\r\n"
     for segments in ([before + request], [before + request[:cut], request[cut:]]):
         assert responses([each for each in segments if each]).endswith(b"<FOO b'/unread' b''>\n")

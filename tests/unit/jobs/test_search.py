@@ -1,4 +1,4 @@
-"""Where the newest id is, told by nobody: found from what exists."""
+"""The newest ID, which no command returns, is found from existing jobs."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ def test_the_newest_is_found_where_gaps_are_small(known: int, gaps: list[int]) -
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 63, 64, 65, 1000, 123_456, 2_000_000])
-def test_it_takes_few_looks_however_far_it_is(ahead: int) -> None:
+def test_it_takes_few_requests_however_far_it_is(ahead: int) -> None:
     class Dense(Ids):
         def highest(self, among: range) -> int | None:
             self.looks += 1
@@ -49,5 +49,5 @@ def test_it_takes_few_looks_however_far_it_is(ahead: int) -> None:
         (StopReason.TIME, 91),
     ],
 )
-def test_a_look_goes_on_below_the_last_id_unless_nothing_is_left(reason: StopReason, before: int | None) -> None:
+def test_a_search_continues_below_the_last_id_unless_nothing_is_left(reason: StopReason, before: int | None) -> None:
     assert SearchResult((), 100, 10, 0, 0, None, reason).before == before

@@ -1,4 +1,4 @@
-"""A server that says what it is told, over real TLS: for answers that a healthy kube-apiserver never gives."""
+"""A server with configurable responses over real TLS, for those that a healthy kube-apiserver never sends."""
 
 import json
 import ssl
@@ -88,7 +88,7 @@ def serving(certificate: ServingCertificate) -> Iterator[Apiserver]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            with suppress(OSError):  # who doesn't want to hear more hangs up
+            with suppress(OSError):  # the client can close the connection early
                 self.say(answer)
 
         def say(self, answer: Answer) -> None:

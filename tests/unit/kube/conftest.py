@@ -1,4 +1,4 @@
-"""A cluster in miniature: a CA, a server that it vouches for, and a pod's service account."""
+"""A minimal cluster: a CA, a server with a certificate of it, and a pod's service account."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Whom kube-apiserver tells us to trust: read exactly, and what can't be read trusts nobody new."""
+"""The authentication configuration is read exactly; an invalid one adds no trusted client."""
 
 import json
 import ssl
@@ -42,15 +42,15 @@ def test_every_value_is_read() -> None:
     )
 
 
-def test_remarks_in_a_bundle_are_left_out() -> None:
-    """OpenSSL refuses a bundle that isn't ASCII, or has no certificate; then nobody would get in."""
+def test_comments_in_a_bundle_are_omitted() -> None:
+    """OpenSSL rejects a bundle that isn't ASCII or has no certificate; then no client could authenticate."""
     remarked = parse(USUAL | {"client-ca-file": f"# the CA of Zoë\n{CA}\n# fin\n"})
     assert remarked == parse(USUAL)
     ssl.create_default_context(cadata=remarked.client_ca_pem)
 
 
 @pytest.mark.parametrize("configuration", [{}, dict.fromkeys(USUAL, ""), dict.fromkeys(USUAL, "") | BLANKS])
-def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
+def test_absent_configuration_trusts_no_client(configuration: dict[str, str]) -> None:
     assert parse(configuration) == AuthConfig("", "", frozenset(), (), (), (), ())
 
 
@@ -65,7 +65,7 @@ def test_what_is_absent_trusts_nobody(configuration: dict[str, str]) -> None:
         ("requestheader-group-headers", '[" "]', "isn't a JSON list of names"),
     ],
 )
-def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
+def test_an_invalid_value_is_named(key: str, garbage: str, why: str) -> None:
     with pytest.raises(KubernetesError, match=f"{key}.*{why}"):
         parse(USUAL | {key: garbage})
 
@@ -84,7 +84,7 @@ def test_garbage_is_named(key: str, garbage: str, why: str) -> None:
         ),
     ],
 )
-def test_after_an_answer_that_makes_no_sense_it_is_read_again(
+def test_after_an_invalid_response_it_is_read_again(
     nonsense: dict[str, object],
     error: str,
     cluster: KeyRing,

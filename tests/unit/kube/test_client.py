@@ -33,7 +33,7 @@ def status(code: int, reason: str, message: str) -> bytes:
     return json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message}).encode()
 
 
-def test_json_goes_in_and_out(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+def test_json_is_sent_and_received(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(201, b'{"kind": "Pod"}')
     answered = kubernetes.request("POST", "/api/v1/pods", query={"dryRun": "All", "limit": 1}, body={"kind": "Pod"})
     assert answered == {"kind": "Pod"}
@@ -42,7 +42,7 @@ def test_json_goes_in_and_out(kubernetes: Kubernetes, apiserver: Apiserver) -> N
     assert (asked.body, asked.headers["content-type"]) == (b'{"kind": "Pod"}', "application/json")
 
 
-def test_a_pods_token_is_read_again_for_each_request(
+def test_a_pods_token_is_read_for_each_request(
     kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
 ) -> None:
     kubernetes.request("GET", "/version")
@@ -60,7 +60,7 @@ def test_a_pods_token_is_read_again_for_each_request(
         (Answer(401, b"[]"), "", "with 401: no reason given; the credentials"),
     ],
 )
-def test_a_refusal_is_one_sentence(
+def test_an_error_status_is_one_sentence(
     kubernetes: Kubernetes, apiserver: Apiserver, answer: Answer, reason: str, said: str
 ) -> None:
     apiserver.answer = answer
@@ -71,7 +71,7 @@ def test_a_refusal_is_one_sentence(
 
 
 def test_a_redirect_is_not_followed(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
-    """It would show the token to whoever is there."""
+    """It would send the token to another server."""
     apiserver.answer = Answer(307, headers={"Location": "https://127.0.0.1:1/"})
     with pytest.raises(KubernetesError, match="with 307"):
         kubernetes.request("GET", "/version")
@@ -85,21 +85,21 @@ def test_a_failure_is_not_retried(kubernetes: Kubernetes, apiserver: Apiserver) 
     assert len(apiserver.asked) == 1
 
 
-def test_an_answer_that_is_no_json_object_is_no_apiservers(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+def test_a_response_other_than_a_json_object_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(200, b"ok")
     with pytest.raises(KubernetesError, match="check that it is a kube-apiserver") as refused:
         kubernetes.request("GET", "/version")
     assert refused.value.reason == "NotKubernetes"
 
 
-def test_a_server_that_says_nothing_is_given_up(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+def test_a_server_that_doesnt_respond_times_out(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(delay_s=60)
     with pytest.raises(KubernetesError, match="GET /version: timed out") as silent:
         kubernetes.request("GET", "/version", timeout_s=0.05)
     assert (silent.value.status, silent.value.reason) == (None, "Unreachable")
 
 
-def test_a_port_where_nobody_listens_is_said_so(
+def test_a_port_without_a_listener_is_reported(
     monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
 ) -> None:
     assert kubernetes
@@ -110,7 +110,7 @@ def test_a_port_where_nobody_listens_is_said_so(
         Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version")
 
 
-def test_a_server_that_the_ca_does_not_vouch_for_is_refused(
+def test_a_server_with_a_certificate_of_another_ca_is_rejected(
     kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
 ) -> None:
     assert kubernetes
@@ -120,7 +120,7 @@ def test_a_server_that_the_ca_does_not_vouch_for_is_refused(
     assert not apiserver.asked
 
 
-def test_watch_events_come_one_by_one(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+def test_watch_events_are_received_one_by_one(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(body=b'{"type": "ADDED", "object": {"a": 1}}\n{"type": "BOOKMARK", "object": {}}\n')
     events = list(kubernetes.watch("/api/v1/pods", query={"resourceVersion": "7"}, timeout_s=3))
     assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
@@ -135,13 +135,13 @@ def test_a_watch_that_is_too_old_is_expired(kubernetes: Kubernetes, apiserver: A
     assert (expired.value.status, expired.value.reason) == (410, "Expired")
 
 
-def test_a_watch_may_be_refused(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+def test_a_rejected_watch_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(403, status(403, "Forbidden", "no"))
     with pytest.raises(KubernetesError, match="WATCH /api/v1/pods with 403: no"):
         list(kubernetes.watch("/api/v1/pods"))
 
 
-def test_a_cluster_whose_ca_has_no_key_identifiers_is_reached(
+def test_a_cluster_whose_ca_has_no_key_identifiers_is_accepted(
     monkeypatch: pytest.MonkeyPatch, service_account: Path
 ) -> None:
     """Many clusters' CAs are such; a strict client would refuse them."""
@@ -173,7 +173,7 @@ def without_key_identifiers() -> tuple[bytes, ServingCertificate]:
     return ca.public_bytes(Encoding.PEM), ServingCertificate(leaf.public_bytes(Encoding.PEM), key_pem, leaf)
 
 
-def test_a_pod_goes_on_when_the_clusters_ca_is_rotated(
+def test_a_pod_accepts_a_rotated_cluster_ca(
     monkeypatch: pytest.MonkeyPatch, kubernetes: Kubernetes, service_account: Path
 ) -> None:
     assert kubernetes.request("GET", "/version") == {}
@@ -186,7 +186,7 @@ def test_a_pod_goes_on_when_the_clusters_ca_is_rotated(
         assert kubernetes.request("GET", "/version") == {}
 
 
-def test_the_ca_that_was_rotated_out_is_trusted_no_more(
+def test_the_previous_cluster_ca_is_no_longer_trusted(
     kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
 ) -> None:
     assert kubernetes.request("GET", "/version") == {}
@@ -196,24 +196,24 @@ def test_the_ca_that_was_rotated_out_is_trusted_no_more(
     assert len(apiserver.asked) == 1
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"garbage", None])
-def test_a_ca_file_that_cannot_be_read_changes_nothing_and_is_told_once(
-    kubernetes: Kubernetes, service_account: Path, spoilt: bytes | None
+@pytest.mark.parametrize("invalid", [b"", b"garbage", None])
+def test_a_ca_file_that_cant_be_read_changes_nothing_and_is_logged_once(
+    kubernetes: Kubernetes, service_account: Path, invalid: bytes | None
 ) -> None:
-    if spoilt is None:
+    if invalid is None:
         (service_account / "ca.crt").unlink()
     else:
-        (service_account / "ca.crt").write_bytes(spoilt)
+        (service_account / "ca.crt").write_bytes(invalid)
     with capture_logs() as logged:
         assert [kubernetes.request("GET", "/version") for _ in range(3)] == [{}, {}, {}]
     assert [line["event"] for line in logged] == ["changed CA file can't be used, the previous CA stays valid"]
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"a\nb", b"\xff"])
-def test_a_token_file_that_cannot_be_used_is_an_error_until_it_can(
-    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path, spoilt: bytes
+@pytest.mark.parametrize("invalid", [b"", b"a\nb", b"\xff"])
+def test_an_invalid_token_file_is_an_error_until_it_is_valid(
+    kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path, invalid: bytes
 ) -> None:
-    (service_account / "token").write_bytes(spoilt)
+    (service_account / "token").write_bytes(invalid)
     with pytest.raises(KubernetesError, match="the pod's token"):
         kubernetes.request("GET", "/version")
     (service_account / "token").write_bytes(b"second")
@@ -221,7 +221,7 @@ def test_a_token_file_that_cannot_be_used_is_an_error_until_it_can(
     assert apiserver.asked[0].headers["authorization"] == "Bearer second"
 
 
-def test_a_connection_that_is_cut_is_told_from_a_server_that_is_not_there(
+def test_a_cut_connection_and_an_unreachable_server_are_different_errors(
     kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

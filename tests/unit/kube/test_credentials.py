@@ -44,15 +44,13 @@ def test_a_kubeconfig_with_a_token_is_used(tmp_path: Path, cluster: KeyRing, api
     assert apiserver.asked[0].headers["authorization"] == "Bearer secret"
 
 
-def test_the_servers_name_may_be_another_than_its_address(
-    tmp_path: Path, cluster: KeyRing, apiserver: Apiserver
-) -> None:
+def test_the_servers_name_can_differ_from_its_address(tmp_path: Path, cluster: KeyRing, apiserver: Apiserver) -> None:
     config = kubeconfig(tmp_path / "config", apiserver.address, cluster.bundle)
     change(config, "cluster", **{"tls-server-name": "kubernetes"})
     assert connect(config, "here").request("GET", "/version") == {}
 
 
-def test_the_environment_names_a_kubeconfig(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubeconfig_can_be_set_in_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", f"/nowhere/config:{config}")
     assert connect(None, None).server == SERVER
 
@@ -68,12 +66,12 @@ def test_a_client_certificate_inside_the_kubeconfig_leaves_no_file_behind(
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_a_kubeconfig_that_is_not_there_is_named(config: Path) -> None:
+def test_a_missing_kubeconfig_is_named(config: Path) -> None:
     assert refusal(config / "x").startswith(f"there is no kubeconfig at {config}/x; name one with --kubeconfig")
     assert refusal(config.parent).startswith(f"can't read the kubeconfig {config.parent}: Is a directory")
 
 
-def test_a_context_that_is_not_there_is_named(config: Path) -> None:
+def test_a_missing_context_is_named(config: Path) -> None:
     assert refusal(config, "prod").startswith(f"can't use context 'prod' of {config} as a kubeconfig: ")
 
 
@@ -87,7 +85,7 @@ def test_a_context_that_is_not_there_is_named(config: Path) -> None:
         ("apiVersion: v1", "Expected key"),
     ],
 )
-def test_a_file_that_is_no_kubeconfig_is_refused(config: Path, content: str, why: str) -> None:
+def test_a_file_other_than_a_kubeconfig_is_rejected(config: Path, content: str, why: str) -> None:
     config.write_text(content)
     assert why in refusal(config)
 
@@ -104,24 +102,24 @@ def test_a_file_that_is_no_kubeconfig_is_refused(config: Path, content: str, why
         ("context", {"cluster": "gone"}, "gone"),
     ],
 )
-def test_an_entry_that_cannot_be_used_is_named(config: Path, section: str, fields: dict[str, Any], why: str) -> None:
+def test_an_unsupported_entry_is_named(config: Path, section: str, fields: dict[str, Any], why: str) -> None:
     change(config, section, **fields)
     assert why in refusal(config)
 
 
-def test_a_credentials_program_that_fails_is_named(cluster: KeyRing, config: Path) -> None:
+def test_a_failing_credential_plugin_is_named(cluster: KeyRing, config: Path) -> None:
     program = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/login"}
     kubeconfig(config, SERVER, cluster.bundle, exec=program)
     assert "/nowhere/login" in refusal(config)
 
 
-def test_a_pod_without_a_token_says_so(apiserver: Apiserver, tmp_path: Path) -> None:
+def test_a_pod_without_a_token_is_an_error(apiserver: Apiserver, tmp_path: Path) -> None:
     assert apiserver
     with pytest.raises(KubeconfigError, match="automountServiceAccountToken"):
         find_credentials(None, None, tmp_path)
 
 
-def test_a_pods_address_may_be_ipv6(monkeypatch: pytest.MonkeyPatch, service_account: Path) -> None:
+def test_the_apiserver_address_in_a_pod_can_be_ipv6(monkeypatch: pytest.MonkeyPatch, service_account: Path) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.delenv("KUBERNETES_SERVICE_PORT", raising=False)
     assert find_credentials(None, None, service_account).server == "https://[fd00::1]:443"

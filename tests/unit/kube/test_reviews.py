@@ -42,9 +42,7 @@ def asked(apiserver: Apiserver) -> dict[str, Any]:
     return spec
 
 
-def test_a_user_is_told_in_all_parts_and_a_resource_in_all_attributes(
-    kubernetes: Kubernetes, apiserver: Apiserver
-) -> None:
+def test_a_review_contains_all_fields_of_user_and_resource(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     answer(apiserver, ACCESS_REVIEW, status={"allowed": True, "reason": "because", "evaluationError": "no role x"})
     labels = (Condition("a", "In", ("b", "c")), Condition("d", "Exists"))
     attributes = ResourceAttributes("shop", "list", "g", "v1", "things", "status", "one", labels)
@@ -76,7 +74,7 @@ def test_a_user_is_told_in_all_parts_and_a_resource_in_all_attributes(
     ("status", "allowed"),
     [({"allowed": True}, True), ({"allowed": False}, False), ({}, False), ({"denied": True}, False)],
 )
-def test_only_a_plain_yes_is_a_yes(
+def test_only_allowed_true_allows(
     kubernetes: Kubernetes, apiserver: Apiserver, status: dict[str, Any], allowed: bool
 ) -> None:
     answer(apiserver, ACCESS_REVIEW, status=status)
@@ -98,7 +96,7 @@ NONSENSE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-def test_an_answer_that_is_no_access_review_is_an_error(
+def test_a_response_other_than_an_access_review_is_an_error(
     kubernetes: Kubernetes, apiserver: Apiserver, nonsense: dict[str, Any]
 ) -> None:
     answer(apiserver, ACCESS_REVIEW | nonsense)
@@ -106,7 +104,7 @@ def test_an_answer_that_is_no_access_review_is_an_error(
         review_access(kubernetes, EVE, METRICS)
 
 
-ANYBODY: list[dict[str, Any]] = [
+INVALID_USERS: list[dict[str, Any]] = [
     {"status": {"authenticated": "true", "user": {"username": "eve"}}},
     {"status": {"authenticated": True}},
     {"status": {"authenticated": True, "user": {}}},
@@ -122,8 +120,8 @@ ANYBODY: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("nonsense", ANYBODY)
-def test_an_answer_that_is_no_token_review_is_an_error(
+@pytest.mark.parametrize("nonsense", INVALID_USERS)
+def test_a_response_other_than_a_token_review_is_an_error(
     kubernetes: Kubernetes, apiserver: Apiserver, nonsense: dict[str, Any]
 ) -> None:
     answer(apiserver, TOKEN_REVIEW | nonsense)
@@ -131,17 +129,15 @@ def test_an_answer_that_is_no_token_review_is_an_error(
         review_token(kubernetes, "abc")
 
 
-def test_a_token_tells_its_user_in_all_parts(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
-    told = {"username": "eve", "groups": ["dev"], "uid": "7", "extra": {"scopes": ["a", "b"]}}
-    answer(apiserver, TOKEN_REVIEW, status={"authenticated": True, "user": told})
+def test_a_token_review_yields_all_fields_of_the_user(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    data = {"username": "eve", "groups": ["dev"], "uid": "7", "extra": {"scopes": ["a", "b"]}}
+    answer(apiserver, TOKEN_REVIEW, status={"authenticated": True, "user": data})
     assert review_token(kubernetes, "abc") == TokenOwner(EVE)
     assert asked(apiserver) == {"token": "abc"}
 
 
 @pytest.mark.parametrize("code", ["no", {}, None, 0, -1])
-def test_a_refusal_whose_code_is_nonsense_is_an_error_all_the_same(
-    kubernetes: Kubernetes, apiserver: Apiserver, code: Any
-) -> None:
+def test_a_status_with_an_invalid_code_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver, code: Any) -> None:
     apiserver.answer = Answer(403, json.dumps({"kind": "Status", "code": code}).encode())
     with pytest.raises(KubernetesError):
         review_access(kubernetes, EVE, METRICS)

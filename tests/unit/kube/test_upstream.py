@@ -58,7 +58,7 @@ def ca_file(tmp_path: Path, cluster: KeyRing) -> Path:
 
 
 @pytest.fixture
-def incumbent(apiserver: Apiserver, ca_file: Path) -> UpstreamAdapter:
+def adapter(apiserver: Apiserver, ca_file: Path) -> UpstreamAdapter:
     apiserver.answer = Answer(body=json.dumps(VALUES).encode())
     return asking(apiserver, ca_file)
 
@@ -73,20 +73,20 @@ def asking(
     return UpstreamAdapter(address, ReloadedCa(ca_file, "--forward-ca"), authorization)
 
 
-def values(incumbent: UpstreamAdapter, metric: str = "s0-prometheus", query: str = "", within_s: float = 60) -> Any:
-    return read_values(incumbent.values("shop", metric, query, monotonic() + within_s))
+def values(adapter: UpstreamAdapter, metric: str = "s0-prometheus", query: str = "", within_s: float = 60) -> Any:
+    return read_values(adapter.values("shop", metric, query, monotonic() + within_s))
 
 
-def failure(incumbent: UpstreamAdapter, within_s: float = 60) -> str:
+def failure(adapter: UpstreamAdapter, within_s: float = 60) -> str:
     with pytest.raises(UpstreamError) as failed:
-        values(incumbent, within_s=within_s)
+        values(adapter, within_s=within_s)
     assert not isinstance(failed.value, UpstreamStatusError)
     assert TOKEN.removeprefix("Bearer ") not in str(failed.value)
     return str(failed.value)
 
 
-def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
-    assert values(incumbent, "datadogmetric@shop:a/b?c", "labelSelector=queue%3Dorders") == VALUES
+def test_it_is_queried_with_beanscales_token_for_that_metric(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
+    assert values(adapter, "datadogmetric@shop:a/b?c", "labelSelector=queue%3Dorders") == VALUES
     [asked] = apiserver.asked
     path = f"/apis/{GROUP_VERSION}/namespaces/shop/datadogmetric%40shop%3Aa%2Fb%3Fc?labelSelector=queue%3Dorders"
     assert asked.line == f"GET {path} HTTP/1.1"
@@ -94,18 +94,18 @@ def test_it_is_asked_as_ourselves_for_just_that_metric(incumbent: UpstreamAdapte
     assert asked.headers.keys() == {"host", "accept", "accept-encoding", "user-agent", "via", "authorization"}
 
 
-def test_one_connection_serves_many_questions(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
+def test_one_connection_serves_many_queries(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
     for _ in range(3):
-        values(incumbent)
+        values(adapter)
     assert len({asked.client_port for asked in apiserver.asked}) == 1
 
 
-def test_a_connection_that_it_hangs_up_is_made_once_more(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
+def test_a_connection_that_it_closes_is_opened_again(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
     """It may close one that is kept open just when the next question comes."""
     apiserver.hang_ups = 1
-    assert values(incumbent) == VALUES
+    assert values(adapter) == VALUES
     apiserver.hang_ups = 2
-    assert "check that it is running and reachable at 127.0.0.1 port" in failure(incumbent)
+    assert "check that it is running and reachable at 127.0.0.1 port" in failure(adapter)
     assert len(apiserver.asked) == 4
 
 
@@ -135,14 +135,14 @@ def changed(item: dict[str, object] | None = None, **fields: object) -> bytes:
         pytest.param(Answer(200, b" " * (MAX_BYTES + 1)), "answered with more than 4 MiB", id="huge"),
     ],
 )
-def test_what_is_no_answer_is_passed_on_by_nobody(
-    incumbent: UpstreamAdapter, apiserver: Apiserver, answer: Answer, said: str
+def test_an_invalid_response_is_not_passed_on(
+    adapter: UpstreamAdapter, apiserver: Apiserver, answer: Answer, said: str
 ) -> None:
     apiserver.answer = answer
-    assert said in failure(incumbent)
+    assert said in failure(adapter)
     assert len(apiserver.asked) == 1
     apiserver.answer = Answer(body=changed())
-    assert values(incumbent) == VALUES
+    assert values(adapter) == VALUES
 
 
 @pytest.mark.parametrize(
@@ -154,18 +154,20 @@ def test_what_is_no_answer_is_passed_on_by_nobody(
         (None, "beanscale's account"),
     ],
 )
-def test_who_of_us_lacks_what_is_said(apiserver: Apiserver, ca_file: Path, subject: object, account: str) -> None:
-    incumbent = asking(apiserver, ca_file, authorization=lambda: token_of(subject))
+def test_a_rejection_names_the_account_and_the_missing_permission(
+    apiserver: Apiserver, ca_file: Path, subject: object, account: str
+) -> None:
+    adapter = asking(apiserver, ca_file, authorization=lambda: token_of(subject))
     apiserver.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
-    assert failure(incumbent) == (
+    assert failure(adapter) == (
         f"answered 401: Unauthorized; it rejected the token of {account}:"
         " it must verify tokens with this cluster (TokenReview)"
     )
     apiserver.answer = Answer(403, b'{"kind": "Status", "message": "x is forbidden"}')
-    assert f"answered 403: x is forbidden; let {account} list all resources of" in failure(incumbent)
+    assert f"answered 403: x is forbidden; let {account} list all resources of" in failure(adapter)
 
 
-def test_a_token_that_is_no_jwt_is_nobodys_in_particular(apiserver: Apiserver, ca_file: Path) -> None:
+def test_a_token_other_than_a_jwt_has_no_account_name(apiserver: Apiserver, ca_file: Path) -> None:
     for token in ("Bearer opaque", "Bearer a.!.b", "Bearer a.W10.b", "Bearer a..b"):
         apiserver.answer = Answer(403, b"")
         assert "let beanscale's account list" in failure(
@@ -173,14 +175,14 @@ def test_a_token_that_is_no_jwt_is_nobodys_in_particular(apiserver: Apiserver, c
         )
 
 
-def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
+def test_its_error_messages_are_kept(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
     details = {"name": "x", "retryAfterSeconds": 7}
     status = {"kind": "Status", "code": 1, "reason": "Gone", "message": "no\r\nmore", "details": details}
     apiserver.answer = Answer(410, json.dumps(status).encode())
     with pytest.raises(UpstreamStatusError) as refused:
-        values(incumbent)
-    told = refused.value
-    assert (told.code, told.reason, told.message, told.retry_after_s) == (410, "Gone", "no more", 7)
+        values(adapter)
+    data = refused.value
+    assert (data.code, data.reason, data.message, data.retry_after_s) == (410, "Gone", "no more", 7)
 
 
 @pytest.mark.parametrize(
@@ -194,27 +196,27 @@ def test_its_refusals_keep_their_words(incumbent: UpstreamAdapter, apiserver: Ap
         ({"message": "a", "details": {"retryAfterSeconds": 99999}}, ("", "a", 0)),
     ],
 )
-def test_an_odd_refusal_is_made_plain(status: dict[str, Any], expected: tuple[str, str, int]) -> None:
-    told = read_error(500, json.dumps({"kind": "Status", **status}).encode())
-    assert isinstance(told, UpstreamStatusError)
-    assert (told.reason, told.message, told.retry_after_s) == expected
+def test_an_unusual_error_is_normalized(status: dict[str, Any], expected: tuple[str, str, int]) -> None:
+    data = read_error(500, json.dumps({"kind": "Status", **status}).encode())
+    assert isinstance(data, UpstreamStatusError)
+    assert (data.reason, data.message, data.retry_after_s) == expected
 
 
 @pytest.mark.parametrize("answer", [Answer(delay_s=60), Answer(body=b" " * 6000, drip_s=0.01)], ids=["silent", "drip"])
-def test_slowness_ends_by_the_deadline(incumbent: UpstreamAdapter, apiserver: Apiserver, answer: Answer) -> None:
+def test_slowness_ends_by_the_deadline(adapter: UpstreamAdapter, apiserver: Apiserver, answer: Answer) -> None:
     apiserver.answer = answer
     begun = monotonic()
-    assert failure(incumbent, within_s=0.1) == "timed out; check its pods"
+    assert failure(adapter, within_s=0.1) == "timed out; check its pods"
     assert monotonic() - begun < 30, "the whole answer takes a minute"
 
 
-def test_who_is_too_late_asks_no_more(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
+def test_after_the_deadline_nothing_is_sent(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
     """After waiting for a thread."""
-    assert failure(incumbent, within_s=-1) == "timed out; check its pods"
+    assert failure(adapter, within_s=-1) == "timed out; check its pods"
     assert not apiserver.asked
 
 
-def test_it_is_verified_before_it_sees_our_token(apiserver: Apiserver, ca_file: Path, tmp_path: Path) -> None:
+def test_it_is_verified_before_it_receives_the_token(apiserver: Apiserver, ca_file: Path, tmp_path: Path) -> None:
     wrong_name = failure(asking(apiserver, ca_file, "localhost"))
     assert "not valid for 'localhost'; its certificate must name localhost" in wrong_name
     another = tmp_path / "another.crt"
@@ -223,8 +225,8 @@ def test_it_is_verified_before_it_sees_our_token(apiserver: Apiserver, ca_file: 
     assert not apiserver.asked
 
 
-def test_its_ca_may_be_replaced(incumbent: UpstreamAdapter, ca_file: Path) -> None:
-    assert values(incumbent) == VALUES
+def test_its_ca_can_be_replaced(adapter: UpstreamAdapter, ca_file: Path) -> None:
+    assert values(adapter) == VALUES
     rotated = next_key_ring(None, ["127.0.0.1"], datetime.now(UTC))
     with serving(rotated.serving) as renewed:
         renewed.answer = Answer(body=changed())
@@ -232,10 +234,10 @@ def test_its_ca_may_be_replaced(incumbent: UpstreamAdapter, ca_file: Path) -> No
         assert "can't be queried" in failure(asked)
         ca_file.write_bytes(rotated.bundle)
         assert values(asked) == VALUES
-    assert "can't be queried" in failure(incumbent)
+    assert "can't be queried" in failure(adapter)
 
 
-def test_a_port_where_nobody_listens_is_said_so(ca_file: Path) -> None:
+def test_a_port_without_a_listener_is_reported(ca_file: Path) -> None:
     assert failure(asking(Apiserver(1), ca_file)) == (
         "can't be queried: Connection refused; check that it is running and reachable at 127.0.0.1 port 1"
     )
@@ -249,7 +251,7 @@ def unreadable() -> str:
     ("authorization", "why"),
     [(lambda: None, "only token credentials may be sent to it"), (unreadable, "can't read the pod's token")],
 )
-def test_without_a_token_nothing_is_asked(
+def test_without_a_token_nothing_is_sent(
     apiserver: Apiserver, ca_file: Path, authorization: Callable[[], str | None], why: str
 ) -> None:
     assert f"can't be queried: {why}" in failure(asking(apiserver, ca_file, authorization=authorization))
@@ -261,13 +263,13 @@ def resources(*names: object) -> bytes:
     return json.dumps({"kind": "APIResourceList", "groupVersion": GROUP_VERSION, "resources": listed}).encode()
 
 
-def test_its_discovery_names_its_metrics(incumbent: UpstreamAdapter, apiserver: Apiserver) -> None:
+def test_its_discovery_names_its_metrics(adapter: UpstreamAdapter, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(body=resources("job:rate5m", "externalmetrics", "job:rate5m"))
-    assert incumbent.metrics(monotonic() + 60) == ("externalmetrics", "job:rate5m")
+    assert adapter.metrics(monotonic() + 60) == ("externalmetrics", "job:rate5m")
     assert apiserver.asked[0].line == f"GET /apis/{GROUP_VERSION} HTTP/1.1"
 
 
-def test_only_names_that_discovery_can_list_count() -> None:
+def test_only_names_that_discovery_can_list_are_used() -> None:
     assert read_names(resources("*", "Upper", "a/b", "", "ü", "a b", "a\n", 7, None, "-a", "ok", "a" * 254)) == ("ok",)
     many = read_names(resources(*(f"m{number:04}" for number in range(2000))))
     assert (len(many), many[0]) == (MAX_NAMES, "m0000")
@@ -294,7 +296,7 @@ anything = st.recursive(
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(ITEM, anything)), st.fixed_dictionaries({}, optional={"metadata": anything}))
-def test_whatever_it_says_is_an_answer_or_an_error(item: dict[str, Any], fields: dict[str, Any]) -> None:
+def test_any_response_is_a_result_or_an_error(item: dict[str, Any], fields: dict[str, Any]) -> None:
     for content in (changed(item, **fields), json.dumps(item).encode()):
         for read in (read_values, read_names, lambda said: read_error(500, said)):
             with suppress(UpstreamError):

@@ -1,4 +1,4 @@
-"""A metric is a fresh reading or an error: never a guess, never somebody else's number."""
+"""A metric is a fresh reading or an error: never a guess, never another tube's number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -79,12 +79,12 @@ def test_one_server_under_two_names_is_an_error_and_not_twice_its_jobs(metric: s
     assert len(asked("beanstalkd_tube_jobs", parse_selector("server=eu,state=ready"), given)) == 1
 
 
-def test_a_vanished_tube_holds_no_jobs() -> None:
+def test_a_vanished_tube_has_no_jobs() -> None:
     (value,) = asked("tube-checkout", EVERYTHING, known(eu=[tube("default")]))
     assert (value.quantity, dict(value.labels)) == ("0", {"tube": "checkout"})
 
 
-def test_a_vanished_tube_holds_no_jobs_by_state_either() -> None:
+def test_a_vanished_tube_has_no_jobs_by_state() -> None:
     answer = asked("beanstalkd_tube_jobs", parse_selector("tube=gone,state in (ready,reserved)"), known(eu=[], us=[]))
     assert counts(answer) == {
         ("eu", "gone", "ready"): "0",
@@ -122,7 +122,7 @@ def test_a_failing_server_is_served_from_its_last_reading_until_that_is_too_old(
     assert values(asked("tube-checkout", EVERYTHING, given)) == ["3"]
 
 
-def test_one_server_down_fails_what_spans_it_and_nothing_else() -> None:
+def test_a_server_that_is_down_fails_only_metrics_that_cover_it() -> None:
     down = known(age_s=60, failure="connection refused", us=[tube("a", ready=1)]).snapshot.servers
     up = known(eu=[tube("a", ready=2)]).snapshot.servers
     given = EvaluationContext(Snapshot(up + down), NOW, 15)
@@ -134,7 +134,7 @@ def test_one_server_down_fails_what_spans_it_and_nothing_else() -> None:
         asked("beanstalkd_tube_jobs", parse_selector("tube=a"), given)
 
 
-def test_jobs_are_told_apart_by_server_tube_and_state() -> None:
+def test_jobs_have_labels_for_server_tube_and_state() -> None:
     given = known(eu=[tube("a", ready=1, reserved=2, delayed=3, buried=4)], us=[tube("b", ready=5)])
     answer = counts(asked("beanstalkd_tube_jobs", EVERYTHING, given))
     assert answer[("eu", "a", "ready")] == "1"
@@ -145,7 +145,7 @@ def test_jobs_are_told_apart_by_server_tube_and_state() -> None:
     assert len(answer) == 8
 
 
-def test_a_state_or_server_that_doesnt_exist_is_named_with_those_that_do() -> None:
+def test_an_unknown_state_or_server_is_an_error_with_the_known_ones() -> None:
     given = known(eu=[tube("a")])
     with pytest.raises(
         UnknownMetricError, match="no state 'redy'; valid values: 'ready', 'reserved', 'delayed', 'buried'"
@@ -156,18 +156,18 @@ def test_a_state_or_server_that_doesnt_exist_is_named_with_those_that_do() -> No
 
 
 @pytest.mark.parametrize("demand", ["queue=a", "queue in (a)", "tube=a,queue"])
-def test_a_label_that_doesnt_exist_is_named_with_those_that_do(demand: str) -> None:
+def test_an_unknown_label_is_an_error_with_the_known_ones(demand: str) -> None:
     """An empty list is what the autoscaler calls "no metrics returned", without a word why."""
     with pytest.raises(UnknownMetricError, match="no label 'queue'; it has 'paused', 'server', 'state', 'tube'"):
         asked("beanstalkd_tube_jobs", parse_selector(demand), known(eu=[tube("a")]))
 
 
 @pytest.mark.parametrize("demand", ["queue!=a", "queue notin (a)", "!queue"])
-def test_a_label_that_doesnt_exist_may_be_ruled_out(demand: str) -> None:
+def test_an_unknown_label_can_be_excluded(demand: str) -> None:
     assert len(asked("beanstalkd_tube_jobs", parse_selector(demand), known(eu=[tube("a")]))) == 4
 
 
-def test_an_unknown_metric_names_near_ones() -> None:
+def test_an_unknown_metric_has_similar_names() -> None:
     given = known(eu=[tube("checkout")])
     with pytest.raises(UnknownMetricError, match="did you mean beanstalkd_tube_jobs"):
         asked("beanstalkd_tubes_jobs", EVERYTHING, given)
@@ -177,14 +177,14 @@ def test_an_unknown_metric_names_near_ones() -> None:
         asked("tube-", EVERYTHING, given)
 
 
-def test_a_metric_is_found_in_any_case_because_clients_ask_in_lower_case() -> None:
+def test_a_metric_is_found_in_any_case_because_clients_query_in_lower_case() -> None:
     given = known(eu=[tube("Checkout", ready=3), tube("mail", ready=4)])
     assert [dict(value.labels) for value in asked("tube-checkout", EVERYTHING, given)] == [{"tube": "Checkout"}]
     assert values(asked("tube-MAIL", EVERYTHING, given)) == ["4"]
     assert values(asked("BEANSTALKD_TUBE_JOBS", parse_selector("tube=mail,state=ready"), given)) == ["4"]
 
 
-def test_two_tubes_of_the_same_name_but_for_case_are_never_mixed_up() -> None:
+def test_two_tubes_whose_names_differ_by_case_are_never_mixed_up() -> None:
     given = known(eu=[tube("Checkout", ready=3)], us=[tube("checkout", ready=4)])
     with pytest.raises(AmbiguousMetricError, match="'Checkout' and 'checkout'"):
         asked("tube-checkout", EVERYTHING, given)
@@ -192,7 +192,7 @@ def test_two_tubes_of_the_same_name_but_for_case_are_never_mixed_up() -> None:
     assert values(asked("beanstalkd_tube_jobs", parse_selector("tube=checkout,server=us,state=ready"), given)) == ["4"]
 
 
-def test_names_that_differ_by_case_only_and_no_label_can_have_need_a_rule() -> None:
+def test_names_that_differ_by_case_and_are_no_labels_require_a_rule() -> None:
     given = known(eu=[tube("Check;out"), tube("check;out")])
     with pytest.raises(AmbiguousMetricError, match="define a rule for each under metrics:"):
         asked("tube-check;out", EVERYTHING, given)
@@ -204,7 +204,7 @@ def test_a_selector_that_doesnt_match_gets_no_items() -> None:
     assert asked("tube-checkout", parse_selector("server"), given) == ()
 
 
-def test_discovery_lists_at_most_fifty_tubes_that_can_be_asked_for() -> None:
+def test_discovery_lists_at_most_fifty_tubes_that_can_be_queried() -> None:
     tubes = [tube(f"t{number:03}") for number in range(200)] + [tube("Upper"), tube("a/b")]
     names = metric_names(known(eu=tubes).snapshot, Rules())
     assert [name for name in names if name.startswith("tube-")] == [f"tube-t{number:03}" for number in range(50)]
@@ -215,7 +215,7 @@ def test_discovery_is_never_empty() -> None:
     assert metric_names(unread, Rules()) == list(NAMES)
 
 
-def test_a_selector_names_so_many_tubes_and_no_more() -> None:
+def test_the_number_of_tubes_in_a_selector_is_limited() -> None:
     def naming(number: int) -> Sequence[MetricValue]:
         names = ",".join(f"tube-{each}" for each in range(number))
         return asked("beanstalkd_tube_jobs", parse_selector(f"state=ready,tube in ({names})"), known(eu=[]))

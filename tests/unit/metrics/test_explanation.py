@@ -28,9 +28,9 @@ US = server("us", age_s=4, listed_earlier_at=ago(64))
 
 
 def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
-    told = explained("tube-a", "", known(EU, US))
-    assert told["now"] == "2027-01-15T08:00:00Z"
-    assert told["rule"] == {
+    data = explained("tube-a", "", known(EU, US))
+    assert data["now"] == "2027-01-15T08:00:00Z"
+    assert data["rule"] == {
         "name": "tube-a",
         "builtIn": True,
         "meaning": "Jobs ready and reserved in the tube, over all servers.",
@@ -44,11 +44,11 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
         "maxAgeSeconds": 15,
         "namespaces": None,
     }
-    assert told["items"] == [
+    assert data["items"] == [
         {"labels": {"tube": "a"}, "arithmetic": "3 + 1", "value": "4", "timestamp": "2027-01-15T07:59:56Z"}
     ]
-    assert (told["error"], told["tubesOmitted"]) == (None, 0)
-    assert told["servers"][0] == {
+    assert (data["error"], data["tubesOmitted"]) == (None, 0)
+    assert data["servers"][0] == {
         "name": "eu",
         "address": "eu.example:11300",
         "fresh": True,
@@ -58,7 +58,7 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
     }
 
 
-def test_a_tube_tells_all_its_fields_and_what_isnt_known_is_left_out() -> None:
+def test_a_tube_has_all_its_fields_and_omits_unknown_ones() -> None:
     there, gone = explained("tube-a", "", known(EU, server("us")))["tubes"]
     assert (there["server"], there["exists"], there["paused"], there["pauseSecondsLeft"]) == ("eu", True, True, 20)
     assert there["fields"] == {
@@ -83,7 +83,7 @@ def test_a_tube_tells_all_its_fields_and_what_isnt_known_is_left_out() -> None:
     assert "put_per_second" not in gone["fields"]
 
 
-def test_a_rule_is_told_as_it_was_written() -> None:
+def test_a_rule_is_shown_as_written() -> None:
     backlog = rule(
         tubes="a b-*",
         value="ready / 2",
@@ -93,8 +93,8 @@ def test_a_rule_is_told_as_it_was_written() -> None:
         max_age_s=30,
         namespaces=glob("shop shop-*"),
     )
-    told = explained("backlog", "tube=a", known(EU, US, rules=[backlog]))
-    assert told["rule"] == {
+    data = explained("backlog", "tube=a", known(EU, US, rules=[backlog]))
+    assert data["rule"] == {
         "name": "backlog",
         "builtIn": False,
         "meaning": "ready / 2, for each tube by itself.",
@@ -108,8 +108,8 @@ def test_a_rule_is_told_as_it_was_written() -> None:
         "maxAgeSeconds": 30,
         "namespaces": ["shop", "shop-*"],
     }
-    assert [each["name"] for each in told["servers"]] == ["eu"]
-    assert [each["arithmetic"] for each in told["items"]] == ["3 / 2"]
+    assert [each["name"] for each in data["servers"]] == ["eu"]
+    assert [each["arithmetic"] for each in data["items"]] == ["3 / 2"]
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_each_metric_has_a_unit(metric: str, selector: str, unit: str) -> None:
     assert explained(metric, selector, known(EU, US, rules=rules))["rule"]["unit"] == unit
 
 
-def test_a_held_value_says_for_how_long_and_of_which_server() -> None:
+def test_a_held_value_has_its_duration_and_server() -> None:
     old = server("eu", tube("a", ready=3, age_s=100), age_s=100, failure="connection refused")
-    told = explained("backlog", "", known(old, rules=[rule(on_failure=Hold(300))]))
-    (item,), (eu,) = told["items"], told["servers"]
+    data = explained("backlog", "", known(old, rules=[rule(on_failure=Hold(300))]))
+    (item,), (eu,) = data["items"], data["servers"]
     assert (item["value"], item["heldForSeconds"], item["timestamp"]) == ("3", 85, "2027-01-15T07:58:20Z")
     assert (eu["fresh"], eu["ageSeconds"], eu["failure"], eu["failingForSeconds"]) == (
         False,
@@ -147,46 +147,46 @@ def test_a_held_value_says_for_how_long_and_of_which_server() -> None:
     )
 
 
-def test_a_value_instead_says_instead_of_what() -> None:
+def test_a_substitute_value_has_the_error_that_it_replaces() -> None:
     for state, value, reason in (
         (unread("eu"), "ready", "beanstalkd 'eu' (eu.example:11300) can't be read"),
         (server("eu", tube("a", ready=1)), "ready / reserved", "backlog has no value: divides by 0"),
     ):
-        told = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Substitute(Fraction(10)))]))
-        (item,) = told["items"]
-        assert (item["value"], told["error"]) == ("10", None)
+        data = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Substitute(Fraction(10)))]))
+        (item,) = data["items"]
+        assert (item["value"], data["error"]) == ("10", None)
         assert item["arithmetic"].startswith(f"10 instead: {reason}")
 
 
-def test_an_error_is_one_of_the_facts() -> None:
-    told = explained("tube-a", "", known(EU, unread("us")))
-    assert told["error"]["reason"] == "ServiceUnavailable"
-    assert "beanstalkd 'us'" in told["error"]["message"]
-    assert (told["items"], told["rule"]["formula"]) == ([], "ready + reserved")
-    assert [(each["name"], each["fresh"], each["ageSeconds"]) for each in told["servers"]] == [
+def test_an_error_is_part_of_the_explanation() -> None:
+    data = explained("tube-a", "", known(EU, unread("us")))
+    assert data["error"]["reason"] == "ServiceUnavailable"
+    assert "beanstalkd 'us'" in data["error"]["message"]
+    assert (data["items"], data["rule"]["formula"]) == ([], "ready + reserved")
+    assert [(each["name"], each["fresh"], each["ageSeconds"]) for each in data["servers"]] == [
         ("eu", True, 1),
         ("us", False, None),
     ]
-    assert [each["server"] for each in told["tubes"]] == ["eu"]
+    assert [each["server"] for each in data["tubes"]] == ["eu"]
 
 
-def test_an_unknown_metric_is_no_rule_and_near_ones_are_named() -> None:
-    told = explained("beanstalkd_tube_job", "", known(EU))
-    assert (told["rule"], told["items"], told["tubes"]) == (None, [], [])
-    assert (told["error"]["reason"], told["error"]["near"][0]) == ("NotFound", "beanstalkd_tube_jobs")
+def test_an_unknown_metric_has_no_rule_and_similar_names() -> None:
+    data = explained("beanstalkd_tube_job", "", known(EU))
+    assert (data["rule"], data["items"], data["tubes"]) == (None, [], [])
+    assert (data["error"]["reason"], data["error"]["near"][0]) == ("NotFound", "beanstalkd_tube_jobs")
 
 
-def test_a_wrong_selector_is_told_beside_the_rule() -> None:
-    told = explained("backlog", "tube=a", known(EU, rules=[rule()]))
-    assert (told["rule"]["name"], told["error"]["reason"], told["selector"]) == ("backlog", "NotFound", "tube=a")
+def test_an_invalid_selector_is_reported_with_the_rule() -> None:
+    data = explained("backlog", "tube=a", known(EU, rules=[rule()]))
+    assert (data["rule"]["name"], data["error"]["reason"], data["selector"]) == ("backlog", "NotFound", "tube=a")
 
 
-def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
+def test_a_selector_with_other_tubes_is_no_error_for_a_tubes_metric() -> None:
     given = known(server("eu", tube("a", ready=3)), tenancy={"shop": "a"})
     selector = "tube in (a,b),server!=x"
-    told = resolve(MetricQuery("tube-a", "shop", parse_selector(selector)), given).explain(selector)
-    assert (told["error"], [tube["tube"] for tube in told["tubes"]]) == (None, ["a"])
-    assert [item["arithmetic"] for item in told["items"]] == ["3 + 0"]
+    data = resolve(MetricQuery("tube-a", "shop", parse_selector(selector)), given).explain(selector)
+    assert (data["error"], [tube["tube"] for tube in data["tubes"]]) == (None, ["a"])
+    assert [item["arithmetic"] for item in data["items"]] == ["3 + 0"]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_what_else_a_selector_names_beside_a_tubes_metric_is_no_error() -> None:
         pytest.param("tube-a", "tube=b", "doesn't cover tube 'b'; it covers a", id="nothing"),
     ],
 )
-def test_the_error_is_the_answers_own(metric: str, selector: str, message: str) -> None:
+def test_the_error_is_that_of_the_response(metric: str, selector: str, message: str) -> None:
     given = known(server("eu", tube("a", age_s=60), age_s=60), tenancy={"shop": "a"})
     question = MetricQuery(metric, "shop", parse_selector(selector))
     assert message in resolve(question, given).explain(selector)["error"]["message"]
@@ -211,13 +211,13 @@ def test_the_error_is_the_answers_own(metric: str, selector: str, message: str) 
 @pytest.mark.parametrize("metric", NAMES)
 def test_every_built_in_metric_can_be_explained(metric: str) -> None:
     given = known(EU)
-    told = explained(metric, "tube=a", given)
+    data = explained(metric, "tube=a", given)
     values = resolve(MetricQuery(metric, "shop", parse_selector("tube=a")), given).values()
-    assert [(item["labels"], item["value"]) for item in told["items"]] == [
+    assert [(item["labels"], item["value"]) for item in data["items"]] == [
         (value.labels, value.quantity) for value in values
     ]
-    assert (told["error"], told["rule"]["builtIn"], [each["tube"] for each in told["tubes"]]) == (None, True, ["a"])
-    assert told["rule"]["meaning"].endswith(".")
+    assert (data["error"], data["rule"]["builtIn"], [each["tube"] for each in data["tubes"]]) == (None, True, ["a"])
+    assert data["rule"]["meaning"].endswith(".")
 
 
 def test_the_drain_time_shows_its_division_and_its_window() -> None:
@@ -225,13 +225,13 @@ def test_the_drain_time_shows_its_division_and_its_window() -> None:
     assert (item["arithmetic"], item["value"], item["window"]) == ("(3 + 1) / 0.5", "8", 60)
 
 
-def test_a_rate_shows_what_was_counted_in_how_many_seconds() -> None:
+def test_a_rate_shows_its_count_and_seconds() -> None:
     one, other = (
         server(f"queue-{each}", tube("a", cmd_delete=each * 10), earlier={"a": counts(each + 0.5, 0, 0)})
         for each in (1, 2)
     )
-    told = explained("beanstalkd_tube_jobs_deleted_per_second", "tube=a", known(one, other, EU))
-    assert [(item["arithmetic"], item["value"]) for item in told["items"]] == [
+    data = explained("beanstalkd_tube_jobs_deleted_per_second", "tube=a", known(one, other, EU))
+    assert [(item["arithmetic"], item["value"]) for item in data["items"]] == [
         ("10 / 0.5", "20"),
         ("20 / 1.5", "13333333334n"),
         ("30 / 60", "500m"),
@@ -240,8 +240,8 @@ def test_a_rate_shows_what_was_counted_in_how_many_seconds() -> None:
 
 def test_a_hundred_tubes_and_items_are_shown_and_the_others_counted() -> None:
     many = server("eu", *[tube(f"t{number:03}", ready=number) for number in range(150)])
-    told = explained("backlog", "", known(many, server("us"), rules=[rule(per=TUBE)]))
-    assert (len(told["tubes"]), told["tubesOmitted"]) == (100, 50)
-    assert (len(told["items"]), told["itemsOmitted"]) == (100, 50)
-    assert told["total"] == str(sum(range(150)))
-    assert told["items"][99]["arithmetic"] == "99 + 0"
+    data = explained("backlog", "", known(many, server("us"), rules=[rule(per=TUBE)]))
+    assert (len(data["tubes"]), data["tubesOmitted"]) == (100, 50)
+    assert (len(data["items"]), data["itemsOmitted"]) == (100, 50)
+    assert data["total"] == str(sum(range(150)))
+    assert data["items"][99]["arithmetic"] == "99 + 0"

@@ -36,7 +36,7 @@ def eu(age_s: float) -> ServerState:
     return server("eu", tube("a", ready=3, age_s=age_s), age_s=age_s, failure="connection refused")
 
 
-def test_fail_is_the_error_and_says_so() -> None:
+def test_fail_returns_the_error() -> None:
     with pytest.raises(StaleReadingError) as stale:
         asked("backlog", "", known(eu(16), rules=[rule(on_failure=Fail())]))
     assert str(stale.value) == (
@@ -46,17 +46,17 @@ def test_fail_is_the_error_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(("age_s", "held_s"), [(10, None), (15, None), (16, 1), (315, 300)])
-def test_hold_lets_the_last_good_reading_count_with_its_true_time(age_s: float, held_s: float | None) -> None:
+def test_hold_uses_the_last_good_reading_with_its_timestamp(age_s: float, held_s: float | None) -> None:
     (value,) = asked("backlog", "", known(eu(age_s), rules=[rule(on_failure=HOLD)]))
     assert (value.quantity, value.answered_at, value.held_s) == ("3", ago(age_s), held_s)
 
 
-def test_hold_ends_and_says_when() -> None:
+def test_hold_ends_and_reports_when() -> None:
     with pytest.raises(StaleReadingError, match=r"\(maxAge 15 s\); onFailure of backlog \(hold 5m\) expired 12 s ago$"):
         asked("backlog", "", known(eu(327), rules=[rule(on_failure=HOLD)]))
 
 
-def test_hold_holds_nothing_that_was_never_read() -> None:
+def test_hold_has_no_value_for_a_server_never_read() -> None:
     with pytest.raises(
         StaleReadingError,
         match=r"waiting for the first poll; .* \(hold 5m\) has no reading to hold since beanscale started$",
@@ -64,14 +64,14 @@ def test_hold_holds_nothing_that_was_never_read() -> None:
         asked("backlog", "", known(unread("eu"), rules=[rule(on_failure=HOLD)]))
 
 
-def test_hold_is_beyond_the_rules_own_age() -> None:
+def test_hold_starts_after_the_rules_max_age() -> None:
     given = known(eu(325), rules=[rule(on_failure=HOLD, max_age_s=30), rule("short", on_failure=HOLD)])
     assert quantities(asked("backlog", "", given)) == ["3"]
     with pytest.raises(StaleReadingError, match="expired 10 s ago"):
         asked("short", "", given)
 
 
-def test_what_is_held_of_one_server_adds_to_what_is_fresh_of_another() -> None:
+def test_a_held_value_of_one_server_adds_to_a_fresh_one_of_another() -> None:
     given = known(
         eu(100),
         server("us", tube("a", ready=4)),
@@ -83,7 +83,7 @@ def test_what_is_held_of_one_server_adds_to_what_is_fresh_of_another() -> None:
     assert (both.quantity, both.answered_at, both.held_s) == ("7", ago(100), 85)
 
 
-def test_a_rate_is_held_as_it_was() -> None:
+def test_a_rate_is_held_unchanged() -> None:
     state = server("eu", tube("a", cmd_delete=20, age_s=100), age_s=100, earlier={"a": counts(110, 0, 0)})
     (value,) = asked("backlog", "", known(state, rules=[rule(tubes="a", value="deleted_per_second", on_failure=HOLD)]))
     assert (value.quantity, value.window_s, value.held_s) == ("2", 10, 85)
@@ -104,14 +104,14 @@ def test_built_in_metrics_hold_nothing() -> None:
         pytest.param(server("eu", tube("a", ready=1)), "ready / reserved", id="divided-by-0"),
     ],
 )
-def test_a_value_instead_stands_for_every_failure(state: ServerState, value: str) -> None:
+def test_a_substitute_value_replaces_every_failure(state: ServerState, value: str) -> None:
     given = known(server("us", tube("a")), state, rules=[rule(tubes="a", value=value, on_failure=TEN)])
     (instead,) = asked("backlog", "", given)
     assert (instead.quantity, dict(instead.labels), instead.answered_at) == ("10", {}, NOW)
 
 
 @pytest.mark.parametrize("policy", [HOLD, TEN])
-def test_no_policy_answers_a_wrong_question(policy: OnFailure) -> None:
+def test_no_policy_applies_to_an_invalid_query(policy: OnFailure) -> None:
     given = known(unread("eu"), rules=[rule(on_failure=policy)])
     with pytest.raises(UnknownMetricError, match="no label 'tube'"):
         asked("backlog", "tube=a", given)
@@ -120,15 +120,15 @@ def test_no_policy_answers_a_wrong_question(policy: OnFailure) -> None:
 @pytest.mark.parametrize("policy", [HOLD, TEN])
 def test_no_policy_counts_a_server_twice(policy: OnFailure) -> None:
     one, other = server("eu", tube("a", ready=3)), server("us", tube("a", ready=3))
-    twin = ServerState(other.server, one.reading, attempted=True)
+    duplicate = ServerState(other.server, one.reading, attempted=True)
     with pytest.raises(SameServerError):
-        asked("backlog", "", known(one, twin, rules=[rule(on_failure=policy)]))
+        asked("backlog", "", known(one, duplicate, rules=[rule(on_failure=policy)]))
 
 
 @pytest.mark.parametrize(
     ("value", "kind"), [("ready / reserved", NoResultError), ("put_per_second", TooFewReadingsError)]
 )
-def test_hold_is_for_readings_and_not_for_what_they_dont_tell(value: str, kind: type[MetricError]) -> None:
+def test_hold_applies_to_missing_readings_and_not_to_undefined_values(value: str, kind: type[MetricError]) -> None:
     given = known(server("eu", tube("a", ready=1)), rules=[rule(tubes="a", value=value, on_failure=HOLD)])
     with pytest.raises(kind, match=r"is hold 5m$"):
         asked("backlog", "", given)
@@ -143,5 +143,5 @@ def test_hold_is_for_readings_and_not_for_what_they_dont_tell(value: str, kind: 
         (Substitute(Fraction(1, 2)), "value 500m"),
     ],
 )
-def test_a_policy_is_written_as_people_write_it(policy: OnFailure, text: str) -> None:
+def test_a_policy_is_formatted_for_people(policy: OnFailure, text: str) -> None:
     assert policy_text(policy) == text

@@ -82,7 +82,7 @@ def test_a_formulas_unit_follows_from_its_fields_where_it_is_clear(text: str, un
     assert parse_formula(text, FIELDS).unit == unit
 
 
-def test_a_formula_knows_its_text_and_its_fields() -> None:
+def test_a_formula_has_its_text_and_fields() -> None:
     formula: Formula = parse_formula("ready + max(ready, 2 * delayed)", FIELDS)
     assert formula.text == "ready + max(ready, 2 * delayed)"
     assert formula.fields == {"ready", "delayed"}
@@ -144,7 +144,7 @@ def test_a_formula_knows_its_text_and_its_fields() -> None:
         ("a" * 999, f"unknown field '{'a' * 40}'… at column 1; the fields are"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
+def test_an_invalid_formula_is_reported_with_the_position(text: str, mistake: str) -> None:
     with pytest.raises(SettingError) as refused:
         parse_formula(text, FIELDS)
     assert str(refused.value).startswith(mistake)
@@ -167,13 +167,13 @@ def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
         ("ready" + " / 999999999999999999" * 20, "has an intermediate result with too many digits"),
     ],
 )
-def test_a_formula_without_a_value_says_why(text: str, reason: str) -> None:
+def test_a_formula_without_a_value_has_a_reason(text: str, reason: str) -> None:
     with pytest.raises((FormulaError, SettingError)) as refused:
         value(text)
     assert str(refused.value).startswith(reason)
 
 
-def test_the_largest_value_is_what_an_autoscaler_can_count() -> None:
+def test_the_largest_value_is_the_largest_that_an_autoscaler_accepts() -> None:
     """It counts thousandths in an int64; of 2^63 - 1 jobs it would make -1."""
     largest = parse_formula("ready", FIELDS)
     assert largest.value({"ready": Fraction(MAX)}) == MAX
@@ -182,7 +182,7 @@ def test_the_largest_value_is_what_an_autoscaler_can_count() -> None:
         largest.value({"ready": MAX + Fraction(1, 10**9)})
 
 
-def test_steps_may_be_larger_than_the_result() -> None:
+def test_intermediate_results_can_exceed_the_limit() -> None:
     assert parse_formula("total * total / total", FIELDS).value({"total": Fraction(MAX)}) == MAX
 
 
@@ -301,7 +301,7 @@ CHAIN = st.lists(st.tuples(st.sampled_from("+-*/"), st.integers(1, 99)), max_siz
 
 
 @given(CHAIN)
-def test_operators_bind_and_follow_each_other_as_pythons_do(chain: list[tuple[str, int]]) -> None:
+def test_operators_have_the_precedence_of_python(chain: list[tuple[str, int]]) -> None:
     operands = "".join(f" {operator} Fraction({operand})" for operator, operand in chain)
     expected = eval(f"Fraction(3){operands}")  # noqa: S307 - made of numbers and four operators
     text = "ready" + "".join(f"{operator}{operand}" for operator, operand in chain)
@@ -318,6 +318,6 @@ def test_the_shown_arithmetic_is_the_formulas(tree: Tree, fields: dict[str, Frac
 
 
 @given(st.one_of(st.text(), st.text("readyminmaxceil0123456789.+-*/(), \n", max_size=1_100)))
-def test_any_text_is_a_formula_or_refused(text: str) -> None:
+def test_any_text_is_a_formula_or_rejected(text: str) -> None:
     with suppress(SettingError, FormulaError):
         assert 0 <= value(text) <= MAX

@@ -160,17 +160,17 @@ def test_a_held_value_is_that_of_the_last_reading() -> None:
     ],
 )
 def test_what_is_ignored_is_explained(metric: str, selector: str, paused: str) -> None:
-    told = explained(metric, selector, known(EU, US, rules=[rule(tubes="a", ignores_paused=True)]))
-    assert told["rule"]["paused"] == paused
-    assert {each["server"]: each["ignored"] for each in told["tubes"]} == {"eu": paused == "ignore", "us": False}
+    data = explained(metric, selector, known(EU, US, rules=[rule(tubes="a", ignores_paused=True)]))
+    assert data["rule"]["paused"] == paused
+    assert {each["server"]: each["ignored"] for each in data["tubes"]} == {"eu": paused == "ignore", "us": False}
 
 
 def test_the_arithmetic_leaves_out_what_is_ignored() -> None:
     given = known(EU, US, rules=[rule(tubes="a", ignores_paused=True)])
     for metric, selector in (("tube-a", "paused=false"), ("backlog", "")):
         assert [item["arithmetic"] for item in explained(metric, selector, given)["items"]] == ["7 + 3"]
-    told = explained(PUT, "tube=a,paused=false", given)
-    assert [(item["arithmetic"], item["value"]) for item in told["items"]] == [("0", "0"), ("60 / 60", "1")]
+    data = explained(PUT, "tube=a,paused=false", given)
+    assert [(item["arithmetic"], item["value"]) for item in data["items"]] == [("0", "0"), ("60 / 60", "1")]
 
 
 def test_a_pause_of_another_reading_is_not_a_rate_that_is_missing() -> None:

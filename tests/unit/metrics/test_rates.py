@@ -27,7 +27,7 @@ def busy(total: int = 150, deleted: int = 90) -> ServerState:
     )
 
 
-def test_a_rate_is_what_a_counter_gained_over_the_time_between_two_readings() -> None:
+def test_a_rate_is_the_increase_of_a_counter_over_the_time_between_two_readings() -> None:
     (put,) = asked(PUT, "tube=a", known(busy()))
     (deleted,) = asked(DELETED, "tube=a", known(busy()))
     assert (put.quantity, put.window_s, put.answered_at) == ("500m", 60, ago(1))
@@ -38,7 +38,7 @@ def test_a_counter_that_went_back_is_no_negative_rate() -> None:
     assert quantities(asked(PUT, "tube=a", known(busy(total=3)))) == ["0"]
 
 
-def test_a_single_reading_makes_no_rate() -> None:
+def test_a_single_reading_has_no_rate() -> None:
     alone = server("eu", tube("a", total_jobs=5, age_s=0.4), age_s=0.4)
     for asks in ("tube=a", "tube=gone", ""):
         with pytest.raises(
@@ -47,7 +47,7 @@ def test_a_single_reading_makes_no_rate() -> None:
             asked(PUT, asks, known(alone))
 
 
-def test_a_tube_that_nobody_knows_has_rate_0_once_it_was_missing_twice() -> None:
+def test_an_unknown_tube_has_rate_0_after_two_readings() -> None:
     (value,) = asked(PUT, "tube=gone", known(busy()))
     assert (value.quantity, value.window_s) == ("0", 60)
     missed = server("eu", missed={"gone": ago(0.5)}, listed_earlier_at=ago(1))
@@ -55,12 +55,12 @@ def test_a_tube_that_nobody_knows_has_rate_0_once_it_was_missing_twice() -> None
         asked(PUT, "tube=gone", known(missed))
 
 
-def test_a_tube_that_came_within_the_window_counts_from_the_listing_before() -> None:
+def test_a_tube_new_within_the_window_counts_from_the_listing_before() -> None:
     came = server("eu", tube("new", total_jobs=4), earlier={"new": counts(3, 0, 0)}, listed_earlier_at=ago(61))
     assert quantities(asked(PUT, "", known(came))) == ["2"]
 
 
-def test_lists_tell_the_rate_of_every_tube() -> None:
+def test_lists_have_the_rate_of_every_tube() -> None:
     state = server(
         "eu",
         tube("a", total_jobs=20),
@@ -85,7 +85,7 @@ def test_the_sum_of_very_many_rates_is_exact_to_the_billionth(growths: list[tupl
     assert reference <= per_second(Growth(*each) for each in growths) < reference + Fraction(1, 10**9)
 
 
-def test_a_formula_goes_on_with_the_rates_of_thousands_of_tubes() -> None:
+def test_a_formula_can_use_the_rates_of_thousands_of_tubes() -> None:
     tubes = [tube(f"t{number}", cmd_delete=3) for number in range(1000)]  # each over a window of its own
     earlier = {f"t{number}": counts(31 + number / 1000, 0, 0) for number in range(1000)}
     minutely = Rule("minutely", glob("t*"), parse_formula("60 * deleted_per_second", FIELDS))
@@ -95,9 +95,7 @@ def test_a_formula_goes_on_with_the_rates_of_thousands_of_tubes() -> None:
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10**15), st.floats(0.5, 10), st.floats(0.002, 120, allow_subnormal=False))
-def test_a_rate_on_the_wire_is_the_counters_pace_to_the_nano(
-    before: int, after: int, age_s: float, window_s: float
-) -> None:
+def test_a_rate_is_written_exactly_to_the_nano(before: int, after: int, age_s: float, window_s: float) -> None:
     state = server(
         "eu", tube("a", total_jobs=after, age_s=age_s), age_s=age_s, earlier={"a": counts(age_s + window_s, before, 0)}
     )

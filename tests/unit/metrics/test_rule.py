@@ -35,16 +35,16 @@ from app.metrics.rules import Glob
         ((), "", False),
     ],
 )
-def test_a_name_fits_a_pattern(patterns: tuple[str, ...], name: str, fits: bool) -> None:
+def test_a_name_matches_a_glob(patterns: tuple[str, ...], name: str, fits: bool) -> None:
     assert Glob(patterns).matches(name) is fits
 
 
-def test_those_that_fit_keep_their_order() -> None:
+def test_matches_keep_their_order() -> None:
     assert Glob(("b", "a*", "c")).of(["c", "ab", "x", "b", "a"]) == ["c", "ab", "b", "a"]
     assert Glob(()).of(["a"]) == []
 
 
-def test_plain_names_are_known_as_such() -> None:
+def test_plain_names_are_recognized() -> None:
     assert Glob(("b", "a", "b")).exact == ("b", "a")
     assert Glob(("b", "a", "b")).is_exact
     assert Glob(("b", "a*", "a?", "[a]")).exact == ("b",)
@@ -55,7 +55,7 @@ def test_plain_names_are_known_as_such() -> None:
     st.lists(st.text("aAb-*?[]!/.", max_size=8), max_size=4),
     st.lists(st.text("aAb-/.", min_size=1, max_size=8), max_size=8),
 )
-def test_a_name_fits_if_it_fits_one_of_the_patterns_alone(patterns: list[str], names: list[str]) -> None:
+def test_a_name_matches_if_it_matches_one_of_the_globs(patterns: list[str], names: list[str]) -> None:
     glob = Glob(tuple(patterns))
     assert glob.of(names) == [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
@@ -66,7 +66,7 @@ def test_a_name_fits_if_it_fits_one_of_the_patterns_alone(patterns: list[str], n
     ),
     st.text("aAbB-", min_size=1, max_size=5),
 )
-def test_where_case_doesnt_count_a_name_fits_if_it_does_in_some_case(pattern: str, name: str) -> None:
+def test_case_insensitively_a_name_matches_in_any_case(pattern: str, name: str) -> None:
     spellings = map("".join, product(*({one.lower(), one.upper()} for one in name)))
     assert Glob((pattern,)).matches_in_any_case(name) is any(map(Glob((pattern,)).matches, spellings))
 
@@ -88,7 +88,7 @@ def test_stars_stand_for_any_characters(pattern: str, name: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["*a" * 99 + "b", "*" * 199 + "b", "*?" * 99 + "b", "*[a-z]" * 33 + "b", "a*" * 99 + "b"]
 )
-def test_no_pattern_takes_long(pattern: str) -> None:
+def test_no_glob_takes_long(pattern: str) -> None:
     glob = Glob((pattern,))
     began = process_time()
     for _ in range(100):

@@ -38,12 +38,12 @@ EU = server("eu", tube("a", ready=1, reserved=2), tube("b-1", ready=3), tube("B"
 US = server("us", tube("a", ready=10), tube("b-2", ready=20, reserved=5))
 
 
-def test_without_labels_to_keep_a_rule_is_one_sum() -> None:
+def test_without_per_a_rule_is_one_sum() -> None:
     (value,) = asked("Backlog", "", known(EU, US, rules=[rule(tubes="a b-*")]))
     assert (value.metric_name, dict(value.labels), value.quantity) == ("Backlog", {}, "41")
 
 
-def test_a_formula_is_computed_once_from_what_was_combined() -> None:
+def test_a_formula_is_computed_once_from_the_sums() -> None:
     """A ratio of sums, not a sum of ratios."""
     halves = rule(tubes="a", value="ready / ( reserved + 1 )")
     assert quantities(asked("backlog", "", known(EU, US, rules=[halves]))) == [format_quantity(Fraction(11, 3))]
@@ -66,7 +66,7 @@ def test_by_server_a_rule_has_an_item_for_each() -> None:
     }
 
 
-def test_by_both_a_match_counts_where_it_is_and_a_name_everywhere() -> None:
+def test_by_both_a_match_counts_where_it_exists_and_a_name_everywhere() -> None:
     values = asked("backlog", "", known(EU, US, rules=[rule(tubes="a b-*", per=SERVER | TUBE)]))
     assert [(value.labels["server"], value.labels["tube"], value.quantity) for value in values] == [
         ("eu", "a", "3"),
@@ -76,7 +76,7 @@ def test_by_both_a_match_counts_where_it_is_and_a_name_everywhere() -> None:
     ]
 
 
-def test_a_rule_spans_the_servers_that_it_names() -> None:
+def test_a_rule_covers_the_servers_that_it_names() -> None:
     down = server("asia", age_s=60, failure="connection refused")
     given = known(EU, US, down, rules=[rule(tubes="a", servers=frozenset({"eu", "us"})), rule("all", "a")])
     assert quantities(asked("backlog", "", given)) == ["13"]
@@ -84,12 +84,12 @@ def test_a_rule_spans_the_servers_that_it_names() -> None:
         asked("all", "", given)
 
 
-def test_a_server_that_a_rule_names_and_nobody_configured_is_no_zero() -> None:
+def test_a_server_that_a_rule_names_but_isnt_configured_is_an_error() -> None:
     with pytest.raises(StaleReadingError, match="no beanstalkd named 'mars' is configured"):
         asked("backlog", "", known(EU, rules=[rule(servers=frozenset({"eu", "mars"}))]))
 
 
-def test_a_selector_narrows_what_a_rule_reads() -> None:
+def test_a_selector_limits_what_a_rule_reads() -> None:
     down = server("us", tube("a", ready=10, age_s=60), age_s=60)
     given = known(EU, down, rules=[rule(per=SERVER | TUBE)])
     assert quantities(asked("backlog", "server=eu,tube=a", given)) == ["3"]
@@ -107,12 +107,12 @@ def test_a_selector_narrows_what_a_rule_reads() -> None:
         ("state=ready", "backlog has no label 'state'; it has 'server'"),
     ],
 )
-def test_a_demand_that_no_item_can_meet_is_told(selector: str, words: str) -> None:
+def test_a_condition_that_no_item_can_match_is_an_error(selector: str, words: str) -> None:
     with pytest.raises(UnknownMetricError, match=words):
         asked("backlog", selector, known(EU, US, rules=[rule(per=SERVER)]))
 
 
-def test_a_tube_that_a_rule_doesnt_span_is_told() -> None:
+def test_a_tube_that_a_rule_doesnt_cover_is_an_error() -> None:
     with pytest.raises(UnknownMetricError, match=r"backlog doesn't cover tube 'mail'; it covers a, b-\*"):
         asked("backlog", "tube=mail", known(EU, rules=[rule(tubes="a b-*", per=TUBE)]))
 
@@ -124,26 +124,26 @@ def test_a_sum_over_no_tube_is_0_as_of_the_listing() -> None:
 
 @pytest.mark.parametrize("selector", ["", "tube!=b-1", "tube notin (a,b-1)"])
 @pytest.mark.parametrize("per", [TUBE, SERVER | TUBE])
-def test_by_tube_a_rule_of_which_no_tube_is_there_answers_0(per: frozenset[Label], selector: str) -> None:
+def test_by_tube_a_rule_without_existing_tubes_is_0(per: frozenset[Label], selector: str) -> None:
     """An empty list is an error to the autoscaler, which would keep its replicas for ever."""
     values = asked("backlog", selector, known(server("eu", age_s=3), rules=[rule(tubes="x-*", per=per)]))
     assert [(value.labels, value.quantity) for value in values] == [({"server": "eu"} if per >= SERVER else {}, "0")]
     assert values[0].answered_at == ago(3)
 
 
-def test_where_a_selector_leaves_no_tube_of_those_there_the_answer_is_0_too() -> None:
+def test_a_selector_that_leaves_no_existing_tube_is_0() -> None:
     given = known(EU, rules=[rule(tubes="b-*", per=TUBE), rule("named", "a", per=TUBE)])
     assert quantities(asked("backlog", "tube!=b-1", given)) == ["0"]
     for name, selector in (("backlog", "!tube"), ("named", "tube!=a")):  # and where there can't be one, none
         assert asked(name, selector, given) == ()
 
 
-def test_times_count_by_the_longest() -> None:
+def test_times_are_combined_by_their_maximum() -> None:
     states = [server(name, tube("a", pause_time_left=left)) for name, left in (("eu", 30), ("us", 40))]
     assert quantities(asked("backlog", "", known(*states, rules=[rule(value="pause_left")]))) == ["40"]
 
 
-def test_rates_are_summed_and_tell_the_longest_window() -> None:
+def test_rates_are_summed_and_have_the_longest_window() -> None:
     states = [
         server(name, tube("a", cmd_delete=30), earlier={"a": counts(1 + window_s, 0, 0)})
         for name, window_s in (("eu", 10), ("us", 60))
@@ -154,7 +154,7 @@ def test_rates_are_summed_and_tell_the_longest_window() -> None:
         asked("backlog", "", known(EU, rules=[rule(tubes="a", value="deleted_per_second")]))
 
 
-def test_the_longest_age_of_a_next_job_counts() -> None:
+def test_the_longest_age_of_a_next_job_applies() -> None:
     states = [
         server(name, tube("a", ready=1), next_jobs={"a": next_job(age_s, asked_s=2)})
         for name, age_s in (("eu", 7), ("us", 9))
@@ -163,7 +163,7 @@ def test_the_longest_age_of_a_next_job_counts() -> None:
     assert (value.quantity, value.answered_at) == ("9", ago(2))
 
 
-def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
+def test_the_number_of_tubes_in_a_query_of_the_age_is_limited() -> None:
     many = server("eu", *[tube(f"t{number}") for number in range(101)])
     given = known(many, rules=[rule(value="next_job_age_seconds", per=TUBE)])
     with pytest.raises(TooManyTubesError, match="of 101 tubes, the limit is 100"):
@@ -178,13 +178,13 @@ def test_a_formula_without_a_result_names_the_rule_and_the_item() -> None:
     assert quantities(asked("backlog", "tube=a", given)) == ["500m"]
 
 
-def test_one_server_under_two_names_is_refused_whatever_the_rule_says() -> None:
-    twin = ServerState(US.server, EU.reading, attempted=True)
+def test_one_server_with_two_names_is_an_error_for_any_rule() -> None:
+    duplicate = ServerState(US.server, EU.reading, attempted=True)
     with pytest.raises(SameServerError, match="'eu' and 'us' are the same server"):
-        asked("backlog", "", known(EU, twin, rules=[rule()]))
+        asked("backlog", "", known(EU, duplicate, rules=[rule()]))
 
 
-def test_a_glob_needs_a_fresh_listing_and_exact_names_their_own_answers() -> None:
+def test_a_glob_requires_a_fresh_listing_and_exact_names_their_own_replies() -> None:
     old_sweep = server("eu", tube("a", ready=1, age_s=1), age_s=30)
     given = known(old_sweep, rules=[rule("exact", "a"), rule("glob", "a*"), rule("by-tube", "*", per=TUBE)])
     assert quantities(asked("exact", "", given)) == ["1"]
@@ -194,13 +194,13 @@ def test_a_glob_needs_a_fresh_listing_and_exact_names_their_own_answers() -> Non
             asked(name, "", given)
 
 
-def test_no_match_counts_that_is_older_than_its_listing() -> None:
+def test_a_match_older_than_its_listing_does_not_count() -> None:
     given = known(server("eu", tube("a"), tube("b", age_s=20)), rules=[rule()])
     with pytest.raises(StaleReadingError, match="last read of tube 'b' 20 s ago"):
         asked("backlog", "", given)
 
 
-def test_a_rules_own_age_counts() -> None:
+def test_a_rules_max_age_applies() -> None:
     given = known(server("eu", tube("a", ready=1, age_s=20), age_s=20), rules=[rule(max_age_s=30), rule("short")])
     assert quantities(asked("backlog", "", given)) == ["1"]
     with pytest.raises(StaleReadingError, match=r"\(maxAge 15 s\)"):
@@ -214,7 +214,7 @@ patterns = st.lists(st.sampled_from(["a", "b", "gone", "a*", "*", "?", "[ab]*", 
 
 
 @given(servers, patterns, st.frozensets(st.sampled_from(Label)))
-def test_any_rule_is_what_plain_loops_make_of_it(
+def test_any_rule_has_the_value_of_a_plain_loop(
     contents: list[dict[str, tuple[int, int]]], of_tubes: list[str], per: frozenset[Label]
 ) -> None:
     states = [
@@ -262,7 +262,7 @@ def fits(name: str, pattern: str) -> bool:
 
 
 @given(servers, names)
-def test_a_tubes_metric_is_the_rule_that_it_stands_for(contents: list[dict[str, tuple[int, int]]], name: str) -> None:
+def test_a_tubes_metric_equals_its_rule(contents: list[dict[str, tuple[int, int]]], name: str) -> None:
     states = [
         server(f"s{number}", *[tube(each, ready=ready, reserved=reserved) for each, (ready, reserved) in tubes.items()])
         for number, tubes in enumerate(contents)
@@ -283,7 +283,7 @@ selectors = st.lists(conditions, max_size=3).map(",".join)
 
 
 @given(servers, selectors, st.sampled_from(["backlog", "beanstalkd_tube_jobs", "beanstalkd_tube_urgent_jobs"]))
-def test_a_selector_leaves_what_matches_it_of_the_whole_and_zeros_for_what_it_names(
+def test_a_selector_keeps_matching_items_and_adds_zeros_for_named_ones(
     contents: list[dict[str, tuple[int, int]]], selector: str, metric: str
 ) -> None:
     states = [

@@ -33,7 +33,7 @@ def rule_with(key: str) -> str:
     return f"metrics:\n- name: a\n  tubes: [x]\n  {key}\n"
 
 
-def test_a_rule_is_read_with_all_its_keys() -> None:
+def test_a_rule_is_parsed_with_all_its_keys() -> None:
     rules = rules_of(
         """
         metrics:
@@ -70,7 +70,7 @@ def test_a_rule_is_read_with_all_its_keys() -> None:
     assert rules.tenancy == (Grant(Glob(("shop", "team-*")), Glob(("checkout", "shop-*"))),)
 
 
-def test_a_rule_needs_a_name_and_tubes_only() -> None:
+def test_a_rule_requires_only_a_name_and_tubes() -> None:
     rules = rules_of("metrics: [{name: a, tubes: [x]}]")
     assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved", FIELDS))
 
@@ -85,7 +85,7 @@ def test_a_rule_needs_a_name_and_tubes_only() -> None:
         ('{value: "10"}', Substitute(Fraction(10))),
     ],
 )
-def test_what_is_done_on_failure(written: str, policy: object) -> None:
+def test_each_failure_policy_is_parsed(written: str, policy: object) -> None:
     assert rules_of(rule_with(f"onFailure: {written}")).metrics["a"].on_failure == policy
 
 
@@ -93,7 +93,7 @@ def test_what_is_done_on_failure(written: str, policy: object) -> None:
     "text",
     ["", "# nothing\n", "---\n", "{}", "metrics:\ntenancy:\n", "metrics: []\ntenancy: []\n", "\ufeffmetrics: []"],
 )
-def test_a_file_may_hold_no_rules(text: str) -> None:
+def test_a_file_can_have_no_rules(text: str) -> None:
     assert rules_of(text) == Rules()
 
 
@@ -121,18 +121,18 @@ def test_a_formula_that_busy_makes_too_long_is_refused() -> None:
     assert "busy: max(value, 10 * reserved) is 1,009 characters long" in mistake
 
 
-def test_a_name_that_yaml_takes_for_a_number_is_the_text_that_was_written() -> None:
+def test_a_name_that_yaml_reads_as_a_number_stays_text() -> None:
     rules = rules_of("metrics: [{name: no, tubes: [007, 1.50, 2020-01-01, 0x1f, yes]}]")
     assert rules.metrics["no"].tubes == Glob(("007", "1.50", "2020-01-01", "0x1f", "yes"))
 
 
-def test_many_keys_are_refused_quickly() -> None:
+def test_too_many_keys_are_rejected_quickly() -> None:
     began = process_time()
     assert "unknown key" in mistakes_in("".join(f"k{number}: x\n" for number in range(50_000)))[0]
     assert process_time() - began < 5
 
 
-def test_an_anchor_may_be_used_again() -> None:
+def test_an_anchor_can_be_used_again() -> None:
     rules = rules_of("metrics:\n- {name: a, tubes: &both [x, y]}\n- {name: b, tubes: *both}\n")
     assert rules.metrics["b"].tubes == Glob(("x", "y"))
 
@@ -189,9 +189,9 @@ def test_an_anchor_may_be_used_again() -> None:
         ("namespaces: []", 'namespaces: is empty; name a namespace, or write ["*"] for all'),
     ],
 )
-def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None:
-    (told,) = mistakes_in(rule_with(key))
-    assert told.startswith('rules.yaml: metrics[0] "a": ' + mistake.removeprefix('metrics[0] "a": '))
+def test_an_error_has_its_rule_and_key(key: str, mistake: str) -> None:
+    (error,) = mistakes_in(rule_with(key))
+    assert error.startswith('rules.yaml: metrics[0] "a": ' + mistake.removeprefix('metrics[0] "a": '))
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_a_mistake_is_told_with_its_rule_and_key(key: str, mistake: str) -> None
         ("[a]", "must be text, not a list"),
     ],
 )
-def test_a_name_can_stand_in_a_path(name: str, mistake: str) -> None:
-    (told,) = mistakes_in(f"metrics: [{{name: {name}, tubes: [x]}}]")
-    assert f": name: {mistake}" in told
+def test_a_name_must_be_valid_in_a_path(name: str, mistake: str) -> None:
+    (error,) = mistakes_in(f"metrics: [{{name: {name}, tubes: [x]}}]")
+    assert f": name: {mistake}" in error
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_a_name_can_stand_in_a_path(name: str, mistake: str) -> None:
         ("[x]", "must be text, not a list"),
     ],
 )
-def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
-    (told,) = mistakes_in(f"metrics: [{{name: a, tubes: [x, {tube}]}}]")
-    assert told.startswith('rules.yaml: metrics[0] "a": tubes[1]: ')
-    assert mistake in told
+def test_an_invalid_tube_name_is_rejected(tube: str, mistake: str) -> None:
+    (error,) = mistakes_in(f"metrics: [{{name: a, tubes: [x, {tube}]}}]")
+    assert error.startswith('rules.yaml: metrics[0] "a": tubes[1]: ')
+    assert mistake in error
 
 
 @pytest.mark.parametrize(
@@ -296,11 +296,11 @@ def test_a_tube_that_cant_be_is_refused(tube: str, mistake: str) -> None:
         ("#" * 2**20 + "\n", "rules.yaml: has more than 1 MiB"),
     ],
 )
-def test_a_file_that_cant_be_meant_is_refused(text: str, mistake: str) -> None:
+def test_a_file_with_contradictions_is_rejected(text: str, mistake: str) -> None:
     assert mistakes_in(text)[0].startswith(mistake)
 
 
-def test_what_isnt_text_is_refused() -> None:
+def test_values_other_than_text_are_rejected() -> None:
     with pytest.raises(SettingError, match="isn't UTF-8 text: byte 3 is 0xff"):
         parse_rules(b"a\n\xff", "rules.yaml", SERVERS)
 
@@ -312,13 +312,13 @@ def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
         load_rules(tmp_path, SERVERS)
 
 
-def test_a_file_is_read_from_where_it_is(tmp_path: Path) -> None:
+def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text("metrics: [{name: a, tubes: [x]}]")
     assert list(load_rules(file, SERVERS).metrics) == ["a"]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_listed_at_once() -> None:
     assert mistakes_in(
         """
         metrics:
@@ -347,24 +347,24 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
-def test_of_very_many_mistakes_the_first_are_told() -> None:
-    told = mistakes_in("metrics: [" + "{name: a}," * 1000 + "]")
-    assert len(told) == 101
-    assert told[-1] == "rules.yaml: only the first 100 errors are listed"
+def test_of_very_many_errors_the_first_are_listed() -> None:
+    errors = mistakes_in("metrics: [" + "{name: a}," * 1000 + "]")
+    assert len(errors) == 101
+    assert errors[-1] == "rules.yaml: only the first 100 errors are listed"
 
 
-def test_a_value_instead_has_no_labels_and_so_no_place_beside_per() -> None:
-    (told,) = mistakes_in(rule_with("onFailure: {value: 10}\n  per: [tube]"))
-    assert told.startswith('rules.yaml: metrics[0] "a": onFailure value can\'t be combined with per')
+def test_a_substitute_value_has_no_labels_and_so_excludes_per() -> None:
+    (error,) = mistakes_in(rule_with("onFailure: {value: 10}\n  per: [tube]"))
+    assert error.startswith('rules.yaml: metrics[0] "a": onFailure value can\'t be combined with per')
     assert rules_of(rule_with("onFailure: {value: 10}\n  per: []")).metrics["a"].per == frozenset()
-    (told,) = mistakes_in(rule_with("onFailure: {hold: x}\n  per: [tube]"))
-    assert "isn't a duration" in told
+    (error,) = mistakes_in(rule_with("onFailure: {hold: x}\n  per: [tube]"))
+    assert "isn't a duration" in error
 
 
-def test_beside_tenancy_each_rule_says_who_may_ask() -> None:
+def test_with_tenancy_each_rule_requires_namespaces() -> None:
     grant = "\ntenancy: [{namespaces: [shop], tubes: [x]}]"
-    (told,) = mistakes_in(rule_with(grant))
-    assert 'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all' in told
+    (error,) = mistakes_in(rule_with(grant))
+    assert 'requires namespaces when tenancy is set, e.g. [shop], or ["*"] for all' in error
     assert rules_of(rule_with('namespaces: ["*"]' + grant)).metrics["a"].namespaces == Glob(("*",))
 
 
@@ -403,13 +403,13 @@ NODES = st.recursive(
 
 
 @given(st.lists(NODES, max_size=4), st.lists(NODES, max_size=3))
-def test_any_yaml_is_rules_or_refused(metrics: list[object], tenancy: list[object]) -> None:
+def test_any_yaml_is_rules_or_rejected(metrics: list[object], tenancy: list[object]) -> None:
     with suppress(SettingError):
         rules_of(yaml.safe_dump({"metrics": metrics, "tenancy": tenancy}))
 
 
 @given(st.one_of(st.binary(), st.text("metrics:[]{}- \n&a*!|>'\"?#,%@`~<=é\ud7ff\x85").map(str.encode)))
-def test_any_content_is_rules_or_refused(content: bytes) -> None:
+def test_any_content_is_rules_or_rejected(content: bytes) -> None:
     with suppress(SettingError):
         parse_rules(content, "rules.yaml", SERVERS)
 
@@ -433,7 +433,7 @@ WRITTEN_RULES = st.fixed_dictionaries(
 
 
 @given(st.lists(WRITTEN_RULES, max_size=5, unique_by=lambda rule: rule["name"]))
-def test_whatever_is_legal_is_taken_as_written(written: list[dict[str, Any]]) -> None:
+def test_every_valid_rule_is_parsed_as_written(written: list[dict[str, Any]]) -> None:
     rules = rules_of(yaml.safe_dump({"metrics": written}))
     assert [*rules.metrics] == [rule["name"] for rule in written]
     for rule in written:
@@ -445,7 +445,7 @@ def test_whatever_is_legal_is_taken_as_written(written: list[dict[str, Any]]) ->
         assert read.namespaces == (Glob(tuple(rule["namespaces"])) if "namespaces" in rule else None)
 
 
-def test_a_mistake_says_so_to_programs_too() -> None:
+def test_an_error_is_reported_to_programs_too() -> None:
     with pytest.raises(InvalidFileError) as refused:
         rules_of("metrics: [{}]")
     assert refused.value.errors == ("rules.yaml: metrics[0]: has no name", "rules.yaml: metrics[0]: has no tubes")

@@ -6,12 +6,12 @@ from tests.unit.metrics.given import glob, server, tube
 EU = server("eu", tube("a"), tube("b"), tube("ab"))
 
 
-def test_matches_are_those_that_fit_sorted() -> None:
+def test_matches_are_sorted() -> None:
     assert EU.reading
     assert list(GlobCache().matching(glob("a*"), EU.server.name, EU.reading.names)) == ["a", "ab"]
 
 
-def test_matches_are_kept_while_the_names_are_the_very_same() -> None:
+def test_matches_are_cached_while_the_names_are_the_same_object() -> None:
     cache = GlobCache()
     assert EU.reading
     assert cache.matching(glob("a*"), EU.server.name, EU.reading.names) is cache.matching(
@@ -22,7 +22,7 @@ def test_matches_are_kept_while_the_names_are_the_very_same() -> None:
     assert list(cache.matching(glob("a*"), after.server.name, after.reading.names)) == ["a", "ac"]
 
 
-def test_where_all_fit_nothing_is_copied() -> None:
+def test_if_all_match_nothing_is_copied() -> None:
     assert EU.reading
     assert GlobCache().matching(glob("*"), EU.server.name, EU.reading.names) is EU.reading.names
 
@@ -37,7 +37,7 @@ def test_servers_and_patterns_are_never_mixed_up() -> None:
             assert list(cache.matching(glob("z"), state.server.name, state.reading.names)) == []
 
 
-def test_no_more_are_kept_than_it_was_told() -> None:
+def test_the_cache_is_limited() -> None:
     cache = GlobCache(size=2)
     assert EU.reading
     first = cache.matching(glob("a?"), EU.server.name, EU.reading.names)

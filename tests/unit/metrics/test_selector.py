@@ -88,7 +88,7 @@ PREFIXED = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/My
         ("a/b/c", f'unable to parse requirement: <nil>: Invalid value: "a/b/c": a valid label key {NO_NAME}{PREFIXED}'),
     ],
 )
-def test_a_selector_that_cant_be_read_is_refused_in_kubernetes_words(text: str, message: str) -> None:
+def test_an_invalid_selector_is_rejected_with_kubernetes_message(text: str, message: str) -> None:
     with pytest.raises(SelectorError) as refused:
         parse_selector(text)
     assert str(refused.value) == message
@@ -97,7 +97,7 @@ def test_a_selector_that_cant_be_read_is_refused_in_kubernetes_words(text: str, 
 @pytest.mark.parametrize(
     "text", ["/tube=x", "tube/=x", "UPPER/tube=x", "a" * 64, "tube=" + "a" * 64, "tube=-a", "tube=a/b", "-=x"]
 )
-def test_keys_and_values_are_held_to_the_rules_for_labels(text: str) -> None:
+def test_keys_and_values_must_be_valid_labels(text: str) -> None:
     with pytest.raises(SelectorError, match="must"):
         parse_selector(text)
 
@@ -110,13 +110,13 @@ def test_any_text_is_a_selector_or_a_selector_error(text: str) -> None:
         assert str(refused)  # noqa: PT017 - either outcome is right; nothing else may happen
 
 
-def test_the_values_that_a_selector_pins_are_known_without_looking_at_any_tube() -> None:
+def test_the_values_of_a_selector_are_known_without_reading_tubes() -> None:
     assert parse_selector("tube in (a,b),tube!=c").pinned("tube") == {"a", "b"}
     assert parse_selector("tube in (a,b),tube=b").pinned("tube") == {"b"}
     assert parse_selector("tube!=a").pinned("tube") is None
 
 
-def test_of_endless_problems_the_first_are_told() -> None:
+def test_of_very_many_problems_the_first_are_reported() -> None:
     with pytest.raises(SelectorError) as refused:
         parse_selector(f"tube in ({','.join(f'-{number}' for number in range(10_000))})")
     assert len(str(refused.value)) < 50_000

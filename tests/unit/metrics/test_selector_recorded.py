@@ -13,7 +13,7 @@ from app.metrics.selector import Requirement, Selector, SelectorError, parse_sel
 RECORDED = Path(__file__).parent / "recorded" / "selectors.jsonl"
 
 
-def test_every_recorded_selector_means_the_same_here() -> None:
+def test_every_recorded_selector_has_the_same_meaning() -> None:
     first, *lines = map(json.loads, RECORDED.read_text().splitlines())
     assert len(lines) > 1000
     deviations = list(filter(None, (deviation(recorded, first["labels"]) for recorded in lines)))

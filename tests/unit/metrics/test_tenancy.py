@@ -44,7 +44,7 @@ def outcome(metric: str, selector: str, of: EvaluationContext, namespace: str = 
         return type(error), str(error)
 
 
-def test_who_is_granted_a_tube_sees_it_and_nobody_else_does() -> None:
+def test_only_granted_namespaces_can_access_a_tube() -> None:
     assert quantities(asked("tube-shop-a", "", given())) == ["1"]
     assert quantities(asked("tube-secret-0", "", given(), "ops")) == ["5"]
     for metric, selector in (("tube-secret-0", ""), ("beanstalkd_tube_jobs", "tube=secret-0")):
@@ -53,11 +53,11 @@ def test_who_is_granted_a_tube_sees_it_and_nobody_else_does() -> None:
         assert str(hidden.value) == ("namespace 'shop' can't access tube 'secret-0'; it can access: shop-*, Checkout")
 
 
-def test_without_tenancy_everybody_sees_everything() -> None:
+def test_without_tenancy_every_namespace_can_access_all_tubes() -> None:
     assert quantities(asked("tube-secret-0", "", given(tenancy={}))) == ["5"]
 
 
-def test_a_namespace_that_no_grant_names_sees_nothing() -> None:
+def test_a_namespace_without_a_grant_can_access_no_tube() -> None:
     with pytest.raises(UnknownMetricError, match=r"namespace 'other' can't access tube 'shop-a'; it can access: none$"):
         asked("tube-shop-a", "", given(), "other")
     for metric in NAMES:
@@ -87,7 +87,7 @@ QUESTIONS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("metric", "selector"), QUESTIONS)
-def test_no_answer_depends_on_whether_a_hidden_tube_exists(metric: str, selector: str) -> None:
+def test_no_response_depends_on_whether_a_hidden_tube_exists(metric: str, selector: str) -> None:
     rules = [rule("mine", per=TUBE), rule("theirs", namespaces=glob("ops"))]
     there, not_there = (outcome(metric, selector, given(*rules, secrets=secrets)) for secrets in (1, 0))
     assert there == not_there
@@ -101,26 +101,26 @@ def test_no_explanation_depends_on_whether_a_hidden_tube_exists(metric: str, sel
     assert there == not_there
 
 
-def test_lists_leave_out_what_may_not_be_seen() -> None:
+def test_lists_omit_hidden_tubes() -> None:
     assert by_label(asked("beanstalkd_tube_jobs", "state=ready", given()), "tube") == {"shop-a": "1", "Checkout": "2"}
 
 
-def test_servers_must_be_fresh_whoever_asks() -> None:
+def test_servers_must_be_fresh_for_every_namespace() -> None:
     stale = known(server("eu", age_s=60), tenancy=SHOP)
     for namespace in ("shop", "mail"):
         with pytest.raises(StaleReadingError):
             asked("beanstalkd_tube_jobs", "", stale, namespace)
 
 
-def test_a_name_in_lower_case_means_what_may_be_seen() -> None:
-    """The namespace may see `Checkout`; that there is a `checkout` too is nobody's business there."""
+def test_a_lower_case_name_means_a_visible_tube() -> None:
+    """The namespace can access `Checkout`; that there is a `checkout` too must stay hidden."""
     (value,) = asked("tube-checkout", "", given())
     assert (dict(value.labels), value.quantity) == ({"tube": "Checkout"}, "2")
     (gone,) = asked("tube-checkout", "", known(server("eu", tube("checkout", ready=4)), tenancy=SHOP))
     assert (dict(gone.labels), gone.quantity) == ({"tube": "Checkout"}, "0")
 
 
-def test_a_tube_seen_by_a_pattern_only_never_lends_its_name_to_a_hidden_one() -> None:
+def test_a_tube_visible_by_a_glob_never_lends_its_name_to_a_hidden_one() -> None:
     only_upper = known(server("eu", tube("shop-b", ready=4), age_s=3), tenancy={"shop": "SHOP-*"})
     (value,) = asked("tube-shop-b", "", only_upper)
     assert (value.quantity, value.answered_at) == (
@@ -146,7 +146,7 @@ def test_a_rule_shows_every_tube_to_the_namespaces_that_it_names() -> None:
     assert quantities(asked("sum", "", of)) == ["20"]
 
 
-def test_beside_tenancy_a_rule_that_names_no_namespaces_is_for_none() -> None:
+def test_with_tenancy_a_rule_without_namespaces_is_for_none() -> None:
     """rules_file.py rejects it; and if it didn't, its sum would reveal hidden tubes."""
     of = given(rule("sum"))
     for namespace in ("shop", "ops"):
@@ -170,7 +170,7 @@ def error_that_quotes_a_reply() -> str:
 
 
 @pytest.mark.parametrize("failure", ["answered about tube 'x' instead of 'secret'", error_that_quotes_a_reply()])
-def test_no_error_of_a_server_quotes_what_it_said_of_a_tube(failure: str) -> None:
+def test_no_error_of_a_server_quotes_a_reply_about_a_tube(failure: str) -> None:
     failed = server("eu", age_s=60, failure=failure, names_tube=True)
     with pytest.raises(StaleReadingError, match=r"invalid reply; see the beanscale server log; last read"):
         asked("tube-shop-a", "", known(failed, tenancy=SHOP))
@@ -178,7 +178,7 @@ def test_no_error_of_a_server_quotes_what_it_said_of_a_tube(failure: str) -> Non
         asked("tube-shop-a", "", known(failed))
 
 
-def test_no_probe_quotes_it_either_because_strangers_may_ask_them() -> None:
+def test_no_probe_quotes_a_reply_because_anonymous_clients_can_read_probes() -> None:
     failed = server("eu", age_s=60, failure="answered about tube 'x' instead of 'secret'", names_tube=True)
     down = server("us", age_s=60, failure="connection refused")
     assert outages(known(failed, down, server("asia"), tenancy=SHOP)) == (
@@ -188,18 +188,18 @@ def test_no_probe_quotes_it_either_because_strangers_may_ask_them() -> None:
     assert outages(known(server("asia"))) is None
 
 
-def test_discovery_tells_everybody_the_same_and_so_names_no_tubes() -> None:
+def test_discovery_is_the_same_for_all_and_so_names_no_tubes() -> None:
     of = given(rule("everybodys"), rule("anybodys", namespaces=glob("x *")), rule("theirs", namespaces=glob("shop")))
     assert metric_names(of.snapshot, of.rules) == [*NAMES, "anybodys", "everybodys"]
 
 
-def test_what_may_not_be_seen_is_not_wanted_either() -> None:
+def test_hidden_tubes_are_not_requested() -> None:
     for metric, selector in (("tube-secret-0", ""), ("beanstalkd_tube_jobs", "tube=secret-0")):
         wanted = resolve(MetricQuery(metric, "shop", parse_selector(selector)), given()).wanted()
         assert (*wanted.tubes, *wanted.ages) == ()
 
 
-def test_near_names_are_those_that_may_be_asked_for() -> None:
+def test_similar_names_are_those_that_can_be_queried() -> None:
     of = given(rule("secrets", namespaces=glob("ops")))
     with pytest.raises(UnknownMetricError) as unknown:
         asked("secret-0", "", of)

@@ -25,7 +25,7 @@ def names_and_results(*checks: SmokeCheck) -> list[tuple[str, Result]]:
     return [(outcome.name, outcome.result) for outcome in run_checks(checks, lambda _: None)]
 
 
-def test_links_behind_a_broken_one_are_not_reached_but_what_is_owed_is_done() -> None:
+def test_steps_after_a_failed_one_are_skipped_but_cleanup_is_done() -> None:
     chain = (
         SmokeCheck("first", lambda: "fine"),
         SmokeCheck("second", breaks),
@@ -42,7 +42,7 @@ def test_links_behind_a_broken_one_are_not_reached_but_what_is_owed_is_done() ->
     ]
 
 
-def test_a_broken_link_says_why_and_what_to_do() -> None:
+def test_a_failed_step_has_its_reason_and_hint() -> None:
     (outcome,) = run_checks([SmokeCheck("only", breaks)], lambda _: None)
     assert (outcome.message, outcome.hint) == ("it is torn", "mend it")
 
@@ -57,16 +57,16 @@ def holds_after(looks: int) -> Callable[[], str]:
     return look
 
 
-def test_what_comes_true_in_time_holds() -> None:
+def test_a_condition_met_in_time_passes() -> None:
     assert Retrier(60, Stop()).wait(holds_after(1)) == "fine"
 
 
-def test_what_does_not_come_true_in_time_gives_the_last_reason_and_how_long_was_waited() -> None:
+def test_a_condition_not_met_in_time_has_the_last_reason_and_the_duration() -> None:
     with pytest.raises(CheckFailedError, match=r"it is torn \(waited 0\.1 s\)"):
         Retrier(0.1, Stop()).wait(breaks)
 
 
-def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
+def test_a_permanent_failure_is_not_retried() -> None:
     def hopeless() -> str:
         raise CheckFailedError("forbidden", "ask for it", final=True)
 
@@ -76,14 +76,14 @@ def test_what_waiting_cannot_mend_is_not_waited_for() -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_nobody_waits_after_being_stopped() -> None:
+def test_after_a_stop_nothing_is_retried() -> None:
     stop = Stop()
     stop.requested = True
     with pytest.raises(CheckFailedError, match="stopped"):
         Retrier(60, stop).wait(breaks)
 
 
-def test_being_stopped_while_waiting_keeps_the_reason() -> None:
+def test_a_stop_while_waiting_keeps_the_reason() -> None:
     stop = Stop()
 
     def breaks_at_the_signal() -> str:
@@ -103,7 +103,7 @@ def apiservice(conditions: list[dict[str, str]] | None = None, **spec: object) -
     }
 
 
-def test_a_verified_apiservice_of_ours_is_fine() -> None:
+def test_a_verified_apiservice_of_beanscale_passes() -> None:
     check_spec(apiservice(), SERVICE)
 
 
@@ -120,19 +120,17 @@ def test_a_verified_apiservice_of_ours_is_fine() -> None:
         ({"caBundle": None}, "no caBundle", "logs deployment/beanscale-server"),
     ],
 )
-def test_an_apiservice_that_is_not_as_it_should_be_is_named_with_the_fix(
-    spec: dict[str, object], why: str, fix: str
-) -> None:
+def test_an_unexpected_apiservice_is_named_with_the_fix(spec: dict[str, object], why: str, fix: str) -> None:
     with pytest.raises(CheckFailedError, match=why) as broken:
         check_spec(apiservice(**spec), SERVICE)
     assert fix in broken.value.hint
 
 
-def test_an_apiservice_is_available_when_kubernetes_says_so() -> None:
+def test_an_apiservice_is_available_if_its_condition_is_true() -> None:
     check_available(apiservice([{"type": "Available", "status": "True", "reason": "Passed"}]), SERVICE)
 
 
-def test_kubernetes_own_words_tell_why_an_apiservice_is_not_available() -> None:
+def test_an_unavailable_apiservice_has_the_message_of_its_condition() -> None:
     condition = {
         "type": "Available",
         "status": "False",
@@ -144,7 +142,7 @@ def test_kubernetes_own_words_tell_why_an_apiservice_is_not_available() -> None:
     assert broken.value.hint == "no pod of the server is ready: kubectl -n beanscale get pod"
 
 
-def test_an_apiservice_nobody_looked_at_yet_is_not_available() -> None:
+def test_an_apiservice_without_conditions_is_not_available() -> None:
     with pytest.raises(CheckFailedError, match="has not checked it yet"):
         check_available(apiservice(), SERVICE)
 
@@ -178,7 +176,7 @@ def autoscaler(
     }
 
 
-def test_an_active_autoscaler_tells_what_it_sees() -> None:
+def test_an_active_autoscaler_has_its_value() -> None:
     said = check_status(autoscaler(SCALES, {"averageValue": "500m"}, replicas=2), HPA)
     assert said == "beanscale/hello is active: tube-hello-world is 500m per pod; 2 replicas"
 
@@ -206,21 +204,21 @@ def test_an_inactive_autoscaler_is_explained_by_its_condition(reason: str, messa
     assert fix in broken.value.hint
 
 
-def test_an_autoscaler_without_workload_says_so() -> None:
+def test_an_autoscaler_without_workload_is_reported() -> None:
     missing = {"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": "deployments not found"}
     with pytest.raises(CheckFailedError, match="deployments not found") as broken:
         check_status(autoscaler([missing], None), HPA)
     assert "scaleTargetRef" in broken.value.hint
 
 
-def test_an_autoscaler_kubernetes_has_not_worked_on_is_waited_for() -> None:
+def test_an_autoscaler_not_synced_yet_is_retried() -> None:
     with pytest.raises(CheckFailedError, match="hasn't synced it yet") as broken:
         check_status(autoscaler([], None) | {"status": {}}, HPA)
     assert not broken.value.final
 
 
 @pytest.mark.parametrize("current", [None, {"averageValue": "-9223372036854775808m"}])
-def test_an_autoscaler_without_a_sensible_value_is_not_fine_and_the_number_is_not_repeated(
+def test_an_autoscaler_without_a_meaningful_value_fails_and_the_number_is_not_repeated(
     current: dict[str, str] | None,
 ) -> None:
     with pytest.raises(CheckFailedError, match="has no value of tube-hello-world yet") as broken:
@@ -228,12 +226,12 @@ def test_an_autoscaler_without_a_sensible_value_is_not_fine_and_the_number_is_no
     assert "9223372036854775808" not in f"{broken.value} {broken.value.hint}"
 
 
-def test_an_autoscaler_that_rests_at_zero_is_fine() -> None:
+def test_an_autoscaler_at_zero_passes() -> None:
     resting = autoscaler(SCALES, {"averageValue": "-9223372036854775808m"}, replicas=0, minimum=0)
     assert check_status(resting, HPA) == "beanscale/hello is active and at 0 replicas"
 
 
-def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs() -> None:
+def test_an_autoscaler_without_an_external_metric_fails() -> None:
     cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
     found = autoscaler(SCALES, None)
     found["spec"]["metrics"] = [{"type": "Resource", "resource": cpu}]
@@ -243,10 +241,10 @@ def test_an_autoscaler_that_asks_for_no_external_metric_will_never_scale_by_jobs
 
 
 @pytest.mark.parametrize("prefix", ["", "Upper-", "-x", "a/b", "a_b", "a" * 51, "a\r\n"])
-def test_a_prefix_that_cannot_begin_a_metric_name_is_refused(prefix: str) -> None:
+def test_a_prefix_that_is_invalid_in_a_metric_name_is_rejected(prefix: str) -> None:
     with pytest.raises(SettingError, match="--tube-prefix"):
         check_tube_prefix(prefix)
 
 
-def test_the_default_prefix_is_taken() -> None:
+def test_the_default_prefix_is_used() -> None:
     assert check_tube_prefix("beanscale-smoke-") == "beanscale-smoke-"

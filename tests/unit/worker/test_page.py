@@ -34,7 +34,7 @@ def ask(state: WorkerState, now: Instant, path: str, method: str = "GET") -> htt
     return asyncio.run(exchange())
 
 
-def test_an_idle_worker_says_who_it_is_and_what_it_waits_for() -> None:
+def test_an_idle_worker_shows_its_name_and_tube() -> None:
     page = render(WHO, IDLE, at(65))
     for shown in ("hello-7d9f", "beanstalkd:11300", "Waiting for a job", "1 min 5 s"):
         assert shown in page
@@ -47,15 +47,15 @@ def test_a_busy_worker_shows_its_job_and_how_far_it_is() -> None:
     assert "<dd>3</dd>" in page
 
 
-def test_a_job_that_is_just_being_deleted_is_never_more_than_whole() -> None:
+def test_progress_never_exceeds_100_percent() -> None:
     assert "5.0 of 5 s" in render(WHO, BUSY, at(20))
 
 
-def test_a_job_that_takes_no_time_has_no_bar_to_divide_by() -> None:
+def test_a_job_without_duration_has_no_progress_bar() -> None:
     assert "<progress" not in render(WorkerInfo("w", "t", "s", seconds_per_job=0), BUSY, at(10))
 
 
-def test_a_worker_that_is_cut_off_says_why() -> None:
+def test_a_disconnected_worker_shows_the_reason() -> None:
     page = render(WHO, CUT_OFF, at(10))
     assert "Not connected: beanstalkd b:1: connection refused" in page
     assert "<title>Not connected" in page
@@ -68,7 +68,7 @@ def test_every_value_is_text() -> None:
     assert "<b>" not in page
 
 
-def test_the_policy_lets_exactly_the_pages_own_style_in_and_no_script() -> None:
+def test_the_policy_allows_only_the_pages_own_style_and_no_script() -> None:
     answer = ask(IDLE, at(10), "/")
     style = re.search(r"<style>(.*?)</style>", answer.text, re.DOTALL)
     assert style
@@ -80,13 +80,13 @@ def test_the_policy_lets_exactly_the_pages_own_style_in_and_no_script() -> None:
     assert "<script" not in answer.text
 
 
-def test_nothing_on_the_page_comes_from_elsewhere() -> None:
+def test_the_page_loads_nothing_from_other_sites() -> None:
     page = render(WHO, BUSY, at(10)).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.search(r"https?://|//[a-z]", page)
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(0, 200), (STUCK_AFTER_S, 200), (STUCK_AFTER_S + 1, 503)])
-def test_a_worker_is_alive_while_its_thread_turns(age_s: float, status: int) -> None:
+def test_a_worker_is_alive_while_its_thread_runs(age_s: float, status: int) -> None:
     answer = ask(CUT_OFF, at(10 + age_s), "/livez")
     assert answer.status_code == status
     assert ("last active 1 min 31 s ago" in answer.text) == (status == 503)
@@ -98,7 +98,7 @@ def test_a_worker_is_ready_while_it_is_connected() -> None:
     assert (answer.status_code, answer.text) == (503, "beanstalkd b:1: connection refused\n")
 
 
-def test_the_page_only_answers_questions() -> None:
+def test_the_page_only_accepts_get_and_head() -> None:
     assert ask(IDLE, at(10), "/", "POST").status_code == 405
     assert ask(IDLE, at(10), "/", "HEAD").status_code == 200
     assert ask(IDLE, at(10), "/etc/passwd").status_code == 404

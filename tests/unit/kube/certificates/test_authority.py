@@ -40,9 +40,9 @@ def test_a_client_refuses_another_name() -> None:
 
 
 def test_a_client_that_trusts_another_ca_refuses() -> None:
-    stranger = make_authority(NOW, 365 * DAY)
+    other = make_authority(NOW, 365 * DAY)
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
-        shake_hands(serve(SERVING), stranger.pem, NAME)
+        shake_hands(serve(SERVING), other.pem, NAME)
 
 
 def test_a_new_certificate_is_served_from_the_next_handshake_on() -> None:
@@ -64,7 +64,7 @@ def test_a_serving_certificate_never_outlives_its_ca() -> None:
     assert make_serving(short, [NAME], NOW, 30 * DAY).expires_at == short.expires_at
 
 
-def test_a_clock_that_is_an_hour_behind_accepts_it() -> None:
+def test_a_clock_one_hour_slow_accepts_the_certificate() -> None:
     assert verified(NOW - timedelta(minutes=59))
 
 
@@ -85,7 +85,7 @@ def verified(at: datetime) -> bool:
     now=st.datetimes(datetime(1971, 1, 1), datetime(2400, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     days=st.integers(1, 4000),
 )
-def test_a_third_of_the_life_is_left_when_it_is_due(now: datetime, days: int) -> None:
+def test_a_third_of_the_lifetime_is_left_when_renewal_is_due(now: datetime, days: int) -> None:
     authority = make_authority(now, days * DAY)
     assert timedelta(0) <= now - authority.made_at < timedelta(seconds=1)
     assert authority.renew_at < authority.expires_at
@@ -93,7 +93,7 @@ def test_a_third_of_the_life_is_left_when_it_is_due(now: datetime, days: int) ->
     assert abs(left - days * DAY / 3) < timedelta(seconds=1)
 
 
-def test_what_was_written_reads_the_same() -> None:
+def test_a_written_certificate_is_read_back_unchanged() -> None:
     assert read_authority(AUTHORITY.pem, AUTHORITY.key_pem) == AUTHORITY
     assert read_serving(SERVING.pem, SERVING.key_pem) == SERVING
     assert SERVING.names == {NAME, "127.0.0.1", "::1"}
@@ -130,6 +130,6 @@ OTHER_KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, 
         (AUTHORITY.pem, AUTHORITY.key_pem, "names no host"),
     ],
 )
-def test_what_cannot_be_served_is_refused_by_name(pem: bytes, key_pem: bytes, why: str) -> None:
+def test_an_unusable_certificate_is_rejected_with_its_name(pem: bytes, key_pem: bytes, why: str) -> None:
     with pytest.raises(CertificateError, match=f"serving certificate.* {why}|serving certificate {why}"):
         read_serving(pem, key_pem)

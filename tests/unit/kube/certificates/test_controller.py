@@ -32,7 +32,7 @@ async def test_a_certificate_in_memory_is_renewed_in_time() -> None:
     assert (identity.failure(in_days(20)), identity.warning(in_days(20))) == (None, None)
 
 
-async def test_one_that_has_ended_is_a_failure() -> None:
+async def test_an_expired_certificate_fails_the_check() -> None:
     identity = CertificateController(["localhost"])
     assert identity.failure(NOW) == "the serving certificate is being created"
     await identity.check(lambda _: None, NOW)
@@ -41,7 +41,7 @@ async def test_one_that_has_ended_is_a_failure() -> None:
     assert identity.failure(in_days(31)) == f"the serving certificate is not valid now (expires {ends})"
 
 
-async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
+async def test_an_unusable_certificate_is_logged_and_tried_again() -> None:
     def refuse(_: ServingCertificate) -> None:
         raise CertificateError("no client can speak to it")
 
@@ -52,7 +52,7 @@ async def test_one_that_cant_be_served_is_told_and_tried_again() -> None:
     assert (identity.failure(NOW), identity.warning(NOW)) == (None, None)
 
 
-async def test_lives_are_as_long_as_wished() -> None:
+async def test_lifetimes_are_as_configured() -> None:
     identity = CertificateController(["localhost"], lifetimes=Lifetimes(3 * DAY, DAY))
     await identity.check(lambda _: None, NOW)
     assert identity.certificate
@@ -61,14 +61,14 @@ async def test_lives_are_as_long_as_wished() -> None:
     assert identity.state.served.authority_expires_at == identity.certificate.expires_at + 2 * DAY
 
 
-async def test_who_leaves_writes_nothing_any_more() -> None:
+async def test_after_shutdown_nothing_is_written() -> None:
     identity = CertificateController(["localhost"])
     identity.stop()
     await identity.check(lambda _: None, NOW)
     assert identity.certificate is None
 
 
-async def test_there_is_none_before_it_is_made() -> None:
+async def test_before_its_creation_there_is_no_certificate() -> None:
     identity = CertificateController(["localhost"])
     assert (identity.certificate, identity.bundle) == (None, b"")
 

@@ -1,4 +1,4 @@
-"""A certificate that somebody else keeps is served if kube-apiserver will accept it, else refused by its fault."""
+"""A provided certificate is served if kube-apiserver accepts it, otherwise rejected with the reason."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ def rsa_key(password: bytes = b"") -> bytes:
     return RSA.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption)
 
 
-def test_what_cert_manager_keeps_is_served_and_its_ca_is_the_bundle() -> None:
+def test_a_certificate_of_cert_manager_is_served_and_its_ca_is_the_bundle() -> None:
     provided = read_provided(SECRET, NAME, NOW)
     assert provided.bundle == AUTHORITY.pem
     assert provided.authority_expires_at == AUTHORITY.expires_at
@@ -46,7 +46,7 @@ def test_what_cert_manager_keeps_is_served_and_its_ca_is_the_bundle() -> None:
     assert shake_hands(serve(provided.serving), provided.bundle, NAME)
 
 
-def test_any_kind_of_key_will_do_and_a_certificate_may_vouch_for_itself() -> None:
+def test_any_kind_of_key_and_a_self_signed_certificate_are_accepted() -> None:
     pem = self_signed([NAME])
     provided = read_provided({"tls.crt": pem, "tls.key": rsa_key(), "ca.crt": pem}, NAME, NOW)
     assert serve(provided.serving)
@@ -81,17 +81,17 @@ def issued(
     return {"tls.crt": chain, "tls.key": key, "ca.crt": authorities["root"]}
 
 
-def test_a_ca_in_between_may_come_along() -> None:
+def test_an_intermediate_ca_can_be_included() -> None:
     secret = issued(between=("root", "intermediate"))
     assert read_provided(secret, NAME, NOW).authority_expires_at == NOW + DAY
 
 
 @pytest.mark.parametrize("names", [[NAME, "other"], ["*.shop.svc"], [NAME.upper()]])
-def test_any_name_of_the_certificate_may_be_ours(names: list[str]) -> None:
+def test_any_name_of_the_certificate_can_match(names: list[str]) -> None:
     assert read_provided({"tls.crt": self_signed(names), "tls.key": rsa_key()}, NAME, NOW)
 
 
-def test_without_a_ca_the_bundle_is_somebody_elses() -> None:
+def test_without_a_ca_the_bundle_is_not_written() -> None:
     provided = read_provided({**SECRET, "ca.crt": b"\n"}, NAME, NOW)
     assert (provided.bundle, provided.authority_expires_at) == (b"", None)
 
@@ -132,13 +132,13 @@ Spoil = Callable[[], dict[str, bytes]]
         ),
     ],
 )
-def test_what_kube_apiserver_would_refuse_is_refused_by_its_fault(spoil: Spoil, why: str) -> None:
-    spoilt = spoil()
+def test_a_certificate_that_kube_apiserver_would_reject_is_rejected_with_the_reason(spoil: Spoil, why: str) -> None:
+    invalid = spoil()
     with pytest.raises(CertificateError, match=why):
-        read_provided({**SECRET, **spoilt} if spoilt else {}, NAME, NOW)
+        read_provided({**SECRET, **invalid} if invalid else {}, NAME, NOW)
 
 
-def test_dates_count() -> None:
+def test_the_validity_dates_are_checked() -> None:
     with pytest.raises(CertificateError, match=r"its certificate expired on 20..-..-.. at ..:..:.. UTC"):
         read_provided(SECRET, NAME, NOW + 30 * DAY)
     with pytest.raises(CertificateError, match="its certificate is valid only from"):

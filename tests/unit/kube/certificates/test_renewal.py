@@ -19,48 +19,48 @@ NAMES = ("beanscale.shop.svc", "beanscale")
 RING = next_key_ring(None, NAMES, NOW)
 
 
-def test_nothing_is_touched_before_its_time() -> None:
+def test_nothing_is_renewed_early() -> None:
     assert next_key_ring(RING, NAMES, RING.serving.renew_at - SECOND) == RING
 
 
-def test_a_life_begins_when_it_is_made_although_the_certificate_is_backdated() -> None:
+def test_a_lifetime_starts_at_creation_although_the_certificate_is_backdated() -> None:
     assert RING.serving_made_at == NOW
     assert RING.serving_made_at + (RING.serving.expires_at - NOW) * 2 / 3 == RING.serving.renew_at
 
 
-def test_the_serving_certificate_is_renewed_at_two_thirds_of_its_life() -> None:
+def test_the_serving_certificate_is_renewed_at_two_thirds_of_its_lifetime() -> None:
     renewed = next_key_ring(RING, NAMES, RING.serving.renew_at)
     assert renewed.serving != RING.serving
     assert renewed.bundle == RING.bundle
     assert next_key_ring(renewed, NAMES, RING.serving.renew_at) == renewed
 
 
-def test_a_name_that_is_missing_makes_a_new_certificate() -> None:
+def test_a_missing_name_causes_a_new_certificate() -> None:
     renamed = next_key_ring(RING, (*NAMES, "beanscale.shop.svc.example.org"), NOW)
     assert "beanscale.shop.svc.example.org" in renamed.serving.names
     assert renamed.bundle == RING.bundle
 
 
-def test_a_name_too_many_is_left_alone() -> None:
+def test_an_additional_name_causes_no_new_certificate() -> None:
     assert next_key_ring(RING, NAMES[:1], NOW) == RING
 
 
-def test_after_a_long_sleep_all_is_made_anew() -> None:
+def test_after_a_long_downtime_everything_is_recreated() -> None:
     later = RING.authority.expires_at
     woken = next_key_ring(RING, NAMES, later)
     assert woken.former == ()
     assert woken.serving.expires_at > later
 
 
-def test_what_holds_only_later_is_made_anew() -> None:
+def test_a_certificate_that_isnt_valid_yet_is_recreated() -> None:
     """It was made while kube-apiserver's clock was two days ahead."""
     before = NOW - 2 * DAY
-    anew = next_key_ring(RING, NAMES, before)
-    assert anew.authority.is_valid_at(before)
-    assert anew.serving.is_valid_at(before)
+    renewed = next_key_ring(RING, NAMES, before)
+    assert renewed.authority.is_valid_at(before)
+    assert renewed.serving.is_valid_at(before)
 
 
-def test_a_shorter_life_counts_from_now_on() -> None:
+def test_a_shorter_lifetime_applies_at_once() -> None:
     shorter = Lifetimes(authority=90 * DAY, serving=3 * DAY)
     ring = next_key_ring(RING, NAMES, NOW + DAY, shorter)
     assert (ring.authority.lifetime, ring.bundle) == (90 * DAY, ring.authority.pem + RING.authority.pem)
@@ -71,7 +71,7 @@ def test_a_shorter_life_counts_from_now_on() -> None:
 
 
 @pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR])
-def test_a_longer_life_leaves_no_gap(serving: timedelta) -> None:
+def test_a_longer_lifetime_leaves_no_gap(serving: timedelta) -> None:
     """The new CA would have to wait for longer than the certificate lasts."""
     now = NOW
     ring = next_key_ring(None, NAMES, now, Lifetimes(3 * serving, serving))
@@ -82,7 +82,7 @@ def test_a_longer_life_leaves_no_gap(serving: timedelta) -> None:
 
 
 @pytest.mark.parametrize("serving", [timedelta(minutes=1), HOUR, 30 * DAY])
-def test_there_is_time_for_several_looks_before_a_new_ca_signs(serving: timedelta) -> None:
+def test_several_checks_happen_before_a_new_ca_signs(serving: timedelta) -> None:
     lives = Lifetimes(3 * serving, serving)
     assert 2 * lives.check <= lives.published <= serving / 6
 
@@ -100,7 +100,7 @@ def test_a_new_ca_is_trusted_for_an_hour_before_it_signs() -> None:
     assert signed.bundle == rolled.bundle
 
 
-def test_an_old_ca_is_forgotten_when_all_that_it_signed_has_expired() -> None:
+def test_an_old_ca_is_removed_when_all_that_it_signed_has_expired() -> None:
     due = RING.authority.renew_at
     last = make_serving(RING.authority, NAMES, due, LIFETIMES.serving)
     rolled = next_key_ring(replace(RING, serving=last), NAMES, due)
@@ -120,25 +120,25 @@ def test_a_client_with_both_cas_accepts_the_old_and_the_new_certificate() -> Non
         assert shake_hands(serve(ring.serving), rolled.bundle, NAMES[0])
 
 
-def test_a_secret_keeps_it_all() -> None:
+def test_a_secret_contains_the_whole_key_ring() -> None:
     rolled = next_key_ring(RING, NAMES, RING.authority.renew_at)
     assert rolled.former
     assert read(write(rolled)) == rolled
 
 
-def test_an_empty_secret_holds_nothing_yet() -> None:
+def test_an_empty_secret_has_no_key_ring() -> None:
     assert read({}) is None
-    assert read({"ca.crt": b"", "note": b"somebody's"}) is None
+    assert read({"ca.crt": b"", "note": b"other"}) is None
 
 
 @pytest.mark.parametrize("key", sorted(write(RING)))
-@pytest.mark.parametrize("spoilt", [b"", b"garbage", b"\xff\x00"])
-def test_a_spoilt_secret_is_noticed(key: str, spoilt: bytes) -> None:
+@pytest.mark.parametrize("invalid", [b"", b"garbage", b"\xff\x00"])
+def test_an_invalid_secret_is_noticed(key: str, invalid: bytes) -> None:
     with pytest.raises(CertificateError):
-        read(write(RING) | {key: spoilt})
+        read(write(RING) | {key: invalid})
 
 
-def test_halves_of_two_rings_are_noticed() -> None:
+def test_a_mix_of_two_key_rings_is_noticed() -> None:
     other = write(next_key_ring(None, NAMES, NOW))
     with pytest.raises(CertificateError, match="no CA of the bundle signed"):
         read(write(RING) | {"tls.crt": other["tls.crt"], "tls.key": other["tls.key"]})

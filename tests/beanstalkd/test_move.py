@@ -36,7 +36,7 @@ def test_a_delayed_job_keeps_the_rest_of_its_delay(server: Server, tubes: Tubes)
     assert 60 <= tubes.job(done.id)["time-left"] <= 100
 
 
-def test_a_paused_tube_lets_its_jobs_go(server: Server, tubes: Tubes) -> None:
+def test_jobs_of_a_paused_tube_can_be_moved(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a")
     tubes.pause("a")
     move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
@@ -53,7 +53,7 @@ def test_a_job_moves_to_another_beanstalkd(server: Server, tubes: Tubes) -> None
         looking.close()
 
 
-def test_a_job_in_a_workers_hands_stays_there_and_that_is_said(server: Server, tubes: Tubes) -> None:
+def test_a_reserved_job_stays_and_is_reported(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a", state="reserved")
     with pytest.raises(RefusedError, match=f"job {job_id} is reserved"):
         move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
@@ -68,20 +68,20 @@ def test_a_job_in_a_workers_hands_stays_there_and_that_is_said(server: Server, t
         pytest.param("c", "b", "is in tube a, not c", id="from where it isn't"),
     ],
 )
-def test_what_makes_no_sense_changes_nothing(server: Server, tubes: Tubes, tube: str, to: str, said: str) -> None:
+def test_an_invalid_move_changes_nothing(server: Server, tubes: Tubes, tube: str, to: str, said: str) -> None:
     job_id = tubes.put("a")
     with pytest.raises(RefusedError, match=said):
         move(TubeRef(server, tube), ShownJob(job_id), TubeRef(server, to))
     assert tubes.counts("a") == {"ready": 1}
 
 
-def test_a_job_that_is_gone_is_told(server: Server) -> None:
+def test_a_job_that_is_gone_is_reported(server: Server) -> None:
     with pytest.raises(RefusedError, match="job 99 no longer exists"):
         move(TubeRef(server, "a"), ShownJob(99), TubeRef(server, "b"))
 
 
 @pytest.mark.parametrize("to", ["b\r\ndelete 1", "-b", ""])
-def test_a_name_that_hides_a_command_never_reaches_beanstalkd(server: Server, tubes: Tubes, to: str) -> None:
+def test_a_name_that_contains_a_command_never_reaches_beanstalkd(server: Server, tubes: Tubes, to: str) -> None:
     job_id = tubes.put("a")
     with pytest.raises(TubeNameError):
         move(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, to))
@@ -89,7 +89,7 @@ def test_a_name_that_hides_a_command_never_reaches_beanstalkd(server: Server, tu
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_draining_target_leaves_the_job_as_it_was(
+def test_a_draining_target_leaves_the_job_unchanged(
     server: Server, tubes: Tubes, beanstalkd: Beanstalkd, state: str
 ) -> None:
     job_id = tubes.put("a", state=state, pri=7)
@@ -124,7 +124,7 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("state", "of", "number", "heard"), CUTS)
-def test_a_cut_at_any_command_leaves_exactly_one_job_as_it_was(
+def test_a_cut_at_any_command_leaves_exactly_one_unchanged_job(
     server: Server, tubes: Tubes, state: str, of: str, number: int, heard: bool
 ) -> None:
     error, cut = move_with_a_cut(server, tubes, of, Cut(number, heard), state)
@@ -138,7 +138,7 @@ def test_a_cut_at_any_command_leaves_exactly_one_job_as_it_was(
 
 
 @pytest.mark.parametrize(("state", "of", "number", "heard"), CUTS)
-def test_a_cut_for_good_leaves_at_least_one_job_and_says_what_it_knows(
+def test_a_permanent_cut_leaves_at_least_one_job_and_reports_what_is_known(
     server: Server, tubes: Tubes, state: str, of: str, number: int, heard: bool
 ) -> None:
     error, _ = move_with_a_cut(server, tubes, of, Cut(number, heard, for_good=True), state)
@@ -168,10 +168,8 @@ def move_with_a_cut(server: Server, tubes: Tubes, of: str, cut: Cut, state: str)
     return "", cut
 
 
-def test_a_job_that_a_worker_gets_when_deletes_connection_breaks_is_the_workers_alone(
-    server: Server, tubes: Tubes
-) -> None:
-    """beanstalkd gives the job to the waiting worker at once, and the copy, which nobody has seen, is taken back."""
+def test_a_job_reserved_when_the_deleting_connection_breaks_stays_with_its_worker(server: Server, tubes: Tubes) -> None:
+    """beanstalkd gives the job to the waiting worker at once, and the unreserved copy is deleted."""
     job_id = tubes.put("a")
     workers = []
     cut = Cut(4, heard=False, meanwhile=lambda: workers.append(tubes.waiting_worker("a")))
@@ -181,7 +179,7 @@ def test_a_job_that_a_worker_gets_when_deletes_connection_breaks_is_the_workers_
     assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {})
 
 
-def test_a_copy_behind_an_earlier_delayed_job_cant_be_found_and_that_is_said(server: Server, tubes: Tubes) -> None:
+def test_a_copy_behind_an_earlier_delayed_job_cant_be_found_and_is_reported(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a")
     tubes.put("b", delay=25)
     with (
@@ -192,7 +190,7 @@ def test_a_copy_behind_an_earlier_delayed_job_cant_be_found_and_that_is_said(ser
     assert tubes.counts("a") == {"ready": 1}
 
 
-def test_a_job_of_somebody_else_is_never_taken_for_the_lost_copy(server: Server, tubes: Tubes) -> None:
+def test_a_job_of_another_client_is_never_mistaken_for_the_lost_copy(server: Server, tubes: Tubes) -> None:
     job_id = tubes.put("a", BODY)
     other = tubes.put("b", BODY, delay=31, pri=8)
     with cutting(server, Cut(2, heard=False)) as target, pytest.raises(BeanstalkdError):
@@ -200,7 +198,7 @@ def test_a_job_of_somebody_else_is_never_taken_for_the_lost_copy(server: Server,
     assert tubes.job(other) is not None
 
 
-def test_many_move_in_their_order(server: Server, tubes: Tubes) -> None:
+def test_many_jobs_are_moved_in_order(server: Server, tubes: Tubes) -> None:
     for number in range(5):
         tubes.put("a", b"%d" % number)
     done = move_some(TubeRef(server, "a"), State.READY, 3, TubeRef(server, "b"), stop_after(60))
@@ -210,7 +208,7 @@ def test_many_move_in_their_order(server: Server, tubes: Tubes) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_more_than_there_are_are_those_that_there_are(server: Server, tubes: Tubes, state: str) -> None:
+def test_a_limit_above_the_number_of_jobs_moves_all(server: Server, tubes: Tubes, state: str) -> None:
     for _ in range(3):
         tubes.put("a", state=state)
     tubes.put("a", state="reserved")
@@ -218,7 +216,7 @@ def test_more_than_there_are_are_those_that_there_are(server: Server, tubes: Tub
     assert (tubes.counts("a"), tubes.counts("b")) == ({"reserved": 1}, {state: 3})
 
 
-def test_a_batch_that_breaks_tells_how_many_it_had_moved(server: Server, tubes: Tubes) -> None:
+def test_an_interrupted_batch_reports_how_many_it_moved(server: Server, tubes: Tubes) -> None:
     for number in range(3):
         tubes.put("a", b"x" * number)
     for other in running_beanstalkd("-z", "1"):
@@ -228,7 +226,7 @@ def test_a_batch_that_breaks_tells_how_many_it_had_moved(server: Server, tubes: 
     assert tubes.counts("a") == {"ready": 1}
 
 
-def test_a_batch_ends_in_time_and_says_how_to_go_on(server: Server, tubes: Tubes) -> None:
+def test_a_batch_ends_in_time_and_reports_how_to_continue(server: Server, tubes: Tubes) -> None:
     tubes.put("a")
     done = move_some(TubeRef(server, "a"), State.READY, 1, TubeRef(server, "b"), stop_after(0))
     assert done.more
@@ -238,7 +236,7 @@ def test_a_batch_ends_in_time_and_says_how_to_go_on(server: Server, tubes: Tubes
 @pytest.mark.parametrize(
     ("state", "copied"), [("ready", "ready"), ("delayed", "delayed"), ("buried", "buried"), ("reserved", "ready")]
 )
-def test_a_copy_leaves_the_job_as_it_is(server: Server, tubes: Tubes, state: str, copied: str) -> None:
+def test_a_copy_leaves_the_job_unchanged(server: Server, tubes: Tubes, state: str, copied: str) -> None:
     job_id = tubes.put("a", BODY, state, pri=7, ttr=33)
     done = copy(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
     assert done.id is not None

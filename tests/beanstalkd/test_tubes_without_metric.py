@@ -1,4 +1,4 @@
-"""The server's log tells of a real tube that no autoscaler can ask for, once, and no more after a restart."""
+"""The server logs once, also across a restart, that a real tube has no metric name."""
 
 import socket
 import subprocess
@@ -22,7 +22,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_tube_with_a_slash_is_told_once(files: Path, beanstalkd: Beanstalkd) -> None:
+def test_a_tube_with_a_slash_is_logged_once(files: Path, beanstalkd: Beanstalkd) -> None:
     log, server = files / "log", f"--beanstalkd=eu={beanstalkd.host}:{beanstalkd.port}"
     options = f"--rules={files}/rules", f"--kubeconfig={files}/kubeconfig", f"--port={free_port()}"
     command = [sys.executable, "-m", "app", "serve", "--bind=127.0.0.1", server, *options]
@@ -30,7 +30,7 @@ def test_a_tube_with_a_slash_is_told_once(files: Path, beanstalkd: Beanstalkd) -
         try:
             for turn in range(2):
                 with client(beanstalkd, "mail/eu"), client(beanstalkd, "post/eu"), client(beanstalkd, f"turn/{turn}"):
-                    told(log, f"turn/{turn}")
+                    is_logged(log, f"turn/{turn}")
                 beanstalkd.restart()
         finally:
             process.terminate()
@@ -45,7 +45,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def told(log: Path, what: str, within_s: float = 60) -> None:
+def is_logged(log: Path, what: str, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while what not in log.read_text(encoding="utf-8"):
         assert time.monotonic() < deadline, f"the log doesn't tell of {what}"

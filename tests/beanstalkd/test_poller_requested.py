@@ -48,7 +48,7 @@ async def watched(poller: Poller, tube: str) -> Watched:
     return seen
 
 
-async def test_wanted_tubes_dont_wait_for_a_long_sweep_and_its_pause(beanstalkd: Beanstalkd) -> None:
+async def test_requested_tubes_dont_wait_for_a_long_sweep_and_its_pause(beanstalkd: Beanstalkd) -> None:
     fill(beanstalkd, 3000)
     demand = Demand(always=["tube-02999", "nobody"])
     async with polling(address(beanstalkd), demand=demand) as poller:
@@ -62,7 +62,7 @@ async def test_wanted_tubes_dont_wait_for_a_long_sweep_and_its_pause(beanstalkd:
             assert len(seen.answers) > 3 * len(seen.sweeps)
 
 
-async def test_what_a_round_has_read_in_the_middle_of_a_sweep_isnt_older_after_it(beanstalkd: Beanstalkd) -> None:
+async def test_a_reading_within_a_sweep_isnt_older_after_it(beanstalkd: Beanstalkd) -> None:
     fill(beanstalkd, 3000)
     wanted = ["tube-00000", "tube-02999", "nobody"]
     async with polling(address(beanstalkd), demand=Demand(always=wanted)) as poller:
@@ -76,7 +76,7 @@ async def test_what_a_round_has_read_in_the_middle_of_a_sweep_isnt_older_after_i
         assert all(reading(poller).answered_at(tube).monotonic_s >= before[tube] for tube in wanted)
 
 
-async def test_between_sweeps_a_wanted_tube_comes_and_goes(
+async def test_a_requested_tube_appears_and_vanishes_between_sweeps(
     beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.beanstalkd.session.BUSY_SHARE", 0.0001)  # the next sweep is a quarter of an hour away
@@ -99,7 +99,7 @@ async def test_between_sweeps_a_wanted_tube_comes_and_goes(
     assert gone.answered_at("checkout").monotonic_s > gone.listed_at.monotonic_s
 
 
-async def test_a_restart_between_rounds_mixes_no_two_lives(beanstalkd: Beanstalkd) -> None:
+async def test_a_restart_between_rounds_mixes_no_counters(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "checkout") as jobs:
         for _ in range(5):
             jobs.put(b"job")
@@ -114,7 +114,7 @@ async def test_a_restart_between_rounds_mixes_no_two_lives(beanstalkd: Beanstalk
     assert dict(after.earlier) == {}
 
 
-async def test_a_connection_that_leads_to_another_beanstalkd_all_at_once_is_dropped() -> None:
+async def test_a_connection_that_suddenly_reaches_another_beanstalkd_is_closed() -> None:
     ids = count()
 
     def answers() -> Iterator[bytes]:
@@ -139,7 +139,7 @@ async def test_a_connection_that_leads_to_another_beanstalkd_all_at_once_is_drop
         assert "another beanstalkd" in first(poller).failure.message  # type: ignore[union-attr]
 
 
-async def test_puts_of_half_a_second_are_counted_from_a_true_reading(beanstalkd: Beanstalkd) -> None:
+async def test_puts_of_half_a_second_are_counted_from_a_real_reading(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "checkout") as jobs:
         jobs.put(b"job")
         async with polling(address(beanstalkd)) as poller:

@@ -1,4 +1,4 @@
-"""Every number of a tube that beanstalkd tells is a metric, with the server and the tube that it is of."""
+"""Each number of `stats-tube` is a metric with labels for server and tube."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ def test_two_names_of_one_server_are_an_error() -> None:
         ("beanstalkd_tube_producers_using", "6"),
     ],
 )
-def test_a_signal_is_one_field_by_server_and_tube(metric: str, value: str) -> None:
+def test_a_metric_per_tube_is_one_field_by_server_and_tube(metric: str, value: str) -> None:
     given = known(server("eu", BUSY), server("us"))
     (eu, us) = asked(metric, "tube=a", given)
     assert (eu.metric_name, dict(eu.labels), eu.quantity) == (metric, {"server": "eu", "tube": "a"}, value)
@@ -73,20 +73,20 @@ def test_a_signal_is_one_field_by_server_and_tube(metric: str, value: str) -> No
 
 
 @pytest.mark.parametrize("metric", [name for name in NAMES if name != "beanstalkd_tube_jobs"])
-def test_no_signal_but_jobs_has_a_state(metric: str) -> None:
+def test_only_jobs_have_a_state(metric: str) -> None:
     with pytest.raises(UnknownMetricError, match="has no label 'state'; it has "):
         asked(metric, "tube=a,state=ready", known(server("eu", BUSY)))
 
 
 @pytest.mark.parametrize("metric", NAMES)
-def test_no_signal_makes_a_number_of_an_outage(metric: str) -> None:
+def test_no_metric_reports_an_outage_as_a_number(metric: str) -> None:
     for state in (unread("eu"), server("eu", tube("a", age_s=60), age_s=60, failure="connection refused")):
         with pytest.raises(StaleReadingError, match=r"beanstalkd 'eu' .* can't be read"):
             asked(metric, "tube=a", known(state))
 
 
-def test_what_a_selector_names_must_be_fresh_itself_whatever_the_listing() -> None:
-    """A sweep over very many tubes takes long; those that somebody asks for are read in between."""
+def test_selected_tubes_must_be_fresh_themselves() -> None:
+    """A sweep over very many tubes takes long; requested tubes are read in between."""
     old_sweep = server("eu", tube("hot", ready=3, age_s=1), tube("cold", age_s=30), age_s=30)
     given = known(old_sweep)
     assert quantities(asked("tube-hot", "", given)) == ["3"]
@@ -96,13 +96,13 @@ def test_what_a_selector_names_must_be_fresh_itself_whatever_the_listing() -> No
             asked(metric, selector, given)
 
 
-def test_a_tube_that_was_asked_for_and_missed_is_as_fresh_as_that() -> None:
+def test_a_requested_tube_that_is_missing_is_as_fresh_as_that_reply() -> None:
     given = known(server("eu", age_s=30, missed={"gone": ago(2)}))
     (value,) = asked("tube-gone", "", given)
     assert (value.quantity, value.answered_at) == ("0", ago(2))
 
 
-def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_to_do() -> None:
+def test_with_too_many_tubes_to_read_often_the_error_has_the_fix() -> None:
     large = server("eu", tube("cold", age_s=30), age_s=40, sweep_s=17)
     given = known(large, rules=[rule("sum", "c*")])
     for metric in ("beanstalkd_tube_jobs", "sum"):
@@ -116,7 +116,7 @@ def test_where_tubes_are_so_many_that_they_are_read_rarely_the_error_says_what_t
         asked("tube-cold", "", known(server("eu", tube("cold", age_s=30), age_s=40, sweep_s=1)))
 
 
-def test_one_tubes_stale_answer_is_told_from_its_servers() -> None:
+def test_a_stale_tube_and_a_stale_server_are_different_errors() -> None:
     given = known(server("eu", tube("a", age_s=20)))
     with pytest.raises(StaleReadingError, match="last read of tube 'a' 20 s ago"):
         asked("tube-a", "", given)
@@ -133,19 +133,19 @@ def draining(*stats: TubeStats, **earlier: int) -> ServerState:
     )
 
 
-def test_drain_time_is_the_jobs_over_the_pace_of_deletions_on_all_servers() -> None:
+def test_drain_time_is_the_jobs_divided_by_the_deletion_rate_of_all_servers() -> None:
     us = server("us", tube("a", ready=5, cmd_delete=30), earlier={"a": counts(11, 0, 20)}, listed_earlier_at=ago(11))
     given = known(draining(tube("a", ready=3, reserved=2, cmd_delete=40), a=0), us)
     (value,) = asked(DRAIN, "tube=a", given)
     assert (dict(value.labels), value.quantity, value.window_s) == ({"tube": "a"}, "2", 10)
 
 
-def test_nothing_that_waits_is_drained_at_once() -> None:
+def test_without_jobs_drain_time_is_zero() -> None:
     given = known(draining(tube("a", cmd_delete=4), a=4))
     assert by_label(asked(DRAIN, "tube in (a,gone)", given), "tube") == {"a": "0", "gone": "0"}
 
 
-def test_jobs_that_nobody_deletes_have_no_drain_time() -> None:
+def test_without_deletions_drain_time_is_undefined() -> None:
     given = known(draining(tube("a", ready=3, reserved=1, cmd_delete=4), a=4))
     with pytest.raises(
         NoResultError, match="has no value for tube 'a': 4 jobs are waiting and none was deleted recently"
@@ -166,12 +166,12 @@ def test_a_job_that_went_meanwhile_has_no_age() -> None:
     ) == ["0"]
 
 
-def test_an_age_that_nobody_asked_for_before_is_awaited() -> None:
+def test_the_first_query_of_an_age_waits_for_the_next_poll() -> None:
     with pytest.raises(TooFewReadingsError, match=r"next-job age of tube 'a' on beanstalkd 'eu'.*retry in a second"):
         asked(AGE, "tube=a", known(server("eu", tube("a", ready=3))))
 
 
-def test_an_age_that_was_read_long_ago_is_stale() -> None:
+def test_an_old_age_is_stale() -> None:
     given = known(server("eu", tube("a", ready=3), next_jobs={"a": next_job(42, asked_s=400)}))
     with pytest.raises(StaleReadingError, match=r"was last read 400 s ago \(maxAge 15 s\); retry"):
         asked(AGE, "tube=a", given)
@@ -182,7 +182,7 @@ def test_the_age_is_only_for_tubes_that_are_named() -> None:
         asked(AGE, "", known(server("eu", tube("a"))))
 
 
-def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
+def test_the_number_of_tubes_in_a_query_of_the_age_is_limited() -> None:
     """Each takes two commands a second on a connection of its own."""
 
     def naming(number: int) -> MetricQuery:
@@ -197,7 +197,7 @@ def test_the_age_is_asked_of_so_many_tubes_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("metric", NAMES)
-def test_a_selector_that_no_tube_can_meet_gets_no_items(metric: str) -> None:
+def test_a_selector_that_no_tube_can_match_gets_no_items(metric: str) -> None:
     assert asked(metric, "tube=a,tube=b", known(server("eu", BUSY))) == ()
     if metric != AGE:
         assert asked(metric, "!tube", known(server("eu", BUSY, listed_earlier_at=ago(9)))) == ()
@@ -207,7 +207,7 @@ def test_a_selector_that_no_tube_can_meet_gets_no_items(metric: str) -> None:
 @pytest.mark.parametrize(
     ("selector", "tenancy"), [("tube!=a", None), ("tube notin (a,b)", None), ("", {"shop": "x-*"})]
 )
-def test_where_no_tube_is_left_a_list_answers_0(metric: str, selector: str, tenancy: dict[str, str] | None) -> None:
+def test_a_list_without_tubes_is_0(metric: str, selector: str, tenancy: dict[str, str] | None) -> None:
     """An empty list is an error to the autoscaler, which would keep its replicas for ever."""
     states = [server(name, BUSY, age_s=3, listed_earlier_at=ago(9)) for name in ("eu", "us")]
     given = known(*states, tenancy=tenancy)
@@ -219,7 +219,7 @@ def test_where_no_tube_is_left_a_list_answers_0(metric: str, selector: str, tena
     assert ([item["value"] for item in explained["items"]], explained["error"]) == (list(quantities(values)), None)
 
 
-def test_a_list_without_tubes_still_tells_servers_and_states_apart() -> None:
+def test_a_list_without_tubes_has_labels_for_servers_and_states() -> None:
     given = known(server("eu", BUSY), server("us", BUSY))
     values = asked("beanstalkd_tube_jobs", "tube!=a,state in (ready,reserved)", given)
     assert [(value.labels["server"], value.labels["state"]) for value in values] == [

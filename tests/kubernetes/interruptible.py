@@ -1,4 +1,4 @@
-"""A stretch of wire between beanscale and kube-apiserver that can be held, slowed and cut."""
+"""A proxy between beanscale and kube-apiserver that can be held, slowed and cut."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import yaml
 
 
-class Between:
-    """Passes bytes on. For any thread."""
+class InterruptibleProxy:
+    """Forwards bytes. Thread-safe."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.port = 0
         self.delay_s = 0.0
-        """How long bytes from kube-apiserver are on their way."""
+        """Added delay of bytes from kube-apiserver."""
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
@@ -26,21 +26,21 @@ class Between:
         self._cut = False
 
     def hold(self) -> None:
-        """From now on no byte arrives, and nobody hears why."""
+        """Deliver no bytes, without closing a connection."""
         self._cut = False
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def cut(self) -> None:
-        """Reset what is open and all that comes."""
+        """Reset open and later connections."""
         self._loop.call_soon_threadsafe(self._reset)
 
     def mend(self) -> None:
-        """As at first; what was held arrives now."""
+        """Forward again, starting with what was held."""
         self._cut = False
         self._loop.call_soon_threadsafe(self._open.set)
 
     def run(self, started: threading.Event) -> None:
-        """For ever, in a thread of its own."""
+        """Run forever, in its own thread."""
         asyncio.set_event_loop(self._loop)
         self._open.set()
         server = self._loop.run_until_complete(asyncio.start_server(self._pass, "127.0.0.1", 0))
@@ -85,13 +85,13 @@ class Between:
 
 
 @contextmanager
-def between(folder: Path) -> Iterator[tuple[Between, Path]]:
+def interruptible(folder: Path) -> Iterator[tuple[InterruptibleProxy, Path]]:
     """One before the cluster's kube-apiserver, and a kubeconfig that leads through it."""
     config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8"))
     (cluster,) = config["clusters"]
     address = urlsplit(cluster["cluster"]["server"])
     assert address.hostname
-    wire, started = Between((address.hostname, address.port or 443)), threading.Event()
+    wire, started = InterruptibleProxy((address.hostname, address.port or 443)), threading.Event()
     thread = threading.Thread(target=wire.run, args=(started,))
     thread.start()
     try:

@@ -58,7 +58,7 @@ def test_jobs_of_every_state_are_found_in_their_tube_alone(ref: TubeRef, tubes: 
     assert ids(TubeRef(ref.server, "c")) == []
 
 
-def test_looking_changes_nothing(ref: TubeRef, tubes: Tubes) -> None:
+def test_searching_changes_nothing(ref: TubeRef, tubes: Tubes) -> None:
     tubes.put("a", b"one")
     reserved = tubes.put("a", b"two", "reserved")
     before, jobs = tubes.tube("a"), [tubes.job(each) for each in (1, reserved)]
@@ -89,7 +89,7 @@ def test_of_a_larger_body_the_first_64_kib_are_searched(large: Beanstalkd) -> No
     tubes.close()
 
 
-def test_a_look_goes_on_where_it_ended_past_deleted_jobs(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_search_continues_where_it_ended_past_deleted_jobs(ref: TubeRef, tubes: Tubes) -> None:
     put = [tubes.put("a" if number % 3 else "b") for number in range(400)]
     delete(ref, *put[100:200], *put[-70:])
     left = [job_id for number, job_id in enumerate(put[:-70]) if number % 3 and not 100 <= number < 200][::-1]
@@ -105,7 +105,7 @@ def test_a_look_goes_on_where_it_ended_past_deleted_jobs(ref: TubeRef, tubes: Tu
     assert seen == left
 
 
-def test_a_look_ends_after_so_many_ids_or_so_much_time(ref: TubeRef, tubes: Tubes) -> None:
+def test_a_search_ends_at_its_limit_of_ids_or_time(ref: TubeRef, tubes: Tubes) -> None:
     first = tubes.put("a")
     for _ in range(3 * WINDOW):
         tubes.put("b")
@@ -117,7 +117,7 @@ def test_a_look_ends_after_so_many_ids_or_so_much_time(ref: TubeRef, tubes: Tube
     assert ids(ref, before=late.before) == [first]
 
 
-def test_jobs_that_a_binlog_brought_back_are_found_though_the_counter_began_anew(kept: Beanstalkd) -> None:
+def test_jobs_restored_from_a_binlog_are_found_though_the_counter_restarted(kept: Beanstalkd) -> None:
     ref = TubeRef(Server("main", kept.host, kept.port), "a")
     tubes = Tubes(ref.server)
     put = [tubes.put("a" if number % 2 else "b") for number in range(300)]
@@ -133,7 +133,7 @@ def test_jobs_that_a_binlog_brought_back_are_found_though_the_counter_began_anew
     again.close()
 
 
-def test_a_few_jobs_far_up_that_a_binlog_brought_back_are_found_by_those_that_come_next(kept: Beanstalkd) -> None:
+def test_a_few_restored_jobs_with_large_ids_are_found_by_the_next_jobs(kept: Beanstalkd) -> None:
     ref = TubeRef(Server("main", kept.host, kept.port), "a")
     tubes = Tubes(ref.server)
     put = [tubes.put("a") for _ in range(400)]
@@ -156,17 +156,17 @@ async def asking(server: Server) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_the_console_answers_with_jobs_and_a_sentence(asking: httpx.AsyncClient, tubes: Tubes) -> None:
+async def test_the_console_returns_jobs_and_one_sentence(asking: httpx.AsyncClient, tubes: Tubes) -> None:
     tubes.put("a", "Grüße".encode())
     tubes.put("a", b"else")
     answer = await asking.get("/api/find", params={"server": "main", "name": "a", "q": "GRüß"})
     assert answer.status_code == 200
-    told: dict[str, Any] = answer.json()
-    assert [(job["id"], job["state"], job["size"], job["beginning"]) for job in told["jobs"]] == [
+    data: dict[str, Any] = answer.json()
+    assert [(job["id"], job["state"], job["size"], job["beginning"]) for job in data["jobs"]] == [
         ("1", "ready", 7, "Grüße")
     ]
-    assert told["summary"].startswith("Found in 1 of 2 jobs of this tube. Examined 2 IDs of the server, from 2")
-    assert told["before"] is None
+    assert data["summary"].startswith("Found in 1 of 2 jobs of this tube. Examined 2 IDs of the server, from 2")
+    assert data["before"] is None
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,12 @@ async def test_the_console_answers_with_jobs_and_a_sentence(asking: httpx.AsyncC
         (f"server=main&name=a&q={'x' * 201}", "201 characters, the limit is 200"),
     ],
 )
-async def test_a_wrong_question_is_one_sentence(asking: httpx.AsyncClient, query: str, said: str) -> None:
+async def test_an_invalid_search_is_one_sentence(asking: httpx.AsyncClient, query: str, said: str) -> None:
     answer = await asking.get(f"/api/find?{query}")
     assert (answer.status_code, said in answer.json()["error"]) == (400, True)
 
 
-async def test_two_look_at_once_and_a_third_is_told_to_wait() -> None:
+async def test_two_searches_run_at_once_and_a_third_is_rejected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with searching(Server("main", *silent.getsockname())) as asking:
             two = [asyncio.create_task(asking.get("/api/find?server=main&name=a")) for _ in range(2)]

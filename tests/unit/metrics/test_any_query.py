@@ -88,21 +88,21 @@ GRANTS = st.one_of(
 
 
 @given(SNAPSHOTS, RULES, GRANTS, st.sampled_from(["backlog", *BUILT_IN]), st.sampled_from(SELECTORS))
-def test_an_explanation_has_the_answers_own_items_or_error(
+def test_an_explanation_has_the_items_or_error_of_the_response(
     states: tuple[ServerState, ...], of_ours: Rule, tenancy: dict[str, str] | None, metric: str, selector: str
 ) -> None:
     of = known(*states, rules=[replace(of_ours, namespaces=glob("*"))], tenancy=tenancy)
-    told = resolve(MetricQuery(metric, "shop", parse_selector(selector)), of).explain(selector)
+    data = resolve(MetricQuery(metric, "shop", parse_selector(selector)), of).explain(selector)
     values, error = _answered(MetricQuery(metric, "shop", parse_selector(selector)), of)
-    assert [(item["labels"], item["value"]) for item in told["items"]] == [
+    assert [(item["labels"], item["value"]) for item in data["items"]] == [
         (each.labels, each.quantity) for each in values
     ]
     if error or values:
-        assert (told["error"] and told["error"]["message"]) == error
+        assert (data["error"] and data["error"]["message"]) == error
 
 
 @given(SNAPSHOTS, GRANTS.filter(bool), st.sampled_from(BUILT_IN), st.sampled_from(SELECTORS))
-def test_nothing_that_is_said_depends_on_hidden_tubes(
+def test_no_result_depends_on_hidden_tubes(
     states: tuple[ServerState, ...], tenancy: dict[str, str], metric: str, selector: str
 ) -> None:
     of = known(*states, tenancy=tenancy)

@@ -1,4 +1,4 @@
-"""What takes too long ends, and while nobody can be asked nobody gets in. All that waits here waits at once."""
+"""Slow requests time out, and while reviews fail no new client gets access. All waits here run concurrently."""
 
 import json
 import re
@@ -17,9 +17,9 @@ from app.http.connection import PHASES, Phase
 from app.http.server import EXPIRE_EVERY_S
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import MASTER, Answer, Line, figure, line, vanish
-from tests.kubernetes.between import Between, between
 from tests.kubernetes.cluster_objects import eventually
 from tests.kubernetes.conftest import Beanscale, Pair, serving
+from tests.kubernetes.interruptible import InterruptibleProxy, interruptible
 from tests.kubernetes.people import aggregator, cluster_ca, kubernetes, namespace, shopper
 
 __all__ = ["aggregator", "cluster_ca", "kubernetes", "namespace", "shopper"]
@@ -51,25 +51,31 @@ def at_once() -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def far_from_kubernetes(source: Beanstalkd, folder: pytest.TempPathFactory) -> Iterator[tuple[Beanscale, Between]]:
-    with between(folder.mktemp("wire")) as (wire, kubeconfig):
+def far_from_kubernetes(
+    source: Beanstalkd, folder: pytest.TempPathFactory
+) -> Iterator[tuple[Beanscale, InterruptibleProxy]]:
+    with interruptible(folder.mktemp("wire")) as (wire, kubeconfig):
         options = ("--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(kubeconfig))
         with serving(*options) as server:
             yield server, wire
 
 
 @pytest.fixture(scope="module")
-def cut_off(source: Beanstalkd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beanscale, Between]]:
+def cut_off(
+    source: Beanstalkd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Beanscale, InterruptibleProxy]]:
     with far_from_kubernetes(source, tmp_path_factory) as far:
         yield far
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ends(at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between]) -> Mapping[str, Future[tuple[float, float]]]:
+def ends(
+    at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, InterruptibleProxy]
+) -> Mapping[str, Future[tuple[float, float]]]:
     """After how many seconds the server hung up on each who is slow: at most these, and at least those."""
     gone = Line(cut_off[0].port)
     gone.socket.sendall(HEAD)
-    time.sleep(0.3)  # until the server's system has acknowledged that, and has nothing more to say to nobody
+    time.sleep(0.3)  # until the server's kernel has acknowledged it and sends nothing more
     vanish(gone)
     return {name: at_once.submit(hung_up_after, cut_off[0], *slowly) for name, slowly in SLOWLY.items()}
 
@@ -102,7 +108,7 @@ def slow(
         yield at_once.submit(asked_slowly, server, wire, aggregator)
 
 
-def asked_slowly(server: Beanscale, wire: Between, aggregator: Pair) -> tuple[Answer, float]:
+def asked_slowly(server: Beanscale, wire: InterruptibleProxy, aggregator: Pair) -> tuple[Answer, float]:
     with line(server, aggregator) as shared:
         assert shared.get("/metrics", x_remote_user="nobody").code == 403  # its connection to kube-apiserver stays open
         wire.delay_s = SLOW_S
@@ -111,8 +117,12 @@ def asked_slowly(server: Beanscale, wire: Between, aggregator: Pair) -> tuple[An
         return answer, time.monotonic() - began
 
 
-def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
-    at_once: ThreadPoolExecutor, cut_off: tuple[Beanscale, Between], aggregator: Pair, shopper: Pair, namespace: str
+def test_while_reviews_fail_only_recently_allowed_requests_are_served(
+    at_once: ThreadPoolExecutor,
+    cut_off: tuple[Beanscale, InterruptibleProxy],
+    aggregator: Pair,
+    shopper: Pair,
+    namespace: str,
 ) -> None:
     (server, wire), path = cut_off, METRICS.format(namespace)
     known, other = f"{path}/tube-default", f"{path}/tube-other"
@@ -125,12 +135,12 @@ def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
     assert ask(shopper, known) == (200, "")
     allowed_at = time.monotonic()
     wire.cut()
-    stranger = at_once.submit(ask, None, other)
+    anonymous = at_once.submit(ask, None, other)
     token = at_once.submit(ask, None, known, authorization="Bearer made-up")
     user = at_once.submit(ask, shopper, other)
     assert ask(shopper, known) == (200, "")
     assert ask(aggregator, other, **MASTER) == (200, "")
-    for answer, code in ((stranger, 500), (token, 503), (user, 500)):
+    for answer, code in ((anonymous, 500), (token, 503), (user, 500)):
         assert answer.result()[0] == code
         assert re.search(NO_REVIEW, answer.result()[1])
     wire.hold()
@@ -144,15 +154,15 @@ def test_while_nobody_can_be_asked_only_what_was_allowed_a_moment_ago_is(
 
 
 @pytest.mark.parametrize("name", SLOWLY)
-def test_a_byte_now_and_then_wins_no_time(ends: Mapping[str, Future[tuple[float, float]]], name: str) -> None:
+def test_a_slowly_sent_request_gets_no_more_time(ends: Mapping[str, Future[tuple[float, float]]], name: str) -> None:
     patience_s = PHASES[SLOWLY[name][0]].timeout_s
     at_most_s, at_least_s = ends[name].result()
     assert at_most_s > patience_s - EXPIRE_EVERY_S - 0.5
     assert at_least_s < 2 * patience_s, "it ends by itself after three times as long"
 
 
-def test_who_vanished_in_the_middle_of_a_head_is_let_go(
-    ends: Mapping[str, Future[tuple[float, float]]], cut_off: tuple[Beanscale, Between], aggregator: Pair
+def test_a_client_that_vanished_within_a_head_is_disconnected(
+    ends: Mapping[str, Future[tuple[float, float]]], cut_off: tuple[Beanscale, InterruptibleProxy], aggregator: Pair
 ) -> None:
     for end in ends.values():
         end.result()
@@ -161,7 +171,7 @@ def test_who_vanished_in_the_middle_of_a_head_is_let_go(
         eventually(lambda: figure(shared, "beanscale_connections") == 1)
 
 
-def test_a_slow_kubernetes_delays_an_answer_and_no_longer(slow: Future[tuple[Answer, float]]) -> None:
+def test_a_slow_kubernetes_delays_a_response_until_the_deadline(slow: Future[tuple[Answer, float]]) -> None:
     answer, took_s = slow.result()
     assert answer.code == 403
     assert SLOW_S <= took_s < DEADLINE_S

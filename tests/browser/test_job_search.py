@@ -13,7 +13,7 @@ def hits(page: Page) -> Locator:
     return page.locator("#hits li")
 
 
-def test_jobs_are_found_by_their_text_and_each_leads_to_its_card(person: Person, tube: Tube) -> None:
+def test_jobs_are_found_by_their_text_and_link_to_their_card(person: Person, tube: Tube) -> None:
     client = tube("find-text")
     wanted = client.put(b"<b>Order 17</b> of beans", delay=600)
     client.put(b"something else")
@@ -36,13 +36,13 @@ def test_jobs_are_found_by_their_text_and_each_leads_to_its_card(person: Person,
     expect(page.locator("#found pre")).to_have_text("<b>Order 17</b> of beans")
 
 
-def test_the_newest_jobs_come_fifty_at_a_time_on_a_phone_and_read_only_too(
-    somebody: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
+def test_the_newest_jobs_are_shown_fifty_at_a_time_on_a_phone_and_read_only_too(
+    new_person: NewPerson, start_console: StartConsole, queue: Beanstalkd, tube: Tube
 ) -> None:
     client = tube("find-newest")
     put = [client.put(b"x" * 65000 if number == 59 else b"\x00%d" % number) for number in range(60)]
     console = start_console(f"--beanstalkd=eu={queue.host}:{queue.port}", "--read-only")
-    one = somebody(console, viewport={"width": 360, "height": 740})
+    one = new_person(console, viewport={"width": 360, "height": 740})
     one.comes_in()
     page = one.opens_tube("find-newest")
     page.get_by_role("button", name="Newest jobs").click()

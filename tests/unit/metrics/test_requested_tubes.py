@@ -45,18 +45,18 @@ GIVEN = known(server("eu", tube("t-1"), tube("Upper"), *[tube(f"x{n}") for n in 
         ("exact", "tube=a", "", ""),
     ],
 )
-def test_a_question_names_tubes(metric: str, selector: str, tubes: str, ages: str) -> None:
+def test_a_query_names_tubes(metric: str, selector: str, tubes: str, ages: str) -> None:
     wanted = resolve(MetricQuery(metric, "shop", parse_selector(selector)), GIVEN).wanted()
     assert (" ".join(wanted.tubes), " ".join(wanted.ages)) == (tubes, ages)
 
 
-def test_it_is_wanted_before_anything_was_read() -> None:
+def test_tubes_are_requested_before_anything_was_read() -> None:
     given = known(unread("eu"), rules=[rule("ages", "a", value=AGE)])
     for metric in ("tube-a", "ages"):
         assert tuple(resolve(MetricQuery(metric, "shop"), given).wanted().tubes) == ("a",)
     assert tuple(resolve(MetricQuery("ages", "shop"), given).wanted().ages) == ("a",)
 
 
-def test_what_rules_name_is_wanted_whoever_asks() -> None:
+def test_tubes_of_rules_are_requested_for_any_namespace() -> None:
     wanted = wanted_by_rules(Rules({each.name: each for each in RULES}))
     assert (wanted.tubes, wanted.ages) == (("a", "b"), ("a",))

@@ -20,7 +20,7 @@ LARGE = b"".join([b"host: x\r\n", *(b"x-%d: %b\r\n" % (each, b"y" * 600) for eac
 
 
 @dataclass
-class Place:
+class Loopback:
     """A server on loopback whose clock we set, and a client of it."""
 
     now: float = 1000.0

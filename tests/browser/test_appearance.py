@@ -1,4 +1,4 @@
-"""How the pages look, and whether everybody can use them. Pictures are kept in $BEANSCALE_SCREENSHOTS."""
+"""Layout and accessibility of the pages. Screenshots are stored in $BEANSCALE_SCREENSHOTS."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ORDER = {"order": 1017, "customer": {"name": "Zoë"}, "items": [{"sku": "bean", 
 
 @pytest.fixture
 def scene(tube: Tube, cluster: Cluster) -> None:
-    """Some tubes with work in them, and an autoscaler that goes by one."""
+    """Some tubes with jobs, and an autoscaler that uses one."""
     cluster.has_pods(2, 14)
     for number, name in enumerate(TUBES):
         client = tube(name)
@@ -86,26 +86,24 @@ PAGES = [overview, tube_page, dialog, put_dialog, autoscalers, autoscaler, missi
 )
 @pytest.mark.usefixtures("scene")
 def test_a_page_fits_and_axe_finds_nothing_in_it(
-    somebody: NewPerson,
+    new_person: NewPerson,
     started: tuple[Cluster, ConsoleProcess],
     pictures: Path,
     page_of: Callable[[Person], Page],
     theme: str,
     size: dict[str, int],
 ) -> None:
-    person = somebody(started[1], color_scheme=theme, viewport=size, reduced_motion="reduce")
+    person = new_person(started[1], color_scheme=theme, viewport=size, reduced_motion="reduce")
     page = page_of(person)
     name = f"{page_of.__name__}-{'phone' if size is PHONE else theme}.png"
     page.screenshot(path=pictures / name, full_page="dialog" not in name)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    person.troubles.clear()  # a page that isn't there is told by the browser too
+    person.troubles.clear()  # the browser logs a missing page too
     assert found_by_axe(page) == []
 
 
-def test_the_sign_in_page_can_be_used_by_everybody(
-    somebody: NewPerson, console: ConsoleProcess, pictures: Path
-) -> None:
-    page = somebody(console).goes_to("/login")
+def test_the_sign_in_page_is_accessible(new_person: NewPerson, console: ConsoleProcess, pictures: Path) -> None:
+    page = new_person(console).goes_to("/login")
     page.screenshot(path=pictures / "login.png")
     assert found_by_axe(page) == []
 
@@ -117,7 +115,7 @@ def found_by_axe(page: Page) -> list[str]:
     ]
 
 
-def test_nothing_moves_for_who_wants_no_motion(somebody: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> None:
-    person = somebody(started[1], reduced_motion="reduce")
+def test_nothing_moves_with_reduced_motion(new_person: NewPerson, started: tuple[Cluster, ConsoleProcess]) -> None:
+    person = new_person(started[1], reduced_motion="reduce")
     page = overview(person)
     assert page.evaluate("document.getAnimations().length") == 0

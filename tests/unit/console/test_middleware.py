@@ -1,4 +1,4 @@
-"""Nobody in who doesn't belong, and nothing done that nobody of ours asked for."""
+"""No access without a session, and no action that the console's own page didn't send."""
 
 import asyncio
 import ipaddress
@@ -30,7 +30,7 @@ async def signed_in() -> AsyncIterator[tuple[Console, Browser]]:
 
 
 @pytest.mark.parametrize("path", ["/", "/tube?server=eu&name=orders", "/autoscalers", "/autoscaler?name=x", "/nothing"])
-async def test_a_stranger_is_sent_to_sign_in(path: str) -> None:
+async def test_a_browser_without_session_is_redirected_to_sign_in(path: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.get(path)
         assert answer.status_code == 303
@@ -39,13 +39,13 @@ async def test_a_stranger_is_sent_to_sign_in(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/overview", "/api/tube?server=eu&name=orders", "/events?page_name=overview"])
-async def test_a_strangers_program_is_refused(path: str) -> None:
+async def test_a_program_without_session_is_rejected(path: str) -> None:
     async with Console().browser() as browser:
         assert (await browser.get(path)).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/login", "/healthz"])
-async def test_some_pages_are_for_all(path: str) -> None:
+async def test_some_pages_require_no_session(path: str) -> None:
     async with Console().browser() as browser:
         assert (await browser.get(path)).status_code == 200
 
@@ -54,21 +54,21 @@ async def test_some_pages_are_for_all(path: str) -> None:
     "path",
     ["/login/../", "/login/..%2f", "//", "/healthz/", "/LOGIN", "/static/../api/overview", "/static/x/..%2f..%2f"],
 )
-async def test_no_spelling_of_a_path_gets_a_stranger_in(path: str) -> None:
+async def test_no_spelling_of_a_path_bypasses_the_session(path: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.get(path)
         assert answer.status_code in {303, 404, 401}
         assert "orders" not in answer.text
 
 
-async def test_who_knows_the_password_is_in() -> None:
+async def test_the_password_starts_a_session() -> None:
     async with Console().browser() as browser:
         answer = await browser.sign_in()
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "orders" in (await browser.get("/")).text
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
+async def test_the_cookie_is_http_only_and_same_site() -> None:
     async with Console().browser() as browser:
         cookie, of_browser = (await browser.sign_in()).headers.get_list("set-cookie")
         name, *attributes = cookie.split("; ")
@@ -79,16 +79,16 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
         assert len(name) > len("beanscale-browser=") + 40
 
 
-async def test_over_https_the_cookie_stays_there() -> None:
+async def test_over_https_the_cookie_is_secure() -> None:
     async with Console(prefix="/beans").browser() as browser:
-        for told in ({"x_forwarded_proto": "https"}, {"origin": "https://console"}):
-            cookie = (await browser.sign_in(**told)).headers["set-cookie"]
+        for headers in ({"x_forwarded_proto": "https"}, {"origin": "https://console"}):
+            cookie = (await browser.sign_in(**headers)).headers["set-cookie"]
             assert cookie.endswith("; Secure")
         assert not (await browser.sign_in(origin="http://console")).headers["set-cookie"].endswith("; Secure")
         assert "; Path=/beans;" in cookie
 
 
-async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -> None:
+async def test_two_consoles_on_two_ports_of_a_host_have_separate_sessions() -> None:
     one, two = Console(), Console()
     async with one.browser(base="http://localhost:8081") as first, two.browser(base="http://localhost:8082") as second:
         await first.sign_in()
@@ -99,16 +99,16 @@ async def test_two_consoles_on_two_ports_of_a_host_keep_their_sessions_apart() -
         assert (await second.get("/api/overview")).status_code == 200
 
 
-async def test_a_cookie_that_somebody_else_chose_is_never_a_session() -> None:
+async def test_a_cookie_chosen_by_an_attacker_is_never_a_session() -> None:
     async with Console().browser() as browser:
         browser.client.cookies.set("beanscale", "chosen-by-an-attacker", domain="console")
         answer = await browser.sign_in()
         assert "chosen-by-an-attacker" not in answer.headers["set-cookie"]
-        strangers = {"cookie": "beanscale=chosen-by-an-attacker"}
-        assert (await browser.client.get("/api/overview", headers=strangers)).status_code == 401
+        unauthenticated = {"cookie": "beanscale=chosen-by-an-attacker"}
+        assert (await browser.client.get("/api/overview", headers=unauthenticated)).status_code == 401
 
 
-async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Console, Browser]) -> None:
+async def test_signing_in_again_ends_the_previous_session(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     before = browser.client.cookies["beanscale"]
     await browser.sign_in()
@@ -118,7 +118,7 @@ async def test_signing_in_anew_ends_the_session_before(signed_in: tuple[Console,
     assert (await browser.get("/api/overview", cookie=f"beanscale={before}")).status_code == 401
 
 
-async def test_signing_out_ends_the_session_and_takes_the_cookie_away(signed_in: tuple[Console, Browser]) -> None:
+async def test_signing_out_ends_the_session_and_deletes_the_cookie(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     cookie, token = browser.client.cookies["beanscale"], await browser.token()
     answer = await browser.client.post("/logout", data={"csrf": token})
@@ -134,7 +134,7 @@ async def test_a_session_ends_by_itself(signed_in: tuple[Console, Browser]) -> N
     assert (await browser.get("/api/overview")).status_code == 401
 
 
-async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Console, Browser]) -> None:
+async def test_a_changed_password_ends_all_sessions(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     console.secret[0] = b"another"
     await console.password.refresh()
@@ -144,7 +144,7 @@ async def test_a_changed_password_signs_everybody_out(signed_in: tuple[Console, 
 
 
 @pytest.mark.parametrize("guess", ["", "sword fis", "sword fish ", "SWORD FISH", "ü", "x" * 5000])
-async def test_a_wrong_password_is_refused(guess: str) -> None:
+async def test_a_wrong_password_is_rejected(guess: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.sign_in(guess)
         assert answer.status_code == 401
@@ -152,7 +152,7 @@ async def test_a_wrong_password_is_refused(guess: str) -> None:
         assert "set-cookie" not in answer.headers
 
 
-async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
+async def test_wrong_passwords_are_limited_and_others_can_sign_in() -> None:
     console = Console()
     async with console.browser() as guesser, console.browser("10.0.0.2") as other:
         answers = await asyncio.gather(*(guesser.sign_in(str(number)) for number in range(30)))
@@ -163,7 +163,7 @@ async def test_guessing_is_limited_and_others_sign_in_all_the_same() -> None:
         assert (await other.sign_in()).status_code == 303
 
 
-async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wrong_password_takes_time_and_delays_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.console.login.WRONG_PASSWORD_S", 3600)
     console = Console()
     async with console.browser() as guesser, console.browser("10.0.0.2") as other:
@@ -176,7 +176,7 @@ async def test_a_wrong_guess_costs_time_and_holds_nobody_up(monkeypatch: pytest.
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Console, Browser]) -> None:
+async def test_an_action_of_the_consoles_page_is_accepted(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     answer = await browser.act(
         await browser.token(), b'{"x": 1}', origin="http://console", sec_fetch_site="same-origin"
@@ -199,7 +199,7 @@ async def test_an_action_of_our_own_page_is_done(signed_in: tuple[Console, Brows
         pytest.param({"sec_fetch_site": "none"}, id="no page asked"),
     ],
 )
-async def test_an_action_that_another_site_asks_for_is_refused(
+async def test_an_action_of_another_site_is_rejected(
     signed_in: tuple[Console, Browser], headers: dict[str, str]
 ) -> None:
     console, browser = signed_in
@@ -216,7 +216,7 @@ async def test_an_action_that_another_site_asks_for_is_refused(
         pytest.param("https://Console.example", "console.example", id="another case"),
     ],
 )
-async def test_a_proxy_may_add_the_default_port_to_the_host(origin: str, host: str) -> None:
+async def test_a_proxy_can_add_the_default_port_to_the_host(origin: str, host: str) -> None:
     console = Console(open_to_all=True)
     async with console.browser() as browser:
         assert (await browser.act(await browser.token(), origin=origin, host=host)).status_code == 200
@@ -239,7 +239,7 @@ async def test_another_port_is_another_origin(origin: str, host: str) -> None:
 PROXIES = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))
 
 
-async def test_behind_a_trusted_proxy_wrong_passwords_of_one_client_lock_nobody_else_out() -> None:
+async def test_behind_a_trusted_proxy_wrong_passwords_of_one_client_lock_out_no_other() -> None:
     console = Console(trusted_proxies=PROXIES)
     async with console.browser("10.0.0.1") as proxy:
         attacker, user = {"x-forwarded-for": "1.2.3.4, 203.0.113.1"}, {"x-forwarded-for": "203.0.113.2"}
@@ -281,7 +281,7 @@ def test_the_client_is_the_last_address_that_isnt_a_trusted_proxy(peer: str, for
     assert client_address({"client": (peer, 1)}, headers, PROXIES) == source
 
 
-async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Console, Browser]) -> None:
+async def test_another_site_cant_sign_in_or_out(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     assert (await browser.sign_in(origin="http://evil.example")).status_code == 403
     foreign = {"origin": "http://evil.example"}
@@ -290,7 +290,7 @@ async def test_another_site_cant_sign_anybody_in_or_out(signed_in: tuple[Console
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong"])
-async def test_an_action_without_the_pages_token_is_refused(
+async def test_an_action_without_the_pages_token_is_rejected(
     signed_in: tuple[Console, Browser], token: str | None
 ) -> None:
     console, browser = signed_in
@@ -299,7 +299,7 @@ async def test_an_action_without_the_pages_token_is_refused(
     assert answer.json()["error"].startswith("The CSRF token is missing or expired")
 
 
-async def test_another_sessions_token_is_refused(signed_in: tuple[Console, Browser]) -> None:
+async def test_another_sessions_token_is_rejected(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     async with console.browser() as other:
         await other.sign_in()
@@ -307,7 +307,7 @@ async def test_another_sessions_token_is_refused(signed_in: tuple[Console, Brows
     assert console.acted == []
 
 
-async def test_an_action_without_a_session_is_refused() -> None:
+async def test_an_action_without_a_session_is_rejected() -> None:
     console = Console()
     async with console.browser() as browser:
         assert (await browser.act("token")).status_code == 401
@@ -315,13 +315,13 @@ async def test_an_action_without_a_session_is_refused() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_nothing_but_a_post_acts(signed_in: tuple[Console, Browser], method: str) -> None:
+async def test_only_post_performs_an_action(signed_in: tuple[Console, Browser], method: str) -> None:
     console, browser = signed_in
     answer = await browser.client.request(method, "/actions/test", headers={"X-CSRF-Token": await browser.token()})
     assert (answer.status_code, console.acted) == (405, [])
 
 
-async def test_read_only_is_refused_by_the_server() -> None:
+async def test_read_only_is_enforced_by_the_server() -> None:
     console = Console(read_only=True)
     async with console.browser() as browser:
         await browser.sign_in()
@@ -333,7 +333,7 @@ async def test_read_only_is_refused_by_the_server() -> None:
         assert unknown.status_code == 403
 
 
-async def test_a_body_has_a_bound(signed_in: tuple[Console, Browser]) -> None:
+async def test_a_body_has_a_limit(signed_in: tuple[Console, Browser]) -> None:
     console, browser = signed_in
     token = await browser.token()
     assert (await browser.act(token, b"x" * MAX_BODY)).status_code == 200
@@ -348,7 +348,7 @@ async def test_a_body_has_a_bound(signed_in: tuple[Console, Browser]) -> None:
     assert [len(body) for body in console.acted] == [MAX_BODY]
 
 
-async def test_a_strangers_body_has_a_small_one() -> None:
+async def test_an_unauthenticated_body_has_a_small_limit() -> None:
     async with Console().browser() as browser:
         assert (await browser.sign_in("x" * MAX_FORM)).status_code == 413
 
@@ -356,7 +356,7 @@ async def test_a_strangers_body_has_a_small_one() -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/login", "/api/overview", "/nothing", "/healthz", "/tube?server=no&name=orders", "/api/tube?name=-"]
 )
-async def test_every_answer_forbids_framing_sniffing_and_scripts_of_others(
+async def test_every_response_forbids_framing_sniffing_and_foreign_scripts(
     signed_in: tuple[Console, Browser], path: str
 ) -> None:
     answer = await signed_in[1].get(path)
@@ -367,7 +367,7 @@ async def test_every_answer_forbids_framing_sniffing_and_scripts_of_others(
     assert "unsafe" not in policy
 
 
-async def test_static_files_are_kept_for_good_and_change_their_address_with_their_content() -> None:
+async def test_static_files_are_immutable_and_their_url_changes_with_their_content() -> None:
     async with Console().browser() as browser:
         page = (await browser.get("/login")).text
         address = page.partition('rel="stylesheet" href="')[2].split('"')[0]
@@ -386,7 +386,7 @@ async def test_no_other_file_is_served(name: str) -> None:
         assert (await browser.client.get(f"http://console/static/{version}/{name}")).status_code != 200
 
 
-async def test_below_a_path_prefix_all_stays_below_it() -> None:
+async def test_with_a_path_prefix_every_url_has_it() -> None:
     console = Console(prefix="/tools/beans")
     async with console.browser() as browser:
         assert (await browser.client.get("/")).status_code == 404
@@ -416,7 +416,7 @@ async def test_below_a_path_prefix_all_stays_below_it() -> None:
         pytest.param("/" + "x" * 5000, "/", id="without end"),
     ],
 )
-async def test_signing_in_leads_nowhere_else(wanted: str, there: str) -> None:
+async def test_signing_in_redirects_to_no_other_site(wanted: str, there: str) -> None:
     async with Console().browser() as browser:
         answer = await browser.client.post("/login", data={"password": PASSWORD, "next": wanted})
         assert answer.headers["location"] == there
@@ -424,7 +424,7 @@ async def test_signing_in_leads_nowhere_else(wanted: str, there: str) -> None:
         assert cookies == ["beanscale", "beanscale-browser"]
 
 
-async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -> None:
+async def test_without_a_password_every_client_has_access_and_tokens_are_still_required() -> None:
     console = Console(open_to_all=True)
     async with console.browser() as browser:
         token = await browser.token()
@@ -441,7 +441,7 @@ async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -
         pytest.param("localhost:8081", 200, id="localhost"),
         pytest.param("127.0.0.1:8081", 200, id="its address"),
         pytest.param("[::1]:8081", 200, id="its IPv6 address"),
-        pytest.param("evil.example:8081", 403, id="a name that somebody else leads here"),
+        pytest.param("evil.example:8081", 403, id="a name that another site resolves to this address"),
         pytest.param("localhost.evil.example", 403, id="a name that begins like it"),
         pytest.param("10.0.0.1", 403, id="another address"),
         pytest.param("127.0.0.1@evil.example", 403, id="a user's name before it"),
@@ -449,20 +449,20 @@ async def test_without_a_password_everybody_is_in_and_the_token_still_counts() -
         pytest.param("]", 403, id="nonsense"),
     ],
 )
-async def test_without_a_password_no_other_sites_name_leads_here(host: str, status: int) -> None:
+async def test_without_a_password_foreign_host_names_are_rejected(host: str, status: int) -> None:
     async with Console(open_to_all=True, only_loopback=True).browser() as browser:
         assert (await browser.get("/", host=host)).status_code == status
 
 
-async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Console, Browser]) -> None:
+async def test_actions_and_rejections_are_in_the_audit_log(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     token = await browser.token()
     with capture_logs() as lines:
         await browser.act(token)
         await browser.act("wrong")
         await browser.sign_in("wrong")
-    told = [(line["event"], line["path"], line["status"], line.get("error", "")) for line in lines]
-    assert told == [
+    shown = [(line["event"], line["path"], line["status"], line.get("error", "")) for line in lines]
+    assert shown == [
         ("audit", "/actions/test", 200, ""),
         ("audit", "/actions/test", 403, "the CSRF token is missing or expired: reload the page and retry"),
         ("audit", "/login", 401, "wrong password"),
@@ -473,7 +473,7 @@ async def test_actions_and_refusals_are_in_the_audit_log(signed_in: tuple[Consol
     assert browser.client.cookies["beanscale"] not in str(lines)
 
 
-async def test_what_strangers_can_have_for_the_asking_doesnt_fill_the_log() -> None:
+async def test_unauthenticated_requests_dont_fill_the_log() -> None:
     async with Console().browser() as browser:
         with capture_logs() as lines:
             await ask_in_vain(browser)
@@ -487,7 +487,7 @@ async def ask_in_vain(browser: Browser) -> None:
         await browser.client.post("/" + "x" * 50_000, headers={"origin": "http://evil.example"})
 
 
-async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unauthenticated_form_that_doesnt_arrive_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.console.middleware.FORM_S", 0.05)
     never = asyncio.Event()
 
@@ -501,7 +501,7 @@ async def test_a_stranger_whose_form_doesnt_come_isnt_awaited_for_long(monkeypat
         assert answer.status_code == 408
 
 
-async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() -> None:
+async def test_unauthenticated_forms_that_dont_arrive_block_no_other_source() -> None:
     console, go_on = Console(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -519,7 +519,7 @@ async def test_strangers_whose_forms_dont_come_keep_nobody_of_elsewhere_out() ->
         assert statuses <= {401, 429, 503}
 
 
-async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Console, Browser]) -> None:
+async def test_the_number_of_concurrent_bodies_is_limited(signed_in: tuple[Console, Browser]) -> None:
     _, browser = signed_in
     token, go_on = await browser.token(), asyncio.Event()
     under_way: list[str] = []
@@ -540,7 +540,7 @@ async def test_only_so_many_bodies_are_on_their_way_at_once(signed_in: tuple[Con
     assert (await browser.act(token)).status_code == 200
 
 
-async def test_where_nobody_signs_in_nobody_is_asked_to_sign_out() -> None:
+async def test_without_sign_in_there_is_no_sign_out() -> None:
     async with Console(open_to_all=True).browser() as browser, Console().browser() as other:
         assert "Sign out" not in (await browser.get("/")).text
         await other.sign_in()
