@@ -22,29 +22,60 @@ scaleDown:
 {{- end }}
 {{- end }}
 
-{{/* One of `autoscalers` → its metric, as in a HorizontalPodAutoscaler. A tube is queried by the metric tube-NAME, or by its label if the name
-     has upper case, because Kubernetes lowercases metric names. Fails if the name is valid in neither. */}}
-{{- define "beanscale.metric" -}}
-{{- if .metric -}}
-name: {{ .metric | quote }}
-{{- with .selector }}
-selector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- else if regexMatch "^[^A-Z/]+$" .tube -}}
-name: {{ printf "tube-%s" .tube | quote }}
-{{- else if regexMatch "^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" .tube -}}
-name: beanstalkd_tube_jobs
-selector:
-  matchLabels: {tube: {{ .tube | quote }}}
-  matchExpressions:
-    - {key: state, operator: In, values: [ready, reserved]}
+{{/* One of `autoscalers` → its metrics, as in a HorizontalPodAutoscaler; each from tube or metric, either of the entry or of its list `metrics`. */}}
+{{- define "beanscale.metrics" -}}
+{{- $name := .name }}
+{{- range .metrics | default (list .) }}
+{{- if .metric }}
+{{- include "beanscale.external" (list .metric .selector (include "beanscale.target" .)) }}
 {{- else }}
-{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved}, and set metric: %s instead of tube" .name .tube .name .tube .name) }}
+{{- $unpaused := ternary dict (dict "paused" "false") (eq (.paused | default "ignore") "count") }}
+{{- $labels := dict "tube" .tube }}
+{{- if or (hasKey . "jobsPerPod") (hasKey . "targetValue") }}
+{{- $metric := printf "tube-%s" .tube }}
+{{- $selector := ternary (dict "matchLabels" $unpaused) dict (gt (len $unpaused) 0) }}
+{{- if not (regexMatch "^[^A-Z/]+$" .tube) }}
+{{- if not (include "beanscale.isLabel" .tube) }}
+{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved, paused: ignore}, and set metric: %s instead of tube" $name .tube $name .tube $name) }}
+{{- end }}
+{{- $metric = "beanstalkd_tube_jobs" }}
+{{- $states := dict "key" "state" "operator" "In" "values" (list "ready" "reserved") }}
+{{- $selector = dict "matchLabels" (merge dict $labels $unpaused) "matchExpressions" (list $states) }}
+{{- end }}
+{{- include "beanscale.external" (list $metric $selector (include "beanscale.target" .)) }}
+{{- end }}
+{{- if hasKey . "perSecond" }}
+{{- $selector := dict "matchLabels" (merge dict $labels $unpaused) }}
+{{- include "beanscale.external" (list "beanstalkd_tube_jobs_put_per_second" $selector (include "beanscale.target" (dict "jobsPerPod" .perSecond))) }}
+{{- end }}
+{{- if eq (.busy | default "") "keep" }}
+{{- $selector := dict "matchLabels" (merge dict $labels (dict "state" "reserved")) }}
+{{- include "beanscale.external" (list "beanstalkd_tube_jobs" $selector (include "beanscale.target" (dict "jobsPerPod" 1))) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
-{{/* One of `autoscalers` → {type, averageValue | value}. Converted to JSON first, because a template would print a million as 1e+06. */}}
+{{/* (list "tube-checkout" $selector $target): one item of `metrics`. The name of a tube can have characters that YAML would not read as text. */}}
+{{- define "beanscale.external" }}
+- type: External
+  external:
+    metric:
+      name: {{ index . 0 | quote }}
+      {{- with index . 1 }}
+      selector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    target:
+      {{- index . 2 | nindent 6 }}
+{{- end }}
+
+{{/* A tube's name → "true" if it is valid as the value of a label. */}}
+{{- define "beanscale.isLabel" -}}
+{{- if regexMatch "^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" . }}true{{ end }}
+{{- end }}
+
+{{/* jobsPerPod, or else targetValue → {type, averageValue | value}. Converted to JSON first, because a template would print a million as 1e+06. */}}
 {{- define "beanscale.target" -}}
 {{- if hasKey . "jobsPerPod" -}}
 type: AverageValue
@@ -52,6 +83,54 @@ averageValue: {{ .jobsPerPod | toJson | trimAll "\"" | quote }}
 {{- else -}}
 type: Value
 value: {{ .targetValue | toJson | trimAll "\"" | quote }}
+{{- end }}
+{{- end }}
+
+{{/* (list $ "autoscalers: checkout" $metric): fails unless the keys of this item of `metrics`, or of an entry without that list, fit together. */}}
+{{- define "beanscale.checkMetric" -}}
+{{- $root := index . 0 }}
+{{- $which := index . 1 }}
+{{- $rules := list }}
+{{- range $root.Values.metrics }}
+{{- $rules = append $rules .name }}
+{{- end }}
+{{- with index . 2 }}
+{{- if not (or .tube .metric) }}
+{{- fail (printf "%s: set tube or metric" $which) }}
+{{- end }}
+{{- if and .tube .metric }}
+{{- fail (printf "%s: tube and metric can't be combined: remove one" $which) }}
+{{- end }}
+{{- if and .tube .selector }}
+{{- fail (printf "%s: tube and selector can't be combined: remove one, or set metric: beanstalkd_tube_jobs with matchLabels: {tube: …}" $which) }}
+{{- end }}
+{{- if not (or (hasKey . "jobsPerPod") (hasKey . "targetValue") (and .tube (hasKey . "perSecond"))) }}
+{{- fail (printf "%s: set jobsPerPod, e.g. jobsPerPod: 2, or targetValue, the value at which the number of pods is right%s" $which (ternary ", or perSecond, the jobs put per second for each pod" "" (not (empty .tube)))) }}
+{{- end }}
+{{- if and (hasKey . "jobsPerPod") (hasKey . "targetValue") }}
+{{- fail (printf "%s: jobsPerPod and targetValue can't be combined: remove one" $which) }}
+{{- end }}
+{{- if and .metric (hasKey . "perSecond") }}
+{{- fail (printf "%s: perSecond requires tube: set tube instead of metric, or jobsPerPod with metric: beanstalkd_tube_jobs_put_per_second" $which) }}
+{{- end }}
+{{- if and .metric .paused }}
+{{- fail (printf "%s: paused requires tube: set paused in the rule %s, or select by the label paused" $which .metric) }}
+{{- end }}
+{{- if and .metric .busy }}
+{{- fail (printf "%s: busy requires tube: set tube instead of metric, or busy in the rule %s" $which .metric) }}
+{{- end }}
+{{- if and .tube (or (hasKey . "perSecond") .busy) (not (include "beanscale.isLabel" .tube)) }}
+{{- $key := ternary "perSecond" "busy" (hasKey . "perSecond") }}
+{{- fail (printf "%s: tube %s is not valid in a label, which %s requires: add a rule to `metrics` with tubes: [%q] and value: %s, and set its name as metric, with jobsPerPod" $which .tube $key .tube (ternary "put_per_second" "reserved" (eq $key "perSecond"))) }}
+{{- end }}
+{{- with .metric }}
+{{- if ne . (lower .) }}
+{{- fail (printf "%s: metric %s can't be queried, because Kubernetes lowercases metric names: set tube: NAME instead, which works in any case" $which .) }}
+{{- end }}
+{{- if not (or (has . $rules) (hasPrefix "tube-" .) (hasPrefix "beanstalkd_tube_" .) $root.Values.forwardTo.service) }}
+{{- fail (printf "%s: metric %s is neither built in nor defined in `metrics` (rules: %s): correct the name, or add the rule" $which . (join ", " $rules | default "none")) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -8,6 +8,8 @@ from tests.chart.conftest import Chart, Manifest
 
 CHECKOUT = {"name": "checkout", "target": {"name": "worker"}, "tube": "checkout", "jobsPerPod": 2, "maxReplicas": 20}
 BY_METRIC = {key: value for key, value in CHECKOUT.items() if key != "tube"} | {"metric": "tube-checkout"}
+CLEAR = {"tube": "a", "jobsPerPod": 1}
+UNPAUSED = {"paused": "false"}
 RULE = {"name": "backlog", "tubes": ["a"], "value": "ready"}
 
 
@@ -20,10 +22,15 @@ def autoscaler(chart: Chart, given: Manifest, *arguments: str, **values: Any) ->
     return objects.one("HorizontalPodAutoscaler", given["name"])
 
 
+def externals(chart: Chart, given: Manifest, **values: Any) -> list[Any]:
+    metrics = autoscaler(chart, given, **values)["spec"]["metrics"]
+    assert {metric["type"] for metric in metrics} == {"External"}
+    return [metric["external"] for metric in metrics]
+
+
 def external(chart: Chart, given: Manifest, **values: Any) -> Any:
-    (metric,) = autoscaler(chart, given, **values)["spec"]["metrics"]
-    assert metric["type"] == "External"
-    return metric["external"]
+    (metric,) = externals(chart, given, **values)
+    return metric
 
 
 def test_an_autoscaler_has_defaults(chart: Chart) -> None:
@@ -32,7 +39,7 @@ def test_an_autoscaler_has_defaults(chart: Chart) -> None:
     assert found["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "worker"}
     assert (found["spec"]["minReplicas"], found["spec"]["maxReplicas"]) == (1, 20)
     assert found["spec"]["metrics"][0]["external"] == {
-        "metric": {"name": "tube-checkout"},
+        "metric": {"name": "tube-checkout", "selector": {"matchLabels": UNPAUSED}},
         "target": {"type": "AverageValue", "averageValue": "2"},
     }
 
@@ -53,12 +60,17 @@ IN_STATES = {"matchExpressions": [{"key": "state", "operator": "In", "values": [
 
 @pytest.mark.parametrize("tube", ["checkout", "a.b_c", "$(a);b+c", "a" * 200])
 def test_a_tube_is_queried_by_its_metric(chart: Chart, tube: str) -> None:
-    assert external(chart, CHECKOUT | {"tube": tube})["metric"] == {"name": f"tube-{tube}"}
+    metric = {"name": f"tube-{tube}"}
+    assert external(chart, CHECKOUT | {"tube": tube, "paused": "count"})["metric"] == metric
+    assert external(chart, CHECKOUT | {"tube": tube})["metric"] == metric | {"selector": {"matchLabels": UNPAUSED}}
 
 
 def test_a_tube_with_upper_case_is_queried_by_its_label(chart: Chart) -> None:
+    labels = {"tube": "Checkout"}
+    metric = external(chart, CHECKOUT | {"tube": "Checkout", "paused": "count"})["metric"]
+    assert metric == {"name": "beanstalkd_tube_jobs", "selector": {"matchLabels": labels} | IN_STATES}
     metric = external(chart, CHECKOUT | {"tube": "Checkout"})["metric"]
-    assert metric == {"name": "beanstalkd_tube_jobs", "selector": {"matchLabels": {"tube": "Checkout"}} | IN_STATES}
+    assert metric["selector"] == {"matchLabels": labels | UNPAUSED} | IN_STATES
 
 
 @pytest.mark.parametrize("tube", ["shop/checkout", "Mail;x", "A" * 64])
@@ -66,6 +78,59 @@ def test_a_tube_that_is_valid_in_neither_requires_a_rule(chart: Chart, tube: str
     refusal = chart.refusal({"autoscalers": [CHECKOUT | {"tube": tube}]})
     assert f"tube {tube} is not valid in a metric name" in refusal
     assert "add a rule to `metrics`" in refusal
+
+
+PUT = "beanstalkd_tube_jobs_put_per_second"
+
+
+def average(metric: str, labels: Manifest, target: str) -> Manifest:
+    return {
+        "metric": {"name": metric, "selector": {"matchLabels": labels}},
+        "target": {"type": "AverageValue", "averageValue": target},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"jobsPerPod": None, "perSecond": 0.5}, [(PUT, "0.5")], id="a rate alone"),
+        pytest.param({"perSecond": "5"}, [("tube-checkout", "2"), (PUT, "5")], id="jobs and a rate"),
+        pytest.param({"busy": "keep"}, [("tube-checkout", "2"), ("beanstalkd_tube_jobs", "1")], id="busy workers"),
+        pytest.param({"busy": None, "perSecond": None, "paused": None}, [("tube-checkout", "2")], id="nothing else"),
+    ],
+)
+def test_a_tube_can_have_several_metrics(chart: Chart, given: Manifest, expected: list[tuple[str, str]]) -> None:
+    labels = {
+        "tube-checkout": UNPAUSED,
+        PUT: UNPAUSED | {"tube": "checkout"},
+        "beanstalkd_tube_jobs": {"tube": "checkout", "state": "reserved"},
+    }
+    found = {key: value for key, value in (CHECKOUT | given).items() if value is not None}
+    assert externals(chart, found) == [average(name, labels[name], target) for name, target in expected]
+
+
+def test_an_entry_can_list_metrics(chart: Chart) -> None:
+    metrics = [
+        {"tube": "checkout", "jobsPerPod": 2, "paused": "count"},
+        {"tube": "a", "perSecond": 1_000_000, "paused": "count"},
+        {"metric": "backlog", "targetValue": 30},
+    ]
+    given = {"name": "checkout", "target": {"name": "worker"}, "maxReplicas": 20, "metrics": metrics}
+    assert externals(chart, given, metrics=[RULE]) == [
+        {"metric": {"name": "tube-checkout"}, "target": {"type": "AverageValue", "averageValue": "2"}},
+        average(PUT, {"tube": "a"}, "1000000"),
+        {"metric": {"name": "backlog"}, "target": {"type": "Value", "value": "30"}},
+    ]
+
+
+def test_the_worker_takes_the_same_keys(chart: Chart) -> None:
+    given = {"autoscaling": {"perSecond": 1, "busy": "keep", "paused": "count"}}
+    worker = chart.render({"helloWorld": given}).one("HorizontalPodAutoscaler", "beanscale-hello-world")
+    assert [each["external"] for each in worker["spec"]["metrics"]] == [
+        {"metric": {"name": "tube-hello-world"}, "target": {"type": "AverageValue", "averageValue": "2"}},
+        average(PUT, {"tube": "hello-world"}, "1"),
+        average("beanstalkd_tube_jobs", {"tube": "hello-world", "state": "reserved"}, "1"),
+    ]
 
 
 def test_a_metric_is_queried_with_its_selector(chart: Chart) -> None:
@@ -135,6 +200,23 @@ def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
         ),
         ([without("jobsPerPod")], "autoscalers: checkout: set jobsPerPod, e.g. jobsPerPod: 2, or targetValue"),
         ([CHECKOUT | {"targetValue": 2}], "autoscalers: checkout: jobsPerPod and targetValue can't be combined"),
+        (
+            [without("jobsPerPod") | {"busy": "keep"}],
+            "or targetValue, the value at which the number of pods is right, or perSecond, the jobs put per second",
+        ),
+        ([BY_METRIC | {"perSecond": 2}], "autoscalers: checkout: perSecond requires tube"),
+        ([BY_METRIC | {"paused": "ignore"}], "paused requires tube: set paused in the rule tube-checkout, or select"),
+        ([BY_METRIC | {"busy": "keep"}], "autoscalers: checkout: busy requires tube"),
+        ([CHECKOUT | {"tube": "a;b", "perSecond": 2}], "tube a;b is not valid in a label, which perSecond requires"),
+        ([CHECKOUT | {"tube": "a;b", "busy": "keep"}], 'tubes: ["a;b"] and value: reserved'),
+        (
+            [CHECKOUT | {"metrics": [{"tube": "a", "jobsPerPod": 1}]}],
+            "autoscalers: checkout: metrics can't be combined with jobsPerPod, tube: move it into an item of metrics",
+        ),
+        (
+            [{"name": "a", "target": {"name": "a"}, "maxReplicas": 1, "metrics": [CLEAR, {"tube": "a"}]}],
+            "autoscalers: a: metrics[1]: set jobsPerPod, e.g. jobsPerPod: 2, or targetValue",
+        ),
         (
             [BY_METRIC | {"metric": "tube-Checkout"}],
             "metric tube-Checkout can't be queried, because Kubernetes lowercases",

@@ -333,7 +333,7 @@ def test_the_workers_autoscaler_reaches_its_size_in_one_step_and_shrinks_promptl
         "HorizontalPodAutoscaler", "beanscale-hello-world"
     )["spec"]
     assert spec["metrics"][0]["external"] == {
-        "metric": {"name": "tube-hello-world"},
+        "metric": {"name": "tube-hello-world", "selector": {"matchLabels": {"paused": "false"}}},
         "target": {"type": "AverageValue", "averageValue": "2"},
     }
     assert spec["behavior"]["scaleUp"]["policies"] == [{"type": "Pods", "value": 7, "periodSeconds": 15}]
