@@ -4,7 +4,7 @@ import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from app.explain.collect import Explanation
+from app.explain.collect import Explanation, same_selector
 from app.explain.report import AutoscalerReport, MetricReport, Report
 from app.hpa.decision import Stage, Total, pods
 from app.quantity import plain
@@ -20,7 +20,7 @@ _LABEL = 16
 
 def render(report: Report) -> Iterator[str]:
     """Yield lines without line ends. A line that isn't indented is a heading."""
-    for metric in report.metrics:
+    for metric in _queried(report):
         yield from _metric(metric)
     for autoscaler in report.autoscalers:
         yield from _autoscaler(autoscaler)
@@ -33,6 +33,19 @@ def render(report: Report) -> Iterator[str]:
         selector = f" with the selector {query.selector}" if query.selector else ""
         yield "Autoscalers: none"
         yield from wrapped(f"No HorizontalPodAutoscaler in namespace {query.namespace} uses this metric{selector}.")
+
+
+def _queried(report: Report) -> Sequence[MetricReport]:
+    """Return the metric for the selectors that HPAs have: without a selector it is of interest only if none has one."""
+    name = report.collected.query.metric.lower()
+    metrics = [metric for each in report.autoscalers for metric in each.collected.autoscaler.metrics]
+    selectors = [metric.selector for metric in metrics if metric.name.lower() == name]
+    used = [
+        metric
+        for metric in report.metrics
+        if any(same_selector(metric.explanation.selector, selector) for selector in selectors)
+    ]
+    return used or report.metrics
 
 
 def _metric(report: MetricReport) -> Iterator[str]:

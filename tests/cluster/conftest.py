@@ -45,13 +45,16 @@ def place(pki: Path) -> Iterator[Release]:  # noqa: ARG001 - pki says how to run
 
 @pytest.fixture(scope="session")
 def values() -> Values:
-    """The chart's own, but scale-down is immediate, so that the number of pods shows the last sync's value."""
+    """The chart's own, but scale-down is immediate, so that the number of pods shows the last sync's value.
+
+    Paused jobs count, because tests pause the tube so that no worker takes the jobs that they count.
+    """
     rendered = yaml.safe_load(
         ran("helm", "template", CHART, "--show-only", "templates/hello-world/horizontalpodautoscaler.yaml")
     )
     all_at_once = {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
     behavior = rendered["spec"]["behavior"] | {"scaleDown": {"stabilizationWindowSeconds": 0, **all_at_once}}
-    return {"helloWorld": {"autoscaling": {"behavior": behavior}}}
+    return {"helloWorld": {"autoscaling": {"behavior": behavior, "paused": "count"}}}
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def values(release: Release, polled: int, *more: object, pods: int = 2) -> dict[
         "beanstalkd": {"external": [{"statefulSet": stateful_set}, *more]},
         "metrics": [rule],
         "server": {"maxAge": "5s"},
-        "autoscalers": [autoscaler(SCALED[0], tube=TUBE), autoscaler(SCALED[1], metric=RULE)],
+        "autoscalers": [autoscaler(SCALED[0], tube=TUBE, paused="count"), autoscaler(SCALED[1], metric=RULE)],
         "extraObjects": [*pair(pods), *map(sleeper, SCALED)],
     }
 

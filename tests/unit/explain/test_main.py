@@ -71,6 +71,18 @@ Autoscaler shop/orders of Deployment/orders: 1 pod now → 10
     )
 
 
+def test_the_text_shows_the_metric_as_the_hpas_query_it() -> None:
+    unpaused = external("tube-orders", {"matchLabels": {"paused": "false"}}, averageValue="2")
+    answers: Json = {
+        (ORDERS, ""): explanation(items=[item("20", "19 + 1")]),
+        (ORDERS, "paused=false"): explanation(selector="paused=false", items=[item("1", "0 + 1")]),
+        (HPAS, ""): listed(hpa(unpaused)),
+    }
+    text = "\n".join(render(explain(Cluster(answers), ExplainQuery("tube-orders", "shop"))))
+    assert text.startswith("tube-orders{paused=false} in namespace shop is 1 job\n")
+    assert "tube-orders in namespace" not in text
+
+
 def test_stabilization_is_explained_although_the_hpa_has_no_conditions_yet() -> None:
     text = written(explanation(), hpa(current=8), workload=deployment(8, 8, 8))
     assert "8 pods, no change" in text
