@@ -1,8 +1,9 @@
-"""How often something may happen: token bucket, exponential backoff, and log warnings that can't flood the log."""
+"""How often something may happen, and how much at once: token bucket, slots, backoff, and rate-limited warnings."""
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 
 import structlog
 
@@ -35,6 +36,28 @@ class TokenBucket:
     def put_back(self) -> None:
         """Return a token that turned out not to be needed."""
         self._tokens = min(self._burst, self._tokens + 1)
+
+
+class Slots:
+    """At most `most` at once, of which `each` of one client, so that one client can't take them all."""
+
+    def __init__(self, most: int, each: int) -> None:
+        self._most = most
+        self._each = each
+        self._taken: Counter[Hashable] = Counter()
+
+    def take(self, client: Hashable) -> bool:
+        """Take a slot. Return False if none is left for this client."""
+        if self._taken.total() >= self._most or self._taken[client] >= self._each:
+            return False
+        self._taken[client] += 1
+        return True
+
+    def release(self, client: Hashable) -> None:
+        """Return a slot that was taken."""
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]
 
 
 class RateLimitedWarning:

@@ -136,7 +136,7 @@ class Components:
         self.reviews = ReviewCollector()
         self.authenticator = Authenticator(self.auth_config, partial(review_token, kubernetes), self.reviews.observe)
         self.authorizer = Authorizer(partial(review_access, kubernetes), self.reviews.observe)
-        self.limits = Limits(self.authenticator)
+        self.limits = Limits()
 
         self.forwarding: Forwarding | None = None
         to, ca = settings.forward_to, settings.forward_ca

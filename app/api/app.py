@@ -103,8 +103,9 @@ class Api:
             middleware=[
                 Middleware(self.audit.middleware),
                 Middleware(ErrorResponses),
-                Middleware(self.limits.middleware),
+                Middleware(self.limits.of_responses),
                 Middleware(Authentication, self.authenticator),
+                Middleware(self.limits.of_users),
             ],
         )
 

@@ -60,7 +60,7 @@ class Authenticator:
         )
 
     async def caller(self, scope: Scope) -> Caller:
-        """Return the caller. Raises StatusError: 401, or 503 if the token can't be reviewed."""
+        """Return the caller. Raises StatusError: 401, 429 or 503 if the token can't be reviewed now."""
         request: Request = scope["request"]
         certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
         # Source: pkg/authentication/request/bearertoken/bearertoken.go; two spaces before a token leave none.
@@ -80,7 +80,7 @@ class Authenticator:
             key = hashlib.sha256(token).digest()  # the cache holds no token
             try:
                 review = partial(self._review_token, token.decode("utf-8", "replace"))
-                owner = await self._reviews.get(key, review)
+                owner = await self._reviews.get(scope["client"][:1], key, review)
             except KubernetesError as error:
                 unavailable = StatusError("ServiceUnavailable", "the bearer token can't be reviewed now; retry later")
                 unavailable.add_note(str(error))  # names kube-apiserver's address

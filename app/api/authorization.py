@@ -10,8 +10,7 @@ from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.authentication import ANONYMOUS
-from app.api.request import Request, list_options
+from app.api.request import AuthenticatedBy, Caller, Request, list_options
 from app.api.review_cache import Observe, ReviewCache
 from app.api.status import StatusError
 from app.kube.errors import KubernetesError
@@ -21,8 +20,8 @@ from app.kube.upstream import GROUP, VERSION
 PRIVILEGED = "system:masters"
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
 """The kubelet requests these without a credential."""
-THREADS = 8
-UNAUTHENTICATED_THREADS = 2
+THREADS: Mapping[AuthenticatedBy, int] = {"front-proxy": 8, "client-certificate": 2, "token": 4, "anonymous": 2}
+"""For reviews, by how the caller was authenticated."""
 
 _VERBS: Mapping[str, str] = {
     "GET": "list",
@@ -66,7 +65,7 @@ class Authorization:
         request: Request = scope["request"]
         assert request.caller  # noqa: S101 - set by Authentication
         # An unauthenticated client's query isn't parsed: it is rejected in less time.
-        known = request.caller.user.name != ANONYMOUS.name
+        known = request.caller.by != "anonymous"
         request.attributes = attributes(request, scope.get("path_params", {}), parse_query=known)
         # Ignoring these headers would do with all rights what the client meant to try with few.
         if b"impersonate" in b"\n".join(request.headers) and any(
@@ -74,7 +73,7 @@ class Authorization:
         ):
             message = "impersonation is not supported here: remove the Impersonate-* headers, or use kube-apiserver"
             raise forbidden(request.caller.user, request.attributes, message)
-        request.allowed_by = await self._authorizer.check(request.caller.user, request.attributes)
+        request.allowed_by = await self._authorizer.check(request.caller, request.attributes)
         await self._app(scope, receive, send)
 
 
@@ -109,22 +108,25 @@ class Authorizer:
         def verdict(decision: Decision) -> str:
             return "allowed" if decision.allowed else "denied"
 
-        # Unauthenticated clients have few threads and a cache of their own: however many paths they try, users don't
-        # wait for them.
-        self._of_users, self._of_unauthenticated = (
-            ReviewCache("SubjectAccessReview", threads, verdict, ("allowed", "denied"), observe)
-            for threads in (THREADS, UNAUTHENTICATED_THREADS)
-        )
+        # Each has threads and a cache of its own: however many metrics others try, HPAs don't wait for them.
+        self._by_authentication = {
+            by: ReviewCache("SubjectAccessReview", threads, verdict, ("allowed", "denied"), observe)
+            for by, threads in THREADS.items()
+        }
 
-    async def check(self, user: User, what: Attributes) -> str:
-        """Return why it is allowed. Raises StatusError: 403 if Kubernetes denies it, 500 if it can't be reviewed."""
+    async def check(self, caller: Caller, what: Attributes) -> str:
+        """Return why it is allowed.
+
+        Raises StatusError: 403 if Kubernetes denies it, 429 if too much is to be reviewed, 500 if a review fails.
+        """
+        user = caller.user
         if PRIVILEGED in user.groups:
             return PRIVILEGED
         if isinstance(what, PathAttributes) and what.path in ALWAYS_ALLOWED:
             return "always allowed"
-        reviews = self._of_unauthenticated if user.name == ANONYMOUS.name else self._of_users
+        reviews = self._by_authentication[caller.by]
         try:
-            decision = await reviews.get((user, what), partial(self._review_access, user, what))
+            decision = await reviews.get(user.name, (user, what), partial(self._review_access, user, what))
         except KubernetesError as error:
             failed = StatusError("InternalError", "Internal error occurred: access can't be reviewed now; retry later")
             failed.add_note(str(error))  # names kube-apiserver's address and beanscale's permissions

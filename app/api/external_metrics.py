@@ -3,17 +3,17 @@
 Responses are cached until a new snapshot is published: the HPAs of one tube all send the same query.
 """
 
-import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
 from app.api import table
 from app.api.discovery import KIND
+from app.api.fair_thread import FairThread
 from app.api.negotiation import Representation, negotiate
 from app.api.request import ListOptions, Request, list_options
 from app.api.response import respond
@@ -73,7 +73,7 @@ class ExternalMetrics:
         self._want = want
         self._cache = ResponseCache()
         # One: a response about ten thousand tubes takes 30 MB meanwhile, and more threads don't make any faster.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-response")
+        self._thread = FairThread("long-response")
 
     async def respond(self, request: Request, what: ResourceAttributes, context: EvaluationContext) -> Response:
         """Return the values of the metric that was authorized. Raises StatusError."""
@@ -89,8 +89,8 @@ class ExternalMetrics:
         is_explained = (request.parameter("explain") or "false").lower() not in {"0", "false"}
         build = _explain if is_explained else _respond
         if metric.is_long:  # tens of thousands of items would block all other requests
-            loop = asyncio.get_running_loop()
-            response, fresh_until_s = await loop.run_in_executor(self._thread, build, metric, form, request)
+            user = request.caller and request.caller.user.name
+            response, fresh_until_s = await self._thread.run(user, partial(build, metric, form, request))
         else:
             response, fresh_until_s = build(metric, form, request)
         if is_short:

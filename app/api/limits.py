@@ -12,15 +12,17 @@ from typing import Any, NoReturn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.authentication import Authenticator
 from app.api.authorization import ALWAYS_ALLOWED, PRIVILEGED
+from app.api.request import Request
 from app.api.status import StatusError
-from app.api.tls import EXTENSION
+from app.ratelimit import Slots
 
-MAX_REQUESTS = 400
-"""In flight: the default of kube-apiserver for reads."""
-MAX_WITHOUT_CERTIFICATE = 200
-"""In flight, of clients without a certificate: they can't take up what kube-apiserver needs for what it forwards."""
+MAX_FORWARDED = 400
+"""Requests in flight that kube-apiserver forwards: its own default for reads."""
+MAX_DIRECT = 200
+"""Requests in flight of all other clients: they can't take up what is needed for what kube-apiserver forwards."""
+_EACH = 2
+"""One user takes at most one in so many of either."""
 DEADLINE_S = 15.0
 """For a response to start: Kubernetes' own clients wait no longer for one request."""
 MAX_UNSENT = 1 << 26
@@ -30,23 +32,20 @@ _LARGE = 1 << 16
 
 
 class Limits:
-    """Middleware: answers 429 above a limit, and raises StatusError 504 at the deadline. For one event loop."""
+    """Two middlewares, for one event loop.
+
+    `of_responses`, before authentication, raises StatusError 504 at the deadline and answers 429 if too many bytes
+    wait. `of_users`, after it, answers 429 if too many requests are in flight.
+    """
 
     def __init__(
-        self,
-        authenticator: Authenticator,
-        max_requests: int = MAX_REQUESTS,
-        max_without_certificate: int = MAX_WITHOUT_CERTIFICATE,
-        deadline_s: float = DEADLINE_S,
+        self, max_forwarded: int = MAX_FORWARDED, max_direct: int = MAX_DIRECT, deadline_s: float = DEADLINE_S
     ) -> None:
         self.requests = 0
         """In flight, from their head until their response has been taken, reviews included."""
         self.rejected = 0
         """Responses with 429."""
-        self._authenticator = authenticator
-        self._without_certificate = 0
-        self._max_requests = max_requests
-        self._max_without_certificate = max_without_certificate
+        self._forwarded, self._direct = (Slots(most, max(1, most // _EACH)) for most in (max_forwarded, max_direct))
         self._deadline_s = deadline_s
         self._unsent = 0
         self._started: dict[asyncio.Task[Any], float] = {}
@@ -61,29 +60,31 @@ class Limits:
                 task.cancel()
             await asyncio.sleep(1)
 
-    def middleware(self, app: ASGIApp) -> ASGIApp:
-        """Return `app` with these limits."""
-        return partial(self._handle, app)
+    def of_users(self, app: ASGIApp) -> ASGIApp:
+        """Return `app` with limits on requests in flight."""
 
-    async def _handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        lacks_certificate = scope["extensions"][EXTENSION]["client_certificate"] is None
-        self.requests += 1
-        self._without_certificate += lacks_certificate
-        try:
-            has_room = self.requests <= self._max_requests and (
-                not lacks_certificate or self._without_certificate <= self._max_without_certificate
-            )
-            exempt = has_room or scope["path"] in ALWAYS_ALLOWED
-            if not exempt:  # nor is system:masters limited: the aggregator checks as such whether the server works
-                caller = self._authenticator.caller_by_certificate(scope)
-                exempt = caller is not None and PRIVILEGED in caller.user.groups
-            if not exempt:
+        async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            request: Request = scope["request"]
+            caller = request.caller
+            assert caller  # noqa: S101 - set by Authentication
+            # nor is system:masters limited: the aggregator checks as such whether the server works
+            if scope["path"] in ALWAYS_ALLOWED or PRIVILEGED in caller.user.groups:
+                await app(scope, receive, send)
+                return
+            slots = self._forwarded if caller.by == "front-proxy" else self._direct
+            if not slots.take(caller.user.name):
                 await self._reject(scope, receive, send)
-            else:
-                await self._respond(app, scope, receive, send)
-        finally:
-            self.requests -= 1
-            self._without_certificate -= lacks_certificate
+                return
+            try:
+                await app(scope, receive, send)
+            finally:
+                slots.release(caller.user.name)
+
+        return limited
+
+    def of_responses(self, app: ASGIApp) -> ASGIApp:
+        """Return `app` with a deadline, and a limit on what waits for its reader."""
+        return partial(self._respond, app)
 
     async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.rejected += 1
@@ -111,6 +112,7 @@ class Limits:
                 await self._send_large(scope, receive, send, start, memoryview(message["body"]))
 
         started[task] = perf_counter()
+        self.requests += 1
         try:
             await app(scope, receive, send_limited)
         except asyncio.CancelledError:
@@ -119,6 +121,7 @@ class Limits:
             message = "Timeout: request did not complete within the allotted timeout"
             raise StatusError("Timeout", message, {}) from None
         finally:
+            self.requests -= 1
             if started.pop(task, None) == math.inf:
                 task.uncancel()
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from app.api.status import StatusError
@@ -24,6 +24,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
 """How the User-Agents begin that get indented JSON."""
 
+AuthenticatedBy = Literal["front-proxy", "client-certificate", "token", "anonymous"]
 Headers = Iterable[tuple[bytes, bytes]]
 """Names in lower case."""
 
@@ -33,8 +34,7 @@ class Caller:
     """Who sent a request, and how that was proved."""
 
     user: User
-    by: str
-    """`front-proxy`, `client-certificate`, `token`, or `anonymous`."""
+    by: AuthenticatedBy
 
 
 class Request:

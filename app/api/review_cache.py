@@ -15,8 +15,9 @@ from time import perf_counter
 
 from cachetools import TTLCache
 
+from app.api.status import StatusError
 from app.kube.errors import KubernetesError
-from app.ratelimit import backoff
+from app.ratelimit import Slots, backoff
 
 CACHED_S = 10.0
 DEADLINE_S = 10.0
@@ -25,6 +26,8 @@ RETRIES = 4
 FIRST_RETRY_S, MAX_RETRY_S = 0.75, 2.5
 MAX_PENDING = 256
 """Reviews that run or wait for a thread; one more would only miss its deadline."""
+MAX_PENDING_EACH = 32
+"""Of one client: it can't keep others waiting for long, nor take all."""
 MAX_CACHED = 1 << 21
 """Characters of the keys of all cached results: some thousand usual ones."""
 _ENTRY = 256
@@ -51,25 +54,29 @@ class ReviewCache[Result]:
             MAX_CACHED, CACHED_S, getsizeof=lambda result_and_size: result_and_size[1]
         )
         self._pending: dict[Hashable, asyncio.Task[Result]] = {}
+        self._slots = Slots(MAX_PENDING, MAX_PENDING_EACH)
 
-    async def get(self, key: Hashable, call: Callable[[], Result]) -> Result:
+    async def get(self, client: Hashable, key: Hashable, call: Callable[[], Result]) -> Result:
         """Return the cached result for `key`, or run the blocking `call` in a thread; concurrent callers share one run.
 
-        Raises KubernetesError, also after DEADLINE_S or if MAX_PENDING reviews are pending.
+        `client`: whose request it is. Raises KubernetesError, also after DEADLINE_S, and StatusError 429 if too many of
+        this client's reviews, or too many at all, are pending.
         """
         found = self._results.get(key)
         if found is not None:
             return found[0]
         review = self._pending.get(key)
         if review is None:
-            if len(self._pending) >= MAX_PENDING:
-                raise KubernetesError(f"{MAX_PENDING} {self._kind}s are pending already; retry later")
+            if not self._slots.take(client):
+                message = f"too many {self._kind}s are pending; retry later"
+                raise StatusError("TooManyRequests", message, {"retryAfterSeconds": 1})
             review = self._pending[key] = asyncio.create_task(self._review(call))
-            review.add_done_callback(partial(self._finish, key))
+            review.add_done_callback(partial(self._finish, client, key))
         return await asyncio.shield(review)  # shielded: other callers may be waiting for the same review
 
-    def _finish(self, key: Hashable, review: asyncio.Task[Result]) -> None:
+    def _finish(self, client: Hashable, key: Hashable, review: asyncio.Task[Result]) -> None:
         del self._pending[key]
+        self._slots.release(client)
         size = len(repr(key)) + _ENTRY
         if review.cancelled() or review.exception() is not None or size > MAX_CACHED // 64:
             return  # one huge entry would evict many others

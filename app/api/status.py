@@ -15,6 +15,7 @@ CODES: Mapping[str, int] = {
     "MethodNotAllowed": 405,
     "NotAcceptable": 406,
     "Conflict": 409,
+    "TooManyRequests": 429,
     "InternalError": 500,
     "ServiceUnavailable": 503,
     "Timeout": 504,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.limits import MAX_REQUESTS
+from app.api.limits import MAX_FORWARDED
 from app.http.server import MAX_CONNECTIONS
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
@@ -152,15 +152,18 @@ def test_a_huge_body_uses_no_memory(flooded: Beanscale, aggregator: Pair) -> Non
 def test_with_too_many_in_flight_the_others_get_retry_after(
     flooded: Beanscale, wire: tuple[InterruptibleProxy, Path], aggregator: Pair
 ) -> None:
-    ask = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: patient\r\n\r\n".encode()
+    def ask(user: int) -> bytes:
+        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: user-{user}\r\n\r\n".encode()
+
     with ExitStack() as stack:
-        crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MAX_REQUESTS)]
+        crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MAX_FORWARDED)]
         shared, anonymous = stack.enter_context(line(flooded, aggregator)), stack.enter_context(line(flooded))
         wire[0].hold()
-        for each in crowd:
-            each.socket.sendall(ask)
-        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MAX_REQUESTS + 1, within_s=9)
-        for refused in (shared.ask(ask), anonymous.get("/metrics", authorization="Bearer made-up")):
+        for number, each in enumerate(crowd):
+            each.socket.sendall(ask(number % 2))
+        eventually(lambda: figure(shared, "beanscale_requests_in_flight") == MAX_FORWARDED + 1, within_s=9)
+        for user in (0, 2):
+            refused = shared.ask(ask(user))
             assert (refused.code, refused.headers["retry-after"]) == (429, "1")
             assert refused.body == b"Too many requests, please try again later.\n"
         for path in ("/livez", "/readyz", "/healthz"):
@@ -168,4 +171,4 @@ def test_with_too_many_in_flight_the_others_get_retry_after(
         assert shared.get(METRIC, **MASTER).code == 200
         wire[0].mend()
         assert {answer.code for each in crowd if (answer := each.next())} == {403}
-        assert shared.ask(ask).code == 403
+        assert shared.ask(ask(0)).code == 403

@@ -54,7 +54,7 @@ def api(*, allows: bool) -> Api:
     auth_config = AuthConfigWatcher()
     auth_config.current = TRUST
     authenticator = Authenticator(auth_config, owner)
-    limits = Limits(authenticator)
+    limits = Limits()
     telemetry = Telemetry(CertificateController(("localhost",)), limits, HttpServer())
     return Api(
         audit=Audit("all", telemetry.observe),

@@ -1,9 +1,14 @@
 """What is asked of Kubernetes about a request, and what its answer lets happen."""
 
+import asyncio
+import threading
+
 import pytest
 
 from app.api.authentication import ANONYMOUS
-from app.api.authorization import THREADS, UNAUTHENTICATED_THREADS, Attributes, Authorizer, attributes
+from app.api.authorization import Attributes, Authorizer, attributes
+from app.api.request import Caller
+from app.api.review_cache import MAX_PENDING
 from app.api.status import StatusError
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
@@ -33,9 +38,13 @@ def what(path: str, query: bytes = b"", method: str = "GET") -> Attributes:
     return attributes(request(path, query, method=method), matched, parse_query=True)
 
 
+def by_token(user: User) -> Caller:
+    return Caller(user, "token")
+
+
 async def verdict(authorizer: Authorizer, user: User, path: str, query: bytes = b"", method: str = "GET") -> int:
     try:
-        await authorizer.check(user, what(path, query, method))
+        await authorizer.check(by_token(user), what(path, query, method))
     except StatusError as error:
         return error.code
     return 200
@@ -67,7 +76,7 @@ async def test_a_failed_review_shows_the_client_neither_an_address_nor_beanscale
         raise KubernetesError("https://10.0.0.1:6443 refused: serviceaccount beanscale cannot create reviews")
 
     with pytest.raises(StatusError) as refused:
-        await Authorizer(away).check(ANONYMOUS, what("/metrics"))
+        await Authorizer(away).check(Caller(ANONYMOUS, "anonymous"), what("/metrics"))
     assert refused.value.code == 500
     assert str(refused.value) == "Internal error occurred: access can't be reviewed now; retry later"
     assert "10.0.0.1" in refused.value.__notes__[0], "the log has it"
@@ -124,10 +133,30 @@ async def test_a_review_contains_the_selectors_of_a_list(
 async def test_evaluation_errors_of_a_denial_are_logged_and_not_returned() -> None:
     authorizer = Authorizer(lambda *_: Decision(False, "because", 'clusterrole "x" not found'))
     with pytest.raises(StatusError) as refused:
-        await authorizer.check(EVE, what("/metrics"))
+        await authorizer.check(by_token(EVE), what("/metrics"))
     assert str(refused.value) == 'forbidden: User "eve" cannot get path "/metrics": because'
     assert refused.value.__notes__ == ['clusterrole "x" not found']
 
 
-def test_unauthenticated_clients_have_fewer_threads_than_users() -> None:
-    assert 0 < UNAUTHENTICATED_THREADS < THREADS
+async def test_reviews_of_other_clients_never_delay_what_kube_apiserver_forwards() -> None:
+    answer = threading.Event()
+
+    def review(user: User, _: Attributes) -> Decision:
+        if user.name != "hpa":
+            assert answer.wait(60)
+        return Decision(True, "")
+
+    authorizer, waiting = Authorizer(review), []
+    for by in ("token", "client-certificate", "anonymous"):
+        for number in range(2 * MAX_PENDING):
+            caller = Caller(User(f"user-{number % 20}", ()), by)  # type: ignore[arg-type]
+            waiting.append(asyncio.create_task(authorizer.check(caller, PathAttributes(f"/{number}", "get"))))
+    await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(30):
+            assert await authorizer.check(Caller(User("hpa", ()), "front-proxy"), what(METRIC)) == ""
+        rejected = [error for task in waiting if task.done() and (error := task.exception())]
+        assert {getattr(error, "code", None) for error in rejected} == {429}, "never an internal error"
+    finally:
+        answer.set()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.api import review_cache
-from app.api.review_cache import MAX_CACHED, MAX_PENDING, ReviewCache
+from app.api.review_cache import MAX_CACHED, MAX_PENDING, MAX_PENDING_EACH, ReviewCache
+from app.api.status import StatusError
 from app.kube.errors import KubernetesError
 
 pytestmark = pytest.mark.anyio
@@ -63,18 +64,18 @@ async def settled() -> None:
 
 async def test_concurrent_reviews_of_the_same_request_share_one_call(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    waiting = [asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(50)]
+    waiting = [asyncio.create_task(reviews.get("client", "key", kubernetes)) for _ in range(50)]
     await until(lambda: kubernetes.asked == 1)
     kubernetes.may_answer.set()
     assert await asyncio.gather(*waiting) == ["yes"] * 50
-    assert await reviews.get("key", kubernetes) == "yes"
+    assert await reviews.get("client", "key", kubernetes) == "yes"
     assert kubernetes.asked == 1
     assert kubernetes.observed == [("Review", "yes")]
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_others(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    leaves, stays = (asyncio.create_task(reviews.get("key", kubernetes)) for _ in range(2))
+    leaves, stays = (asyncio.create_task(reviews.get("client", "key", kubernetes)) for _ in range(2))
     await until(lambda: kubernetes.asked == 1)
     leaves.cancel()
     kubernetes.may_answer.set()
@@ -86,13 +87,13 @@ async def test_a_failure_after_all_callers_left_is_not_cached(kubernetes: Kubern
     """The caller's deadline had passed; the next one would have got a failure of ten seconds ago."""
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
-    leaves = asyncio.create_task(reviews.get("key", kubernetes))
+    leaves = asyncio.create_task(reviews.get("client", "key", kubernetes))
     await until(lambda: kubernetes.asked == 1)
     leaves.cancel()
     kubernetes.may_answer.set()
     await until(lambda: bool(kubernetes.observed))
     await settled()  # who comes at this very moment gets the failure of this very moment
-    assert await reviews.get("key", kubernetes) == "yes"
+    assert await reviews.get("client", "key", kubernetes) == "yes"
     assert kubernetes.observed == [("Review", "error"), ("Review", "yes")]
 
 
@@ -100,9 +101,9 @@ async def test_a_failure_goes_to_all_waiting_callers_and_to_no_later_one(kuberne
     reviews = kubernetes.reviews()
     kubernetes.failures.append(KubernetesError("away"))
     kubernetes.may_answer.set()
-    errors = await asyncio.gather(*(reviews.get("key", kubernetes) for _ in range(5)), return_exceptions=True)
+    errors = await asyncio.gather(*(reviews.get("client", "key", kubernetes) for _ in range(5)), return_exceptions=True)
     assert [str(error) for error in errors] == ["away"] * 5
-    assert await reviews.get("key", kubernetes) == "yes"
+    assert await reviews.get("client", "key", kubernetes) == "yes"
 
 
 @pytest.mark.parametrize("reason", ["InternalError", "Timeout", "TooManyRequests", "ConnectionReset"])
@@ -110,7 +111,7 @@ async def test_a_temporary_failure_is_retried(kubernetes: Kubernetes, no_pauses:
     assert no_pauses is None
     kubernetes.failures += [KubernetesError("busy", reason=reason)] * 2
     kubernetes.may_answer.set()
-    assert await kubernetes.reviews().get("key", kubernetes) == "yes"
+    assert await kubernetes.reviews().get("client", "key", kubernetes) == "yes"
     assert kubernetes.asked == 3
 
 
@@ -122,7 +123,7 @@ async def test_a_permanent_failure_is_an_error(
     kubernetes.failures += [KubernetesError("no", reason=reason)] * 9
     kubernetes.may_answer.set()
     with pytest.raises(KubernetesError):
-        await kubernetes.reviews().get("key", kubernetes)
+        await kubernetes.reviews().get("client", "key", kubernetes)
     assert kubernetes.asked == times
 
 
@@ -131,24 +132,40 @@ async def test_a_hanging_kubernetes_is_an_error_at_the_deadline_and_blocks_few_c
 ) -> None:
     monkeypatch.setattr(review_cache, "DEADLINE_S", 0.05)
     reviews = kubernetes.reviews(threads=2)
-    errors = await asyncio.gather(*(reviews.get(key, kubernetes) for key in range(9)), return_exceptions=True)
+    errors = await asyncio.gather(*(reviews.get("client", key, kubernetes) for key in range(9)), return_exceptions=True)
     assert {type(error) for error in errors} == {KubernetesError}
     await until(lambda: kubernetes.asked >= 2)
     assert kubernetes.asked == 2, "no more than there are threads"
     kubernetes.may_answer.set()
     await until(lambda: len(kubernetes.observed) == 9)
-    assert await reviews.get(0, kubernetes) == "yes"
+    assert await reviews.get("client", 0, kubernetes) == "yes"
 
 
-async def test_waiting_callers_are_limited(kubernetes: Kubernetes) -> None:
+async def test_pending_reviews_are_limited_in_total_and_per_client(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
-    waiting = [asyncio.create_task(reviews.get(key, kubernetes)) for key in range(MAX_PENDING)]
+    waiting = [
+        asyncio.create_task(reviews.get(number // MAX_PENDING_EACH, number, kubernetes))
+        for number in range(MAX_PENDING)
+    ]
     await until(lambda: kubernetes.asked == 1)
-    with pytest.raises(KubernetesError, match="are pending already"):
-        await reviews.get("one more", kubernetes)
+    for client in (0, "another"):
+        with pytest.raises(StatusError, match="too many Reviews are pending") as rejected:
+            await reviews.get(client, "one more", kubernetes)
+        assert rejected.value.code == 429
     kubernetes.may_answer.set()
     assert set(await asyncio.gather(*waiting)) == {"yes"}
-    assert await reviews.get("one more", kubernetes) == "yes"
+    assert await reviews.get("another", "one more", kubernetes) == "yes"
+
+
+async def test_one_client_takes_only_its_share(kubernetes: Kubernetes) -> None:
+    reviews = kubernetes.reviews()
+    waiting = [asyncio.create_task(reviews.get("one", number, kubernetes)) for number in range(MAX_PENDING_EACH)]
+    await until(lambda: kubernetes.asked == 1)
+    with pytest.raises(StatusError):
+        await reviews.get("one", "one more", kubernetes)
+    waiting.append(asyncio.create_task(reviews.get("another", "another", kubernetes)))
+    kubernetes.may_answer.set()
+    assert set(await asyncio.gather(*waiting)) == {"yes"}
 
 
 async def test_the_cache_is_limited_in_total_and_per_entry(kubernetes: Kubernetes) -> None:
@@ -156,17 +173,17 @@ async def test_the_cache_is_limited_in_total_and_per_entry(kubernetes: Kubernete
     kubernetes.may_answer.set()
     long = "a" * 10_000
     for number in range(300):
-        await reviews.get(f"{number} {long}", kubernetes)
+        await reviews.get("client", f"{number} {long}", kubernetes)
     asked = kubernetes.asked
-    await reviews.get(f"299 {long}", kubernetes)
+    await reviews.get("client", f"299 {long}", kubernetes)
     assert kubernetes.asked == asked
-    await reviews.get(f"0 {long}", kubernetes)
+    await reviews.get("client", f"0 {long}", kubernetes)
     assert kubernetes.asked == asked + 1, "the oldest are forgotten first"
     giant = "a" * MAX_CACHED
     for _ in range(2):
-        await reviews.get(giant, kubernetes)
+        await reviews.get("client", giant, kubernetes)
     assert kubernetes.asked == asked + 3, "a giant is never remembered"
-    await reviews.get(f"299 {long}", kubernetes)
+    await reviews.get("client", f"299 {long}", kubernetes)
     assert kubernetes.asked == asked + 3, "and evicts no other"
 
 
@@ -174,5 +191,5 @@ async def test_a_result_that_is_not_cached_is_requested_again(kubernetes: Kubern
     reviews = ReviewCache("Review", 1, lambda _: "undecided", ("yes", "no"), lambda *_: None)
     kubernetes.may_answer.set()
     for _ in range(2):
-        await reviews.get("key", kubernetes)
+        await reviews.get("client", "key", kubernetes)
     assert kubernetes.asked == 2

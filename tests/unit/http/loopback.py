@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.authentication import Authenticator
 from app.api.limits import Limits
 from app.api.request import Request
 from app.http.server import HttpServer
-from app.kube.auth_config import AuthConfigWatcher
-from app.kube.reviews import TokenOwner
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\nx-next: 1\r\n\r\n"
 LARGE = b"".join([b"host: x\r\n", *(b"x-%d: %b\r\n" % (each, b"y" * 600) for each in range(50)), b"\r\n"])
@@ -27,9 +24,7 @@ class Loopback:
     server: HttpServer = field(init=False)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     """Answers below /held wait for it."""
-    limits: Limits = field(
-        default_factory=lambda: Limits(Authenticator(AuthConfigWatcher(), lambda _: TokenOwner(None)))
-    )
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         self.server = HttpServer(limit=4, clock=lambda: self.now)
@@ -43,7 +38,7 @@ class Loopback:
         names = ",".join(name.decode() for name, _ in scope["headers"] if name != b"host")
         response = Response(b"x" * (1 << 24)) if scope["path"] == "/large" else PlainTextResponse(f"<{names}>")
         scope["request"] = Request(scope)
-        await self.limits.middleware(response)(scope, receive, send)
+        await self.limits.of_responses(response)(scope, receive, send)
 
     async def stream(self) -> AsyncIterator[bytes]:
         yield b"<>"
