@@ -138,6 +138,7 @@ async def test_a_hanging_kubernetes_is_an_error_at_the_deadline_and_blocks_few_c
     assert kubernetes.asked == 2, "no more than there are threads"
     kubernetes.may_answer.set()
     await until(lambda: len(kubernetes.observed) == 9)
+    monkeypatch.undo()
     assert await reviews.get("client", 0, kubernetes) == "yes"
 
 
