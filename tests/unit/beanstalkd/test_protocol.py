@@ -53,6 +53,14 @@ def test_a_name_that_looks_like_another_type_stays_text(name: str) -> None:
         assert parse_tube(stats(name), name, AT).name == name
 
 
+def test_the_order_of_fields_does_not_matter() -> None:
+    start, name, *fields, end = stats().split(b"\n")
+    reordered = parse_tube(b"\n".join([start, name, *reversed(fields), end]), "checkout", AT)
+    assert reordered._replace(body=b"") == parse_tube(stats(), "checkout", AT)._replace(body=b"")
+    first, *others = JOBS.splitlines(keepends=True)
+    assert parse_job_totals(b"---\n" + b"".join([*reversed(others), first]), AT) == parse_job_totals(JOBS, AT)
+
+
 def test_fields_that_later_versions_add_are_ignored() -> None:
     assert parse_tube(stats(new_field=3), "checkout", AT).current_jobs_ready == 2
 
