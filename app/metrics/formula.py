@@ -197,7 +197,9 @@ class _Parser:
 
     def _unknown(self, kind: str, position: int, name: str, known: Iterable[str]) -> SettingError:
         whole = _HYPHENATED.match(self._text, position)  # `current-jobs-ready`, as beanstalkd calls it
-        near = did_you_mean(whole[0] if whole else name, known) or did_you_mean(name, known)
+        around = next(each[0] for each in _HYPHENATED.finditer(self._text) if each.end() > position)
+        names = (whole[0] if whole else name, name, around)
+        near = next(filter(None, (did_you_mean(each, known) for each in names)), None)
         advice = near or f"the {kind}s are {', '.join(sorted(known))}"
         return SettingError(f"unknown {kind} {_shorten(name)} {self._at(position)}; {advice}")
 

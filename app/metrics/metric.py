@@ -120,6 +120,7 @@ class Metric(ABC):
     def explain(self, selector: str) -> Json:
         """Return rule, readings and arithmetic, or the error, as JSON. `selector`: the query's, as it was written."""
         context, definition = self.context, self.definition
+        ignored = " Of a paused tube, only reserved jobs count." if self.ignores_paused else ""
         told: dict[str, Any] = {
             "metric": self.query.metric,
             "namespace": self.query.namespace,
@@ -129,7 +130,7 @@ class Metric(ABC):
             and {
                 "name": definition.name,
                 "builtIn": definition.built_in,
-                "meaning": definition.meaning,
+                "meaning": definition.meaning + ignored,
                 "tubes": list(definition.tubes.patterns),
                 "servers": [state.server.name for state in self.servers],
                 "formula": definition.formula,

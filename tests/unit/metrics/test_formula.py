@@ -96,6 +96,8 @@ def test_a_formula_has_its_text_and_fields() -> None:
         ("ready + redy", "unknown field 'redy' at column 9; did you mean ready?"),
         ("Ready", "unknown field 'Ready' at column 1; did you mean ready?"),
         ("current-jobs-ready", "unknown field 'current' at column 1; did you mean ready?"),
+        ("ready + pause-left", "unknown field 'left' at column 15; did you mean pause or pause_left?"),
+        ("pause-time-left", "unknown field 'time' at column 7; did you mean pause"),
         ("current_jobs_ready", "unknown field 'current_jobs_ready' at column 1; did you mean ready?"),
         ("2 * deleted_per_sec", "unknown field 'deleted_per_sec' at column 5; did you mean deleted"),
         ("1 + xyz", "unknown field 'xyz' at column 5; the fields are buried, delayed, deleted,"),

@@ -162,6 +162,7 @@ def test_a_held_value_is_that_of_the_last_reading() -> None:
 def test_what_is_ignored_is_explained(metric: str, selector: str, paused: str) -> None:
     data = explained(metric, selector, known(EU, US, rules=[rule(tubes="a", ignores_paused=True)]))
     assert data["rule"]["paused"] == paused
+    assert ("Of a paused tube, only reserved jobs count." in data["rule"]["meaning"]) is (paused == "ignore")
     assert {each["server"]: each["ignored"] for each in data["tubes"]} == {"eu": paused == "ignore", "us": False}
 
 
