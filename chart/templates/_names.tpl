@@ -2,16 +2,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The rule of `helm create`. */}}
+{{/* The rule of `helm create`; but a Service's name can't have dots, nor, before Kubernetes 1.35, begin with a digit. */}}
 {{- define "beanscale.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name }}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- $fullname := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) }}
+{{- if regexMatch "^[0-9]" $fullname }}
+{{- $fullname = printf "%s-%s" .Chart.Name (.Values.fullnameOverride | default .Release.Name) }}
 {{- end }}
+{{- $fullname | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{/* (list $ "server") → <fullname>-server. At most 52 characters: Kubernetes adds 11 to a StatefulSet's name and puts it into a label. */}}
@@ -44,9 +42,9 @@ v1beta1.external.metrics.k8s.io
 {{/* (list $ "server"): labels that never change while a release exists. */}}
 {{- define "beanscale.selectorLabels" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "beanscale.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ include "beanscale.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end }}
 
 {{/* (list $ "server" extraLabels): an object's labels. Extra labels can't override labels that selectors use. */}}
@@ -56,13 +54,13 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63) }}
 {{- $_ := set $own "app.kubernetes.io/version" ($root.Chart.AppVersion | trunc 63) }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service }}
-{{- $given := ternary (last .) dict (gt (len .) 2) }}
+{{- $given := ternary (last .) dict (gt (len .) 2) | default dict }}
 {{- toYaml (merge $own $given $root.Values.commonLabels) }}
 {{- end }}
 
 {{/* (list $ "server" podLabels): without versions, which would restart unchanged pods at each upgrade. */}}
 {{- define "beanscale.podLabels" -}}
-{{- toYaml (merge (include "beanscale.selectorLabels" . | fromYaml) (last .) (index . 0).Values.commonLabels) }}
+{{- toYaml (merge (include "beanscale.selectorLabels" . | fromYaml) (last . | default dict) (index . 0).Values.commonLabels) }}
 {{- end }}
 
 {{/* (list $ .Values.image) → registry/repository:tag, or @digest. */}}

@@ -13,7 +13,7 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $part.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $part.nodeSelector }}
 nodeSelector:
@@ -34,8 +34,8 @@ tolerations:
 {{- $root := index . 0 }}
 {{- $image := index . 1 }}
 {{- $part := index . 2 -}}
-image: {{ include "beanscale.image" (list $root $image) }}
-imagePullPolicy: {{ $image.pullPolicy }}
+image: {{ include "beanscale.image" (list $root $image) | quote }}
+imagePullPolicy: {{ $image.pullPolicy | quote }}
 {{- with $root.Values.securityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}

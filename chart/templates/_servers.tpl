@@ -6,8 +6,11 @@
 {{- $host := printf "%s.%s.svc" (include "beanscale.object" (list . "beanstalkd")) (include "beanscale.namespace" .) }}
 {{- $servers = append $servers (dict "name" "beanstalkd" "host" $host "port" 11300) }}
 {{- end }}
-{{- range .Values.beanstalkd.external }}
+{{- range $index, $entry := .Values.beanstalkd.external }}
 {{- $port := .port | default 11300 | int }}
+{{- if not (or .host .statefulSet) }}
+{{- fail (printf "beanstalkd.external[%d] has neither host nor statefulSet: set one, or remove the entry" $index) }}
+{{- end }}
 {{- if and .host .statefulSet }}
 {{- fail (printf "beanstalkd.external: host %s and statefulSet %s can't be combined in one entry: list them separately" .host .statefulSet.name) }}
 {{- end }}
@@ -20,7 +23,7 @@
 {{- $servers = append $servers (dict "name" (printf "%s-%d" $prefix $ordinal) "host" $host "port" $port) }}
 {{- end }}
 {{- else }}
-{{- $servers = append $servers (dict "name" (.name | default .host) "host" .host "port" $port) }}
+{{- $servers = append $servers (dict "name" (include "beanscale.serverName" .) "host" (trimAll "[]" .host) "port" $port) }}
 {{- end }}
 {{- end }}
 {{- if not $servers }}
@@ -40,6 +43,11 @@
 {{- $_ := set $addresses .name (include "beanscale.address" .) }}
 {{- end }}
 {{- toYaml $servers }}
+{{- end }}
+
+{{/* One of beanstalkd.external with a host → its name, by default the host; an IPv6 address with '-' for ':', which no label can have. */}}
+{{- define "beanscale.serverName" -}}
+{{- .name | default (.host | replace ":" "-" | trimAll "[]-_") }}
 {{- end }}
 
 {{/* (list $ statefulSet): its namespace, by default the release's. */}}

@@ -1,5 +1,6 @@
 """The chart as Helm renders it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ class Chart:
         given = ["--values", "-"] if values is not None else []
         return subprocess.run(
             ["helm", *arguments, *given],
-            input=yaml.safe_dump(values) if values is not None else None,
+            input=json.dumps(values) if values is not None else None,  # JSON quotes each text
             capture_output=True,
             text=True,
             check=False,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.chart.conftest import Chart
+from tests.chart.conftest import Chart, Manifest
 
 API_VERSIONS = [
     "api/v1",
@@ -113,6 +114,11 @@ def test_the_api_server_accepts_every_object_without_a_warning(
         # other namespaces, where the user's workloads are, aren't there
         if each["metadata"].get("namespace") not in {None, "kube-system"}:
             each["metadata"]["namespace"] = restricted_namespace
+    assert_taken(cluster, objects)
+
+
+def assert_taken(cluster: str, objects: list[Manifest]) -> None:
+    """The API server takes the objects, in a dry run, and warns of none."""
     command = [cluster, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-"]
     done = subprocess.run(
         command,
@@ -123,3 +129,17 @@ def test_the_api_server_accepts_every_object_without_a_warning(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == len(objects)
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace"), [("1e3", "1234"), ("on", "0x1f"), ("null", "012"), ("r" * 53, "n" * 63)]
+)
+def test_the_api_server_takes_objects_of_any_name(chart: Chart, cluster: str, release: str, namespace: str) -> None:
+    subprocess.run([cluster, "create", "namespace", namespace], check=True, capture_output=True)
+    try:
+        done = chart.helm("template", release, str(chart.path), f"--namespace={namespace}")
+        assert done.returncode == 0, done.stderr
+        objects = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each and each["kind"] != "Pod"]
+        assert_taken(cluster, objects)
+    finally:
+        subprocess.run([cluster, "delete", "namespace", namespace, "--wait=false"], check=True, capture_output=True)

@@ -140,11 +140,28 @@ def test_bundled_and_external_servers_are_polled_together(chart: Chart) -> None:
 
 
 def assert_servers(pods: dict[str, Manifest], servers: list[str]) -> None:
-    """Server, console and test poll all of them; the worker uses the first one."""
+    """Server, console and test poll all of them; the worker uses the first one, by the same name."""
     for component in ("server", "console", "smoke"):
         given = [each for each in arguments(pods[component]) if each.startswith("--beanstalkd=")]
         assert given == [f"--beanstalkd={server}" for server in servers]
-    assert f"--beanstalkd={servers[0].partition('=')[2]}" in arguments(pods["hello-world"])
+    assert f"--beanstalkd={servers[0]}" in arguments(pods["hello-world"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "server"),
+    [
+        ({"host": "fd00::11"}, "fd00--11=[fd00::11]:11300"),
+        ({"host": "[fd00::11]", "port": 11301}, "fd00--11=[fd00::11]:11301"),
+        ({"host": "::1"}, "1=[::1]:11300"),
+        ({"host": "_queue._tcp"}, "queue._tcp=_queue._tcp:11300"),
+        ({"host": "10.0.0.7"}, "10.0.0.7=10.0.0.7:11300"),
+        ({"host": "[fd00::11]", "name": "eu"}, "eu=[fd00::11]:11300"),
+    ],
+)
+def test_a_server_without_a_name_is_named_after_its_host(chart: Chart, entry: Any, server: str) -> None:
+    values = {"beanstalkd": {"enabled": False, "external": [entry]}}
+    assert_servers(chart.render(values).pods(), [server])
+    assert f"polls {server.partition('=')[0]}. " in chart.notes(values)
 
 
 QUEUE = {"name": "queue", "service": "queue", "namespace": "shop", "replicas": 2}
@@ -204,6 +221,10 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
         ),
         ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas (11) exceeds maxReplicas (10)"),
         ({"server": {"hostNetwork": {"enabled": True}}}, "requires a server.containerPort other than 10250"),
+        (
+            {"server": {"updateStrategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}},
+            "server.updateStrategy.rollingUpdate: maxSurge and maxUnavailable can't both be 0",
+        ),
         ({"podDisruptionBudget": {"maxUnavailable": None}}, "requires minAvailable or maxUnavailable"),
         ({"tls": {"mode": "existingSecret"}}, "tls.mode=existingSecret requires tls.existingSecret.name"),
         ({"tls": {"existingSecret": {"name": "mine"}}}, "tls.existingSecret.name is set, but tls.mode is self"),
@@ -355,6 +376,55 @@ def test_a_worker_has_time_for_its_current_job(chart: Chart, seconds: float, arg
     worker = chart.render({"helloWorld": {"secondsPerJob": seconds}}).pods()["hello-world"]
     assert f"--seconds-per-job={argument}" in arguments(worker)
     assert worker["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+ADDS, REPLACES = {"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 0, "maxUnavailable": 1}
+ON_NODES = {"hostNetwork": {"enabled": True}, "containerPort": 10260}
+
+
+@pytest.mark.parametrize(
+    ("server", "strategy"),
+    [
+        ({}, {"type": "RollingUpdate", "rollingUpdate": ADDS}),
+        ({"updateStrategy": {"type": "Recreate"}}, {"type": "Recreate"}),
+        ({"updateStrategy": {"rollingUpdate": {"maxSurge": 0}}}, {"type": "RollingUpdate", "rollingUpdate": REPLACES}),
+        (
+            {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "50%"}}},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "50%"}},
+        ),
+        (ON_NODES, {"type": "RollingUpdate", "rollingUpdate": REPLACES}),
+        (
+            ON_NODES | {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}},
+            {"type": "RollingUpdate", "rollingUpdate": ADDS},
+        ),
+        (
+            ON_NODES | {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2}},
+        ),
+    ],
+)
+def test_an_update_needs_no_second_port_on_a_node(chart: Chart, server: Any, strategy: Any) -> None:
+    """Values that are given stay, and no member of another strategy is added to them."""
+    values = {"server": server, "beanstalkd": {"enabled": False, "external": [{"host": "a"}]}}
+    assert chart.render(values).one("Deployment", "beanscale-server")["spec"]["strategy"] == strategy
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
+@pytest.mark.parametrize(
+    ("handler", "port"), [("exec", None), ("tcpSocket", "https"), ("grpc", 9000), ("httpGet", "metrics")]
+)
+def test_a_probe_has_only_the_handler_that_is_given(chart: Chart, probe: str, handler: str, port: Any) -> None:
+    given = {handler: {"port": port} if port else {"command": ["true"]}}
+    rendered = chart.render({"server": {probe: given}}).pods()["server"]["spec"]["containers"][0][probe]
+    assert {"exec", "tcpSocket", "grpc", "httpGet"} & rendered.keys() == {handler}
+    assert rendered[handler].items() >= given[handler].items()
+    assert rendered["periodSeconds"] in {1, 2, 10}
+
+
+def test_a_probe_without_a_handler_is_none(chart: Chart) -> None:
+    container = chart.render({"server": {"livenessProbe": {"httpGet": None}}}).pods()["server"]["spec"]["containers"][0]
+    assert "livenessProbe" not in container
+    assert "readinessProbe" in container
 
 
 def test_a_stopping_server_has_time_for_its_delay_and_requests_in_flight(chart: Chart) -> None:

@@ -140,7 +140,7 @@ WRONG: dict[str, list[Any]] = {
         [{"host": "a", "user": "b"}],
         [{"host": "a"}] * 101,
     ],
-    "beanstalkd.external.0.host": [1, "", "a:11300", "http://a", "[::1]", "a b", "a/b"],
+    "beanstalkd.external.0.host": [1, "", "a:11300", "http://a", "[::1", "[::1]:11300", "a b", "a/b"],
     "beanstalkd.external.0.statefulSet": ["queue", {}, {"name": "a", "replicas": 1}],
     "beanstalkd.external.0.statefulSet.name": [1, "", "A", "a.b", "a" * 53],
     "beanstalkd.external.0.statefulSet.service": [1, "", "a.b"],

@@ -12,6 +12,36 @@
 {{- toYaml $constraints }}
 {{- end }}
 
+{{/* The Deployment's strategy. By default, an update first adds a pod. With hostNetwork it first removes one, because each node has one port;
+     so it does if maxSurge is 0, because Kubernetes rejects 0 for both. */}}
+{{- define "beanscale.updateStrategy" -}}
+{{- $strategy := .Values.server.updateStrategy }}
+{{- $type := $strategy.type | default "RollingUpdate" -}}
+type: {{ $type }}
+{{- if eq $type "RollingUpdate" }}
+{{- $given := $strategy.rollingUpdate | default dict }}
+{{- $zero := list "0" "0%" }}
+{{- $replaces := or (has (toString $given.maxSurge) $zero) (and .Values.server.hostNetwork.enabled (not (has (toString $given.maxUnavailable) $zero))) }}
+{{- $defaults := ternary (dict "maxUnavailable" 1 "maxSurge" 0) (dict "maxUnavailable" 0 "maxSurge" 1) $replaces }}
+rollingUpdate:
+  {{- range $key := list "maxSurge" "maxUnavailable" }}
+  {{ $key }}: {{ get (ternary $given $defaults (hasKey $given $key)) $key | toJson }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* (dict "livenessProbe" {…} …): these probes. One with another handler than the default httpGet has only that; one without any isn't rendered. */}}
+{{- define "beanscale.probes" -}}
+{{- range $name, $probe := . }}
+{{- $probe := $probe | default dict }}
+{{- $other := or $probe.exec $probe.grpc $probe.tcpSocket }}
+{{- if or $other $probe.httpGet }}
+{{ $name }}:
+  {{- toYaml (ternary (omit $probe "httpGet") $probe (not (empty $other))) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The Secret with the serving certificate. */}}
 {{- define "beanscale.servingSecret" -}}
 {{- if eq .Values.tls.mode "existingSecret" }}
