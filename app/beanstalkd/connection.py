@@ -5,7 +5,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from math import inf
 from typing import cast
@@ -94,6 +94,15 @@ class Connection(asyncio.Protocol):
             self._replies.clear()
             owed -= len(bodies)
             yield bodies
+
+    async def idle(self, seconds: float) -> None:
+        """Wait while no reply is owed. Raises like `reply` as soon as the connection ends."""
+        self._changed.clear()
+        self._check()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        self._check()
 
     async def closed_by_quit(self) -> None:
         """Send `quit` and wait until beanstalkd closes: from then on no tube counts this connection. Raises OSError."""

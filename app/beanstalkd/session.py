@@ -3,7 +3,6 @@
 It sends `stats`, `list-tubes` and `stats-tube`, none of which changes anything; see next_job.py for the exception.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -165,7 +164,7 @@ class Session:
             now = self._now()
             round_in_s = max(PERIOD_S - self._round_at.age_s(now), rest_s)
             sweep_in_s = sweep_at_s - now.monotonic_s
-            await asyncio.sleep(min(round_in_s, sweep_in_s))
+            await self.connection.idle(min(round_in_s, sweep_in_s))
             if sweep_in_s <= round_in_s:
                 return
             stopwatch = self._stopwatch()

@@ -17,6 +17,7 @@ from app.beanstalkd.demand import Demand
 from app.clock import Instant
 from app.console.errors import RequestError
 from app.console.events import Event, of_autoscalers
+from app.console.health import is_late
 from app.console.history import ReplicaTrack
 from app.explain.collect import Collected, CollectedAutoscaler, collect_autoscaler
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
@@ -65,6 +66,8 @@ class AutoscalerState:
     observed: tuple[Observed, ...]
     """One for each of its metrics."""
     decision: Decision
+    late: bool = False
+    """Whether a server of the metric that charts show is late: their line then has a gap."""
 
     @property
     def name(self) -> ObjectName:
@@ -93,7 +96,9 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
         resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
         observed = tuple(map(_observe, autoscaler.metrics, resolved))
         decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
-        state = AutoscalerState(autoscaler, observed, decision)
+        shown = resolved[first_external(autoscaler) or 0]
+        late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
+        state = AutoscalerState(autoscaler, observed, decision, late)
         states.append(state)
         for metric in resolved:
             if metric is None:
@@ -143,6 +148,8 @@ class AutoscalerStore:
         self.error = error
         """Why autoscalers aren't known (any more): a clause."""
         self.result = PollResult()
+        self._read_s: float | None = None
+        self._failed = False
         self._tracks: dict[ObjectName, ReplicaTrack] = {}
 
     def update(
@@ -152,18 +159,20 @@ class AutoscalerStore:
         collected: Mapping[ObjectName, CollectedAutoscaler] = MappingProxyType({}),
     ) -> None:
         """Store a result, and forget autoscalers that aren't in it. `collected` has more exact values of some."""
-        self.result, self.error = result, None
+        self.result, self.error, self._read_s, self._failed = result, None, now_s, False
         self._tracks = {each.name: self._tracks.get(each.name) or ReplicaTrack() for each in result.states}
         for each in result.states:
             exact = collected.get(each.name)
             value, target = _value_and_target(each.autoscaler, exact.observed if exact else each.observed)
+            if each.late:
+                value = None
             current = (exact.scale if exact else each.autoscaler.scale).status_replicas
             pods = (each.autoscaler.desired, current) if each.autoscaler.knows_pods else (None, None)
             self._tracks[each.name].add(now_s, value, target, *pods)
 
     def fail(self, error: str, now_s: float) -> None:
         """Record that the cluster couldn't be polled."""
-        self.error = error
+        self.error, self._failed = error, True
         for track in self._tracks.values():
             track.add(now_s, None, None, None, None)
 
@@ -192,8 +201,14 @@ class AutoscalerStore:
             "now": round(now_s, 3),
             "available": self.error is None,
             "why": self.error,
+            "cluster": self.cluster_json(now_s),
             "autoscalers": [_row(each) for each in self.result.states],
         }
+
+    def cluster_json(self, now_s: float) -> Json:
+        """Return whether the last poll of the cluster failed, and how old what is shown of it is."""
+        age_s = None if self._read_s is None else max(0.0, round(now_s - self._read_s, 3))
+        return {"late": self._failed, "failure": self.error if self._failed else None, "ageSeconds": age_s}
 
 
 def _value_and_target(autoscaler: Autoscaler, observed: Sequence[Observed]) -> tuple[float | None, float | None]:

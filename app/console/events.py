@@ -12,6 +12,7 @@ from app.text import count, duration
 MAX_EVENTS = 5000
 SHOWN_S = 3600.0
 MAX_SHOWN = 200
+RESTARTS = frozenset({"restart", "loss"})
 _REPORTED_S = 5.0
 """Between an action and the reading that shows its outcome."""
 
@@ -22,7 +23,8 @@ class Event(NamedTuple):
     at_s: float
     """Unix seconds."""
     kind: str
-    """`restart`, `down`, `up`, `pause`, `resume`, `rescale`, or an action: `kick`, `delete`, `put`, `move`…"""
+    """`restart`, `loss` (a restart after which there are fewer jobs), `down`, `up`, `pause`, `resume`, `rescale`, or an
+    action: `kick`, `delete`, `put`, `move`…"""
     text: str
     """A clause."""
     server: Server | None = None
@@ -65,10 +67,10 @@ class EventLog:
             )
         ][-MAX_SHOWN:]
 
-    def restarted_at(self, server: Server) -> float | None:
-        """Return when a server was last found restarted, in Unix seconds."""
-        restarts = [each.at_s for each in self._events.copy() if each.kind == "restart" and each.server == server]
-        return restarts[-1] if restarts else None
+    def last_restart(self, server: Server) -> Event | None:
+        """Return the event of the last restart that was found of a server."""
+        found = (each for each in reversed(self._events.copy()) if each.kind in RESTARTS and each.server == server)
+        return next(found, None)
 
 
 def of_servers(before: Snapshot, after: Snapshot, now_s: float) -> Iterator[Event]:
@@ -85,9 +87,19 @@ def of_servers(before: Snapshot, after: Snapshot, now_s: float) -> Iterator[Even
         if old.reading is None or new.reading is None:
             continue
         if old.reading.server_id != new.reading.server_id:
-            yield Event(now_s, "restart", f"{name} restarted: its counters start at 0", server)
+            before_jobs, after_jobs = _jobs(old.reading), _jobs(new.reading)
+            text = f"{name} restarted: {count(before_jobs, 'job')} before, {after_jobs:,} after"
+            yield Event(now_s, "loss" if after_jobs < before_jobs else "restart", text, server)
         elif old.reading.tubes is not new.reading.tubes:
             yield from _of_pauses(old.reading, new.reading, server, now_s)
+
+
+def _jobs(reading: Reading) -> int:
+    """Return the number of jobs of a server, in any state."""
+    return sum(
+        stats.current_jobs_ready + stats.current_jobs_reserved + stats.current_jobs_delayed + stats.current_jobs_buried
+        for stats in reading.tubes.values()
+    )
 
 
 def _of_pauses(before: Reading, after: Reading, server: Server, now_s: float) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""GET /events: server-sent events, one stream per open page, with at most one event per second.
+"""GET /events: server-sent events, one stream per open page, with an event every second.
 
 Nothing is queued: an event is made when the client's socket takes it, so a page that sleeps costs only its socket, and
 after a minute not even that (the deadlines of http/connection.py).
@@ -7,6 +7,7 @@ after a minute not even that (the deadlines of http/connection.py).
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from starlette.datastructures import QueryParams
@@ -22,6 +23,8 @@ PERIOD_S = 1.0
 REPEAT_S = 5.0
 """An unchanged page is sent again after this time, because the ages in it grow."""
 MAX_FEEDS = 200
+ALIVE = b"event: alive\ndata: {}\n\n"
+"""Sent every second without news: a page that hears nothing knows that its numbers may be old."""
 BYE = b"event: bye\ndata: {}\n\n"
 _MEDIA_TYPE = "text/event-stream"
 
@@ -41,14 +44,21 @@ class Feeds:
         self._clock = clock
         self._limit = limit
         self._open = 0
-        self._shutting_down = asyncio.Event()
+        self._shutting_down = False
+        self._woken = asyncio.Event()
 
     def __len__(self) -> int:
         return self._open
 
+    def wake(self) -> None:
+        """Let all streams show news now, not at their next event."""
+        self._woken.set()
+        self._woken = asyncio.Event()
+
     def shut_down(self) -> None:
         """End all streams; their pages reconnect."""
-        self._shutting_down.set()
+        self._shutting_down = True
+        self.wake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream. Raises RequestError before it starts: 503 beyond the limit."""
@@ -71,7 +81,8 @@ class Feeds:
     async def events(self, name: str, query: Mapping[str, str], session: Session) -> AsyncIterator[bytes]:
         """Yield the events of one stream until its session ends or the process shuts down."""
         sent, sent_s = b"", 0.0
-        while session.is_valid(self._clock().monotonic_s) and not self._shutting_down.is_set():
+        while session.is_valid(self._clock().monotonic_s) and not self._shutting_down:
+            woken = self._woken  # before the page is computed: a wake during that counts too
             try:
                 page = await self._pages.get(name, query)
                 event, essence = b"event: update\ndata: %b\n\n" % page.json, page.essence
@@ -85,10 +96,10 @@ class Feeds:
             if essence != sent or now_s - sent_s >= REPEAT_S:
                 sent, sent_s = essence, now_s
                 yield event
-            try:
+            else:
+                yield ALIVE
+            with suppress(TimeoutError):
                 async with asyncio.timeout(PERIOD_S):
-                    await self._shutting_down.wait()
-            except TimeoutError:
-                pass
-        if not self._shutting_down.is_set():
+                    await woken.wait()
+        if not self._shutting_down:
             yield BYE

@@ -7,7 +7,7 @@ server could be read. So ten thousand tubes take about 130 MB, and those that st
 import asyncio
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -18,6 +18,7 @@ from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Reading, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.events import EventLog, of_servers
+from app.console.health import is_late
 from app.metrics.built_in import STATES
 from app.settings import Server
 
@@ -28,6 +29,8 @@ MAX_TRACKS = 10_000
 MAX_PAST = 10_000
 """Past tubes of one server; beyond it the one that went first is forgotten."""
 RECORD_EVERY_S = 1.0
+CHECK_EVERY_S = 0.1
+"""Seconds after which a server that can't be read any more, or again, is noticed."""
 _UNKNOWN = 0xFFFFFFFF
 _MAX = _UNKNOWN - 1
 _SLACK = 60
@@ -75,11 +78,13 @@ class History:
         """Whether each server could be read, sample by sample."""
 
     def sample(self, snapshot: Snapshot, now: Instant, max_age_s: float) -> None:
-        """Record a sample; a reading older than `max_age_s` seconds is unknown."""
+        """Record a sample; while a server is late, or its reading older than `max_age_s` seconds, it is unknown."""
         self.turn += 1
         self._at_s.append(now.unix_s)
         _trim(self._at_s)
-        readings = {state.server: state.fresh(now, max_age_s) for state in snapshot.servers}
+        readings = {
+            state.server: None if is_late(state, now) else state.fresh(now, max_age_s) for state in snapshot.servers
+        }
         for server in readings.keys() - self._read.keys():
             self._read[server] = bytearray()
         for server, read in self._read.items():
@@ -211,8 +216,8 @@ class Recorder:
     events: EventLog = field(default_factory=EventLog, init=False)
     past: PastTubes = field(default_factory=PastTubes, init=False)
 
-    async def run(self) -> None:
-        """Record every second until cancelled."""
+    async def run(self) -> AsyncIterator[None]:
+        """Record every second, forever; yield after each record of a server that became late, or no longer is."""
         before, sampled_s = self.poller.snapshot, -STEP_S
 
         def record() -> None:
@@ -225,6 +230,18 @@ class Recorder:
                 sampled_s = now.monotonic_s
             before = snapshot
 
+        recorded: Sequence[bool] | None = None
+        due_s = 0.0
         while True:
-            await asyncio.get_running_loop().run_in_executor(self.thread, record)
-            await asyncio.sleep(RECORD_EVERY_S)
+            now_s, late = self.clock().monotonic_s, self._late()
+            if late != recorded or now_s >= due_s:
+                await asyncio.get_running_loop().run_in_executor(self.thread, record)
+                due_s = now_s + RECORD_EVERY_S
+                if late != recorded:
+                    recorded = late
+                    yield
+            await asyncio.sleep(CHECK_EVERY_S)
+
+    def _late(self) -> Sequence[bool]:
+        now = self.clock()
+        return [is_late(state, now) for state in self.poller.snapshot.servers]

@@ -17,6 +17,7 @@ from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
 from app.console.events import EventLog
+from app.console.health import is_late, last_reply
 from app.console.history import History, PastTubes
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
@@ -60,6 +61,11 @@ class View:
     def state(self, server: str) -> ServerState | None:
         """Return the state of the server with this name."""
         return next((state for state in self.snapshot.servers if state.server.name == server), None)
+
+    @property
+    def late(self) -> Sequence[bool]:
+        """For each server whether it is late."""
+        return [is_late(state, self.now) for state in self.snapshot.servers]
 
     @property
     def evaluation(self) -> EvaluationContext:
@@ -128,6 +134,7 @@ def row(view: View, tube: TubeNow) -> Json:
         "ageSeconds": rounded(reading.answered_at(tube.name).age_s(view.now)) if reading else None,
         "gone": reading is not None and tube.name not in reading.tubes,
         "fresh": tube.fresh,
+        "late": is_late(tube.state, view.now),
         "spark": view.history.spark(tube.ref),
         "autoscalers": [
             {"namespace": link.autoscaler.namespace, "name": link.autoscaler.name}
@@ -162,16 +169,25 @@ def _notes(view: View, tube: TubeNow) -> Iterator[str]:
 def server_json(view: View, state: ServerState) -> Json:
     """Return one server."""
     reading, fresh = state.reading, state.fresh(view.now, view.max_age_s)
+    restart = view.events.last_restart(state.server)
     return {
         "name": state.server.name,
         "address": state.server.address,
         "up": fresh is not None,
-        "ageSeconds": rounded(reading.listed_at.age_s(view.now)) if reading else None,
+        "late": is_late(state, view.now),
+        "ageSeconds": rounded(last_reply(reading).age_s(view.now)) if reading else None,
         "failure": state.failure.message if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
-        "restartedAt": view.events.restarted_at(state.server),
+        "restartedAt": restart.at_s if restart else None,
+        "restart": restart.text.partition(": ")[2] if restart else None,
+        "lostJobs": restart is not None and restart.kind == "loss",
     }
+
+
+def servers_json(view: View) -> Sequence[Json]:
+    """Return all servers."""
+    return [server_json(view, state) for state in view.snapshot.servers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +237,7 @@ def overview(view: View, query: Query) -> Json:
     shown = found[(page - 1) * query.size : page * query.size]
     return {
         "now": round(view.now.unix_s, 3),
-        "servers": [server_json(view, state) for state in view.snapshot.servers],
+        "servers": servers_json(view),
         "tubes": [row(view, tube_now(view, state, name)) for name, state in shown],
         "total": len(found),
         "page": page,
@@ -300,8 +316,21 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
             "drainSeconds": _drain_s(view, here),
         },
         "history": view.history.series(here.ref),
+        "lastRead": _last_read(state, tube),
         "autoscalers": [series for name in dict.fromkeys(names) if (series := autoscalers.series(name)) is not None],
         "events": view.events.of(state.server, tube, names, view.now.unix_s),
+    }
+
+
+def _last_read(state: ServerState, tube: str) -> Json | None:
+    """Return when the tube was last read, in Unix seconds, and the jobs that it held then; None if it never was."""
+    reading = state.reading
+    if reading is None:
+        return None
+    stats = reading.tubes.get(tube)
+    return {
+        "t": reading.answered_at(tube).unix_s,
+        **{field: COUNTED[field](stats) if stats else 0 for field in STATES},
     }
 
 

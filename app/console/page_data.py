@@ -6,7 +6,7 @@ That thread also records the history (history.py), so what it computes from is n
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,14 +16,14 @@ from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import Snapshot
 from app.console.autoscalers import AutoscalerPoller, parse_target, what_if
 from app.console.errors import RequestError
-from app.console.overview import View, overview, parse_query, tube_page
+from app.console.overview import View, overview, parse_query, servers_json, tube_page
 from app.explain.report import make_report, report_json
 from app.settings import ObjectName
 
 SHARED_S = 1.0
 """For how long a page is shared while no new reading comes."""
 _MAX_SHARED = 100
-_TIMES = frozenset({"now", "ageSeconds"})
+_TIMES = frozenset({"now", "ageSeconds", "lastRead"})
 
 type Json = Mapping[str, Any]
 type Query = Mapping[str, str]
@@ -61,6 +61,7 @@ def _without_times(data: Any) -> Any:
 @dataclass(frozen=True, slots=True)
 class _Shared:
     snapshot: Snapshot
+    late: Sequence[bool]
     started_s: float
     task: asyncio.Task[Page]
 
@@ -86,11 +87,17 @@ class PageData:
         view, key = self._view(), (name, tuple(sorted(query.items())))
         snapshot, now_s = view.snapshot, view.now.monotonic_s
         shared = self._shared.get(key)
-        is_old = shared is None or now_s - shared.started_s >= SHARED_S or shared.snapshot is not snapshot
+        late = view.late
+        is_old = (
+            shared is None
+            or now_s - shared.started_s >= SHARED_S
+            or shared.snapshot is not snapshot
+            or shared.late != late
+        )
         if shared is None or (is_old and shared.task.done()):
             task = asyncio.create_task(self._compute(view, name, query))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who wait may have left
-            shared = self._shared[key] = _Shared(snapshot, now_s, task)
+            shared = self._shared[key] = _Shared(snapshot, late, now_s, task)
             self._shared.move_to_end(key)
             if len(self._shared) > _MAX_SHARED:
                 self._shared.popitem(last=False)
@@ -115,7 +122,7 @@ class PageData:
             self._demand.request([tube], view.now)
             compute = partial(tube_page, view, state, tube, store)
         elif name == "autoscalers":
-            compute = partial(store.to_json, view.now.unix_s)
+            compute = lambda: {**store.to_json(view.now.unix_s), "servers": servers_json(view)}  # noqa: E731
         elif name == "autoscaler":
             autoscaler = ObjectName(query.get("namespace", ""), query.get("name", ""))
             target, found = parse_target(query.get("target", "")), store.find(autoscaler)
@@ -133,6 +140,8 @@ class PageData:
                 "now": round(view.now.unix_s, 3),
                 "document": report_json(make_report(collected, cluster_now_s)),
                 "series": store.series(autoscaler),
+                "servers": servers_json(view),
+                "cluster": store.cluster_json(view.now.unix_s),
                 "whatIf": what_if(collected, target, cluster_now_s),
                 "loadTest": self._load_test(autoscaler),
                 "events": view.events.of(None, None, [autoscaler], view.now.unix_s),

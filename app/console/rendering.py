@@ -55,7 +55,7 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {"duration": duration, "known": known}
+        self._environment.filters |= {"duration": duration, "known": known, "lateness": lateness}
         self._environment.globals |= {
             "prefix": prefix,
             "static": lambda name: f"{prefix}/static/{static.version}/{name}",
@@ -75,3 +75,10 @@ def known(value: float | None) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "< 0.1" if 0 < value < 0.05 else f"{value:,.1f}"
+
+
+def lateness(source: Mapping[str, Any]) -> str:
+    """Return clauses about a server, or the cluster, that is late, as static/words.js does."""
+    age_s, failure = source["ageSeconds"], source["failure"]
+    why = f"can't be read: {failure}" if failure else "waiting for the first poll" if age_s is None else "doesn't reply"
+    return f"{why} · {'never read' if age_s is None else f'last read {duration(max(1, age_s))} ago'}"

@@ -171,7 +171,11 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
         load_test.shut_down()
         feeds.shut_down()
 
-    background: list[Coroutine[Any, Any, None]] = [poller.run(), recorder.run()]
+    async def record() -> None:
+        async for _ in recorder.run():
+            feeds.wake()
+
+    background: list[Coroutine[Any, Any, None]] = [poller.run(), record()]
     background += [password.run()] if password else []
     background += [autoscalers.run()] if kubernetes else []
     host, port = listener.getsockname()[:2]

@@ -45,6 +45,15 @@ class Beanstalkd:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """It accepts connections and answers nothing until `thaw`."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         self.stop()
         self.start()

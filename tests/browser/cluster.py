@@ -24,6 +24,9 @@ class Cluster:
     def says(self, path: str, data: object) -> None:
         self._answers[path] = Answer(body=json.dumps(data).encode())
 
+    def fails(self, path: str) -> None:
+        self._answers[path] = Answer(503, b'{"kind":"Status","reason":"ServiceUnavailable","message":"etcd is down"}')
+
     def has_pods(self, pods: int, jobs: int) -> None:
         """Of Deployment/orders, where one pod is for two of the jobs in the tube orders."""
         self.says(HPAS, listed(hpa(conditions=CONDITIONS, current=pods, desired=pods, behavior=PROMPT)))

@@ -8,7 +8,7 @@ import { keyboard } from "./keyboard.js";
 import { LoadTest, predictedLines } from "./load_test.js";
 import { autoscalerLines } from "./series.js";
 import { WhatIf } from "./what_if.js";
-import { capital, known, plural } from "./words.js";
+import { capital, known, latenesses, plural } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
@@ -24,11 +24,14 @@ function show(state) {
   const one = state.document.autoscalers?.[0];
   setText(part("sentence"), one ? `${capital(one.decision.sentence)}.` : capital(state.document.autoscalersError?.message ?? "This autoscaler is unknown."));
   if (one) showAutoscaler(one);
+  const late = latenesses(state);
+  keyed(part("late"), late, (_, index) => index, () => h("li", { class: "note" }), (element, words) => setText(element, words));
+  setClass(part("main"), "late", late.length > 0);
   const findings = (state.document.metrics ?? []).flatMap((metric) => metric.findings);
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
   const { series } = state;
   const lines = series ? autoscalerLines(series) : [];
-  draw({ now: state.now, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events });
+  draw({ now: state.now, late: late.length > 0, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events });
   whatIf.show(one, series);
   loadTest.show(state.loadTest, state.now);
   refreshDialog();

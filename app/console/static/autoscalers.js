@@ -1,10 +1,10 @@
 // All autoscalers that use a beanscale metric, each with the sentence why it does or doesn't scale.
 
 import { autoscalerAddress } from "./api.js";
-import { h, keyed, setText } from "./dom.js";
+import { h, keyed, setClass, setText, setValue } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
-import { UNKNOWN, amount, capital, count } from "./words.js";
+import { UNKNOWN, amount, capital, count, latenesses } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const list = part("autoscalers");
@@ -13,7 +13,10 @@ feed("autoscalers", {}, show);
 keyboard(list);
 
 function show(state) {
-  part("why").hidden = state.available;
+  const late = latenesses(state);
+  keyed(part("late"), late, (_, index) => index, () => h("li", { class: "note" }), (element, words) => setText(element, words));
+  setClass(part("main"), "late", late.length > 0);
+  part("why").hidden = state.available || state.cluster.late;
   setText(part("why"), capital(state.why ?? ""));
   keyed(list, state.autoscalers, ({ namespace, name }) => `${namespace}/${name}`, newCard, updateCard);
   part("nothing").hidden = state.autoscalers.length > 0 || !state.available;
@@ -29,5 +32,5 @@ function updateCard(card, one) {
   const metrics = one.metrics.map(({ name, selector, total, target }) =>
     [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : amount(total)}, target ${amount(target.amount)}${target.type === "AverageValue" ? " per pod" : ""}`]);
   const facts = [["pods", count(one.current)], ["desired", count(one.desired)], ["min … max", `${count(one.min)} … ${count(one.max)}`], ...metrics];
-  keyed(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => h("div", {}, h("dt", { class: "name" }, name), h("dd")), (element, [, value]) => setText(element.lastElementChild, value));
+  keyed(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => h("div", {}, h("dt", { class: "name" }, name), h("dd")), (element, [, value]) => setValue(element.lastElementChild, value));
 }

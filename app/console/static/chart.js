@@ -1,11 +1,11 @@
 // A chart of one time axis with its legend, its ranges and the same numbers as a table.
-// model: {now, stacks: [{key, label, t, values}], lines: [{key, label, t, values, side: "jobs"|"pods", step}], events: [{t, kind, text}]}
+// model: {now, late: whether the numbers of jobs are unknown now, stacks: [{key, label, t, values}], lines: [{key, label, t, values, side: "jobs"|"pods", step}], events: [{t, kind, text}]}
 
 import { Crosshair, valuesAt } from "./crosshair.js";
 import { h, setAttribute, svg } from "./dom.js";
 import { geometry, plot } from "./plot.js";
 import { timeTicks } from "./scale.js";
-import { clock, known } from "./words.js";
+import { UNKNOWN, clock, known } from "./words.js";
 
 const RANGES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 
@@ -53,7 +53,7 @@ class Chart {
     this.cross.draw(model, place, plot(model, place));
     this.ranges.forEach((button, index) => setAttribute(button, "aria-pressed", RANGES[index][0] === range ? "true" : "false"));
     const { rows } = valuesAt(model, model.now, 12);
-    this.legend.replaceChildren(...[...model.stacks, ...model.lines].map((series, index) => legendItem(series, rows[index][1])));
+    this.legend.replaceChildren(...[...model.stacks, ...model.lines].map((series, index) => legendItem(series, model.late && series.side !== "pods" ? UNKNOWN : rows[index][1])));
     if (!this.table.hidden) this.table.replaceChildren(table(model, range));
   }
 }
@@ -71,7 +71,7 @@ function firstKnown({ t, values }) {
 function legendItem(series, now) {
   const area = !series.side;
   const sign = area ? svg("rect", { class: `area ${series.key}`, x: 0, y: 1, width: 18, height: 10, rx: 2 }) : svg("path", { class: `line ${series.key}`, d: "M0,6H18" });
-  return h("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, sign), series.label, " ", h("b", {}, now));
+  return h("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, sign), series.label, " ", h("b", { class: now === UNKNOWN ? "unknown" : null }, now));
 }
 
 // One row for each round time.
@@ -80,7 +80,7 @@ function table(model, range) {
   const { rows } = valuesAt(model, model.now, 8);
   const body = times.map((time) => {
     const at = valuesAt(model, time, 8);
-    return h("tr", {}, h("th", { scope: "row" }, clock(time)), at.rows.map(([, text]) => h("td", {}, text)), h("td", {}, at.events.map(({ text }) => text).join("; ")));
+    return h("tr", {}, h("th", { scope: "row" }, clock(time)), at.rows.map(([, text]) => h("td", { class: text === UNKNOWN ? "unknown" : null }, text)), h("td", {}, at.events.map(({ text }) => text).join("; ")));
   });
   return h("table", {}, h("caption", { class: "unseen" }, "The chart's numbers"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "time"),
     rows.map(([label]) => h("th", { scope: "col" }, label)), h("th", { scope: "col" }, "events"))), h("tbody", {}, body));

@@ -65,7 +65,7 @@ export class Crosshair {
     this.line.setAttribute("x2", at);
     this.line.setAttribute("visibility", "visible");
     const { rows, events } = valuesAt(this.model, time, Math.max(8, (to - from) / 150));
-    this.readout.replaceChildren(h("p", {}, clock(time), " "), h("dl", {}, rows.map(([label, text]) => [h("dt", {}, label, " "), h("dd", {}, text, " ")])),
+    this.readout.replaceChildren(h("p", {}, clock(time), " "), h("dl", {}, rows.map(([label, text]) => [h("dt", {}, label, " "), h("dd", { class: text === UNKNOWN ? "unknown" : null }, text, " ")])),
       ...events.map(({ text }) => h("p", {}, text, " ")));
     this.readout.hidden = false;
     const width = this.readout.offsetWidth;

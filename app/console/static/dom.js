@@ -1,5 +1,7 @@
 // Creates elements without HTML strings: tube names and job bodies stay text.
 
+import { UNKNOWN } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 // h("a", {class: "name", href: "/"}, "text", element, …); on… are listeners, null children and attributes are left out
@@ -26,6 +28,12 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// Shows a number, and "unknown" not as one.
+export function setValue(element, text) {
+  setText(element, text);
+  setClass(element, "unknown", text.startsWith(UNKNOWN));
+}
+
 export function setClass(element, name, on) {
   if (element.classList.contains(name) !== Boolean(on)) element.classList.toggle(name, Boolean(on));
 }
@@ -40,7 +48,7 @@ export function setAttribute(element, name, value) {
 // The children of `parent` become one element for each item, in order; an item keeps its element by its key.
 export function keyed(parent, items, key, make, update) {
   const known = (parent.keyedElements ??= new Map());
-  const wanted = new Map(items.map((item) => [key(item), item]));
+  const wanted = new Map(items.map((item, index) => [key(item, index), item]));
   for (const [name, element] of known) {
     if (wanted.has(name)) continue;
     element.remove();

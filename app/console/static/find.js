@@ -24,6 +24,15 @@ export class Finder {
     return this.load();
   }
 
+  // After a restart of beanstalkd, the IDs found may be those of other jobs.
+  restarted() {
+    if (!part("hits").children.length && !this.loading) return;
+    this.requests += 1;
+    Object.assign(this, { before: null, loading: false });
+    part("hits").replaceChildren();
+    this.report("beanstalkd restarted, so the IDs found may be those of other jobs. Search again.");
+  }
+
   // The response to an earlier request is ignored.
   async load() {
     const request = ++this.requests;

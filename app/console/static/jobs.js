@@ -18,7 +18,7 @@ export class Jobs {
   }
 
   tubeChanged(row) {
-    const now = ["ready", "reserved", "delayed", "buried", "putPerSecond", "deletedPerSecond"].map((key) => row[key]).join();
+    const now = ["ready", "reserved", "delayed", "buried", "putPerSecond", "deletedPerSecond", "late"].map((key) => row[key]).join();
     if (now === this.seen || this.timer) return;
     const wait = Math.max(0, this.loadedAt + PERIOD_MS - performance.now());
     this.timer = setTimeout(() => {

@@ -5,7 +5,7 @@ import { h, keyed, setAttribute, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
 import { sparkline } from "./sparkline.js";
-import { ago, count, failureOf, known, lastRead, notesOf, plural, rate } from "./words.js";
+import { ago, count, known, lateness, notesOf, plural, rate } from "./words.js";
 
 const NUMBERS = [["ready", "ready", count], ["reserved", "reserved", count], ["delayed", "delayed", count], ["buried", "buried", count],
   ["putPerSecond", "put/s", rate], ["deletedPerSecond", "deleted/s", rate], ["watching", "workers", count]];
@@ -68,11 +68,13 @@ function newServer(server) {
 
 function updateServer(element, server, now) {
   element.dataset.up = server.up ? "yes" : "no";
+  setClass(element, "late", server.late);
   setText(element.children[1], server.address);
-  const restarted = known(server.restartedAt) && now - server.restartedAt < 3600 ? [`restarted ${ago(now - server.restartedAt)}`] : [];
+  const isRecent = known(server.restartedAt) && now - server.restartedAt < 3600;
+  const restarted = isRecent ? [`restarted ${ago(now - server.restartedAt)}: ${server.restart}`] : [];
+  setClass(element.children[2], "warn", isRecent && server.lostJobs);
   const draining = server.draining ? ["draining: accepts no new jobs"] : [];
-  const read = server.up ? [plural(server.tubes, "tube"), ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])]
-    : [`can't be read: ${failureOf(server)}`, lastRead(server.ageSeconds)];
+  const read = server.late ? lateness(server) : [plural(server.tubes, "tube"), ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])];
   setText(element.children[2], [...read, ...draining, ...restarted].join(" · "));
 }
 
@@ -93,7 +95,7 @@ function updateRow(element, row, several) {
     setClass(cells[index], "unknown", !known(value));
   });
   cells[NUMBERS.length].firstElementChild.drawSpark(row.spark);
-  setClass(element, "stale", !row.fresh);
+  setClass(element, "stale", row.late || !row.fresh);
   setClass(element, "gone", row.gone);
   keyed(cells.at(-1).firstElementChild, chips(row), (chip) => chip.key, newChip, () => {});
 }

@@ -5,6 +5,8 @@ import { areaPath, fixed, highest, linePath, runs, ticks, timeTicks } from "./sc
 import { clock, count, known } from "./words.js";
 
 const LETTER_PX = 6.2;
+const SAMPLE_S = 7; // at most, between two samples
+const NOW_S = 0.5;
 
 // Where things are: x(time), jobs(number), pods(number), and the frame around them.
 export function geometry(model, width, range) {
@@ -65,7 +67,7 @@ function blanks({ stacks, now: to }, { frame, from, x }) {
   const edges = [from, ...drawn.flatMap((run) => [t[run[0]], t[run.at(-1)]]), to];
   const gaps = [];
   for (let index = 0; index < edges.length; index += 2) gaps.push([edges[index], edges[index + 1]]);
-  return gaps.filter(([start, end]) => x(end) - x(start) > 6 && end - start > 15).map(([start, end], index) => svg("g", {},
+  return gaps.filter(([start, end]) => x(end) - x(start) > 6 && end - start > (end === to ? NOW_S : SAMPLE_S)).map(([start, end], index) => svg("g", {},
     svg("rect", { class: "blank", x: fixed(x(start)), y: frame.top, width: fixed(x(end) - x(start)), height: frame.bottom - frame.top }),
     x(end) - x(start) > 90 ? svg("text", { x: (x(start) + x(end)) / 2, y: (frame.top + frame.bottom) / 2, "text-anchor": "middle" }, index === 0 && start === from ? "not recorded" : "unknown") : null));
 }
@@ -102,7 +104,7 @@ function marks({ events }, { frame, from, to, x }) {
     const text = event.text.length > 32 ? `${event.text.slice(0, 31)}…` : event.text;
     const fits = at >= free && at + 9 + text.length * LETTER_PX < Math.max(next, at) && at + 9 + text.length * LETTER_PX < frame.right;
     if (fits) free = at + 14 + text.length * LETTER_PX;
-    const bad = ["restart", "down"].includes(event.kind);
+    const bad = ["loss", "down"].includes(event.kind);
     return svg("g", { class: bad ? "happened error" : "happened" }, svg("title", {}, event.text),
       svg("line", { x1: at, x2: at, y1: 20, y2: frame.bottom }), svg("path", { d: bad ? `M${at - 4},14h8v8h-8Z` : `M${at - 5},14h10l-5,8Z` }),
       fits ? svg("text", { x: at + 8, y: 22 }, text) : null);

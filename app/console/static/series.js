@@ -2,11 +2,13 @@
 
 import { known } from "./words.js";
 
-// History has a sample every few seconds; append the latest reading.
-export function upToNow(history, row, now) {
-  if (!row.fresh || now <= history.t.at(-1)) return history;
-  const last = { t: now, ready: row.ready, reserved: row.reserved, delayed: row.delayed, buried: row.buried };
-  return Object.fromEntries(Object.entries(last).map(([key, value]) => [key, [...history[key], value]]));
+// History has a sample every few seconds; add the last reading. It holds until now, or, of a late server, until it was made.
+export function upToNow(history, row, { now, lastRead }) {
+  if (!lastRead) return history;
+  const last = row.late ? lastRead : { ...lastRead, t: now };
+  const at = history.t.findLastIndex((time) => time < last.t) + 1;
+  if (!row.late && at < history.t.length) return history;
+  return Object.fromEntries(Object.entries(last).map(([key, value]) => [key, history[key].toSpliced(at, 0, value)]));
 }
 
 export function jobStacks(history) {

@@ -4,16 +4,16 @@ import { autoscalerAddress, initial, ofTube, readOnly } from "./api.js";
 import { put, tubeActions } from "./actions.js";
 import { chart } from "./chart.js";
 import { refreshDialog } from "./dialogs.js";
-import { h, keyed, setClass, setText } from "./dom.js";
+import { h, keyed, setClass, setText, setValue } from "./dom.js";
 import { feed } from "./feed.js";
 import { Finder } from "./find.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
-import { UNKNOWN, ago, clock, count, duration, failureOf, known, lastRead, notesOf, rate } from "./words.js";
+import { UNKNOWN, ago, clock, count, duration, known, lateness, notesOf, rate } from "./words.js";
 
 const part = (id) => document.getElementById(id);
-const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "gone",
+const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "late", "unheard", "gone",
   "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft"]);
 const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
   total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
@@ -31,7 +31,7 @@ part("one-job").addEventListener("submit", (event) => {
   event.preventDefault();
   jobs.find(part("found"), part("job-id").value);
 });
-new Finder(query, open);
+const finder = new Finder(query, open);
 const asked = new URLSearchParams(location.search).get("job");
 if (asked) open(asked);
 feed("tube", query, show);
@@ -45,22 +45,24 @@ async function open(id) {
 }
 
 function show(now) {
+  if (now.server.restartedAt !== state.server.restartedAt) finder.restarted();
   state = now;
   const row = now.tube;
   showHead(now, row);
   showCounts(row);
-  const history = upToNow(now.history, row, now.now);
-  draw({ now: now.now, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
+  const history = upToNow(now.history, row, now);
+  setClass(part("main"), "late", row.late);
+  draw({ now: now.now, late: row.late, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
   keyed(part("events"), [...now.events].reverse(), ({ t, kind, text }) => `${t} ${kind} ${text}`, newEvent, () => {});
   if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "No events since the console started."));
-  keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setText(element.lastElementChild, value));
+  keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setValue(element.lastElementChild, value));
   jobs.tubeChanged(row);
   refreshDialog();
 }
 
 function showHead(now, row) {
-  const read = row.fresh ? "" : ` · ${lastRead(row.ageSeconds)}`;
-  setText(part("server"), `on ${row.server}${read}${now.server?.up === false ? `: ${failureOf(now.server)}` : ""}`);
+  setText(part("server"), [`on ${row.server}`, ...lateness(now.server)].join(" · "));
+  setClass(part("server"), "warn", row.late);
   setClass(part("server"), "error", !row.fresh);
   part("notes").replaceChildren(...notesOf(row, now.now).map(({ words }) => h("span", { class: "chip warn" }, words)),
     ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}`)));
@@ -76,7 +78,7 @@ function showCounts(row) {
     else if (more) place.replaceChildren(words, h("small", {}, `, ${more}`));
     else setText(place, words);
   });
-  setClass(part("counts"), "stale", !row.fresh);
+  setClass(part("counts"), "stale", row.late || !row.fresh);
 }
 
 function newEvent({ t, text }) {

@@ -45,10 +45,20 @@ export const clock = (unixSeconds, withSeconds = true) =>
 export const capital = (sentence) => sentence.replace(/^(?!beanstalkd)[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
 
 // `last read 20 s ago` or `never read`.
-export const lastRead = (ageSeconds) => (known(ageSeconds) ? `last read ${ago(ageSeconds)}` : "never read");
+export const lastRead = (ageSeconds) => (known(ageSeconds) ? `last read ${duration(Math.max(1, ageSeconds))} ago` : "never read");
 
-// Why a server isn't up.
-export const failureOf = (server) => server.failure ?? "waiting for the first poll";
+// Clauses about a server, or the cluster, that is late; none about one that isn't.
+export function lateness(server) {
+  if (!server?.late) return [];
+  const why = server.failure ? `can't be read: ${server.failure}` : !known(server.ageSeconds) ? "waiting for the first poll" : server.unheard ? null : "doesn't reply";
+  return [why, lastRead(server.ageSeconds)].filter(Boolean);
+}
+
+// A sentence for each server that is late, and for the cluster if it is.
+export function latenesses({ servers, cluster }) {
+  const subjects = servers.map((one) => [`beanstalkd ${one.name}`, one]).concat(cluster ? [["Kubernetes", cluster]] : []);
+  return subjects.filter(([, one]) => one.late).map(([subject, one]) => `${subject} ${lateness(one).join(" · ")}`);
+}
 
 const NOTES = {
   paused: "paused",
@@ -66,6 +76,6 @@ export function notesOf(row, now = null) {
   const notes = (row.notes ?? []).filter((code) => code in NOTES).map((code) => ({ code, words: (now && NOTES_IN_FULL[code]) || NOTES[code] }));
   for (const note of notes) if (note.code === "paused" && row.pauseLeft > 0) note.words = `paused, ${duration(row.pauseLeft)} left`;
   if (row.gone) notes.unshift({ code: "gone", words: !now ? "seen earlier" : known(row.seenAt) ? `no such tube, last seen ${ago(now - row.seenAt)}` : "no such tube: beanstalkd forgets a tube without jobs and clients" });
-  if (!row.fresh && !now) notes.unshift({ code: "stale", words: lastRead(row.ageSeconds) });
+  if ((row.late || !row.fresh) && !now) notes.unshift({ code: "late", words: lastRead(row.ageSeconds) });
   return notes;
 }

@@ -37,10 +37,16 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
         pytest.param(server(failure="x"), server(), [("up", "beanstalkd eu can be read again", None)], id="up again"),
         pytest.param(unread(), server(), [], id="there for the first time"),
         pytest.param(
-            server(tube(pause_left=5)),
+            server(tube(ready=2, reserved=1, pause_left=5), tube("mail", delayed=48, buried=1)),
             server(life="next"),
-            [("restart", "beanstalkd eu restarted: its counters start at 0", None)],
-            id="restart",
+            [("loss", "beanstalkd eu restarted: 52 jobs before, 0 after", None)],
+            id="restart without binlog",
+        ),
+        pytest.param(
+            server(tube(ready=1, pause_left=5)),
+            server(tube(ready=1), life="next"),
+            [("restart", "beanstalkd eu restarted: 1 job before, 1 after", None)],
+            id="restart with binlog",
         ),
         pytest.param(
             server(tube()), server(tube(pause_left=60, pauses=1)), [("pause", "paused for 1 min", "orders")], id="pause"
@@ -97,6 +103,8 @@ def test_a_change_reported_by_an_action_is_not_reported_again() -> None:
 def test_the_log_is_limited_and_keeps_the_last_restart() -> None:
     log = EventLog()
     log.add(Event(float(second), "restart", "again", Server("eu", "eu.example", 11300)) for second in range(6000))
-    assert log.restarted_at(Server("eu", "eu.example", 11300)) == 5999
-    assert log.restarted_at(Server("us", "us.example", 11300)) is None
+    last = log.last_restart(Server("eu", "eu.example", 11300))
+    assert last is not None
+    assert last.at_s == 5999
+    assert log.last_restart(Server("us", "us.example", 11300)) is None
     assert len(log.of(Server("eu", "eu.example", 11300), "orders", (), 6000.0)) == 200

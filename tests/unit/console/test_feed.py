@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message
 
 from app.console.errors import RequestError
-from app.console.feed import BYE, Feeds
+from app.console.feed import ALIVE, BYE, Feeds
 from app.console.login import Session
 from app.console.overview import Query, View, overview
 from app.console.page_data import Page
@@ -64,8 +64,20 @@ async def test_the_first_update_is_immediate_and_the_next_follows_a_change(telli
 
 async def test_without_changes_the_same_update_is_sent_every_five_seconds(telling: Telling) -> None:
     stream = telling.stream()
-    times = [update(await anext(stream))["now"] for _ in range(3)]
-    assert times == [1, 6, 11]
+    events = [await anext(stream) for _ in range(11)]
+    assert [update(events[number])["now"] for number in (0, 5, 10)] == [1, 6, 11]
+    assert set(events[1:5] + events[6:10]) == {ALIVE}
+
+
+async def test_a_stream_that_is_woken_shows_news_at_once(telling: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.feed.PERIOD_S", 3600)
+    stream = telling.stream()
+    await anext(stream)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.01)
+    telling.answer = {"ready": 1}
+    telling.feeds.wake()
+    assert update(await asyncio.wait_for(waiting, 10))["ready"] == 1
 
 
 async def test_no_update_is_computed_for_a_page_that_doesnt_read(telling: Telling) -> None:
