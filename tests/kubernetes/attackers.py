@@ -174,10 +174,10 @@ def line(server: Beanscale, certificate: Pair | None = None, tls: ssl.SSLContext
         yield opened
 
 
-def resident_bytes(server: Beanscale) -> int:
-    """What the process takes of the machine's memory."""
+def resident_bytes(server: Beanscale, field: str = "VmRSS") -> int:
+    """What the process takes of the machine's memory; VmHWM: has taken at most."""
     status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
-    return 1024 * next(int(each.split()[1]) for each in status.splitlines() if each.startswith("VmRSS:"))
+    return 1024 * next(int(each.split()[1]) for each in status.splitlines() if each.startswith(f"{field}:"))
 
 
 def figure(shared: Line, name: str) -> float:

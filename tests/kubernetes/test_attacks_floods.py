@@ -13,14 +13,16 @@ import pytest
 
 from app.api.limits import MAX_FORWARDED
 from app.http.server import MAX_CONNECTIONS
+from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes import floods
 from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
 from tests.kubernetes.cluster_objects import eventually
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
 from tests.kubernetes.interruptible import InterruptibleProxy, interruptible
-from tests.kubernetes.people import aggregator
+from tests.kubernetes.people import aggregator, kubernetes, namespace
 
-__all__ = ["aggregator"]
+__all__ = ["aggregator", "kubernetes", "namespace"]
 
 METRIC = f"{VALUES}/tube-default"
 MIB = 1 << 20
@@ -40,6 +42,13 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def little_memory(flooded: Beanscale) -> Iterator[None]:
+    """Far from the pod's limit of 256 MiB after each flood."""
+    yield
+    assert resident_bytes(flooded, "VmHWM") < 200 * MIB
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +181,39 @@ def test_with_too_many_in_flight_the_others_get_retry_after(
         wire[0].mend()
         assert {answer.code for each in crowd if (answer := each.next())} == {403}
         assert shared.ask(ask(0)).code == 403
+
+
+@pytest.fixture(scope="module")
+def token(kubernetes: Kubernetes, namespace: str) -> str:
+    """Of a ServiceAccount without any rights."""
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    kubernetes.request("POST", accounts, body={"metadata": {"name": "eve"}})
+    return str(kubernetes.request("POST", f"{accounts}/eve/token", body={"spec": {}})["status"]["token"])
+
+
+@pytest.fixture(scope="module")
+def direct(source: Beanstalkd) -> Iterator[Beanscale]:
+    with serving("--beanstalkd", f"eu={source.host}:{source.port}") as server:
+        yield server
+
+
+def request(target: str, *headers: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "host: beanscale", *headers, "", ""]).encode()
+
+
+LONG_QUERY = request(f"{METRIC}?labelSelector=tube+in+({'a,' * 3800}b)&timeout=1s")
+
+
+@pytest.mark.parametrize("name", ["metrics by token", "expensive requests", "made-up tokens", "unread pipelines"])
+def test_hpas_and_probes_are_served_during_a_flood(direct: Beanscale, aggregator: Pair, token: str, name: str) -> None:
+    flood, *arguments = {
+        "metrics by token": (floods.metrics_by_token, token, METRIC),
+        "expensive requests": (floods.expensive_requests, LONG_QUERY),
+        "made-up tokens": (floods.made_up_tokens, METRIC),
+        "unread pipelines": (floods.unread_pipelines, request(f"/{'a' * 7900}"), MAX_CONNECTIONS - 50),
+    }[name]
+    probes_s, queries_s, codes = floods.latencies(direct, aggregator, METRIC, flood, *arguments)
+    assert not codes.keys() - {401, 403, 429}
+    assert floods.p99(probes_s) < 0.5
+    assert floods.p99(queries_s) < 1
+    assert resident_bytes(direct, "VmHWM") < 200 * MIB
