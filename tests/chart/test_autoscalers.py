@@ -123,6 +123,13 @@ def test_an_entry_can_list_metrics(chart: Chart) -> None:
     ]
 
 
+@pytest.mark.parametrize("tube", ["1e3", "on", "0x1f", "y", "1_0", "null", "1.5", "1990-01-01"])
+def test_a_tube_that_yaml_could_read_as_another_type_stays_text(chart: Chart, tube: str) -> None:
+    jobs, rate, reserved = externals(chart, CHECKOUT | {"tube": tube, "perSecond": 1, "busy": "keep"})
+    assert jobs["metric"]["name"] == f"tube-{tube}"
+    assert [each["metric"]["selector"]["matchLabels"]["tube"] for each in (rate, reserved)] == [tube, tube]
+
+
 def test_the_worker_takes_the_same_keys(chart: Chart) -> None:
     given = {"autoscaling": {"perSecond": 1, "busy": "keep", "paused": "count"}}
     worker = chart.render({"helloWorld": given}).one("HorizontalPodAutoscaler", "beanscale-hello-world")

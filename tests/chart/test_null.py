@@ -104,10 +104,23 @@ WITHIN: list[Any] = [
     {"beanstalkd": {"external": [{"name": None, "host": "eu", "port": None, "statefulSet": None}]}},
     {"beanstalkd": {"networkPolicy": {"ingressFrom": [{"podSelector": {"matchLabels": None}}]}}},
     {"metrics": [{"name": "a", "tubes": ["b"], **dict.fromkeys(("servers", "value", "per", "onFailure", "maxAge"))}]},
+    {"metrics": [{"name": "a", "tubes": ["b"], **dict.fromkeys(("paused", "busy", "unit", "namespaces"))}]},
+    {
+        "autoscalers": [
+            {"name": "a", "maxReplicas": 1, "target": {"name": "c"}, "tube": None, "jobsPerPod": None}
+            | {
+                "metrics": [
+                    {"tube": "b", "perSecond": 1, **dict.fromkeys(("metric", "selector", "jobsPerPod", "busy"))}
+                ]
+            }
+        ]
+    },
+    {"helloWorld": {"autoscaling": dict.fromkeys(("perSecond", "paused", "busy"))}},
     {
         "autoscalers": [
             {"name": "a", "tube": "b", "jobsPerPod": 1, "maxReplicas": 1, "target": {"name": "c", "kind": None}}
             | dict.fromkeys(("namespace", "metric", "selector", "targetValue", "minReplicas", "behavior", "labels"))
+            | dict.fromkeys(("perSecond", "paused", "busy", "metrics"))
         ]
     },
     {"console": {"service": {"nodePort": None}, "ingress": {"enabled": True, "tls": [{"secretName": None}]}}},
