@@ -34,7 +34,7 @@ FROM ${BASE} AS beanstalkd
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends beanstalkd \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
-COPY scripts/lib/beanstalkd-ready /usr/local/bin/
+COPY scripts/lib/beanstalkd-ready scripts/lib/beanstalkd-listen /usr/local/bin/
 USER 65532:65532
 EXPOSE 11300
-ENTRYPOINT ["beanstalkd"]
+ENTRYPOINT ["beanstalkd-listen"]

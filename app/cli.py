@@ -72,7 +72,11 @@ def bind_options(address: str, port: int, protocol: str) -> Decorator:
             "--port", type=PORT, default=port, show_default=True, help=f"Port to listen on, for {protocol}."
         )(function)
         return click.option(
-            "--bind", default=address, show_default=True, metavar="ADDRESS", help="Address to listen on."
+            "--bind",
+            default=address,
+            show_default=True,
+            metavar="ADDRESS",
+            help="Address to listen on; :: for all, 0.0.0.0 for all of IPv4.",
         )(function)
 
     return decorate
@@ -124,7 +128,7 @@ def cli() -> None:
 
 @cli.command()
 @servers_option("beanstalkd server to poll; repeatable. NAME is its `server` label. Default: HOST.")
-@bind_options("0.0.0.0", 10250, "HTTPS")  # noqa: S104 - in a pod
+@bind_options("::", 10250, "HTTPS")
 @click.option(
     "--max-age",
     type=DURATION,
@@ -345,7 +349,7 @@ def console(
 )
 @click.option("--tube", required=True, help="Tube to take jobs from.")
 @click.option("--seconds-per-job", type=SECONDS, default="5", show_default=True, help="How long each job takes.")
-@bind_options("0.0.0.0", 8080, "HTTP")  # noqa: S104 - in a pod
+@bind_options("::", 8080, "HTTP")
 @logging_options
 def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **options: Any) -> int:
     """Run the hello-world worker: one job after the other, with a page that shows the current job.

@@ -50,7 +50,7 @@ class ConsoleSettings:
 
     servers: tuple[Server, ...]
     bind: str
-    """An IP address of this machine, or 0.0.0.0 or :: for all."""
+    """An IP address of this machine, or :: for all, or 0.0.0.0 for all of IPv4."""
     port: int
     auth: Literal["password", "none"] = "password"
     force_open: bool = False

@@ -109,6 +109,12 @@ class InvalidRequestError(Exception):
         self.status = status
 
 
+def without_mapping(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Return host and port of a socket's address; that of an IPv4 client of a dual-stack socket as an IPv4 address."""
+    host = str(address[0])
+    return (host.removeprefix("::ffff:") if "." in host else host), address[1]
+
+
 class HttpConnection(asyncio.Protocol):
     """HTTP/1.1 over TCP or TLS. Called by asyncio, the parser (`on_…`), the server, and the current exchange."""
 
@@ -236,8 +242,8 @@ class HttpConnection(asyncio.Protocol):
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "scheme": "https" if tls else "http",
-            "server": server and server[:2],
-            "client": client and client[:2],
+            "server": server and without_mapping(server),
+            "client": client and without_mapping(client),
             "root_path": "",
             "extensions": {"tls": {"client_certificate": certificate}},
         }

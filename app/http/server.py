@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import structlog
 from starlette.types import ASGIApp
 
-from app.http.connection import HttpConnection
+from app.http.connection import HttpConnection, without_mapping
 from app.http.exchange import Exchange
 from app.ratelimit import RateLimitedWarning
 from app.settings import SettingError, is_ip
@@ -43,12 +43,19 @@ _log = structlog.get_logger()
 
 
 def listen(bind: str, port: int) -> socket.socket:
-    """Return a socket that listens on an IP address of this machine (0.0.0.0 or ::, all). Raises SettingError."""
+    """Return a socket that listens on an IP address of this machine. Raises SettingError.
+
+    `::` is all addresses, IPv6 and IPv4; where the system has no IPv6, all IPv4 addresses, as 0.0.0.0 is.
+    """
     if not is_ip(bind):
-        raise SettingError(f"can't listen on {bind!r}: --bind takes an IP address (0.0.0.0 or :: for all)")
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        raise SettingError(
+            f"can't listen on {bind!r}: --bind takes an IP address (:: for all, 0.0.0.0 for all of IPv4)"
+        )
+    dual = bind == "::" and socket.has_dualstack_ipv6()
+    address = "0.0.0.0" if bind == "::" and not dual else bind  # noqa: S104 - the caller wants all
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        listener = socket.create_server((bind, port), family=family, dualstack_ipv6=bind == "::", backlog=BACKLOG)
+        listener = socket.create_server((address, port), family=family, dualstack_ipv6=dual, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise SettingError(f"can't listen on {bind} port {port}: {reason}; choose another --bind or --port") from error
@@ -249,7 +256,7 @@ class HttpServer:
                     continue
                 connection = HttpConnection(self)
                 self.connections[connection] = None
-                connection.start(client, address[0])
+                connection.start(client, without_mapping(address)[0])
         except BlockingIOError:
             pass
         except OSError as error:  # no file descriptor is left, or the client is gone

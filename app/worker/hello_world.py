@@ -30,7 +30,7 @@ class WorkerSettings:
     tube: str
     seconds_per_job: float
     bind: str
-    """An IP address of this machine, or 0.0.0.0 or :: for all."""
+    """An IP address of this machine, or :: for all, or 0.0.0.0 for all of IPv4."""
     port: int
     """0: the system chooses one, which is logged."""
 

@@ -1,3 +1,28 @@
+{{/* A `service` → the IP families in the Service's spec; nothing if none are set. */}}
+{{- define "beanscale.ipFamilies" }}
+{{- range $key, $value := pick . "ipFamilyPolicy" "ipFamilies" }}
+{{- with $value }}
+  {{ $key }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The networks from which a server with hostNetwork connects: networkPolicy.nodeCIDRs, by default the addresses of the present nodes. Without
+     a cluster (helm template, Argo CD) `lookup` returns nothing. */}}
+{{- define "beanscale.nodeCidrs" -}}
+{{- $cidrs := .Values.networkPolicy.nodeCIDRs | default list }}
+{{- if not $cidrs }}
+{{- range (lookup "v1" "Node" "" "").items }}
+{{- range .status.addresses }}
+{{- if eq .type "InternalIP" }}
+{{- $cidrs = append $cidrs (printf "%s/%d" .address (ternary 128 32 (contains ":" .address))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $cidrs }}
+{{- end }}
+
 {{/* Egress rules that several components share. */}}
 {{- define "beanscale.egressDns" -}}
 - ports:

@@ -20,7 +20,7 @@ def test_it_gets_its_arguments_and_is_read_only_by_default(default: Objects) -> 
     assert arguments(default) == [
         "console",
         "--beanstalkd=beanstalkd=beanscale-beanstalkd.beanscale.svc:11300",
-        "--bind=0.0.0.0",
+        "--bind=::",
         "--port=8080",
         "--auth=password",
         "--password-secret=beanscale/beanscale-console",

@@ -1,11 +1,13 @@
 """Allowed flows, by a small evaluator of NetworkPolicies: the network of the tests' cluster doesn't enforce them."""
 
 import ipaddress
+import subprocess
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart.conftest import Chart, Manifest, Objects
 
@@ -192,3 +194,35 @@ def test_only_the_server_can_connect_to_the_upstream_adapter(chart: Chart) -> No
 
 def test_without_network_policies_none_is_rendered(chart: Chart) -> None:
     assert chart.render({"networkPolicy": {"enabled": False}}).of("NetworkPolicy") == []
+
+
+ON_NODES = {"server": {"hostNetwork": {"enabled": True}, "containerPort": 10260}}
+
+
+@pytest.mark.parametrize(
+    ("networks", "get_in"),
+    [(["203.0.113.0/24"], {"neighbour", "outside"}), (["2001:db8::/64"], {"neighbour"}), ([], {"neighbour"})],
+)
+def test_a_server_on_the_nodes_network_reaches_beanstalkd_from_its_node(
+    chart: Chart, networks: list[str], get_in: set[str]
+) -> None:
+    """Without a cluster, the chart knows no node."""
+    objects = chart.render(ON_NODES | {"networkPolicy": {"nodeCIDRs": networks}})
+    beanstalkd = ends(objects)["beanstalkd"]
+    assert {name for name, end in OTHERS.items() if reaches(objects, end, beanstalkd, ("TCP", 11300))} == get_in
+    other = chart.render({"networkPolicy": {"nodeCIDRs": networks}})
+    assert not reaches(other, OTHERS["outside"], beanstalkd, ("TCP", 11300))
+
+
+def test_the_nodes_of_the_cluster_reach_beanstalkd_by_default(chart: Chart, cluster: str) -> None:
+    values = ON_NODES | {"preflight": {"enabled": False}}
+    done = chart.helm("template", "beanscale", str(chart.path), "--namespace=n", "--dry-run=server", values=values)
+    assert done.returncode == 0, done.stderr
+    policy = Objects(tuple(each for each in yaml.safe_load_all(done.stdout) if each)).one(
+        "NetworkPolicy", "beanscale-beanstalkd"
+    )
+    path = '{range .items[*].status.addresses[?(@.type=="InternalIP")]}{.address}{" "}{end}'
+    nodes = subprocess.run([cluster, "get", "nodes", f"-o=jsonpath={path}"], check=True, capture_output=True, text=True)
+    (rule,) = policy["spec"]["ingress"]
+    blocks = [each["ipBlock"]["cidr"].partition("/")[0] for each in rule["from"] if "ipBlock" in each]
+    assert blocks == nodes.stdout.split() != []

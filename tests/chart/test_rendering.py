@@ -409,6 +409,15 @@ def test_an_update_needs_no_second_port_on_a_node(chart: Chart, server: Any, str
     assert chart.render(values).one("Deployment", "beanscale-server")["spec"]["strategy"] == strategy
 
 
+def test_every_service_can_have_the_clusters_ip_families(chart: Chart, default: Objects) -> None:
+    families = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    parts = {part: {"service": families} for part in ("beanstalkd", "console", "helloWorld")}
+    for each in chart.render({"service": families} | parts).of("Service"):
+        assert families.items() <= each["spec"].items()
+    for each in default.of("Service"):
+        assert not families.keys() & each["spec"].keys()
+
+
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
 @pytest.mark.parametrize(
     ("handler", "port"), [("exec", None), ("tcpSocket", "https"), ("grpc", 9000), ("httpGet", "metrics")]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, Phase
+from app.http.connection import LIMITS_WITHOUT_CERTIFICATE, Phase, without_mapping
 from tests.unit.http.loopback import GET, LARGE, Client, Loopback, settled
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +78,18 @@ async def test_a_head_that_starts_after_a_body_is_parsed_like_any_other(loopback
     (connection,) = loopback.server.connections
     assert connection.phase is Phase.HEAD
     assert (await client.ask(b"like Gecko\r\n\r\n")).endswith("<x-a>")
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        (("::ffff:10.0.0.7", 80, 0, 0), ("10.0.0.7", 80)),
+        (("10.0.0.7", 80), ("10.0.0.7", 80)),
+        (("fd00::7", 80, 0, 0), ("fd00::7", 80)),
+    ],
+)
+def test_an_ipv4_client_of_a_dual_stack_socket_has_its_ipv4_address(
+    address: tuple[str, int], named: tuple[str, int]
+) -> None:
+    """Which trusted proxies, the limit of wrong passwords and the log compare."""
+    assert without_mapping(address) == named
