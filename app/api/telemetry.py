@@ -89,7 +89,7 @@ class ReviewCollector(Collector):
 
 
 class PollCollector(Collector):
-    """How the beanstalkd servers are read. Numbers of jobs older than `max_age_s` have no series."""
+    """How the beanstalkd servers are read. Their numbers have no series while invalid or older than `max_age_s`."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], clock: Callable[[], Instant], max_age_s: float) -> None:
         self._snapshot = snapshot
@@ -106,6 +106,16 @@ class PollCollector(Collector):
         jobs = GaugeMetricFamily(
             "beanscale_jobs", "Jobs in all tubes of a beanstalkd, by state.", labels=[*labels, "state"]
         )
+        timeouts = CounterMetricFamily(
+            "beanscale_job_timeouts",
+            "Jobs whose time to run (TTR) ended before their worker was done, since the start of a beanstalkd.",
+            labels=labels,
+        )
+        stuck = GaugeMetricFamily(
+            "beanscale_tubes_stuck",
+            "Tubes that have ready jobs and watching workers, none of which took a job for 10 seconds.",
+            labels=labels,
+        )
         for state in self._snapshot().servers:
             name, reading = [state.server.name, state.server.host], state.reading
             up.add_metric(name, float(reading is not None and state.failure is None))
@@ -118,8 +128,14 @@ class PollCollector(Collector):
             # Prometheus records a number for the time of its scrape, so one that may be wrong by then is left out.
             if reading.jobs is not None and reading.jobs.answered_at.age_s(now) <= self._max_age_s:
                 for job_state in STATES:
-                    jobs.add_metric([*name, job_state], getattr(reading.jobs, job_state))
-        return up, age, tubes, sweep, jobs
+                    number = getattr(reading.jobs, job_state)
+                    if number is not None:
+                        jobs.add_metric([*name, job_state], number)
+                if reading.jobs.timeouts is not None:
+                    timeouts.add_metric(name, reading.jobs.timeouts)
+            if reading.listed_at.age_s(now) <= self._max_age_s:
+                stuck.add_metric(name, sum(reading.stuck_s(tube) is not None for tube in reading.idle))
+        return up, age, tubes, sweep, jobs, timeouts, stuck
 
 
 class _LoadCollector(Collector):

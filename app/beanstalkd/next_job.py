@@ -1,4 +1,10 @@
-"""The age of the job that would be reserved next: `peek-ready` returns its id, `stats-job` when it was put.
+"""The age of the job that would be reserved next: `peek-ready` returns its id, `stats-job` its history.
+
+The age is the time for which the job has been ready. beanstalkd doesn't report that, so there are two cases:
+- A job that was never reserved or kicked is ready since its delay ended: `age` - `delay`.
+- Any other was released (with a delay or not), buried and kicked, or lost by a worker that timed out or disconnected,
+  at a time that no reply contains. It counts from when it was first seen to be the next one, which is a lower bound.
+Neither can be longer than the server runs: a binlog keeps jobs, but nobody could take them meanwhile.
 
 peek-ready refers to the used tube, and `use` creates a tube and keeps it alive. So each read has its own connection,
 which ends at once, and covers only tubes that have ready jobs. A failure here keeps nothing else from being read.
@@ -7,14 +13,25 @@ which ends at once, and covers only tubes that have ready jobs. A failure here k
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 
 import structlog
 
 from app.beanstalkd.connection import Connection, connect, describe_error
 from app.beanstalkd.demand import Demand
-from app.beanstalkd.protocol import MAX_STATS, NOT_FOUND, STATS, ProtocolError, parse_server_id, parse_stats
-from app.beanstalkd.reading import NextJob, Reading
+from app.beanstalkd.protocol import (
+    MAX_STATS,
+    NOT_FOUND,
+    STATS,
+    InvalidField,
+    InvalidFieldError,
+    ProtocolError,
+    parse_field,
+    parse_server_id,
+    parse_stats,
+)
+from app.beanstalkd.reading import JobPass, NextJob, Reading
 from app.clock import Instant
 from app.ratelimit import backoff
 
@@ -24,6 +41,8 @@ job the connection is closed, and another one continues."""
 TIMEOUT_S = 1.0
 """For all tubes together: the main connection waits meanwhile."""
 BATCH = 16
+MAX_SEEN = 16
+"""Jobs remembered per tube, in case a more urgent one is next for a while."""
 
 _log = structlog.get_logger()
 
@@ -53,9 +72,10 @@ class NextJobReader:
         ready = []
         for tube in tubes:
             stats = reading.tubes.get(tube)
-            if stats is None or not stats.current_jobs_ready:
-                known[tube] = NextJob(reading.answered_at(tube), None)
-                continue
+            with suppress(InvalidFieldError):  # without a number of ready jobs, beanstalkd is asked for the next one
+                if stats is None or not stats.current_jobs_ready:
+                    known[tube] = NextJob(reading.answered_at(tube), None)
+                    continue
             ready.append(tube)
             if tube in reading.next_jobs:
                 known[tube] = reading.next_jobs[tube]
@@ -83,11 +103,13 @@ class NextJobReader:
         left, jobs = deque(tubes), dict[str, bytes]()
         while left or jobs:
             async with connect(self._host, self._port) as connection:
-                if parse_server_id(await connection.ask(STATS)) != self._server_id:
+                stats = await connection.ask(STATS)
+                if parse_server_id(stats) != self._server_id:
                     raise ProtocolError("is another beanstalkd on another connection to the same address")
+                uptime_s = parse_field(parse_stats(stats), "uptime")
                 usable = True
                 while usable and (left or jobs):
-                    await self._ages(connection, jobs, known)
+                    await self._ages(connection, uptime_s, jobs, known)
                     usable = await self._find_jobs(connection, left, jobs, known)
                 if usable:
                     await connection.closed_by_quit()
@@ -117,7 +139,13 @@ class NextJobReader:
                 return False
         return True
 
-    async def _ages(self, connection: Connection, jobs: dict[str, bytes], known: dict[str, NextJob]) -> None:
+    async def _ages(
+        self,
+        connection: Connection,
+        uptime_s: int | InvalidField,
+        jobs: dict[str, bytes],
+        known: dict[str, NextJob],
+    ) -> None:
         """Empty `jobs`; one that is gone before its age is read keeps what was known. Raises ProtocolError, OSError."""
         connection.send([b"stats-job %b\r\n" % job for job in jobs.values()], MAX_STATS)
         for tube, job in list(jobs.items()):
@@ -126,6 +154,25 @@ class NextJobReader:
             if reply is NOT_FOUND:
                 continue
             stats = parse_stats(reply.body or b"")
-            if reply.word != b"OK" or stats.get("id") != job.decode() or not stats.get("age", "").isdecimal():
+            if reply.word != b"OK" or stats.get("id") != job.decode():
                 raise ProtocolError("answered stats-job without this job's age")
-            known[tube] = NextJob(self._clock(), int(stats["age"]))
+            known[tube] = next_job(stats, uptime_s, known.get(tube), self._clock())
+
+
+def next_job(
+    stats: Mapping[str, str], uptime_s: int | InvalidField, before: NextJob | None, answered_at: Instant
+) -> NextJob:
+    """Return a tube's next job from its stats-job reply. Pure. `before`: the tube's next job at the read before."""
+    seen = before.seen if before else {}
+    fields = [uptime_s, *(parse_field(stats, name) for name in ("age", "delay", "reserves", "kicks"))]
+    numbers = [field for field in fields if isinstance(field, int)]
+    if len(numbers) < len(fields):
+        invalid = next(field for field in fields if isinstance(field, InvalidField))
+        return NextJob(answered_at, None, seen, invalid)
+    up_s, age_s, delay_s, reserves, kicks = numbers
+    if not reserves and not kicks:
+        return NextJob(answered_at, max(0, min(age_s - delay_s, up_s)), seen)
+    now = JobPass(stats["id"], reserves, kicks)
+    since = seen.get(now, answered_at)
+    others = [(job, at) for job, at in seen.items() if job != now][1 - MAX_SEEN :]
+    return NextJob(answered_at, max(0, min(int(since.age_s(answered_at)), up_s)), {**dict(others), now: since})

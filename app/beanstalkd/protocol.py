@@ -1,14 +1,15 @@
 """beanstalkd's protocol (its doc/protocol.txt), without I/O: commands out, replies in.
 
-A reply is used completely or not at all, and must name the tube that was asked for. Replies are matched to commands by
-order alone, so after any doubt (ProtocolError) the connection must be closed. Tube names are checked before they go
-into a command: a line break in one would be a second command.
+Replies are matched to commands by order alone, so a reply must name the tube that was asked for, and after any doubt
+(ProtocolError) the connection must be closed. An invalid field raises no doubt about the rest of a reply: it is an
+error only where it is used (InvalidFieldError). Tube names are checked before they go into a command: a line break in
+one would be a second command.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from operator import itemgetter
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from app.clock import Instant
 from app.settings import SettingError
@@ -52,11 +53,10 @@ MAX_TUBES = 100_000
 _TUBE = rb'("?)((?!-)[A-Za-z0-9+/;.$_()-]{1,200})\1'  # quoted since 1.13
 _NAME = re.compile(rb"---\nname: " + _TUBE + rb"\n")
 _LISTED = re.compile(rb"- " + _TUBE)
-# 19 digits: more means a counter that went below zero
-_INTEGERS = re.compile(rb"^([a-z-]{1,40}): (0|-?[1-9]\d{0,18})$", re.MULTILINE)
+_INTEGER = re.compile(rb"0|-?[1-9]\d{0,39}")
 _ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
+_VERSION = re.compile(rb'^version: "?([0-9][0-9A-Za-z.+-]{0,40})"?$', re.MULTILINE)
 _DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
-_JOBS = re.compile(rb"^current-jobs-([a-z]{1,40}): (0|[1-9]\d{0,18})$", re.MULTILINE)
 
 _WITH_BODY = frozenset({b"OK", b"FOUND", b"RESERVED"})
 _MAX_SIZE_DIGITS = 10
@@ -72,10 +72,28 @@ class ProtocolError(Exception):
         """True if the message may contain a tube's name, which not every namespace may see."""
 
 
+class InvalidField(NamedTuple):
+    """A field that is missing in a reply, or whose value can't be true."""
+
+    name: str
+    """As in the reply: "current-waiting"."""
+    problem: str
+    """A clause that says why, and what to do."""
+
+
+class InvalidFieldError(Exception):
+    """A field was used that has no valid value; all other fields of the reply count. `str()` is a clause."""
+
+    def __init__(self, invalid: InvalidField, tube: str) -> None:
+        super().__init__(f"no valid {invalid.name} for tube {tube!r}: {invalid.problem}")
+        self.invalid = invalid
+        self.tube = tube
+
+
 class TubeStats(NamedTuple):
     """One tube, from one `stats-tube` reply, which is atomic. Jobs and connections are counts, times whole seconds.
 
-    Field names are beanstalkd's keys, all required. Add counts before `pause`: only the last two may be negative.
+    Field names are beanstalkd's keys.
     """
 
     name: str
@@ -105,26 +123,62 @@ class TubeStats(NamedTuple):
         return self.pause > 0
 
 
+class PartialTubeStats(TubeStats):
+    """One tube of whose fields some are invalid: access to one of these raises InvalidFieldError."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute. Raises InvalidFieldError."""
+        value = super().__getattribute__(name)
+        if type(value) is InvalidField:
+            raise InvalidFieldError(value, self[0])
+        return value
+
+
 class JobTotals(NamedTuple):
-    """All jobs of one server by state, from one `stats` reply, which is atomic."""
+    """All jobs of one server by state, from one `stats` reply, which is atomic. None: the reply has no valid number."""
 
     answered_at: Instant
-    ready: int
-    reserved: int
-    delayed: int
-    buried: int
+    ready: int | None
+    reserved: int | None
+    delayed: int | None
+    buried: int | None
+    timeouts: int | None = None
+    """Counter of jobs whose time to run (TTR) ended; restarts at 0 with the server."""
 
     @property
-    def by_state(self) -> tuple[int, int, int, int]:
+    def by_state(self) -> tuple[int | None, int | None, int | None, int | None]:
         """Jobs, in the order above."""
         return self.ready, self.reserved, self.delayed, self.buried
 
 
-_JOB_STATES = JobTotals._fields[1:]
+_TOTALS = (*(b"current-jobs-%b" % state.encode() for state in JobTotals._fields[1:-1]), b"job-timeouts")
 _COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:-1])
-_OTHER_LINES = 2  # "---" and the name
-_PAUSE_TIMES = 2  # the last two may be negative: beanstalkd prints them signed
-_pick_counts: Callable[[dict[bytes, bytes]], tuple[bytes, ...]] = itemgetter(*_COUNTS)
+_USUAL = re.compile(
+    rb"---\nname: "
+    + _TUBE
+    + rb"\n"
+    + b"".join(rb"%b: (0|[1-9]\d{0,%d})\n" % (field, 8 if field.startswith(b"current-") else 18) for field in _COUNTS)
+)
+"""A reply as all versions since 1.5 send it, with numbers that are valid in any case: the fast path."""
+
+_CONNECTIONS = frozenset({b"current-using", b"current-watching", b"current-waiting"})
+_MAX_CONNECTIONS = 1 << 31
+"""Each connection has a file descriptor, which is an int."""
+_BELOW_ZERO = range((1 << 32) - (1 << 16), 1 << 32)
+"""Jobs: beanstalkd up to 1.11 counts with 32 bits. So many jobs would take 800 GB of memory."""
+_SIGNED = frozenset({b"pause-time-left", b"age"})
+"""Differences of times: negative if the clock of beanstalkd's machine was set, or for a moment when a pause ends."""
+_MAX_COUNT = 10**19
+"""Greater 64-bit counts went below zero."""
+_SINCE = {
+    "cmd-delete": "1.5",
+    "cmd-pause-tube": "1.4.3",
+    "pause": "1.4.3",
+    "pause-time-left": "1.4.3",
+}
+"""The version of beanstalkd that added a field to stats-tube (its prot.c, STATS_TUBE_FMT); all others came with it."""
 
 
 def stats_tube(tube: str) -> bytes:
@@ -133,29 +187,53 @@ def stats_tube(tube: str) -> bytes:
 
 
 def parse_tube(body: bytes, tube: str, answered_at: Instant) -> TubeStats:
-    """Parse the body of a `stats-tube` reply. Raises ProtocolError if it isn't about `tube` or a field isn't valid."""
+    """Parse the body of a `stats-tube` reply. Raises ProtocolError if it isn't about `tube` alone."""
     if len(body) > MAX_STATS:
         raise ProtocolError(f"sent {len(body):,} bytes about a tube; the limit is {MAX_STATS:,}")
+    asked = tube.encode("ascii")
+    usual = _USUAL.fullmatch(body)
+    if usual is not None and usual[2] == asked:
+        return TubeStats._make((tube, answered_at, *map(int, usual.groups()[2:]), body))
     name = _NAME.match(body)
-    if name is None or name[2] != tube.encode("ascii"):
+    if name is None or name[2] != asked:
         answered = name[2].decode() if name else "none"
         raise ProtocolError(f"answered about tube {answered!r} instead of {tube!r}", names_tube=True)
-    integers = _INTEGERS.findall(body, name.end())
-    fields = dict(integers)
-    if len(fields) != len(integers) or body.count(b"\n") != len(integers) + _OTHER_LINES:
-        keys = [line.partition(b":")[0] for line in body.split(b"\n")]
-        twice = next((key.decode("ascii", "backslashreplace") for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ProtocolError(f"sent {twice!r} twice for tube {tube!r}", names_tube=True)
-    try:
-        counts = tuple(map(int, _pick_counts(fields)))
-    except KeyError as missing:
-        raise ProtocolError(
-            f"sent no integer {missing.args[0].decode()!r} for tube {tube!r}", names_tube=True
-        ) from None
-    if min(counts[:-_PAUSE_TIMES]) < 0:
-        raise ProtocolError(f"sent a count below zero for tube {tube!r}", names_tube=True)
-    return TubeStats._make((tube, answered_at, *counts, body))
+    return _parse_each_field(body, tube, answered_at)
+
+
+def _parse_each_field(body: bytes, tube: str, answered_at: Instant) -> TubeStats:
+    """Parse a reply that has more, fewer or other fields than usual. Raises ProtocolError for a second name."""
+    sent: dict[bytes, list[bytes]] = {}
+    for line in body.split(b"\n"):
+        key, _, value = line.partition(b": ")
+        sent.setdefault(key, []).append(value)
+    if len(sent[b"name"]) > 1:
+        raise ProtocolError(f"sent 'name' twice for tube {tube!r}", names_tube=True)
+    fields = [parse_count(key, sent.get(key, ())) for key in _COUNTS]
+    kind = PartialTubeStats if any(isinstance(field, InvalidField) for field in fields) else TubeStats
+    return kind._make((tube, answered_at, *fields, body))
+
+
+def parse_count(key: bytes, values: Sequence[bytes]) -> int | InvalidField:
+    """Return a field of any stats that was sent with these values: valid if it is exactly one."""
+    name = key.decode()
+    if not values and name in _SINCE:
+        return InvalidField(name, f"this beanstalkd is too old: needs {_SINCE[name]} or later")
+    if len(values) != 1:
+        how = "more than once" if values else "no such field"
+        return InvalidField(name, f"sent {how}; check that this is a beanstalkd")
+    if not _INTEGER.fullmatch(values[0]):
+        value = values[0][:_MAX_QUOTED].decode("ascii", "backslashreplace")
+        return InvalidField(name, f"{value!r} is not an integer; check that this is a beanstalkd")
+    number = int(values[0])
+    if (
+        (number < 0 and key not in _SIGNED)
+        or abs(number) >= _MAX_COUNT
+        or (key in _CONNECTIONS and number >= _MAX_CONNECTIONS)
+        or (key.startswith(b"current-jobs-") and number in _BELOW_ZERO)
+    ):
+        return InvalidField(name, f"counter below zero ({number}); it is right again when beanstalkd restarts")
+    return number
 
 
 def parse_tube_names(body: bytes) -> tuple[str, ...]:
@@ -172,10 +250,11 @@ def parse_tube_names(body: bytes) -> tuple[str, ...]:
 def parse_server_id(body: bytes) -> str:
     """Return the id in a `stats` reply: random for each start of a beanstalkd. Raises ProtocolError."""
     ids = _ID.findall(body[:MAX_STATS])
+    version = _VERSION.search(body[:MAX_STATS])
+    if not ids and version:
+        raise ProtocolError(f"sent stats with no id: beanstalkd {version[1].decode()} is too old: needs 1.9 or later")
     if len(ids) != 1:
-        raise ProtocolError(
-            f"sent stats with {'several ids' if ids else 'no id'}; check that this is a beanstalkd (1.8 or later)"
-        )
+        raise ProtocolError(f"sent stats with {'several ids' if ids else 'no id'}; check that this is a beanstalkd")
     return str(ids[0][1], "ascii")
 
 
@@ -185,22 +264,25 @@ def parse_draining(body: bytes) -> bool | None:
     return match[1] == b"true" if match else None
 
 
-def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals | None:
-    """Return the number of jobs in all tubes together; None if a `stats` reply doesn't have each exactly once."""
-    found = _JOBS.findall(body[:MAX_STATS])
-    counts = {state.decode(): int(count) for state, count in found}
-    if len(counts) != len(found) or not counts.keys() >= {*_JOB_STATES}:
-        return None
-    return JobTotals._make((answered_at, *(counts[state] for state in _JOB_STATES)))
+def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals:
+    """Return what a `stats` reply says of the jobs in all tubes together."""
+    sent: dict[bytes, list[bytes]] = {}
+    for key, _, value in _FIELD.findall(body[:MAX_STATS]):
+        sent.setdefault(key, []).append(value)
+    counts = (parse_count(key, sent.get(key, ())) for key in _TOTALS)
+    return JobTotals._make((answered_at, *(None if isinstance(count, InvalidField) else count for count in counts)))
 
 
 def parse_stats(body: bytes) -> Mapping[str, str]:
-    """Return the fields of a `stats` or `stats-job` reply. Raises ProtocolError if a field comes twice."""
+    """Return the fields of a `stats` or `stats-job` reply, without those that come more than once."""
     fields = [(key.decode(), value.decode()) for key, _, value in _FIELD.findall(body[:MAX_STATS])]
-    stats = dict(fields)
-    if len(stats) != len(fields):
-        raise ProtocolError("sent stats with a field that comes twice")
-    return stats
+    times = Counter(key for key, _ in fields)
+    return {key: value for key, value in fields if times[key] == 1}
+
+
+def parse_field(stats: Mapping[str, str], name: str) -> int | InvalidField:
+    """Return a field of `parse_stats` that is an integer."""
+    return parse_count(name.encode(), [stats[name].encode()] if name in stats else [])
 
 
 class Reply(NamedTuple):

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.beanstalkd.protocol import JobTotals, TubeStats
+from app.beanstalkd.protocol import InvalidField, JobTotals, TubeStats
 from app.clock import Instant
 from app.settings import Server
+
+STUCK_AFTER_S = 10.0
+"""Seconds after which workers that watch a tube and take none of its ready jobs count as stuck."""
 
 
 class TubeRef(NamedTuple):
@@ -18,11 +21,19 @@ class TubeRef(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """A tube's counters at one moment."""
+    """A tube's counters at one moment; None if beanstalkd's reply had no valid number."""
 
     answered_at: Instant
-    total_jobs: int
-    cmd_delete: int
+    total_jobs: int | None
+    cmd_delete: int | None
+
+
+class JobPass(NamedTuple):
+    """A job between two reservations: while these are unchanged, it has been ready all the time."""
+
+    id: str
+    reserves: int
+    kicks: int
 
 
 class NextJob(NamedTuple):
@@ -30,7 +41,11 @@ class NextJob(NamedTuple):
 
     answered_at: Instant
     age_s: int | None
-    """Whole seconds since it was put; None if no job was ready."""
+    """Whole seconds for which it has been ready, pauses of the tube included; None if no job was ready."""
+    seen: Mapping[JobPass, Instant] = MappingProxyType({})
+    """Jobs that were reserved or kicked before, with the time when each was first seen to be the next one."""
+    invalid: InvalidField | None = None
+    """The field because of which the age isn't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,15 @@ class Reading:
     missed: Mapping[str, Instant] = MappingProxyType({})
     """Tubes that were queried after the listing and didn't exist, with the time of the reply."""
     earlier: Mapping[str, Counts] = MappingProxyType({})
-    """Counters about one rate window ago, of the same start of the server and generation of the tube; missing after
-    only one reading. For a tube that came within the window: 0 and 0 at the time of the listing without it."""
+    """Counters about one rate window ago, since the same start of the server; missing after only one reading. 0 of a
+    tube that didn't exist then. They continue the tube's present counters (0 if it doesn't exist) backwards: negative
+    if it was deleted within the window and created again."""
     listed_earlier_at: Instant | None = None
-    """The oldest listing within the rate window since the server started."""
+    """The listing about one rate window ago."""
+    unpaused: Mapping[str, Instant] = MappingProxyType({})
+    """Tubes that may have been paused since they were created, with the time since which they are known not to be."""
+    idle: Mapping[str, Instant] = MappingProxyType({})
+    """Tubes whose ready jobs no watching worker takes, with the time since when each reading showed that."""
     next_jobs: Mapping[str, NextJob] = MappingProxyType({})
     """Of the tubes whose next job's age was requested."""
     draining: bool | None = None
@@ -87,6 +107,18 @@ class Reading:
         """Return when this tube was last confirmed: by its own stats, or by a reply that it doesn't exist."""
         stats = self.tubes.get(tube)
         return stats.answered_at if stats else self.missed.get(tube, self.listed_at)
+
+    def stuck_s(self, tube: str) -> float | None:
+        """Return for how many seconds the tube's workers have been stuck, or None if they aren't.
+
+        They are if jobs are ready in a tube that isn't paused, and workers watch it, but for STUCK_AFTER_S none waited
+        for a job, had reserved one or deleted one. A worker that is busy with a job of another tube looks the same.
+        """
+        since, stats = self.idle.get(tube), self.tubes.get(tube)
+        if since is None or stats is None:
+            return None
+        stuck_s = since.age_s(stats.answered_at)
+        return stuck_s if stuck_s >= STUCK_AFTER_S else None
 
 
 @dataclass(frozen=True, slots=True)

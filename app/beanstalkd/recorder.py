@@ -1,8 +1,8 @@
-"""Readings of one server, each made from the one before, and the earlier counters that rates need. Pure.
+"""Readings of one server, each made from the one before, and what is known from several of them. Pure.
 
-A rate needs two readings of one generation of a counter. beanstalkd's counters start at 0 with the server and with each
-tube, and a tube ends with its last job and its last connection. Where a new generation may have begun, the earlier
-counters here start at 0 too, at the last moment at which the tube is known not to have existed in that generation.
+A rate needs two readings since the same start of the server. beanstalkd's counters start at 0 with the server and with
+each tube, and a tube ends with its last job and its last connection. A rate doesn't depend on that: a tube that doesn't
+exist counts as 0, and one that is created again continues the counters with which it ended.
 """
 
 from array import array
@@ -13,7 +13,14 @@ from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.beanstalkd.protocol import JobTotals, TubeStats, parse_draining, parse_job_totals, parse_tube
+from app.beanstalkd.protocol import (
+    InvalidFieldError,
+    JobTotals,
+    TubeStats,
+    parse_draining,
+    parse_job_totals,
+    parse_tube,
+)
 from app.beanstalkd.reading import Counts, NextJob, Reading
 from app.clock import MONOTONIC, Instant
 
@@ -27,6 +34,21 @@ _LISTINGS = 2
 """Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
 
 
+_UNKNOWN = (1 << 64) - 1
+"""A counter without a valid number, where counters are kept in compact form."""
+
+
+def _counts(stats: TubeStats) -> Counts:
+    """Return the counters of a reply, also if they are invalid."""
+    counters: list[int | None] = []
+    for counter in ("total_jobs", "cmd_delete"):
+        try:
+            counters.append(getattr(stats, counter))
+        except InvalidFieldError:
+            counters.append(None)
+    return Counts(stats.answered_at, *counters)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Checkpoint:
     """The counters of some tubes at one moment, in compact form."""
@@ -34,6 +56,8 @@ class _Checkpoint:
     at: Instant
     listed_at: Instant | None
     """None if only requested tubes were read."""
+    missed: Mapping[str, Instant]
+    """Tubes that were asked about and didn't exist, with the time of the reply."""
     names: Sequence[str]
     """Sorted."""
     answered_at: Sequence[Instant]
@@ -46,57 +70,73 @@ class _Checkpoint:
         exists = reading.tubes.__contains__
         names = reading.names if renewed is None else tuple(sorted(filter(exists, set(renewed))))
         stats = [reading.tubes[name] for name in names]
+        try:
+            total_jobs = [one.total_jobs for one in stats]
+            cmd_delete = [one.cmd_delete for one in stats]
+        except InvalidFieldError:
+            counts = list(map(_counts, stats))
+            total_jobs = [_UNKNOWN if one.total_jobs is None else one.total_jobs for one in counts]
+            cmd_delete = [_UNKNOWN if one.cmd_delete is None else one.cmd_delete for one in counts]
         return cls(
             now,
             reading.listed_at if renewed is None else None,
+            reading.missed,
             names,
             tuple(one.answered_at for one in stats),
-            array("Q", [one.total_jobs for one in stats]),  # unsigned: 19 digits exceed the signed range
-            array("Q", [one.cmd_delete for one in stats]),
+            array("Q", total_jobs),  # unsigned: 19 digits exceed the signed range
+            array("Q", cmd_delete),
         )
 
     def get(self, tube: str) -> Counts | None:
+        """Return 0 of a tube that didn't exist, and None if it wasn't read."""
         position = bisect_left(self.names, tube)
         if position == len(self.names) or self.names[position] != tube:
-            return None
-        return Counts(self.answered_at[position], self.total_jobs[position], self.cmd_delete[position])
+            absent_at = self.missed.get(tube, self.listed_at)
+            return Counts(absent_at, 0, 0) if absent_at else None
+        total_jobs, cmd_delete = self.total_jobs[position], self.cmd_delete[position]
+        return Counts(
+            self.answered_at[position],
+            None if total_jobs == _UNKNOWN else total_jobs,
+            None if cmd_delete == _UNKNOWN else cmd_delete,
+        )
 
 
 class Earlier(Mapping[str, Counts]):
-    """Earlier counters of the tubes of one reading, found on access."""
+    """Earlier counters of the tubes of one reading, and of those that don't exist, found on access."""
 
-    __slots__ = ("_births", "_checkpoints", "_tubes")
+    __slots__ = ("_checkpoints", "_ends", "_reading")
 
     def __init__(
-        self, tubes: Mapping[str, TubeStats], checkpoints: Sequence[_Checkpoint], births: Mapping[str, Counts]
+        self, reading: Reading, checkpoints: Sequence[_Checkpoint], ends: Mapping[str, Sequence[Counts]]
     ) -> None:
-        self._tubes = tubes
+        self._reading = reading
         self._checkpoints = checkpoints
-        self._births = births
+        self._ends = ends
 
     def __getitem__(self, tube: str) -> Counts:
         """Return those nearest to the window. Raises KeyError if there are none yet."""
-        now = self._tubes[tube].answered_at
-        nearest = _nearest(((counts.answered_at, counts) for counts in self._generation(tube)), now)
-        if nearest is None:
+        known = (counts for checkpoint in self._checkpoints if (counts := checkpoint.get(tube)))
+        earlier = _nearest(((counts.answered_at, counts) for counts in known), self._reading.answered_at(tube))
+        if earlier is None:
             raise KeyError(tube)
-        return nearest
-
-    def _generation(self, tube: str) -> Iterator[Counts]:
-        """Yield the known counters of the tube's present generation, the oldest first."""
-        birth = self._births.get(tube)
-        if birth:
-            yield birth
-        for checkpoint in self._checkpoints:
-            counts = checkpoint.get(tube)
-            if counts and (birth is None or birth.answered_at.monotonic_s < counts.answered_at.monotonic_s):
-                yield counts
+        for end in self._ends.get(tube, ()):
+            if end.answered_at.monotonic_s >= earlier.answered_at.monotonic_s:
+                earlier = Counts(
+                    earlier.answered_at,
+                    _difference(earlier.total_jobs, end.total_jobs),
+                    _difference(earlier.cmd_delete, end.cmd_delete),
+                )
+        return earlier
 
     def __iter__(self) -> Iterator[str]:
-        return (tube for tube in self._tubes if tube in self)
+        return (tube for tube in self._reading.tubes if tube in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _difference(counter: int | None, less: int | None) -> int | None:
+    return None if counter is None or less is None else counter - less
 
 
 class Counters:
@@ -104,24 +144,29 @@ class Counters:
 
     def __init__(self) -> None:
         self._checkpoints: tuple[_Checkpoint, ...] = ()
-        self._births: Mapping[str, Counts] = MappingProxyType({})
+        self._ends: Mapping[str, tuple[Counts, ...]] = MappingProxyType({})
+        """Last counters of tubes that ended, with the time of the last reading of each."""
 
-    def follow(self, before: Reading, answered: Mapping[str, TubeStats]) -> None:
-        """Note which of the tubes that answered began a new generation since the reading before."""
-        begun = {}
+    def follow(self, before: Reading, answered: Mapping[str, TubeStats], gone: Iterable[str]) -> None:
+        """Note which tubes ended since the reading before: those that are gone, and those that began again."""
         last_of = before.tubes.get
+        ended = {name: _at_end(last) for name in gone if (last := last_of(name))}
         for name, stats in answered.items():
             last = last_of(name)
             if last is None:
-                begun[name] = Counts(before.answered_at(name), 0, 0)
-            elif stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
-                begun[name] = Counts(last.answered_at, 0, 0)
-        if begun:
-            self._births = {**self._births, **begun}
+                continue
+            try:
+                if stats.total_jobs < last.total_jobs or stats.cmd_delete < last.cmd_delete:
+                    ended[name] = _at_end(last)
+            except InvalidFieldError:
+                if end := _possible_end(last, stats):
+                    ended[name] = end
+        if ended:
+            self._ends = {**self._ends, **{name: (*self._ends.get(name, ()), end) for name, end in ended.items()}}
 
-    def earlier(self, tubes: Mapping[str, TubeStats]) -> Mapping[str, Counts]:
+    def earlier(self, reading: Reading) -> Mapping[str, Counts]:
         """Return the earlier counters of a reading that was followed and isn't kept yet."""
-        return Earlier(tubes, self._checkpoints, self._births)
+        return Earlier(reading, self._checkpoints, self._ends)
 
     def listed_earlier_at(self, listed_at: Instant) -> Instant | None:
         """Return the time of the kept listing that is nearest to the window."""
@@ -136,13 +181,68 @@ class Counters:
         checkpoints = [
             kept for kept in self._checkpoints if kept in listings or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
         ]
-        oldest = min((kept.listed_at or kept.at for kept in checkpoints), key=MONOTONIC, default=now)
-        self._births = {
-            name: birth
-            for name, birth in self._births.items()
-            if birth.answered_at.monotonic_s >= oldest.monotonic_s or birth.answered_at.age_s(now) <= RATE_WINDOW_S
+        oldest_s = min((kept.listed_at or kept.at for kept in checkpoints), key=MONOTONIC, default=now).monotonic_s
+        # a round's replies are a little older than the round
+        needed = {
+            name: tuple(end for end in ends if end.answered_at.monotonic_s >= oldest_s - CHECKPOINT_S)
+            for name, ends in self._ends.items()
         }
+        self._ends = {name: ends for name, ends in needed.items() if ends}
         self._checkpoints = (*checkpoints, _Checkpoint.of(reading, renewed, now))
+
+
+def _at_end(last: TubeStats) -> Counts:
+    """Return the counters with which a tube ended: only without jobs can it end, so those that it had were deleted."""
+    counts = _counts(last)
+    try:
+        jobs = last.current_jobs_ready + last.current_jobs_reserved
+        jobs += last.current_jobs_delayed + last.current_jobs_buried
+    except InvalidFieldError:
+        return counts._replace(cmd_delete=None)
+    return counts if counts.cmd_delete is None else counts._replace(cmd_delete=counts.cmd_delete + jobs)
+
+
+def _possible_end(last: TubeStats, stats: TubeStats) -> Counts | None:
+    """Return the end of a tube that began again; with None for a counter of which nobody can know that."""
+    before, after = _counts(last)[1:], _counts(stats)[1:]
+    if any(old is not None and new is not None and new < old for old, new in zip(before, after, strict=True)):
+        return _at_end(last)
+    lost = [old is None and new is not None for old, new in zip(before, after, strict=True)]
+    return Counts(last.answered_at, *(None if each else 0 for each in lost)) if any(lost) else None
+
+
+def _unpaused(before: Reading | None, answered: Mapping[str, TubeStats]) -> dict[str, Instant]:
+    """Return `Reading.unpaused` of these tubes."""
+    unpaused = {}
+    for name, stats in answered.items():
+        last = before.tubes.get(name) if before else None
+        try:
+            if not stats.cmd_pause_tube:
+                continue
+            same = last is not None and stats.cmd_pause_tube == last.cmd_pause_tube and not last.pause
+            known = before.unpaused.get(name) if before and same and not stats.pause else None
+        except InvalidFieldError:  # metrics that need these fields fail
+            continue
+        unpaused[name] = known or stats.answered_at
+    return unpaused
+
+
+def _idle(before: Reading | None, answered: Mapping[str, TubeStats]) -> dict[str, Instant]:
+    """Return `Reading.idle` of these tubes."""
+    idle = {}
+    for name, stats in answered.items():
+        try:
+            if (
+                stats.current_jobs_ready
+                and stats.current_watching
+                and not (stats.current_waiting or stats.current_jobs_reserved or stats.pause)
+            ):
+                last = before.tubes.get(name) if before else None
+                since = before.idle.get(name) if before and last and last.cmd_delete == stats.cmd_delete else None
+                idle[name] = since or stats.answered_at
+        except InvalidFieldError:
+            continue
+    return idle
 
 
 def _nearest[T](candidates: Iterable[tuple[Instant, T]], now: Instant) -> T | None:
@@ -181,15 +281,18 @@ class TubeReplies:
                 continue
             last = before(tube)
             if last is not None and last.body == body:
-                stats = TubeStats._make((tube, answered_at, *last[2:]))
+                stats = type(last)._make((tube, answered_at, *last[2:]))
             else:
                 stats = parse_tube(body, tube, answered_at)
             if tube == _DEFAULT:  # new connections use and watch `default`: don't count beanscale's own as workers
-                stats = stats._replace(
-                    current_using=max(0, stats.current_using - own_connections),
-                    current_watching=max(0, stats.current_watching - own_connections),
-                    body=b"",  # the same reply means something else once the number of own connections changes
-                )
+                sent = stats._asdict()
+                others = {
+                    field: max(0, sent[field] - own_connections)
+                    for field in ("current_using", "current_watching")
+                    if isinstance(sent[field], int)
+                }
+                # without the body: the same reply means something else once the number of own connections changes
+                stats = stats._replace(body=b"", **others)
             tubes[tube] = stats
             if missed:
                 missed.pop(tube, None)
@@ -218,6 +321,8 @@ class Recorder:
     def __init__(self) -> None:
         self.latest: Reading | None = None
         """None also if it says nothing about what comes next."""
+        self._previous: Reading | None = None
+        """The same, also after an outage."""
         self._stats = _ServerStats()
         self._counters = Counters()
         self._recorded_at: Instant | None = None
@@ -236,33 +341,46 @@ class Recorder:
     ) -> Reading:
         """Return a reading of all tubes of a listing. Keeps `replies`."""
         before = self.latest if self.latest and self.latest.server_id == server_id else None
+        known = self._previous if self._previous and self._previous.server_id == server_id else None
         swept = Reading.of(server_id, listed_at, replies.tubes, before)
         if before is None:
             self._counters = Counters()
         else:
-            self._counters.follow(before, replies.tubes)
-            swept = replace(swept, next_jobs=before.next_jobs)
-        return self._record(replace(swept, missed=MappingProxyType(replies.missed), sweep_s=sweep_s), None, now)
+            gone = before.tubes.keys() - replies.tubes.keys() if swept.names is not before.names else ()
+            self._counters.follow(before, replies.tubes, gone)
+        swept = replace(
+            swept,
+            missed=MappingProxyType(replies.missed),
+            next_jobs=known.next_jobs if known else swept.next_jobs,
+            unpaused=_unpaused(known, replies.tubes),
+            idle=_idle(before, replies.tubes),
+            sweep_s=sweep_s,
+        )
+        return self._record(swept, None, now)
 
     def record_round(self, replies: TubeReplies, now: Instant) -> Reading:
         """Return the latest reading with some of its tubes renewed. Raises ValueError if there is none."""
         before = self._latest()
-        self._counters.follow(before, replies.tubes)
+        self._counters.follow(before, replies.tubes, replies.missed)
         tubes = {**before.tubes, **replies.tubes}
         for tube in replies.missed:
             tubes.pop(tube, None)
         missed = {tube: at for tube, at in before.missed.items() if tube not in replies.tubes} | replies.missed
+        others = before.tubes.keys() - replies.tubes.keys() - replies.missed.keys()
         renewed = replace(
             Reading.of(before.server_id, before.listed_at, tubes, before),
             missed=MappingProxyType(missed),
             next_jobs=before.next_jobs,
+            unpaused={tube: at for tube, at in before.unpaused.items() if tube in others}
+            | _unpaused(before, replies.tubes),
+            idle={tube: at for tube, at in before.idle.items() if tube in others} | _idle(before, replies.tubes),
             sweep_s=before.sweep_s,
         )
         return self._record(renewed, replies.tubes, now)
 
     def record_next_jobs(self, next_jobs: Mapping[str, NextJob]) -> Reading:
         """Return the latest reading with these next jobs. Raises ValueError if there is none."""
-        self.latest = replace(self._latest(), next_jobs=MappingProxyType(next_jobs))
+        self.latest = self._previous = replace(self._latest(), next_jobs=MappingProxyType(next_jobs))
         return self.latest
 
     def _latest(self) -> Reading:
@@ -272,9 +390,9 @@ class Recorder:
 
     def _record(self, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> Reading:
         stats = self._stats if self._stats.server_id == reading.server_id else _ServerStats()
-        self.latest = replace(
+        self.latest = self._previous = replace(
             reading,
-            earlier=self._counters.earlier(reading.tubes),
+            earlier=self._counters.earlier(reading),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
             draining=stats.draining,
             jobs=stats.jobs,

@@ -2,10 +2,14 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import Reading, Snapshot
 from app.hpa.autoscaler import Autoscaler
+from app.metrics.built_in import STATES
+from app.metrics.rules import COUNTED
 from app.settings import ObjectName, Server
 from app.text import count, duration
 
@@ -88,31 +92,35 @@ def of_servers(before: Snapshot, after: Snapshot, now_s: float) -> Iterator[Even
             continue
         if old.reading.server_id != new.reading.server_id:
             before_jobs, after_jobs = _jobs(old.reading), _jobs(new.reading)
+            if before_jobs is None or after_jobs is None:
+                yield Event(now_s, "restart", f"{name} restarted: its counters start at 0", server)
+                continue
             text = f"{name} restarted: {count(before_jobs, 'job')} before, {after_jobs:,} after"
             yield Event(now_s, "loss" if after_jobs < before_jobs else "restart", text, server)
         elif old.reading.tubes is not new.reading.tubes:
             yield from _of_pauses(old.reading, new.reading, server, now_s)
 
 
-def _jobs(reading: Reading) -> int:
-    """Return the number of jobs of a server, in any state."""
-    return sum(
-        stats.current_jobs_ready + stats.current_jobs_reserved + stats.current_jobs_delayed + stats.current_jobs_buried
-        for stats in reading.tubes.values()
-    )
+def _jobs(reading: Reading) -> int | None:
+    """Return the number of jobs of a server, in any state; None if a tube has an invalid field."""
+    try:
+        return sum(sum(map(COUNTED[state], reading.tubes.values())) for state in STATES)
+    except InvalidFieldError:
+        return None
 
 
 def _of_pauses(before: Reading, after: Reading, server: Server, now_s: float) -> Iterator[Event]:
     for tube, stats in after.tubes.items():
         old = before.tubes.get(tube)
-        if not stats.pause_time_left and (old is None or not old.pause_time_left):
-            continue
-        # a tube that didn't exist before may have been created and paused since
-        left_s, pauses = (old.pause_time_left, old.cmd_pause_tube) if old else (0, 0)
-        if stats.pause_time_left > 0 and (left_s <= 0 or stats.cmd_pause_tube > pauses):
-            yield Event(now_s, "pause", f"paused for {duration(stats.pause)}", server, tube)
-        if left_s > 0 >= stats.pause_time_left:
-            yield Event(now_s, "resume", "the pause ended", server, tube)
+        with suppress(InvalidFieldError):  # such a tube has no events of pauses
+            if not stats.pause_time_left and (old is None or not old.pause_time_left):
+                continue
+            # a tube that didn't exist before may have been created and paused since
+            left_s, pauses = (old.pause_time_left, old.cmd_pause_tube) if old else (0, 0)
+            if stats.pause_time_left > 0 and (left_s <= 0 or stats.cmd_pause_tube > pauses):
+                yield Event(now_s, "pause", f"paused for {duration(stats.pause)}", server, tube)
+            if left_s > 0 >= stats.pause_time_left:
+                yield Event(now_s, "resume", "the pause ended", server, tube)
 
 
 def of_autoscalers(before: Iterable[Autoscaler], after: Iterable[Autoscaler], now_s: float) -> Iterator[Event]:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from app.beanstalkd.poller import Poller
-from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.protocol import InvalidFieldError, TubeStats
 from app.beanstalkd.reading import Reading, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.events import EventLog, of_servers
@@ -42,7 +42,19 @@ _NO_JOBS = (0,) * len(STATES)
 type Numbers = list[int | None]
 type Json = Mapping[str, Any]
 
-_jobs_of: Callable[[TubeStats], tuple[int, ...]] = attrgetter(*(f"current_jobs_{state}" for state in STATES))
+_FIELDS = tuple(f"current_jobs_{state}" for state in STATES)
+_valid_jobs_of: Callable[[TubeStats], tuple[int, ...]] = attrgetter(*_FIELDS)
+
+
+def _jobs_of(stats: TubeStats) -> tuple[int, ...]:
+    """Return the jobs in each of STATES; _UNKNOWN where a field is invalid."""
+    try:
+        jobs = _valid_jobs_of(stats)
+    except InvalidFieldError:
+        fields = stats._asdict()
+        numbers = (fields[field] for field in _FIELDS)
+        jobs = tuple(number if isinstance(number, int) else _UNKNOWN for number in numbers)
+    return jobs
 
 
 class _Track:
@@ -100,7 +112,7 @@ class History:
             if stats and jobs != _NO_JOBS:
                 track.busy_turn = self.turn
                 if max(jobs) > _MAX:
-                    jobs = tuple(min(number, _MAX) for number in jobs)
+                    jobs = tuple(number if number == _UNKNOWN else min(number, _MAX) for number in jobs)
             track.add(jobs)
         if self.turn % _TIDY_EVERY == 0:
             for tube in [tube for tube, track in self._tracks.items() if self.turn - track.busy_turn > POINTS]:

@@ -11,7 +11,7 @@ from operator import itemgetter
 from sys import float_info
 from typing import Any, NamedTuple
 
-from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.protocol import InvalidFieldError, TubeStats
 from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink, AutoscalerStore
@@ -25,7 +25,7 @@ from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, NoValueError
 from app.metrics.rates import growth, per_second
 from app.metrics.resolve import resolve
-from app.metrics.rules import COUNTED, TIMES, Rules
+from app.metrics.rules import COUNTED, TIMES, Rules, number_of
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
 
@@ -89,17 +89,14 @@ class TubeNow(NamedTuple):
         return TubeRef(self.state.server, self.name)
 
     def number(self, field: str) -> int | None:
-        """Return a count; 0 of a tube that doesn't exist, None if unknown."""
-        if not self.fresh:
-            return None
-        return COUNTED[field](self.stats) if self.stats else 0
+        """Return a field of COUNTED or TIMES; 0 of a tube that doesn't exist, None if unknown or invalid."""
+        return number_of(field, self.stats) if self.fresh else None
 
     @property
     def pause_left_s(self) -> int | None:
         """Whole seconds."""
-        if not self.fresh:
-            return None
-        return max(0, self.stats.pause_time_left) if self.stats else 0
+        left_s = self.number("pause_left")
+        return None if left_s is None else max(0, left_s)
 
 
 def tube_now(view: View, state: ServerState, tube: str) -> TubeNow:
@@ -150,17 +147,16 @@ def _notes(view: View, tube: TubeNow) -> Iterator[str]:
     if not tube.fresh:
         yield "unknown"
         return
-    stats = tube.stats
-    if stats is None:
+    if tube.stats is None:
         yield "no-tube"
         return
-    if stats.pause_time_left > 0:
+    if tube.pause_left_s:
         yield "paused"
-    if stats.current_jobs_ready and not stats.current_watching:
+    if tube.number("ready") and tube.number("watching") == 0:
         yield "no-watchers"
-    if stats.current_jobs_delayed and not (stats.current_jobs_ready or stats.current_jobs_reserved):
+    if tube.number("delayed") and tube.number("ready") == tube.number("reserved") == 0:
         yield "only-delayed"
-    if stats.current_jobs_buried:
+    if tube.number("buried"):
         yield "buried-jobs"
     if not view.rules.has_metric(tube.state.server.name, tube.name):
         yield "needs-rule"
@@ -283,8 +279,8 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
         stats = tubes.get(name)
         if (stats.answered_at if stats else reading.answered_at(name)).monotonic_s < oldest_s:
             return inf
+        unknown = float_info.max  # an invalid field, or a rate that isn't known yet: before stale readings
         if number is None:
-            unknown = float_info.max  # a rate that isn't known yet: before stale readings
             if name not in reading.earlier if stats else reading.listed_earlier_at is None:
                 return unknown  # without the cost of ten thousand exceptions
             try:
@@ -292,7 +288,10 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
             except NoValueError:
                 return unknown
             return sign * grown.gained / grown.window_ms
-        return sign * max(0, number(stats)) if stats else 0
+        try:
+            return sign * max(0, number(stats)) if stats else 0
+        except InvalidFieldError:
+            return unknown
 
     return key
 
@@ -302,16 +301,12 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
     names = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)][:_MAX_AUTOSCALERS]
     here = tube_now(view, state, tube)
     last = state.reading.tubes.get(tube) if state.reading else None
-    more = {field: number for field, number in {**COUNTED, **TIMES}.items() if field not in STATES}
     return {
         "now": round(view.now.unix_s, 3),
         "server": server_json(view, state),
         "tube": {
             **row(view, here),
-            **{
-                field: None if not here.fresh else number(here.stats) if here.stats else 0
-                for field, number in more.items()
-            },
+            **{field: here.number(field) for field in (*COUNTED, *TIMES) if field not in STATES},
             "seenAt": last.answered_at.unix_s if last else view.past.of(state.server).get(tube),
             "drainSeconds": _drain_s(view, here),
         },
@@ -330,7 +325,7 @@ def _last_read(state: ServerState, tube: str) -> Json | None:
     stats = reading.tubes.get(tube)
     return {
         "t": reading.answered_at(tube).unix_s,
-        **{field: COUNTED[field](stats) if stats else 0 for field in STATES},
+        **{field: number_of(field, stats) for field in STATES},
     }
 
 

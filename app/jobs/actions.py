@@ -24,7 +24,7 @@ from typing import Any
 import greenstalk
 
 from app import clock
-from app.beanstalkd.protocol import check_tube_name
+from app.beanstalkd.protocol import ProtocolError, check_tube_name, parse_field
 from app.beanstalkd.reading import TubeRef
 from app.jobs.client import BeanstalkdError, Client, Job, connect, translated_errors
 from app.text import count
@@ -114,14 +114,28 @@ def job_stats(client: Client, job_id: int, tube: str) -> JobStats:
         return JobStats(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
 
 
-def tube_counts(client: Client, tube: str) -> dict[State, int]:
+class TubeCounts(dict[State, int]):
+    """Jobs by state. A state of which the reply had no valid number is an error only where it is used."""
+
+    def __missing__(self, state: State) -> int:
+        """Raise ProtocolError."""
+        raise ProtocolError(f"sent no valid current-jobs-{state}; nothing was done with these jobs")
+
+
+def tube_counts(client: Client, tube: str) -> TubeCounts:
     """Return the number of jobs by state. Raises RefusedError if there is no such tube."""
     try:
         stats: Mapping[str, Any] = client.stats_tube(tube)
     except greenstalk.NotFoundError:
         raise _no_such_tube(tube) from None
-    with _complete():
-        return {state: stats[f"current-jobs-{state}"] for state in State}
+    counts = TubeCounts()
+    for state in State:
+        jobs = parse_field({field: str(value) for field, value in stats.items()}, f"current-jobs-{state}")
+        if isinstance(jobs, int):
+            counts[state] = jobs
+    if not counts:
+        raise ValueError("stats-tube without any number of jobs")  # an invalid reply, see translated_errors
+    return counts
 
 
 @contextmanager
@@ -382,7 +396,7 @@ def empty(ref: TubeRef, states: Sequence[State], should_stop: ShouldStop) -> Don
             if state in states:
                 wanted += bulk.held[state]
                 bulk.each(state, wanted, bulk.client.delete)
-        reserved = tube_counts(bulk.client, ref.tube)[State.RESERVED]
+        reserved = tube_counts(bulk.client, ref.tube).get(State.RESERVED)
     done = bulk.result(wanted, "job")
     if reserved:
         return replace(done, message=f"{done.message}; workers keep {count(reserved, 'reserved job')}")

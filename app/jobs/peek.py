@@ -13,6 +13,7 @@ from app import clock
 from app.beanstalkd.protocol import (
     MAX_STATS,
     NOT_FOUND,
+    InvalidFieldError,
     ProtocolError,
     Reply,
     ReplyParser,
@@ -81,10 +82,10 @@ def next_jobs(ref: TubeRef) -> Mapping[State, PeekedJob | None]:
     check_tube_name(ref.tube)
     with peek_connection(ref.server) as connection:
         held = connection.held(ref.tube)
-        if not any(held[state] for state in PEEKED):
+        if all(held[state] == 0 for state in PEEKED):
             return dict.fromkeys(PEEKED)
         connection.use(ref.tube)
-        return {state: connection.job(f"peek-{state}") if held[state] else None for state in PEEKED}
+        return {state: None if held[state] == 0 else connection.job(f"peek-{state}") for state in PEEKED}
 
 
 def job_by_id(server: Server, job_id: int) -> PeekedJob | None:
@@ -139,14 +140,20 @@ class PeekConnection:
         """Return the body of the next reply, to a stats command; None for NOT_FOUND."""
         return body_of(self.reply())
 
-    def held(self, tube: str) -> Mapping[State, int]:
-        """Return the tube's jobs by state; 0 if there is no such tube."""
+    def held(self, tube: str) -> Mapping[State, int | None]:
+        """Return the tube's jobs by state: 0 if there is no such tube, None if the reply has no valid number."""
         self.send([f"stats-tube {tube}"])
         body = self.stats_reply()
         if body is None:
             return dict.fromkeys(State, 0)
         stats = parse_tube(body, tube, clock.now())
-        return {state: getattr(stats, f"current_jobs_{state}") for state in State}
+        held: dict[State, int | None] = {}
+        for state in State:
+            try:
+                held[state] = getattr(stats, f"current_jobs_{state}")
+            except InvalidFieldError:
+                held[state] = None
+        return held
 
     def job(self, command: str) -> PeekedJob | None:
         """Return the job of a peek command with its stats; None if there is none, or no longer."""

@@ -60,7 +60,7 @@ class SearchResult:
     cut: int
     """Those of them whose body is larger than the part that was searched."""
     held: int | None
-    """Jobs that the tube had when `top` was known; None if the search didn't begin at the newest."""
+    """Jobs that the tube had when `top` was known; None if unknown, or if the search didn't begin at the newest."""
     reason: StopReason
 
     @property
@@ -81,14 +81,14 @@ def search(
     jobs: list[PeekedJob] = []
     seen = cut = examined = 0
     with peek_connection(ref.server) as connection:
-        if not sum(connection.held(ref.tube).values()):
+        if _held(connection, ref.tube) == 0:
             return SearchResult((), 0, 0, 0, 0, 0, StopReason.NO_JOBS)
         if before is not None:
             top = before - 1
         else:
             top = newest_id(lambda ids: _highest(connection, ids, should_stop), _known_id(connection, ref.tube))
         # after `top`, so that the jobs at or below it are at least as many
-        held = sum(connection.held(ref.tube).values()) if before is None and not should_stop() else None
+        held = _held(connection, ref.tube) if before is None and not should_stop() else None
         limits = {
             StopReason.ALL: lambda: held is not None and seen >= held,
             StopReason.FIRST_ID: lambda: examined == top,
@@ -113,6 +113,13 @@ def search(
         if reason is None:  # no ID was examined, or no time was left for the next ones
             reason = StopReason.TIME if examined < top else StopReason.FIRST_ID
     return SearchResult(tuple(jobs), top, examined, seen, cut, held, reason)
+
+
+def _held(connection: PeekConnection, tube: str) -> int | None:
+    """Return the tube's jobs in all states; None if one of the numbers isn't known."""
+    held = connection.held(tube).values()
+    known = [jobs for jobs in held if jobs is not None]
+    return sum(known) if len(known) == len(held) else None
 
 
 def newest_id(highest: Highest, known: int) -> int:

@@ -40,7 +40,7 @@ PER_TUBE: Mapping[str, PerTube] = {
         ),
         PerTube(
             "beanstalkd_tube_next_job_age_seconds",
-            "Age in seconds of the job that would be reserved next; 0 where no job is ready.",
+            "Seconds for which the job that would be reserved next could have been taken; 0 where there is none.",
             (NEXT_JOB_AGE,),
         ),
     )

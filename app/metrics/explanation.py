@@ -5,6 +5,7 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import ServerState
 from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, NoValueError
@@ -31,25 +32,34 @@ def server_info(state: ServerState, named: Sequence[str] | None, context: Evalua
 
 
 def tube_info(server: ServerReading, tube: str, context: EvaluationContext) -> Json:
-    """Return a tube of a server, whether it exists or not. Rates and ages that aren't known are left out."""
+    """Return a tube of a server, whether it exists or not. Rates and ages that aren't known are left out.
+
+    An invalid field is null; `invalid` says why.
+    """
     stats = server.reading.tubes.get(tube)
-    left_s = stats.pause_time_left if stats else 0
-    fields: dict[str, float | int | None] = {
-        field: number(stats) if stats else 0 for field, number in (*COUNTED.items(), *TIMES.items())
-    }
+    fields: dict[str, float | int | None] = {}
+    invalid: dict[str, str] = {}
+    for field, number in (*COUNTED.items(), *TIMES.items()):
+        try:
+            fields[field] = number(stats) if stats else 0
+        except InvalidFieldError as error:
+            fields[field], invalid[field] = None, f"{error.invalid.name}: {error.invalid.problem}"
     for rate in sorted(RATES):
         with suppress(NoValueError):
             fields[rate] = rounded(per_second([growth(rate, server, tube, context)]))
     with suppress(NoValueError):
         fields[NEXT_JOB_AGE] = next_job_age(server, tube, context).age_s
+    left_s = fields["pause_left"] or 0
     return {
         "server": server.state.server.name,
         "tube": tube,
         "exists": stats is not None,
         "ageSeconds": rounded(server.reading.answered_at(tube).age_s(context.now)),
         "fields": fields,
-        "paused": stats is not None and stats.is_paused,
+        "invalid": invalid,
+        "paused": (fields["pause"] or 0) > 0,
         "pauseSecondsLeft": left_s,
+        "workersStuckForSeconds": rounded(server.reading.stuck_s(tube)),
     }
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import Reading, ServerState
-from app.metrics.query import EvaluationContext, SameServerError, StaleReadingError
+from app.metrics.query import EvaluationContext, InvalidReadingError, SameServerError, StaleReadingError
 
 _SHORT_SWEEP = 0.2
 """Share of the maximum age that a sweep over all tubes may take: the next one starts after five times its duration."""
@@ -52,6 +53,12 @@ def fresh_servers(
 def describe(state: ServerState) -> str:
     """Return how errors name a server."""
     return f"beanstalkd {state.server.name!r} ({state.server.address})"
+
+
+def invalid(error: InvalidFieldError, servers: Iterable[ServerReading]) -> InvalidReadingError:
+    """Return the error for a field of one of the servers' tubes that is invalid."""
+    told = (each.state for each in servers if error.invalid in (each.reading.tubes.get(error.tube) or ()))
+    return InvalidReadingError(f"{describe(next(told))} has {error}")
 
 
 def stale(state: ServerState, reading: Reading, tube: str | None, context: EvaluationContext) -> StaleReadingError:

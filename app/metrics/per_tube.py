@@ -5,8 +5,9 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import product
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.metrics.built_in import ALL_TUBES, PerTube
-from app.metrics.freshness import ServerReading, fresh_servers, stale
+from app.metrics.freshness import ServerReading, fresh_servers, invalid, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
@@ -61,11 +62,14 @@ class PerTubeMetric(Metric):
             check_number_of_ages(measured.name, len(scope.named))
         servers = fresh_servers(scope.servers, scope.named, self.context)
         parts = list(product(servers, selected_pauses(measured.name, selector) or (None,)))
-        values = tuple(
-            value
-            for server, paused in parts
-            for value in self._of_server(server, scope.tubes_of(server), fields, paused)
-        )
+        try:
+            values = tuple(
+                value
+                for server, paused in parts
+                for value in self._of_server(server, scope.tubes_of(server), fields, paused)
+            )
+        except InvalidFieldError as error:
+            raise invalid(error, servers) from error
         if values or scope.named is not None or excludes_tubes(selector):
             return values
         return tuple(value for server, paused in parts for value in self._of_server(server, [NO_TUBE], fields, paused))
@@ -91,7 +95,7 @@ class PerTubeMetric(Metric):
     def _of_server(
         self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str], paused: str | None = None
     ) -> Iterator[MetricValue]:
-        """Yield the values with this label `paused`, or without it if None. Raises NoValueError."""
+        """Yield the values with this label `paused`, or without it if None. Raises NoValueError, InvalidFieldError."""
         context, reading = self.context, server.reading
         matches, label = self.query.selector.matches, self.measured.label
         common = (
@@ -113,8 +117,9 @@ class PerTubeMetric(Metric):
                 answered_at = stats.answered_at if stats else reading.answered_at(tube)
                 if answered_at.monotonic_s < oldest_s:
                     raise stale(server.state, reading, tube, context)
-                held_back = stats is not None and stats.is_paused and field in HELD_BACK
-                counts = paused is None or held_back == (paused == "true")
+                counts = paused is None or (paused == "true") == (
+                    field in HELD_BACK and stats is not None and stats.is_paused
+                )
                 number: int | Fraction = 0
                 window_s = None
                 if counts and field in RATES:

@@ -122,6 +122,10 @@ class StaleReadingError(NoValueError):
     """A server in scope has no reading, or none that is recent enough."""
 
 
+class InvalidReadingError(NoValueError):
+    """A field that the metric needs has no valid value in a server's reply about a tube."""
+
+
 class TooFewReadingsError(NoValueError):
     """A rate needs a second reading, or an age its first one."""
 

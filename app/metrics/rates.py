@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
-from math import ceil, lcm
+from math import ceil, inf, lcm
 from operator import attrgetter
 from typing import NamedTuple
 
-from app.beanstalkd.protocol import TubeStats
+from app.beanstalkd.protocol import InvalidFieldError, TubeStats
 from app.beanstalkd.reading import Counts
 from app.clock import Instant
-from app.metrics.freshness import ServerReading, describe
-from app.metrics.query import EvaluationContext, StaleReadingError, TooFewReadingsError, TooManyTubesError
+from app.metrics.freshness import ServerReading, describe, invalid
+from app.metrics.query import (
+    EvaluationContext,
+    InvalidReadingError,
+    StaleReadingError,
+    TooFewReadingsError,
+    TooManyTubesError,
+)
 
-COUNTERS: Mapping[str, Callable[[TubeStats | Counts], int]] = {
+COUNTERS: Mapping[str, Callable[[TubeStats | Counts], int | None]] = {
     "put_per_second": attrgetter("total_jobs"),
     "deleted_per_second": attrgetter("cmd_delete"),
 }
@@ -38,24 +44,30 @@ class Age(NamedTuple):
     """Age of the next job."""
 
     age_s: int
-    """Whole seconds; 0 if no job is ready."""
+    """Whole seconds; 0 if no job is ready or the tube is paused."""
     answered_at: Instant
 
 
 def growth(rate: str, server: ServerReading, tube: str, context: EvaluationContext) -> Growth:
-    """Return by how much the tube's counter grew within the window. Raises TooFewReadingsError."""
-    reading = server.reading
+    """Return by how much the tube's counter grew within the window.
+
+    Raises TooFewReadingsError, InvalidReadingError.
+    """
+    reading, counter = server.reading, COUNTERS[rate]
     stats, before = reading.tubes.get(tube), reading.earlier.get(tube)
+    answered_at = reading.answered_at(tube)
+    if stats is None and before is None and reading.listed_earlier_at is not None:
+        before, answered_at = Counts(reading.listed_earlier_at, 0, 0), reading.listed_at
+    try:
+        now = counter(stats) if stats else 0
+    except InvalidFieldError as error:
+        raise invalid(error, [server]) from error
     gained, window_ms = 0, 0
-    if stats is None:
-        if reading.listed_earlier_at is not None:
-            window_ms = round(reading.listed_earlier_at.age_s(reading.listed_at) * 1000)
-    elif before is not None:
-        counter = COUNTERS[rate]
-        gained = max(0, counter(stats) - counter(before))
-        window_ms = round(before.answered_at.age_s(stats.answered_at) * 1000)
+    if before is not None and now is not None and (earlier := counter(before)) is not None:
+        gained = max(0, now - earlier)
+        window_ms = round(before.answered_at.age_s(answered_at) * 1000)
     if window_ms <= 0:
-        first_s = max(reading.answered_at(tube).age_s(context.now), 0)
+        first_s = max(answered_at.age_s(context.now), 0)
         raise TooFewReadingsError(
             f"{rate} of tube {tube!r} needs a second reading of {describe(server.state)} (first: {first_s:.1f} s ago);"
             " retry in a second"
@@ -89,21 +101,34 @@ def check_number_of_ages(metric: str, tubes: int) -> None:
 
 
 def next_job_age(server: ServerReading, tube: str, context: EvaluationContext) -> Age:
-    """Return the age of the tube's next job. Raises StaleReadingError; before the first read, TooFewReadingsError."""
-    stats = server.reading.tubes.get(tube)
-    if stats is None or not stats.current_jobs_ready:
-        return Age(0, server.reading.answered_at(tube))
-    read = server.reading.next_jobs.get(tube)
+    """Return for how long a worker could have taken the tube's next job, as far as that is known.
+
+    Raises StaleReadingError, InvalidReadingError; before the first read, TooFewReadingsError.
+    """
+    reading = server.reading
+    stats = reading.tubes.get(tube)
+    try:
+        # the number of pauses isn't used here, but without it nobody knows when the last pause ended
+        pause_s, _, ready = (stats.pause, stats.cmd_pause_tube, stats.current_jobs_ready) if stats else (0, 0, 0)
+    except InvalidFieldError as error:
+        raise invalid(error, [server]) from error
+    if pause_s or not ready:
+        return Age(0, reading.answered_at(tube))
+    read = reading.next_jobs.get(tube)
     if read is None:
         raise TooFewReadingsError(
             f"next-job age of tube {tube!r} on {describe(server.state)} is read on demand, and the first read is in"
             " progress; retry in a second"
         )
-    age_s = read.answered_at.age_s(context.now)
-    if age_s > context.limit_s:
+    read_s = read.answered_at.age_s(context.now)
+    if read_s > context.limit_s:
         raise StaleReadingError(
-            f"next-job age of tube {tube!r} on {describe(server.state)} was last read {age_s:.0f} s ago"
+            f"next-job age of tube {tube!r} on {describe(server.state)} was last read {read_s:.0f} s ago"
             f" (maxAge {context.max_age_s:g} s); retry in a second",
-            age_s,
+            read_s,
         )
-    return Age(read.age_s or 0, read.answered_at)
+    if read.invalid is not None:
+        raise InvalidReadingError(f"{describe(server.state)} has {InvalidFieldError(read.invalid, tube)}")
+    unpaused_at = reading.unpaused.get(tube)
+    unpaused_s = inf if unpaused_at is None else max(0, unpaused_at.age_s(read.answered_at))
+    return Age(int(min(read.age_s or 0, unpaused_s)), read.answered_at)

@@ -10,10 +10,11 @@ from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import ServerState
 from app.clock import MONOTONIC, Instant
 from app.metrics.built_in import DRAIN_MEANING
-from app.metrics.freshness import ServerReading, fresh_servers, stale
+from app.metrics.freshness import ServerReading, fresh_servers, invalid, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import (
     EvaluationContext,
@@ -139,12 +140,16 @@ class RuleMetric(Metric):
                 answers.append(server.reading.listed_at)
 
         found = [stats for server, tubes in group.parts for stats in map(server.reading.tubes.get, tubes) if stats]
-        free = [stats for stats in found if not stats.is_paused] if self.ignores_paused else found
-        sums = {field: free if field in HELD_BACK else found for field in needed & COUNTED.keys()}
-        fields = {field: Fraction(sum(map(COUNTED[field], counted))) for field, counted in sums.items()}
-        fields |= {field: Fraction(max(map(TIMES[field], found), default=0)) for field in needed & TIMES.keys()}
-        each = [(server, tube) for server, tubes in group.parts for tube in tubes] if needed & _BY_TUBE else []
-        free_each = [pair for pair in each if not _is_paused(*pair)] if self.ignores_paused else each
+        try:
+            ignores = self.ignores_paused and not needed.isdisjoint(HELD_BACK)
+            free = [stats for stats in found if not stats.is_paused] if ignores else found
+            sums = {field: free if field in HELD_BACK else found for field in needed & COUNTED.keys()}
+            fields = {field: Fraction(sum(map(COUNTED[field], counted))) for field, counted in sums.items()}
+            fields |= {field: Fraction(max(map(TIMES[field], found), default=0)) for field in needed & TIMES.keys()}
+            each = [(server, tube) for server, tubes in group.parts for tube in tubes] if needed & _BY_TUBE else []
+            free_each = [pair for pair in each if not _is_paused(*pair)] if ignores else each
+        except InvalidFieldError as error:
+            raise invalid(error, [server for server, _ in group.parts]) from error
         window_ms = 0
         for rate in RATES & needed:
             counted_each = free_each if rate in HELD_BACK else each

@@ -12,7 +12,7 @@ from operator import attrgetter
 from string import ascii_letters, ascii_lowercase, digits
 from typing import Protocol
 
-from app.beanstalkd.protocol import TubeStats, check_tube_name
+from app.beanstalkd.protocol import InvalidFieldError, TubeStats, check_tube_name
 from app.settings import SettingError, is_dns_label
 
 COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
@@ -36,11 +36,20 @@ TIMES: Mapping[str, Callable[[TubeStats], int]] = {
 }
 """Whole seconds, of several tubes or servers the longest."""
 
+
+def number_of(field: str, stats: TubeStats | None) -> int | None:
+    """Return a field of COUNTED or TIMES: 0 of a tube that doesn't exist, None if the field is invalid."""
+    try:
+        return (COUNTED.get(field) or TIMES[field])(stats) if stats else 0
+    except InvalidFieldError:
+        return None
+
+
 RATES = frozenset({"put_per_second", "deleted_per_second"})
 """Growth of counters over the rate window, summed."""
 
 NEXT_JOB_AGE = "next_job_age_seconds"
-"""Whole seconds, of several the longest; 0 if no job is ready."""
+"""Whole seconds for which the next job could have been taken, of several the longest; 0 if none can be."""
 
 FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
 """What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""

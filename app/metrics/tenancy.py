@@ -159,6 +159,8 @@ def _visible_state(state: ServerState, tubes: Glob) -> ServerState:
         names=_VisibleNames(state.server.name, reading.names, tubes),
         missed=_VisibleTubes(reading.missed, tubes),
         earlier=_VisibleTubes(reading.earlier, tubes),
+        unpaused=_VisibleTubes(reading.unpaused, tubes),
+        idle=_VisibleTubes(reading.idle, tubes),
         next_jobs=_VisibleTubes(reading.next_jobs, tubes),
     )
     return replace(state, reading=visible)

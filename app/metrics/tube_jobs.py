@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import Snapshot
 from app.clock import MONOTONIC
 from app.metrics.built_in import TUBE_JOBS, TUBE_PREFIX
-from app.metrics.freshness import fresh_servers
+from app.metrics.freshness import fresh_servers, invalid
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import AmbiguousMetricError, EvaluationContext, MetricQuery, MetricValue, WantedTubes
 from app.metrics.rules import Glob
@@ -28,7 +29,7 @@ class TubeJobsMetric(Metric):
     def values(self) -> Sequence[MetricValue]:
         """Return the sum, or by the label `paused` its parts.
 
-        Raises UnknownMetricError, StaleReadingError, SameServerError.
+        Raises UnknownMetricError, StaleReadingError, InvalidReadingError, SameServerError.
         """
         return tuple(value for value, _ in self._results())
 
@@ -51,7 +52,7 @@ class TubeJobsMetric(Metric):
         return select(self.query.metric, self.query.selector, self.servers, tubes, {"tube", PAUSED})
 
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:
-        """Return the values and the two terms of each. Raises StaleReadingError, SameServerError."""
+        """Return the values and the two terms of each. Raises the same."""
         results = self._results()
         return [value for value, _ in results], [arithmetic for _, arithmetic in results[:shown]]
 
@@ -66,9 +67,12 @@ class TubeJobsMetric(Metric):
             reading = server.reading
             stats = reading.tubes.get(tube)
             if stats:
-                ready += stats.current_jobs_ready
-                held_back += stats.current_jobs_ready if stats.is_paused else 0
-                reserved += stats.current_jobs_reserved
+                try:
+                    ready += stats.current_jobs_ready
+                    held_back += stats.current_jobs_ready if by_pause and stats.is_paused else 0
+                    reserved += stats.current_jobs_reserved
+                except InvalidFieldError as error:
+                    raise invalid(error, [server]) from error
             answers.append(stats.answered_at if stats else reading.answered_at(tube))
         oldest = min(answers, key=MONOTONIC) if len(answers) > 1 else answers[0]
         terms = {None: (ready, reserved), "false": (ready - held_back, reserved), "true": (held_back, 0)}

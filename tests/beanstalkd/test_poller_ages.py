@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 HUGE = 50_000_000
 """Bytes: far more than what two sockets hold."""
 
-STATS = b"OK 15\r\n---\nid: 00ffff\n\r\n"
+STATS = b"OK 26\r\n---\nid: 00ffff\nuptime: 99\n\r\n"
 """A pretender's answer to `stats`."""
 
 
@@ -187,7 +187,7 @@ async def test_its_failure_affects_nothing_else_and_keeps_the_old_age() -> None:
         b"list-tubes": b"OK 13\r\n---\n- waiting\r\n",
         b"use": b"USING waiting\r\n",
         b"peek-ready": b"FOUND 1 1\r\nx\r\n",
-        b"stats-job": b"OK 18\r\n---\nid: 1\nage: 77\n\r\n",
+        b"stats-job": b"OK 48\r\n---\nid: 1\nage: 77\ndelay: 0\nreserves: 0\nkicks: 0\n\r\n",
         b"stats-tube": stats_of("waiting"),
         b"quit": b"",
     }

@@ -1,12 +1,16 @@
 """An answer of beanstalkd is taken whole and true, or not at all."""
 
+from operator import attrgetter
+
 import pytest
 
 from app.beanstalkd.protocol import (
     MAX_STATS,
     MAX_TUBES,
+    InvalidFieldError,
     ProtocolError,
     ReplyParser,
+    TubeStats,
     body_of,
     parse_draining,
     parse_job_totals,
@@ -61,8 +65,10 @@ def test_the_order_of_fields_does_not_matter() -> None:
     assert parse_job_totals(b"---\n" + b"".join([*reversed(others), first]), AT) == parse_job_totals(JOBS, AT)
 
 
-def test_fields_that_later_versions_add_are_ignored() -> None:
-    assert parse_tube(stats(new_field=3), "checkout", AT).current_jobs_ready == 2
+@pytest.mark.parametrize("value", [3, -3, 2**64 - 1, "two", "", "2.5", "3\nnew-field: 4"])
+def test_fields_that_later_versions_add_are_ignored(value: object) -> None:
+    tube = parse_tube(stats(new_field=value), "checkout", AT)
+    assert (type(tube), tube[2:-1]) == (TubeStats, tuple(FIELDS.values()))
 
 
 @pytest.mark.parametrize(
@@ -70,16 +76,6 @@ def test_fields_that_later_versions_add_are_ignored() -> None:
     [
         (stats('"other"'), "about tube 'other'"),
         (stats(""), "about tube 'none'"),
-        (stats(current_jobs_ready=None), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready="two"), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready="1_0"), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready="2.5"), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready=2**64 - 1), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready="02"), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready="-0"), "sent no integer 'current-jobs-ready'"),
-        (stats(current_jobs_ready=-1), "count below zero"),
-        (stats() + b"current-jobs-ready: 2\n", "sent 'current-jobs-ready' twice"),
-        (stats() + b"current-jobs-ready: many\n", "sent 'current-jobs-ready' twice"),
         (stats() + b'name: "other"\n', "sent 'name' twice"),
         (stats('"checkout'), "about tube 'none'"),
         (stats().removeprefix(b"---\n"), "about tube 'none'"),
@@ -93,13 +89,77 @@ def test_an_invalid_reply_is_rejected(body: bytes, complaint: str) -> None:
     assert refused.value.names_tube == ("'checkout'" in str(refused.value))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("current-waiting", 2**64 - 1, "counter below zero (18446744073709551615); it is right again when"),
+        ("current-waiting", 2**64 - 70_000, "counter below zero"),
+        ("current-waiting", 2**32 - 1, "counter below zero (4294967295)"),
+        ("current-watching", 2**32 - 7, "counter below zero"),
+        ("current-using", 2**31, "counter below zero"),
+        ("current-jobs-ready", 2**32 - 2, "counter below zero"),
+        ("current-jobs-buried", 2**32 - 2**16, "counter below zero"),
+        ("current-jobs-urgent", -1, "counter below zero (-1)"),
+        ("total-jobs", 10**19, "counter below zero"),
+        ("pause", -1, "counter below zero"),
+        ("pause-time-left", -(10**19), "counter below zero"),
+        ("cmd-delete", None, "this beanstalkd is too old: needs 1.5 or later"),
+        ("cmd-pause-tube", None, "this beanstalkd is too old: needs 1.4.3 or later"),
+        ("current-jobs-ready", None, "sent no such field; check that this is a beanstalkd"),
+        ("current-jobs-ready", "", "'' is not an integer"),
+        ("current-jobs-ready", "two", "'two' is not an integer"),
+        ("current-jobs-ready", "1_0", "'1_0' is not an integer"),
+        ("current-jobs-ready", "2.5", "'2.5' is not an integer"),
+        ("current-jobs-ready", "02", "'02' is not an integer"),
+        ("current-jobs-ready", "-0", "'-0' is not an integer"),
+        ("current-jobs-ready", "2\ncurrent-jobs-ready: 2", "sent more than once"),
+        ("current-jobs-ready", "2\ncurrent-jobs-ready: many", "sent more than once"),
+    ],
+)
+def test_an_invalid_field_is_an_error_where_it_is_used_and_nowhere_else(
+    field: str, value: object, problem: str
+) -> None:
+    tube = parse_tube(stats(**{field: value}), "checkout", AT)
+    for key, sent in FIELDS.items():
+        attribute = key.replace("-", "_")
+        if key != field:
+            assert getattr(tube, attribute) == sent
+            continue
+        with pytest.raises(InvalidFieldError) as used:
+            getattr(tube, attribute)
+        assert str(used.value).startswith(f"no valid {field} for tube 'checkout': {problem}")
+    again = tube._replace(name="other")
+    assert (again.name, again.answered_at) == ("other", AT)
+    with pytest.raises(InvalidFieldError, match="tube 'other'"):
+        attrgetter(field.replace("-", "_"))(again)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("current-using", 2**31 - 1),
+        ("current-jobs-ready", 2**31),
+        ("current-jobs-ready", 2**32 - 2**16 - 1),
+        ("current-jobs-ready", 2**32),
+        ("current-jobs-reserved", 2**63 - 1),
+        ("total-jobs", 2**32 - 1),
+        ("cmd-delete", 10**19 - 1),
+        ("cmd-pause-tube", 2**32 - 1),
+        ("pause", 2**32 - 1),
+        ("pause-time-left", 2**32 - 1),
+    ],
+)
+def test_a_great_number_that_can_be_true_is_valid(field: str, value: int) -> None:
+    assert getattr(parse_tube(stats(**{field: value}), "checkout", AT), field.replace("-", "_")) == value
+
+
 def test_the_list_of_tubes_is_parsed_in_both_quotings() -> None:
     assert parse_tube_names(b'---\n- default\n- "a/b"\n') == ("default", "a/b")
 
 
 def test_a_second_field_is_noticed_whatever_the_tubes_name() -> None:
-    with pytest.raises(ProtocolError, match="twice"):
-        parse_tube(stats("7") + b"current-jobs-ready: many\n", "7", AT)
+    with pytest.raises(InvalidFieldError, match="more than once"):
+        _ = parse_tube(stats("7") + b"current-jobs-ready: many\n", "7", AT).current_jobs_ready
 
 
 @pytest.mark.parametrize(
@@ -125,6 +185,8 @@ def test_the_servers_id_is_parsed_in_both_quotings() -> None:
     assert parse_server_id(b"---\npid: 1\nid: 00ff\n") == parse_server_id(b'---\nid: "00ff"\n') == "00ff"
     with pytest.raises(ProtocolError, match="check that this is a beanstalkd"):
         parse_server_id(b"---\npid: 1\n")
+    with pytest.raises(ProtocolError, match=r"beanstalkd 1.4.6 is too old: needs 1.9 or later"):
+        parse_server_id(b"---\npid: 1\nversion: 1.4.6\n")
     with pytest.raises(ProtocolError, match="several ids"):
         parse_server_id(b"---\nid: 00ff\nid: 00fe\n")
 
@@ -175,23 +237,29 @@ def test_a_servers_draining_state_is_parsed(stats: bytes, draining: bool | None)
 
 JOBS = (
     b"current-jobs-urgent: 1\ncurrent-jobs-ready: 7\ncurrent-jobs-reserved: 3\ncurrent-jobs-delayed: 2\n"
-    b"current-jobs-buried: 9223372036854775807\n"
+    b"current-jobs-buried: 9223372036854775807\njob-timeouts: 5\n"
 )
 
 
 def test_a_servers_number_of_jobs_is_parsed() -> None:
-    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807)
+    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807, 5)
 
 
 @pytest.mark.parametrize(
-    "stats",
+    ("stats", "invalid"),
     [
-        pytest.param(b"---\nid: 0f\n", id="none"),
-        pytest.param(b"---\n" + JOBS + b"current-jobs-buried: 1\n", id="one of them twice"),
-        pytest.param(b"---\n" + JOBS.replace(b": 3", b": -3"), id="fewer than none"),
-        pytest.param(b"---\n" + JOBS.replace(b": 2", b": 2.0"), id="no whole number"),
-        pytest.param(b"---\nhostname: " + JOBS.replace(b"\n", b" "), id="a name that says so"),
+        pytest.param(JOBS + b"current-jobs-buried: 1\n", "buried", id="one of them twice"),
+        pytest.param(JOBS.replace(b": 3", b": -3"), "reserved", id="fewer than none"),
+        pytest.param(JOBS.replace(b": 3", b": 18446744073709551615"), "reserved", id="fewer than none, unsigned"),
+        pytest.param(JOBS.replace(b": 3", b": 4294967295"), "reserved", id="fewer than none, in 32 bits"),
+        pytest.param(JOBS.replace(b": 2", b": 2.0"), "delayed", id="no whole number"),
+        pytest.param(JOBS.replace(b"job-timeouts: 5\n", b""), "timeouts", id="missing"),
     ],
 )
-def test_a_server_with_an_ambiguous_number_of_jobs_has_none(stats: bytes) -> None:
-    assert parse_job_totals(stats, AT) is None
+def test_an_invalid_number_of_jobs_is_unknown_and_the_others_are_parsed(stats: bytes, invalid: str) -> None:
+    right = parse_job_totals(b"---\n" + JOBS, AT)
+    assert parse_job_totals(b"---\n" + stats, AT) == right._replace(**{invalid: None})
+
+
+def test_a_name_that_looks_like_numbers_of_jobs_is_none() -> None:
+    assert parse_job_totals(b"---\nhostname: " + JOBS.replace(b"\n", b" "), AT) == (AT, None, None, None, None, None)

@@ -1,13 +1,13 @@
 """Recorder follow one another: what a round learned isn't lost in a sweep, and counters belong to one life."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.beanstalkd.protocol import JobTotals, TubeStats
+from app.beanstalkd.protocol import InvalidField, JobTotals, PartialTubeStats, TubeStats
 from app.beanstalkd.reading import Counts, NextJob, Reading
 from app.beanstalkd.recorder import MIN_WINDOW_S, RATE_WINDOW_S, Recorder, TubeReplies
 from app.clock import Instant
@@ -18,7 +18,7 @@ def at(second: float) -> Instant:
 
 
 def tube(name: str, second: float, total: int = 0, deleted: int = 0) -> TubeStats:
-    return TubeStats(name, at(second), 0, total - deleted, 0, 0, 0, total, 0, 0, 0, deleted, 0, 0, 0)
+    return TubeStats(name, at(second), 0, max(0, total - deleted), 0, 0, 0, total, 0, 0, 0, deleted, 0, 0, 0)
 
 
 def answers(second: float, *missed: str, **totals: int) -> TubeReplies:
@@ -87,21 +87,90 @@ def test_one_reading_has_no_earlier_counters() -> None:
     assert reading.listed_earlier_at is None
 
 
-def test_a_new_tube_had_no_jobs_while_the_listing_omitted_it() -> None:
+def test_a_new_tube_had_no_jobs_as_far_back_as_listings_omitted_it() -> None:
     readings = Recorder()
-    swept(readings, 0)
-    swept(readings, 1)
-    assert swept(readings, 2, checkout=5).earlier["checkout"] == Counts(at(1), 0, 0)
+    for second in range(40):
+        swept(readings, second)
+    assert swept(readings, 40, checkout=5).earlier["checkout"] == Counts(at(12), 0, 0)
 
 
 @pytest.mark.parametrize("reborn", [{"total": 3, "deleted": 3}, {"total": 20, "deleted": 4}], ids=["jobs", "deletions"])
-def test_a_counter_that_decreased_starts_again(reborn: Mapping[str, int]) -> None:
+def test_a_counter_that_decreased_continues_where_it_ended(reborn: Mapping[str, int]) -> None:
+    """The tube ended, so all of its 12 jobs were deleted, not only the 6 of the last reading."""
     readings = Recorder()
     for second, counts in enumerate([{"total": 10, "deleted": 5}, {"total": 12, "deleted": 6}, reborn]):
         one = TubeReplies()
         one.tubes = {"checkout": tube("checkout", second, **counts)}
         reading = readings.record_sweep("life", at(second), one, at(second), 0.1)
-    assert reading.earlier["checkout"] == Counts(at(1), 0, 0)
+    assert reading.earlier["checkout"] == Counts(at(0), 10 - 12, 5 - 12)
+
+
+def test_a_tube_that_ended_keeps_its_rate_until_the_window_ends() -> None:
+    readings = Recorder()
+    swept(readings, 0)
+    swept(readings, 1, checkout=10)
+    for second in range(2, 80):
+        reading = swept(readings, second)
+        earlier = reading.earlier["checkout"]
+        window_s = earlier.answered_at.age_s(at(second))
+        assert earlier[1:] == ((-10, -10) if earlier.answered_at == at(0) else (0, 0))
+        assert 24 <= window_s <= 36 or second < 30
+    assert earlier[1:] == (0, 0)
+
+
+@pytest.mark.parametrize("sweeps_s", [1, 100], ids=["all are read every second", "only requested ones are"])
+@pytest.mark.parametrize("gone", [(), range(45, 46), range(50, 55)], ids=["stays", "for a second", "for five"])
+def test_a_rate_is_the_same_whether_a_tube_existed_before_or_not(sweeps_s: int, gone: Collection[int]) -> None:
+    """Both get 10 jobs after 40 s, of which 8 are deleted until 44 s and 2 at 45 s, and 5 more at 60 s."""
+
+    def counters(second: int) -> tuple[int, int]:
+        total = 0 if second < 40 else 10 if second < 60 else 15
+        return total, 0 if second < 44 else 8 if second < 45 else 10
+
+    readings, ended = Recorder(), (0, 0)
+    for second in range(110):
+        replies, (total, deleted) = TubeReplies(), counters(second)
+        replies.tubes["kept"] = tube("kept", second, total, deleted)
+        if second in gone or second < 40:
+            ended = (10, 10) if second in gone else (0, 0)
+            replies.missed["new"] = at(second)
+        else:
+            replies.tubes["new"] = tube("new", second, total - ended[0], deleted - ended[1])
+        if second % sweeps_s:
+            reading = readings.record_round(replies, at(second))
+        else:
+            reading = readings.record_sweep("life", at(second), replies, at(second), 0.1)
+        if second:
+            grown = {name: growth_of(reading, name) for name in ("kept", "new")}
+            assert grown["kept"] == grown["new"], second
+
+
+def growth_of(reading: Reading, name: str) -> tuple[float, int, int]:
+    """The window in seconds, and the jobs that were put and deleted within it."""
+    stats, earlier = reading.tubes.get(name), reading.earlier[name]
+    assert earlier.total_jobs is not None
+    assert earlier.cmd_delete is not None
+    total, deleted = (stats.total_jobs, stats.cmd_delete) if stats else (0, 0)
+    window_s = earlier.answered_at.age_s(reading.answered_at(name))
+    return window_s, total - earlier.total_jobs, deleted - earlier.cmd_delete
+
+
+def test_an_invalid_counter_has_no_rate_and_the_other_counter_has_one() -> None:
+    """Afterwards, nobody knows whether it restarted meanwhile: what was before doesn't count."""
+    readings = Recorder()
+    for second in range(60):
+        one = TubeReplies()
+        stats = tube("checkout", second, total=second, deleted=second)
+        if 5 <= second < 15:
+            invalid = stats._replace(cmd_delete=InvalidField("cmd-delete", "missing"))  # type: ignore[arg-type]
+            stats = PartialTubeStats._make(invalid)
+        one.tubes = {"checkout": stats}
+        reading = readings.record_sweep("life", at(second), one, at(second), 0.1)
+        if second:
+            earlier = reading.earlier["checkout"]
+            known = earlier.answered_at.monotonic_s >= 15 or second < 15
+            assert earlier.total_jobs == earlier.answered_at.monotonic_s
+            assert earlier.cmd_delete == (earlier.total_jobs if known else None)
 
 
 def test_a_restarted_server_has_no_earlier_counters() -> None:
@@ -186,25 +255,30 @@ def test_counters_beyond_63_bits_are_kept() -> None:
 
 @dataclass
 class Reference:
-    """All that was ever heard of each tube's present life, kept whole."""
+    """All that was ever heard of each tube, kept whole, as counters that never restart."""
 
     server_id: str = ""
-    lives: dict[str, list[Counts]] = field(default_factory=dict)
-    lacking: dict[str, Instant] = field(default_factory=dict)
-    listed_at: Instant | None = None
+    heard: dict[str, list[Counts]] = field(default_factory=dict)
+    last: dict[str, Counts] = field(default_factory=dict)
+    ended: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def hear(self, name: str, heard: Counts) -> None:
-        life = self.lives.get(name)
-        if life is None:
-            lacked_at = self.lacking.get(name, self.listed_at)
-            life = self.lives[name] = [Counts(lacked_at, 0, 0)] if lacked_at else []
-        elif heard.total_jobs < life[-1].total_jobs or heard.cmd_delete < life[-1].cmd_delete:
-            life = self.lives[name] = [Counts(life[-1].answered_at, 0, 0)]
-        life.append(heard)
+        last = self.last.get(name)
+        if last and ((heard.total_jobs or 0) < (last.total_jobs or 0) or (heard.cmd_delete or 0) < last[2]):  # type: ignore[operator]
+            self.end(name)
+        self.last[name] = heard
+        put, deleted = self.ended.get(name, (0, 0))
+        self.heard.setdefault(name, []).append(heard._replace(total_jobs=put + heard[1], cmd_delete=deleted + heard[2]))  # type: ignore[operator]
+
+    def end(self, name: str) -> None:
+        """Without a job: all that were put are deleted, and perhaps some that a binlog restored."""
+        (put, deleted), last = self.ended.get(name, (0, 0)), self.last.pop(name)
+        self.ended[name] = put + last[1], deleted + max(last[1:])  # type: ignore[operator,type-var]
 
     def lack(self, name: str, moment: Instant) -> None:
-        self.lives.pop(name, None)
-        self.lacking[name] = moment
+        if name in self.last:
+            self.end(name)
+        self.heard.setdefault(name, []).append(Counts(moment, *self.ended.get(name, (0, 0))))
 
 
 TUBES = ("checkout", "mail", "Log")
@@ -223,7 +297,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_earlier_counters_were_read_in_the_same_generation(
+def test_earlier_counters_were_read_and_continue_to_the_present_ones(
     steps: list[tuple[float, str, dict[str, tuple[int, int]], set[str]]],
 ) -> None:
     readings, reference = Recorder(), Reference()
@@ -238,8 +312,8 @@ def test_earlier_counters_were_read_in_the_same_generation(
             total, deletions = there.get(name, (0, 0))
             there[name] = (total + put, deletions + deleted)
         reading = _step(readings, reference, f"life {life}", done, there, second)
-        for name, stats in reading.tubes.items():
-            _check(reading.earlier.get(name), reference.lives[name], stats)
+        for name in TUBES:
+            _check(reading, name, reference)
 
 
 def _step(
@@ -265,19 +339,20 @@ def _step(
                 heard.missed[name] = now
     if done == "round":
         return readings.record_round(heard, now)
-    reference.listed_at = now
     return readings.record_sweep(server_id, now, heard, now, 0.1)
 
 
-def _check(earlier: Counts | None, life: list[Counts], stats: TubeStats) -> None:
-    oldest_s = life[0].answered_at.age_s(stats.answered_at)
+def _check(reading: Reading, name: str, reference: Reference) -> None:
+    heard, earlier = reference.heard[name], reading.earlier.get(name)
     if earlier is None:
-        assert oldest_s < MIN_WINDOW_S, "a life that long has something earlier"
+        assert heard[0].answered_at.age_s(reading.answered_at(name)) < MIN_WINDOW_S, "what is that old has a rate"
         return
-    assert earlier in life
-    assert earlier.answered_at.age_s(stats.answered_at) >= MIN_WINDOW_S
-    assert stats.total_jobs >= earlier.total_jobs
-    assert stats.cmd_delete >= earlier.cmd_delete
+    assert earlier.answered_at.age_s(reading.answered_at(name)) >= MIN_WINDOW_S
+    ended = reference.ended.get(name, (0, 0))
+    assert earlier._replace(total_jobs=earlier[1] + ended[0], cmd_delete=earlier[2] + ended[1]) in heard  # type: ignore[operator]
+    _, put, deleted = growth_of(reading, name)
+    assert put >= 0
+    assert deleted >= 0
 
 
 def server_stats(jobs: int, draining: str) -> bytes:

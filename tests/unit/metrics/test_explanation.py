@@ -77,7 +77,7 @@ def test_a_tube_has_all_its_fields_and_omits_unknown_ones() -> None:
         "pause_left": 20,
         "put_per_second": 0,
         "deleted_per_second": 0.5,
-        "next_job_age_seconds": 42,
+        "next_job_age_seconds": 0,
     }
     assert (gone["server"], gone["exists"], gone["fields"]["ready"]) == ("us", False, 0)
     assert "put_per_second" not in gone["fields"]
