@@ -153,7 +153,7 @@ def summary(result: SearchResult, tube: str, text: str) -> str:
             sentences.append(f"Examined ID {result.top}.")
         case number:
             last = result.top - number + 1
-            sentences.append(f"Examined {number:,} IDs of the server, from {result.top} down to {last}.")
+            sentences.append(f"Examined {count(number, 'ID')} of the server, from {result.top} down to {last}.")
     if text and result.cut:
         sentences.append(f"Only the first {MAX_SHOWN >> 10} KiB of {count(result.cut, 'job')} were searched.")
     sentences.append(_REASONS[result.reason])

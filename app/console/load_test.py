@@ -22,7 +22,7 @@ from app.hpa.decision import Total
 from app.jobs.actions import Done, RefusedError
 from app.jobs.client import BeanstalkdError, connect
 from app.settings import ObjectName
-from app.text import count
+from app.text import count, measured
 
 MAX_JOBS = 100_000
 MAX_PER_SECOND = 1_000
@@ -168,8 +168,8 @@ def parse_load(parameters: ActionInput) -> Load:
     )
     if load.jobs > load.per_second * MAX_S:
         raise RequestError(
-            f"{load.jobs:,} jobs at {load.per_second:,g} per second take more than an hour, the limit; put fewer, or"
-            " faster"
+            f"{count(load.jobs, 'job')} at {load.per_second:,g} per second take more than an hour, the limit; put"
+            " fewer, or faster"
         )
     return load
 
@@ -190,14 +190,18 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
     if not any(link.autoscaler == name and link.covers(ref.server.name, ref.tube) for link in store.result.links):
         return Forecast((), f"no prediction: {name} doesn't use tube {ref.tube}, as far as is known")
     if not isinstance(found.observed[position], Total):
-        return Forecast((), f"no prediction: {found.autoscaler.metrics[position]} has no value at the moment")
+        return Forecast(
+            (), f"no prediction: this console can't read {found.autoscaler.metrics[position]} at the moment"
+        )
     state, pods = view.state(ref.server.name), found.autoscaler.scale.status_replicas
     deleted = rate(view, tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
     per_pod = deleted / pods if deleted and pods else 0.0
     situation = Situation(found.autoscaler, found.observed, position, per_pod)
     sync = f"the autoscaler syncs every {SYNC_PERIOD_S} s"
     if per_pod:
-        assumption = f"each pod deletes {per_pod:.2g} jobs per second, as now (pods that waited for jobs may be faster)"
+        assumption = (
+            f"each pod deletes {measured(f'{per_pod:.2g}', 'jobs/s')}, as now (pods that waited for jobs may be faster)"
+        )
     else:
         assumption = "no job was deleted recently, so the rate per pod is unknown: the prediction assumes none"
     return Forecast(predict(situation, load, view.now.unix_s), f"{assumption}; {sync}")

@@ -69,10 +69,10 @@ def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
     summaries = []
     for condition in autoscaler.conditions:
         words = _EXPLANATIONS.get(condition.reason) or condition.message or condition.reason or "no reason given"
+        hint = ""
         if condition.kind in autoscaler.left_over:
             words = f"at an earlier sync: {words}"
-        hint = ""
-        if condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
+        elif condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
             condition.kind != "ScalingLimited" or condition.reason in _HINTS
         ):
             hint = hint_for(condition.reason, autoscaler.namespace, autoscaler.name)

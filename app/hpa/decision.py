@@ -267,11 +267,11 @@ def recommend(autoscaler: Autoscaler, metric: Metric, scale: Scale, observed: Ob
             if present == 0 and not lowest <= ratio <= highest:
                 why = "the workload has no pods yet, so their readiness is unknown"
     elif not why and metric.last_value is not None and target > 0:
-        # Approximate: the controller evaluates the other metric types pod by pod, which isn't possible here.
+        # Approximate unless External: the controller evaluates other types pod by pod, which isn't possible here.
         ratio, kept = float(metric.last_value) / float(target), present
         from_zero = from_zero and metric.target.kind is TargetKind.VALUE
         number = math.ceil(ratio if from_zero else ratio * float(present))
-        sentence = f"{metric.source} metric {name} was {ratio:.4g} times its target at the last sync: about"
+        sentence = f"{metric.source} metric {name} was {ratio:.4g} times its target at the last sync"
     else:
         why = why or f"the HPA had none of this {metric.source} metric at its last sync"
     if why:

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.clock import Instant
-from app.text import duration
+from app.text import count, duration
 from app.worker.loop import WorkerState
 
 STUCK_AFTER_S = 90.0
@@ -84,7 +84,7 @@ def render(info: WorkerInfo, state: WorkerState, now: Instant) -> str:
     else:
         title, total_s = f"Job {job.id}", info.seconds_per_job
         done_s = min(job.reserved_at.age_s(now), total_s)
-        progress = f"({job.size_bytes:,} bytes): {done_s:.1f} of {total_s:g} s"
+        progress = f"({count(job.size_bytes, 'byte')}): {done_s:.1f} of {total_s:g} s"
         doing = f"<p>Working on <strong>job {job.id}</strong> {progress}.</p>"
         if total_s:  # HTML reads max="0" as 1
             doing += f'<progress max="{total_s:g}" value="{done_s:.2f}" aria-label="job {job.id}"></progress>'

@@ -4,9 +4,11 @@ import re
 
 from playwright.sync_api import Page, StorageState, expect
 
-from tests.browser.cluster import Cluster
+from tests.browser.cluster import HPAS, Cluster
 from tests.browser.conftest import NewPerson
 from tests.browser.console import ConsoleProcess, Person, Tube, until
+from tests.unit.explain.cluster import DEPLOYMENT, listed
+from tests.unit.hpa.hpas import condition, hpa
 
 
 def of_orders(guest: Person) -> Page:
@@ -91,3 +93,25 @@ def test_without_a_cluster_the_page_shows_the_reason(
 ) -> None:
     page = new_person(console, storage_state=signed_in).goes_to("/autoscalers")
     expect(page.locator("#why")).to_contain_text("--no-kubernetes")
+
+
+def test_nothing_is_shown_of_pods_that_the_console_cant_read(guest: Person, cluster: Cluster) -> None:
+    """In the chart's role, only the scale of a workload can be read, which doesn't say how many pods are ready."""
+    cluster.has_pods(2, 14)
+    cluster.fails(DEPLOYMENT)
+    cluster.says(f"{DEPLOYMENT}/scale", {"spec": {"replicas": 2}, "status": {"replicas": 1}})
+    page = of_orders(guest)
+    expect(page.locator("#workload")).to_contain_text("from 1 to 10 pods · 1 current")
+    expect(page.locator("#workload")).not_to_contain_text("ready")
+
+
+def test_of_a_missing_workload_the_condition_is_shown(guest: Person, cluster: Cluster) -> None:
+    cluster.has_pods(2, 14)
+    missing = condition("AbleToScale", "FailedGetScale", "False", 'deployments.apps "orders" not found')
+    cluster.says(HPAS, listed(hpa(conditions=[missing], current=0)))
+    page = of_orders(guest)
+    sentence = 'No change: the HPA reports FailedGetScale: deployments.apps "orders" not found'
+    expect(page.locator("#sentence")).to_contain_text(sentence)
+    card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card).to_contain_text(sentence)
+    expect(card).to_contain_text("podsunknown")

@@ -44,7 +44,7 @@ function holds(tube) {
   if (!tube.row) return "";
   const row = tube.row();
   const jobs = [...STATES.map(([state]) => state), "reserved"].map((state) => `${known(row[state]) ? count(row[state]) : UNKNOWN} ${state}`);
-  return `Tube ${tube.name} has ${jobs.slice(0, -1).join(", ")} and ${jobs.at(-1)} jobs${row.late ? " (at the last read: beanstalkd can't be read now)" : ""}.`;
+  return `Jobs of tube ${tube.name}: ${jobs.slice(0, -1).join(", ")} and ${jobs.at(-1)}${row.late ? " (at the last read: beanstalkd can't be read now)" : ""}.`;
 }
 
 export function put(tube) {

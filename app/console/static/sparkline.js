@@ -2,7 +2,7 @@
 
 import { h, setAttribute, svg } from "./dom.js";
 import { runs } from "./scale.js";
-import { count, known } from "./words.js";
+import { count, known, plural } from "./words.js";
 
 const HEIGHT = 24;
 
@@ -23,5 +23,5 @@ function draw(drawing, area, line, values) {
   const lines = runs(values.map((_, index) => index), (index) => known(values[index])).map((run) => run.map(point));
   setAttribute(line, "d", lines.map((points) => `M${points.join("L")}`).join(""));
   setAttribute(area, "d", lines.map((points) => `M${points[0].split(",")[0]},${HEIGHT}L${points.join("L")}L${points.at(-1).split(",")[0]},${HEIGHT}Z`).join(""));
-  setAttribute(drawing, "aria-label", `${count(numbers.at(0))} to ${count(numbers.at(-1))} jobs, at most ${count(Math.max(...numbers))}`);
+  setAttribute(drawing, "aria-label", `${count(numbers.at(0))} to ${plural(numbers.at(-1), "job")}, at most ${count(Math.max(...numbers))}`);
 }

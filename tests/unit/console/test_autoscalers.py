@@ -89,14 +89,14 @@ def test_an_unread_value_is_missing_and_never_zero() -> None:
     assert series["value"] == [None]
 
 
-def test_a_value_that_only_the_hpa_has_is_the_one_of_its_last_sync() -> None:
+def test_a_value_that_only_the_hpa_has_is_that_of_its_last_sync() -> None:
     last = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": {"averageValue": "3"}}}
     active = [condition("AbleToScale", "SucceededRescale"), condition("ScalingActive", "ValidMetricFound")]
     data = looked_at(hpa(current=2, desired=2, conditions=active, current_metrics=[last]), given=known(unread()))
     (row,) = data.to_json(0)["autoscalers"]
     assert (
         row["sentence"]
-        == "2 pods now → 3: External metric tube-orders was 1.5 times its target at the last sync: about → 3 pods"
+        == "2 pods now → 3: External metric tube-orders was 1.5 times its target at the last sync → 3 pods"
     )
 
 
@@ -265,7 +265,7 @@ async def test_a_poll_lists_all_and_reports_changes() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_autoscalers_use_is_read_every_second_ages_too() -> None:
+async def test_tubes_and_ages_that_autoscalers_use_are_read_every_second() -> None:
     age = external("beanstalkd_tube_next_job_age_seconds", {"matchLabels": {"tube": "old"}}, value="30")
     watch = Watch(cluster(hpa(), hpa(age, name="old")))
     await watch.look()

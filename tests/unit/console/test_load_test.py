@@ -43,7 +43,7 @@ def test_pods_are_predicted_from_the_current_deletion_rate() -> None:
     """4 jobs in 10 s by one pod: of 20 jobs it finishes 6 until the first look, and 14 take 7 pods."""
     data = forecast(deleting(tube(), 4))
     assert data.points[:2] == ((at(0).unix_s, 1), (at(15).unix_s, 7))
-    assert "each pod deletes 0.4 jobs per second, as now" in data.assumption
+    assert "each pod deletes 0.4 jobs/s, as now" in data.assumption
 
 
 def test_without_deletions_the_assumption_is_stated() -> None:
@@ -61,7 +61,9 @@ def test_after_one_reading_the_rate_is_unknown_too() -> None:
     [
         pytest.param(server(tube()), hpa(name="others"), "orders", "is unknown", id="another autoscaler"),
         pytest.param(server(tube()), hpa(), "mails", "doesn't use tube mails", id="another tube"),
-        pytest.param(unread(), hpa(), "orders", "tube-orders has no value at the moment", id="beanstalkd is down"),
+        pytest.param(
+            unread(), hpa(), "orders", "this console can't read tube-orders at the moment", id="beanstalkd is down"
+        ),
         pytest.param(
             server(tube()), hpa(external("elsewhere", averageValue="2")), "orders", "doesn't use", id="not ours"
         ),

@@ -49,6 +49,21 @@ def test_values_that_the_explanation_omits_count(total: str | None, observed: To
     assert [one.observed for one in collected_from(cluster).explanations] == [observed]
 
 
+def test_a_value_that_is_read_on_demand_is_queried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The HPA may have had it read by another replica of the server, or not lately."""
+    monkeypatch.setattr("app.explain.collect.FIRST_READ_S", 0)
+    error = {"reason": "ServiceUnavailable", "message": "is read on demand", "near": [], "firstRead": True}
+    answers: dict[tuple[str, str], Any] = {(ORDERS, ""): explanation(items=[], error=error), (HPAS, ""): listed()}
+
+    class Reading(Cluster):
+        def request(self, *request: Any, **query: Any) -> Any:
+            answer = super().request(*request, **query)
+            answers[ORDERS, ""] = explanation()
+            return answer
+
+    assert [one.observed for one in collected_from(Reading(answers)).explanations] == [Total(4000)]
+
+
 def test_each_selector_that_an_autoscaler_has_is_queried_once() -> None:
     ready = {"matchLabels": {"tube": "orders", "state": "ready"}}
     by_state = external("Beanstalkd_Tube_Jobs", ready, averageValue="2")

@@ -25,8 +25,12 @@ def hpa(
     conditions: list[Json] | None = None,
     current_metrics: list[Json] | None = None,
     last_scale: str | None = None,
+    generations: tuple[int, int] | None = None,
 ) -> Json:
-    """Return an autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop."""
+    """Return an autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop.
+
+    `generations`: that of its spec, and the one that the status is of.
+    """
     spec: Json = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
         "maxReplicas": maximum,
@@ -42,10 +46,13 @@ def hpa(
     ):
         if value is not None:
             holder[key] = value
+    metadata: Json = {"namespace": "shop", "name": name}
+    if generations:
+        metadata["generation"], status["observedGeneration"] = generations
     return {
         "kind": "HorizontalPodAutoscaler",
         "apiVersion": "autoscaling/v2",
-        "metadata": {"namespace": "shop", "name": name},
+        "metadata": metadata,
         "spec": spec,
         "status": status,
     }

@@ -49,3 +49,9 @@ def test_a_condition_is_explained(one: Json, words: str, hint: str) -> None:
     assert words in summary.words
     assert hint in summary.hint
     assert bool(summary.hint) == bool(hint)
+
+
+def test_a_condition_of_an_earlier_sync_is_marked_and_has_no_hint() -> None:
+    missing = condition("AbleToScale", "FailedGetScale", "False")
+    _, limited = summarize(parse_hpa(hpa(conditions=[missing, condition("ScalingLimited", "TooManyReplicas")])))
+    assert (limited.words, limited.hint) == ("at an earlier sync: maxReplicas prevents more pods", "")

@@ -126,6 +126,18 @@ TO_ZERO = [condition("ScaledToZero", "ScaledToZero"), condition("ScalingActive",
             hpa(external(value="5"), minimum=0, current=0, conditions=TO_ZERO), 11, 3, id="by the ratio itself"
         ),
         pytest.param(hpa(minimum=0, current=0, conditions=TO_ZERO[1:]), 6, 3, id="before 1.36 without the condition"),
+        pytest.param(
+            hpa(
+                minimum=0,
+                current=1,
+                desired=0,
+                conditions=[condition("AbleToScale", "SucceededRescale"), TO_ZERO[1]],
+                last_scale="2026-10-12T08:00:00Z",
+            ),
+            6,
+            3,
+            id="before 1.36, in the status of the sync that scaled to 0",
+        ),
         pytest.param(hpa(minimum=0, current=0), 6, 0, id="made with 0 pods, it stays off"),
         pytest.param(
             hpa(minimum=0, current=0, conditions=[condition("ScaledToZero", "NotScaledToZero", "False"), TO_ZERO[1]]),
@@ -136,7 +148,48 @@ TO_ZERO = [condition("ScaledToZero", "ScaledToZero"), condition("ScalingActive",
     ],
 )
 def test_only_the_autoscaler_that_scaled_to_zero_scales_up_again(autoscaler: Json, value: float, pods: int) -> None:
-    assert decided(autoscaler, jobs(value)).pods == pods
+    assert decided(autoscaler, jobs(value), scale=Scale(0, 0)).pods == pods
+
+
+ONE_POD = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActive", "ValidMetricFound")]
+
+
+@pytest.mark.parametrize(
+    ("autoscaler", "stage", "words"),
+    [
+        pytest.param(
+            hpa(conditions=[condition("ScalingActive", "ScalingDisabled", "False", "the replica count is zero")]),
+            Stage.DISABLED,
+            "the HPA reports ScalingDisabled: the replica count is zero; not this autoscaler scaled",
+            id="reported",
+        ),
+        pytest.param(
+            hpa(conditions=ONE_POD), Stage.DISABLED, "its next sync disables scaling", id="since the last sync"
+        ),
+        pytest.param(
+            hpa(minimum=0, conditions=[*ONE_POD, condition("ScaledToZero", "NotScaledToZero", "False")]),
+            Stage.DISABLED,
+            "its next sync disables scaling",
+            id="since the last sync, from 1.36",
+        ),
+        pytest.param(
+            hpa(minimum=0, conditions=ONE_POD),
+            Stage.CONDITION,
+            "scaled to 0 after the HPA's last sync, which left 1 pod",
+            id="since the last sync, of an HPA that may scale to 0",
+        ),
+        pytest.param(
+            hpa(minimum=0, current=0, conditions=DISABLED, generations=(2, 1)),
+            Stage.CONDITION,
+            "hasn't synced this HPA yet since its spec was changed",
+            id="a new spec",
+        ),
+    ],
+)
+def test_at_zero_pods_only_conditions_show_who_scaled(autoscaler: Json, stage: Stage, words: str) -> None:
+    decision = decided(autoscaler, jobs(6), scale=Scale(0, 0))
+    assert (decision.pods, decision.decided_by.stage) == (0, stage)
+    assert words in decision.decided_by.sentence
 
 
 def test_a_percent_policy_never_scales_up_from_zero_and_the_step_explains_it() -> None:
@@ -199,6 +252,15 @@ def stabilized(which: str, **given: Any) -> Json:
     return hpa(conditions=[condition("AbleToScale", which)], **given)
 
 
+def last_value(**current: str) -> Json:
+    """Return an entry of status.currentMetrics."""
+    return {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": current}}
+
+
+FAILED = [
+    condition("AbleToScale", "SucceededGetScale"),
+    condition("ScalingActive", "FailedGetExternalMetric", "False", "forbidden"),
+]
 LIMIT_DOWN = [condition("ScalingLimited", "ScaleDownLimit")]
 IDLE = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingLimited", "TooFewReplicas")]
 SLOW_DOWN = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
@@ -301,6 +363,76 @@ JUST_NOW = datetime.fromtimestamp(NOW_S - 10, UTC).isoformat().replace("+00:00",
             Stage.CONDITION,
             "the HPA reports AmbiguousSelector: another autoscaler selects the same pods",
             id="two autoscalers for the same pods",
+        ),
+        pytest.param(
+            hpa(current=12, conditions=[condition("AbleToScale", "FailedUpdateScale", "False", "frozen")]),
+            20,
+            12,
+            Stage.CONDITION,
+            "the HPA reports FailedUpdateScale: frozen",
+            id="more pods than maxReplicas that can't be scaled",
+        ),
+        pytest.param(
+            hpa(current=4, conditions=FAILED, current_metrics=[{"type": ""}]),
+            20,
+            4,
+            Stage.ERROR,
+            "no metric has a value now, so the autoscaler keeps 4 pods; confirmed by the HPA (FailedGetExternalMetric)",
+            id="a metric that only beanscale can read",
+        ),
+        pytest.param(
+            hpa(current=8, conditions=[*FAILED, IDLE[1]]),
+            2,
+            8,
+            Stage.STABILIZATION,
+            "of the last 5 min",
+            id="a limit of a sync before the last one",
+        ),
+        pytest.param(
+            hpa(external(value="3"), current=1, conditions=IDLE, current_metrics=[last_value(value="6")]),
+            9,
+            1,
+            Stage.CONDITION,
+            "the HPA reports TooFewReplicas: minReplicas prevents fewer pods; pods that aren't ready don't count",
+            id="a value target whose pods may not be ready",
+        ),
+        pytest.param(
+            hpa(external(value="3"), current=1, conditions=IDLE, current_metrics=[last_value(value="0")]),
+            9,
+            3,
+            Stage.FORMULA,
+            "3 pods",
+            id="but a new value counts",
+        ),
+        pytest.param(
+            hpa(
+                current=1,
+                desired=5,
+                behavior=SLOW_UP,
+                conditions=[condition("AbleToScale", "SucceededRescale"), LIMIT_UP[1]],
+                last_scale=JUST_NOW,
+            ),
+            20,
+            5,
+            Stage.POLICY,
+            "changes already made in that period have used that up → 5 pods; confirmed by the HPA (ScaleUpLimit)",
+            id="a policy that the last sync has used up",
+        ),
+        pytest.param(
+            hpa(current=8, behavior=AT_ONCE_DOWN, conditions=LIMIT_UP, generations=(2, 1)),
+            2,
+            1,
+            Stage.FORMULA,
+            "→ 1 pod",
+            id="conditions of an earlier spec don't count",
+        ),
+        pytest.param(
+            hpa(current=4, conditions=[condition("AbleToScale", "FailedGetScale", "False")], generations=(2, 1)),
+            20,
+            4,
+            Stage.CONDITION,
+            "the HPA reports FailedGetScale",
+            id="without a scale, the HPA never reports which spec it read",
         ),
     ],
 )

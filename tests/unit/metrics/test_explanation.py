@@ -58,6 +58,12 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
     }
 
 
+def test_a_value_whose_first_read_is_in_progress_says_so() -> None:
+    age = "beanstalkd_tube_next_job_age_seconds"
+    assert explained(age, "tube=b", known(server("eu", tube("b", ready=1))))["error"]["firstRead"] is True
+    assert explained("tube-a", "", known(unread("eu")))["error"]["firstRead"] is False
+
+
 def test_a_tube_has_all_its_fields_and_omits_unknown_ones() -> None:
     there, gone = explained("tube-a", "", known(EU, server("us")))["tubes"]
     assert (there["server"], there["exists"], there["paused"], there["pauseSecondsLeft"]) == ("eu", True, True, 20)
