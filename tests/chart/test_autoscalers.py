@@ -109,6 +109,11 @@ def test_a_tube_can_have_several_metrics(chart: Chart, given: Manifest, expected
     assert externals(chart, found) == [average(name, labels[name], target) for name, target in expected]
 
 
+def test_entries_restart_no_pod(chart: Chart) -> None:
+    entry = CHECKOUT | {"perSecond": 1, "busy": "keep"}
+    assert chart.render({"autoscalers": [entry]}).pods() == chart.render().pods()
+
+
 def test_an_entry_can_list_metrics(chart: Chart) -> None:
     metrics = [
         {"tube": "checkout", "jobsPerPod": 2, "paused": "count"},

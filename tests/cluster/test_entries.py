@@ -20,19 +20,20 @@ ENTRIES = (
     autoscaler("steady", tube="steady", perSecond=PER_SECOND),
     autoscaler("starved", tube="steady"),
     autoscaler("busy", tube="busy", jobsPerPod=PER_POD, busy="keep"),
+    autoscaler("kept", metric="kept", jobsPerPod=PER_POD),
     autoscaler("stopped", tube="busy", jobsPerPod=PER_POD),
     autoscaler("ignoring", tube="paused"),
     autoscaler("counting", tube="paused", paused="count"),
 )
+RULES = ({"name": "kept", "tubes": ["bus*"], "busy": {"keep": PER_POD}},)
 NAMES = [str(each["name"]) for each in ENTRIES]
 
 
 @pytest.fixture(scope="module")
 def entries(release: Release) -> Iterator[Release]:
     """The release with these entries, all at minReplicas; rolled back afterwards."""
-    before = {pod["metadata"]["name"] for pod in release.pods("server")}
-    release.upgrade({"autoscalers": list(ENTRIES), "extraObjects": [sleeper(name) for name in NAMES]})
-    assert {pod["metadata"]["name"] for pod in release.pods("server")} == before, "entries need no restart"
+    sleepers = [sleeper(name) for name in NAMES]
+    release.upgrade({"metrics": list(RULES), "autoscalers": list(ENTRIES), "extraObjects": sleepers})
     wait_for_wanted(release, NAMES, 1)
     yield release
     release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
@@ -83,19 +84,19 @@ def test_no_autoscaler_asks_for_fewer_pods_than_there_are_reserved_jobs(entries:
         workers = [stack.enter_context(client(entries, "busy")) for _ in range(BUSY)]
         for _ in range(BUSY * PER_POD):
             workers[0].put(b"long", ttr=600)
-        wait_for_wanted(entries, ["busy", "stopped"], BUSY)
+        wait_for_wanted(entries, ["busy", "kept", "stopped"], BUSY)
         jobs = [worker.reserve(timeout=10) for worker in workers]
         spare = stack.enter_context(client(entries, "busy"))
         while (ready := eventually(lambda: spare.stats_tube("busy"), "stats"))["current-jobs-ready"]:
             spare.delete(spare.reserve(timeout=10))
         assert ready["current-jobs-reserved"] == BUSY
         wait_for_wanted(entries, ["stopped"], 1)
-        kept = stack.enter_context(desired(entries, "busy"))
+        timelines = [stack.enter_context(desired(entries, name)) for name in ("busy", "kept")]
         for still_reserved in range(BUSY - 1, 0, -1):
             done = jobs.pop()
             workers.pop().delete(done)
-            wait_for_wanted(entries, ["busy"], still_reserved)
-        assert kept.said() == ["6", "5", "4", "3", "2", "1"]
+            wait_for_wanted(entries, ["busy", "kept"], still_reserved)
+        assert [each.said() for each in timelines] == [["6", "5", "4", "3", "2", "1"]] * 2
         workers[0].delete(jobs[0])
 
 
