@@ -100,7 +100,7 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         ready, waiting = tube.count("ready") or 0, tube.count("ready") or tube.count("reserved")
         if tube.paused:
             left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
-            ignored = ", and only its reserved jobs count (paused: ignore)" if tube.ignored else ""
+            ignored = f"; not counted: {count(ready, 'ready job')} (paused: ignore)" if tube.ignored else ""
             paused.append((tube, f"is paused{left}: workers can't reserve its jobs until then{ignored}"))
         if ready and tube.count("watching") == 0:
             unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))

@@ -111,7 +111,7 @@ def test_jobs_of_a_paused_tube_count_when_it_goes_on(entries: Release) -> None:
             "exec", entries.servers, "--", "beanscale", "explain", "tube-paused", "--namespace", entries.namespace
         )
         assert "tube-paused{paused=false} in namespace" in text
-        assert "and only its reserved jobs count (paused: ignore)" in " ".join(text.split())
+        assert "not counted: 6 ready jobs (paused: ignore)" in " ".join(text.split())
         jobs.pause_tube("paused", 0)
         wait_for_wanted(entries, ["ignoring"], 3)
         for _ in range(6):

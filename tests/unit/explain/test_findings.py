@@ -45,7 +45,7 @@ def test_a_healthy_metric_has_no_findings() -> None:
         ),
         pytest.param(
             {"tubes": [tube() | {"paused": True, "pauseSecondsLeft": 90, "ignored": True}]},
-            "can't reserve its jobs until then, and only its reserved jobs count (paused: ignore)",
+            "can't reserve its jobs until then; not counted: 3 ready jobs (paused: ignore)",
             id="paused and ignored",
         ),
         pytest.param({"tubes": [tube(watching=0)]}, "has 3 ready jobs but no watching worker", id="no worker"),
