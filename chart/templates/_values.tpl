@@ -31,6 +31,16 @@
 {{- end }}
 {{- end }}
 
+{{/* A duration such as 1h30m → its seconds. */}}
+{{- define "beanscale.seconds" -}}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+(ms|s|m|h)" . -1 }}
+{{- $unit := regexFind "[a-z]+" . }}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit .) (get (dict "ms" 0.001 "s" 1 "m" 60 "h" 3600) $unit)) }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
+
 {{/* What templates read of values that can be null. */}}
 {{- define "beanscale.emptyValues" -}}
 global: {}
@@ -54,7 +64,7 @@ console:
   auth: {existingSecret: {key: password}}
   ingress: {hosts: [], tls: []}
   networkPolicy: {}
-serviceMonitor: {}
+serviceMonitor: {authorization: {credentials: {key: token}}}
 prometheusRule: {certificateLifeLeftPercent: 25, disabled: {}}
 dashboard: {}
 {{- end }}

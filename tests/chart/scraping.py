@@ -22,7 +22,7 @@ from tests.kubernetes.conftest import free_port
 
 # What the operator makes of a ServiceMonitor's fields; anything else would go unread here.
 FIELDS = {"scheme": "scheme", "path": "metrics_path", "interval": "scrape_interval", "scrapeTimeout": "scrape_timeout"}
-TRANSLATED = {*FIELDS, "port", "bearerTokenFile", "tlsConfig"}
+TRANSLATED = {*FIELDS, "port", "bearerTokenFile", "authorization", "tlsConfig"}
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,28 @@ def scrape(monitor: Manifest, kubernetes: Kubernetes, token: Path, folder: Path)
     """The scrape configuration for a ServiceMonitor's one endpoint. `token`: what is mounted in Prometheus' pod."""
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint.keys() <= TRANSLATED
-    assert endpoint["bearerTokenFile"] == "/var/run/secrets/kubernetes.io/serviceaccount/token"
     return {
         "job_name": monitor["metadata"]["name"],
         **{theirs: endpoint[ours] for ours, theirs in FIELDS.items() if ours in endpoint},
-        "bearer_token_file": str(token),
+        **credentials(monitor, kubernetes, token),
         "tls_config": {
             "server_name": endpoint["tlsConfig"]["serverName"],
             "ca_file": str(ca_file(monitor, kubernetes, folder)),
         },
         "static_configs": list(targets(monitor, kubernetes)),
     }
+
+
+def credentials(monitor: Manifest, kubernetes: Kubernetes, token: Path) -> Manifest:
+    """How Prometheus authenticates: with its own token, or with one from a Secret."""
+    (endpoint,) = monitor["spec"]["endpoints"]
+    if "authorization" not in endpoint:
+        assert endpoint["bearerTokenFile"] == "/var/run/secrets/kubernetes.io/serviceaccount/token"
+        return {"bearer_token_file": str(token)}
+    key = endpoint["authorization"]["credentials"]
+    secrets = f"/api/v1/namespaces/{monitor['metadata']['namespace']}/secrets"
+    secret = kubernetes.request("GET", f"{secrets}/{key['name']}")
+    return {"authorization": {"credentials": base64.b64decode(secret["data"][key["key"]]).decode()}}
 
 
 def ca_file(monitor: Manifest, kubernetes: Kubernetes, folder: Path) -> Path:

@@ -78,6 +78,22 @@ FIRING = [
         "7",
     ),
     Case(
+        "BeanscaleTubesStuck",
+        {f"beanscale_tubes_stuck{{{each}}}": values(3) for each in (EU, OTHER_POD)},
+        "5m",
+        "4m30s",
+        SERVER,
+        "3",
+    ),
+    Case(
+        "BeanscaleJobsTimedOut",
+        {f"beanscale_job_timeouts_total{{{each}}}": "0+60x500" for each in (EU, OTHER_POD)},
+        "15m30s",
+        "15m",
+        SERVER,
+        "2",
+    ),
+    Case(
         "BeanscaleCertificateNotRenewed",
         {START: values(-300000), END: values(100000)},  # a quarter is left at 0
         "15m30s",
@@ -153,6 +169,14 @@ QUIET = [
         id="a beanstalkd that isn't read any more",
     ),
     pytest.param(
+        Case("BeanscaleTubesStuck", {f"beanscale_tubes_stuck{{{EU}}}": values(1, "0x5", "1x6", "0x500")}),
+        id="workers that go on after three minutes",
+    ),
+    pytest.param(
+        Case("BeanscaleJobsTimedOut", {f"beanscale_job_timeouts_total{{{EU}}}": "7x10 8x500"}),
+        id="one job that timed out",
+    ),
+    pytest.param(
         Case("BeanscaleCertificateNotRenewed", {START: values(-YEAR_S * 2), END: values(YEAR_S)}),
         id="one that is just due",
     ),
@@ -208,7 +232,7 @@ def promtool(require: Callable[[str], str]) -> Promtool:
 
 
 def test_prometheus_accepts_the_rules(promtool: Promtool, rules: Path) -> None:
-    assert "9 rules found" in promtool("check", "rules", str(rules))
+    assert "11 rules found" in promtool("check", "rules", str(rules))
 
 
 @pytest.mark.parametrize("case", FIRING, ids=lambda case: case.alert)

@@ -66,6 +66,15 @@ def test_the_server_is_verified_by_the_ca_of_its_certificate(chart: Chart, tls: 
             assert verified["serverName"] in certificate["spec"]["dnsNames"]
 
 
+def test_prometheus_can_authenticate_with_a_token_from_a_secret(chart: Chart) -> None:
+    """Not with its own from a file, which the field arbitraryFSAccessThroughSMs of a Prometheus can forbid."""
+    credentials = {"name": "scraper", "key": "token"}
+    values = {"serviceMonitor": {"enabled": True, "authorization": {"credentials": {"name": "scraper"}}}}
+    rendered = endpoint(chart.render(values))
+    assert rendered["authorization"] == {"credentials": credentials}
+    assert not {"bearerTokenFile", "bearerTokenSecret"} & rendered.keys()
+
+
 def test_the_monitor_has_only_the_options_in_the_values(chart: Chart, watched: Objects) -> None:
     assert endpoint(watched).keys() == {"port", "scheme", "path", "bearerTokenFile", "tlsConfig"}
     given = {

@@ -240,6 +240,22 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
             {"tls": {"certManager": {"duration": "240h"}}},
             "tls.certManager.renewBefore (240h) must be less than tls.certManager.duration (240h)",
         ),
+        (
+            {"tls": {"certManager": {"duration": "90m", "renewBefore": "1h30m"}}},
+            "tls.certManager.renewBefore (1h30m) must be less than tls.certManager.duration (90m)",
+        ),
+        (
+            {"tls": {"certManager": {"duration": "59m59s", "renewBefore": "10m"}}},
+            "tls.certManager.duration is 59m59s, the minimum of cert-manager is 1h",
+        ),
+        (
+            {"tls": {"certManager": {"duration": "1h", "renewBefore": "299999ms"}}},
+            "tls.certManager.renewBefore is 299999ms, the minimum of cert-manager is 5m",
+        ),
+        (
+            {"tls": {"self": {"duration": "20m", "caDuration": "59.5m"}}},
+            "tls.self.caDuration (59.5m) must be at least three times tls.self.duration (20m)",
+        ),
     ],
 )
 def test_conflicting_values_are_rejected(chart: Chart, values: Any, sentence: str) -> None:
@@ -416,6 +432,12 @@ def test_every_service_can_have_the_clusters_ip_families(chart: Chart, default: 
         assert families.items() <= each["spec"].items()
     for each in default.of("Service"):
         assert not families.keys() & each["spec"].keys()
+
+
+def test_the_shortest_certificates_of_cert_manager_are_accepted(chart: Chart) -> None:
+    durations = {"duration": "3600s", "renewBefore": "5m"}
+    objects = chart.render({"tls": {"mode": "certManager", "certManager": durations}})
+    assert durations.items() <= objects.one("Certificate", "beanscale-tls")["spec"].items()
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])

@@ -84,6 +84,11 @@ def tokens(
         kubernetes.request("POST", accounts, body={"metadata": {"name": account}})
         create = [cluster, "create", "token", account, "--namespace", namespace]
         (folder / account).write_bytes(subprocess.run(create, check=True, capture_output=True).stdout)
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    of_account = {"name": "scraper", "annotations": {"kubernetes.io/service-account.name": "prometheus"}}
+    secret = {"type": "kubernetes.io/service-account-token", "metadata": of_account}
+    kubernetes.request("POST", secrets, body=secret)
+    until(lambda: "token" in kubernetes.request("GET", f"{secrets}/scraper").get("data", {}))
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace}
     whom = [{"kind": "ServiceAccount", "name": "prometheus", "namespace": namespace}]
     metadata = {"name": namespace}
@@ -99,6 +104,7 @@ def tokens(
 def scrapes(
     server: Beanscale,
     installed: Objects,
+    chart: Chart,
     kubernetes: Kubernetes,
     tokens: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -115,8 +121,12 @@ def scrapes(
         "another name": {"tls_config": rendered["tls_config"] | {"server_name": "beanscale-server.other.svc"}},
     }
     (place,) = rendered["static_configs"]
+    given = {"authorization": {"credentials": {"name": "scraper"}}}
+    values = {"namespaceOverride": monitor["metadata"]["namespace"], "serviceMonitor": {"enabled": True} | given}
+    (other,) = chart.render(values).of("ServiceMonitor")
     return [
         rendered,
+        scrape(other, kubernetes, tokens / "unbound", folder) | {"job_name": "a token from a Secret"},
         *(
             rendered | {"job_name": name, "static_configs": [place | {"labels": {"job": name}}]} | change
             for name, change in wrong.items()
@@ -145,6 +155,10 @@ def test_each_pod_is_scraped_with_its_ca_verified_and_prometheus_account_authori
     reading: Prometheus, namespace: str
 ) -> None:
     until(lambda: reading.query(f'up{{job="{SERVER}",namespace="{namespace}",pod="{SERVER}-0"}} == 1'))
+
+
+def test_a_token_from_a_secret_is_as_good(reading: Prometheus) -> None:
+    until(lambda: reading.complaints().get("a token from a Secret") == "", reading.complaints)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,24 @@
     description: >-
       {{ "{{ $value }}" }} jobs are buried in beanstalkd {{ $beanstalkd }}. Workers buried them; they stay until someone kicks or deletes them. The
       console shows their tubes. The threshold is prometheusRule.buriedJobs of the chart.
+- alert: BeanscaleTubesStuck
+  expr: max by (server, address) (beanscale_tubes_stuck{ {{- $selector -}} }) > 0
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: Workers of beanstalkd {{ $beanstalkd }} take no jobs.
+    description: >-
+      {{ "{{ $value }}" }} tubes of beanstalkd {{ $beanstalkd }} have ready jobs and connected workers, but no worker waits for a job or has one
+      reserved. The workers may hang: restart them. The console shows their tubes.
+- alert: BeanscaleJobsTimedOut
+  expr: max by (server, address) (rate(beanscale_job_timeouts_total{ {{- $selector -}} }[5m])) > 0
+  for: 15m
+  labels: {severity: warning}
+  annotations:
+    summary: Jobs time out in beanstalkd {{ $beanstalkd }}.
+    description: >-
+      In beanstalkd {{ $beanstalkd }}, {{ "{{ $value | humanize }}" }} jobs per second exceed their time to run (TTR), and another worker takes them
+      again. Put them with a longer TTR, let workers `touch` them, or look for workers that hang. The console shows reserved jobs and their time left.
 - alert: BeanscaleCertificateNotRenewed
   expr: >-
     (beanscale_serving_certificate_expiry_timestamp_seconds{ {{- $selector -}} } - time())
