@@ -1,6 +1,8 @@
 """The README and the manual: their examples render, and their messages are those of the programs."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +10,23 @@ import pytest
 import yaml
 
 from tests.chart.conftest import Chart
+from tests.chart.scraping import until
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = (TOP / "README.md", TOP / "chart/README.md")
 KUBERNETES = (
+    "missing property",
     "no metrics returned from external metrics API",
     'forbidden: User "system:serviceaccount:kube-system:horizontal-pod-autoscaler" cannot list',
 )
-"""Messages that Kubernetes prints."""
+"""Messages that Kubernetes and Helm print."""
 
 
 def examples() -> list[Any]:
-    """Return the values in the documents' YAML blocks."""
+    """Return the values in the documents' YAML blocks, without manifests."""
     blocks = [block for each in DOCUMENTS for block in re.findall(r"```yaml\n(.*?)```", each.read_text(), re.DOTALL)]
     values = [yaml.safe_load(block) for block in blocks]
-    return [each for each in values if not is_hpa(each)]
+    return [each for each in values if not is_hpa(each) and "kind" not in each]
 
 
 def is_hpa(block: Any) -> bool:
@@ -32,6 +36,83 @@ def is_hpa(block: Any) -> bool:
 @pytest.mark.parametrize("values", examples(), ids="+".join)
 def test_an_example_renders(chart: Chart, values: Any) -> None:
     chart.render(values)
+
+
+def platform(name: str) -> Any:
+    """Return the YAML block of a paragraph of "Platforms"."""
+    paragraph = (TOP / "chart/README.md").read_text().partition(f"\n**{name}")[2]
+    return yaml.safe_load(paragraph.partition("```yaml\n")[2].partition("```")[0])
+
+
+def test_on_fargate_the_server_leaves_the_kubelet_its_port(chart: Chart) -> None:
+    objects = chart.render(platform("EKS on Fargate"))
+    (container,) = objects.pods()["server"]["spec"]["containers"]
+    assert container["ports"] == [{"name": "https", "containerPort": 10260, "protocol": "TCP"}]
+    assert "--port=10260" in container["args"]
+    assert "hostNetwork" not in objects.pods()["server"]["spec"]
+    (rule,) = objects.one("NetworkPolicy", "beanscale-server")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 10260, "protocol": "TCP"}]
+
+
+def test_on_the_nodes_network_updates_and_beanstalkd_fit(chart: Chart) -> None:
+    objects = chart.render(platform("Control planes that reach nodes but not pods"))
+    spec = objects.pods()["server"]["spec"]
+    assert (spec["hostNetwork"], spec["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    strategy = objects.one("Deployment", "beanscale-server")["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxSurge": 0, "maxUnavailable": 1}
+    (rule,) = objects.one("NetworkPolicy", "beanscale-beanstalkd")["spec"]["ingress"]
+    assert {"ipBlock": {"cidr": "192.0.2.0/24"}} in rule["from"]
+
+
+def test_on_openshift_no_pod_asks_for_a_user_or_group(chart: Chart) -> None:
+    for pod in chart.render(platform("OpenShift")).pods().values():
+        security = pod["spec"]["securityContext"] | pod["spec"]["containers"][0]["securityContext"]
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys()
+        assert (security["runAsNonRoot"], security["allowPrivilegeEscalation"]) == (True, False)
+
+
+def test_on_autopilot_requests_are_at_its_minimum(chart: Chart) -> None:
+    pods = chart.render(platform("GKE Autopilot")).pods()
+    for part in ("server", "console"):
+        assert pods[part]["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
+    assert not any("hostNetwork" in pod["spec"] for pod in pods.values())
+
+
+def test_argo_cd_ignores_what_is_written_at_runtime(chart: Chart) -> None:
+    spec = platform("Argo CD")["spec"]
+    assert spec["source"]["helm"]["skipTests"] is True
+    objects = chart.render(None, "--skip-tests")
+    assert not any("helm.sh/hook" in each["metadata"].get("annotations", {}) for each in objects)
+    for ignored in spec["ignoreDifferences"]:
+        rendered: Any = objects.one(ignored["kind"], ignored["name"])
+        (pointer,) = ignored["jsonPointers"]
+        *above, field = pointer.strip("/").split("/")
+        for key in above:
+            rendered = rendered[key]
+        assert field not in rendered
+    assert {each["name"] for each in spec["ignoreDifferences"] if each["kind"] == "Secret"} == {
+        each["metadata"]["name"] for each in objects.of("Secret")
+    }
+
+
+def test_kubectl_says_so_if_no_server_answers_for_an_api(cluster: str) -> None:
+    """The manual's symptom: kubectl lists all API groups."""
+    spec = {"group": "unserved.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100}
+    service = {"service": {"namespace": "default", "name": "unserved"}, "insecureSkipTLSVerify": True}
+    api = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.unserved.example"}}
+    body = json.dumps(api | {"spec": spec | service})
+    subprocess.run([cluster, "apply", "--filename=-"], input=body, text=True, check=True, capture_output=True)
+    try:
+        command = [cluster, "api-resources"]
+        until(
+            lambda: (
+                "couldn't get resource list for unserved.example/v1: "
+                in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+            )
+        )
+    finally:
+        subprocess.run([cluster, "delete", "apiservice", "v1.unserved.example"], check=True, capture_output=True)
+    assert "couldn't get resource list for external.metrics.k8s.io/v1beta1: …" in DOCUMENTS[1].read_text()
 
 
 def test_helm_shows_the_manual(chart: Chart) -> None:

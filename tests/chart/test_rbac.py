@@ -1,6 +1,10 @@
 """Exactly the least permissions."""
 
+import re
+import shlex
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -149,12 +153,52 @@ def test_the_server_reads_metrics_and_autoscalers_only_if_enabled(
     assert after == before
 
 
-def test_without_rbac_no_permissions_are_rendered_and_the_notes_list_the_commands(chart: Chart) -> None:
-    values = {"rbac": {"create": False}}
-    assert granted(chart.render(values)) == {}
-    assert chart.notes(values).count("kubectl create ") == 12
-    assert chart.notes(values | {"console": {"enabled": False}}).count("kubectl create ") == 6
-    assert chart.notes(values | {"forwardTo": ADAPTER}).count("kubectl create ") == 14
+def single(permissions: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """One permission for each resource, name and verb."""
+    return {each for place, *rest in permissions for each in product([place], *(words.split() for words in rest))}
+
+
+def commanded(notes: str) -> dict[str, set[tuple[str, ...]]]:
+    """Return what the commands in the NOTES grant, as `granted` does."""
+    roles: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    found = defaultdict[str, set[tuple[str, ...]]](set)
+    for line in notes.splitlines():
+        if not line.startswith("  kubectl create "):
+            continue
+        words = [word for word in shlex.split(line) if word != "-n"]
+        options = dict(word.removeprefix("--").split("=", 1) for word in words if word.startswith("--"))
+        kind, *place, name = [word for word in words[2:] if not word.startswith("--")]
+        namespace = place[0] if place else "everywhere"
+        if kind in {"role", "clusterrole"}:
+            kinds = [re.sub(r"^(\w+)\.(\w+)/(\w+)$", r"\1/\3.\2", each) for each in options["resource"].split(",")]
+            names, verbs = options.get("resource-name", "*"), options["verb"].replace(",", " ")
+            roles[kind, name] = [(each, names, verbs) for each in kinds]
+            continue
+        role = "clusterrole" if "clusterrole" in options else "role"
+        theirs = roles.get((role, options[role]))
+        subject = options["serviceaccount"].replace(":", "/")
+        whole = {"clusterrole": "ClusterRole", "role": "Role"}[role]
+        found[subject] |= {(namespace, *each) for each in theirs} if theirs else {(namespace, whole, options[role])}
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"forwardTo": ADAPTER},
+        {"console": {"auth": {"mode": "none"}}, "rbac": {"explain": False}},
+        {"console": {"enabled": False}, "helloWorld": {"autoscaling": {"enabled": False}}},
+        {"test": {"enabled": False}, "tls": {"mode": "certManager"}},
+    ],
+    ids=str,
+)
+def test_without_rbac_the_notes_have_the_commands_for_all_permissions(chart: Chart, values: Manifest) -> None:
+    without = values | {"rbac": values.get("rbac", {}) | {"create": False}}
+    assert granted(chart.render(without)) == {}
+    expected = {account: single(theirs) for account, theirs in granted(chart.render(values)).items()}
+    assert {account: single(theirs) for account, theirs in commanded(chart.notes(without)).items()} == expected
+    assert commanded(chart.notes(values)) == {}
 
 
 def test_the_binding_in_kube_system_can_be_left_to_an_administrator(chart: Chart) -> None:
