@@ -191,7 +191,7 @@ WRONG: dict[str, list[Any]] = {
     "metrics.0.paused": ["ignor", "", True],
     "metrics.0.busy": ["kept", "", 10, [], {}, {"keep": 2, "drop": 1}],
     "metrics.0.busy.keep": [0, -1, "500m", "", "two", "0", "0.0", "007", 1e13],
-    "metrics.0.unit": ["", 1, "x" * 21],
+    "metrics.0.unit": ["", " ", 1, "a\nb", "x" * 21],
     "metrics.0.namespaces": ["shop", [], [""], ["Shop"], ["a/b"], ["shop", "shop"]],
     "tenancy": [{}, [{"tubes": ["a"]}], [{"namespaces": ["shop"]}]],
     "tenancy.0.unknownKey": [1],
