@@ -170,6 +170,13 @@ def cli() -> None:
     " Secret as tls.crt, tls.key and ca.crt; it is read every ten seconds.",
 )
 @click.option(
+    "--tls-min-version",
+    type=click.Choice(["1.2", "1.3"]),
+    default="1.3",
+    show_default=True,
+    help="Oldest TLS version to accept; of 1.2 only cipher suites with forward secrecy and authenticated encryption.",
+)
+@click.option(
     "--tls-duration", type=DURATION, default="720h", show_default=True, help="Validity of a certificate created here."
 )
 @click.option(

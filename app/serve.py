@@ -26,7 +26,7 @@ from app.api.forwarding import Forwarding
 from app.api.limits import DEADLINE_S, Limits
 from app.api.probes import Check, Probe
 from app.api.telemetry import PollCollector, ReviewCollector, Telemetry, TubesWithoutMetric
-from app.api.tls import ClientCertificate, ServingTls
+from app.api.tls import ClientCertificate, ServingTls, TlsVersion
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
@@ -70,6 +70,7 @@ class ServeSettings:
     service: ObjectName | None
     tls_secret: str | None
     tls_mode: TlsMode
+    tls_min_version: TlsVersion
     tls_duration: float
     """Seconds."""
     tls_ca_duration: float
@@ -159,7 +160,7 @@ class Components:
         # Certificates have whole seconds.
         ca_lifetime, lifetime = (timedelta(seconds=int(s)) for s in (settings.tls_ca_duration, settings.tls_duration))
         self.certificate = CertificateController(self.names, targets, Lifetimes(ca_lifetime, lifetime))
-        self.tls = ServingTls()
+        self.tls = ServingTls(settings.tls_min_version)
         self._trusted: AuthConfig | None = None
         self.http = HttpServer(max_connections(), self.tls_context, ClientCertificate)
 

@@ -8,6 +8,7 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -15,6 +16,8 @@ from cryptography.x509.oid import NameOID
 from app.kube.auth_config import anchor
 from app.kube.certificates.authority import CertificateError, ServingCertificate
 from app.kube.certificates.controller import load_into
+
+TlsVersion = Literal["1.2", "1.3"]
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""
@@ -86,13 +89,14 @@ class ServingTls:
     among them, and a certificate that can't be loaded damages the context.
     """
 
-    def __init__(self) -> None:
-        self.context = server_context()
+    def __init__(self, min_version: TlsVersion = "1.3") -> None:
+        self._min_version = min_version
+        self.context = server_context(min_version)
         self._authorities: tuple[str, ...] = ()
 
     def present(self, certificate: ServingCertificate) -> None:
         """Serve this certificate from now on. Raises CertificateError; the one before is then still served."""
-        context = server_context()
+        context = server_context(self._min_version)
         load_into(context, certificate)
         _check_handshake(context)
         for pem in self._authorities:
@@ -124,14 +128,16 @@ def _check_handshake(server: ssl.SSLContext) -> None:
         raise CertificateError(f"TLS clients can't use the serving certificate: {error.reason or error}") from error
 
 
-def server_context() -> ssl.SSLContext:
+def server_context(min_version: TlsVersion) -> ssl.SSLContext:
     """Return a context that requests a client certificate and doesn't require it. It trusts no client CA yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2; 1.3 has only authenticated encryption
     context.verify_mode = ssl.CERT_OPTIONAL  # clients may have a token instead
     # As in Go, a CA in the bundle is trusted even if it isn't self-signed.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session has the certificate without the chain that shows which CA signed it.
+    # A resumed session has the certificate without the chain that shows which CA signed it, so its client counts as one
+    # without a certificate. TLS 1.2 can also resume by session ID, which Python can't disable.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from app.kube.client import Kubernetes
+from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import LIVEZ, MASTER, Authority, Line, line
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes
-from tests.kubernetes.conftest import Beanscale, client_tls
+from tests.kubernetes.conftest import Beanscale, client_tls, serving
 from tests.kubernetes.people import proxy_ca, unknown_ca
 from tests.kubernetes.test_cluster_reviews import TRUST
 
@@ -21,17 +22,27 @@ __all__ = ["kubernetes", "proxy_ca", "unknown_ca"]
 NAMES, BUNDLE = "requestheader-allowed-names", "requestheader-client-ca-file"
 
 
-@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_tls_has_no_compression(attacked: Beanscale, version: str) -> None:
-    with line(attacked, tls=speaking(version)) as opened:
+@pytest.fixture(scope="module")
+def old(source: Beanstalkd) -> Iterator[Beanscale]:
+    """A server that accepts TLS 1.2 too."""
+    with serving("--beanstalkd", f"eu={source.host}:{source.port}", "--tls-min-version", "1.2") as server:
+        yield server
+
+
+@pytest.mark.parametrize(("server", "version"), [("attacked", "TLSv1_3"), ("old", "TLSv1_3"), ("old", "TLSv1_2")])
+def test_tls_has_no_compression(request: pytest.FixtureRequest, server: str, version: str) -> None:
+    with line(request.getfixturevalue(server), tls=speaking(version)) as opened:
         assert (opened.socket.version(), opened.socket.compression()) == (version.replace("_", "."), None)
         assert opened.ask(LIVEZ).code == 200
 
 
-@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
-def test_old_versions_of_tls_are_rejected(attacked: Beanscale, version: str) -> None:
-    with pytest.raises((ssl.SSLError, ConnectionError)) as ended, line(attacked, tls=speaking(version)):
-        pass
+@pytest.mark.parametrize(
+    ("server", "version"),
+    [("attacked", "TLSv1_2"), ("attacked", "TLSv1_1"), ("old", "TLSv1_1"), ("old", "TLSv1")],
+)
+def test_old_versions_of_tls_are_rejected(request: pytest.FixtureRequest, server: str, version: str) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)) as ended:
+        Line(request.getfixturevalue(server).port, tls=speaking(version))
     assert getattr(ended.value, "reason", None) != "NO_PROTOCOLS_AVAILABLE", "it was the client that didn't try"
 
 
@@ -43,9 +54,17 @@ def speaking(version: str) -> ssl.SSLContext:
     return tls
 
 
-def test_renegotiation_is_rejected(attacked: Beanscale) -> None:
+@pytest.mark.parametrize("ciphers", ["AES128-GCM-SHA256", "ECDHE+AES128+SHA256:-AESGCM", "CAMELLIA"])
+def test_ciphers_without_forward_secrecy_or_authenticated_encryption_are_rejected(old: Beanscale, ciphers: str) -> None:
+    tls = speaking("TLSv1_2")
+    tls.set_ciphers(ciphers)
+    with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+        Line(old.port, tls=tls)
+
+
+def test_renegotiation_is_rejected(old: Beanscale) -> None:
     """It would cost us much, and them little."""
-    client = ["timeout", "60", "openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{attacked.port}"]
+    client = ["timeout", "60", "openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{old.port}"]
     with subprocess.Popen(
         client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
