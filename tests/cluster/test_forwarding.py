@@ -120,7 +120,7 @@ def upstream(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """It serves, and its autoscaler has the pods that it wants; in the end nothing of it is left."""
     place.uninstall()
     folder = tmp_path_factory.mktemp("upstream")
-    authority = make_authority(datetime.now(UTC), timedelta(days=90))
+    authority = make_authority(["svc"], datetime.now(UTC), timedelta(days=90))
     serving = make_serving(authority, [f"adapter.{place.namespace}.svc"], datetime.now(UTC), timedelta(days=30))
     for name, pem in (("ca.crt", authority.pem), ("tls.crt", serving.pem), ("tls.key", serving.key_pem)):
         (folder / name).write_bytes(pem)

@@ -24,7 +24,7 @@ def authority() -> Authority:
 
 
 def new_authority() -> Authority:
-    return make_authority(datetime.now(UTC), 90 * DAY)
+    return make_authority(["svc"], datetime.now(UTC), 90 * DAY)
 
 
 def keep(release: Release, authority: Authority) -> str:

@@ -210,7 +210,7 @@ def ignore(_: ServingCertificate) -> None:
 
 def aged(names_: list[str] | tuple[str, ...], age: timedelta) -> KeyRing:
     born = datetime.now(UTC) - age
-    authority = make_authority(born, LIFETIMES.authority)
+    authority = make_authority(names_, born, LIFETIMES.authority)
     return KeyRing(authority, (), make_serving(authority, names_, datetime.now(UTC), LIFETIMES.serving))
 
 

@@ -44,7 +44,7 @@ def keep(registration: CertificateTargets, authority: Authority) -> ServingCerti
 
 
 def new_authority() -> Authority:
-    return make_authority(datetime.now(UTC), 365 * DAY)
+    return make_authority(["svc"], datetime.now(UTC), 365 * DAY)
 
 
 def ignore(_: ServingCertificate) -> None:

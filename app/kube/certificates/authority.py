@@ -82,6 +82,14 @@ class Authority(_Certified):
         """Return whether this CA issued a certificate."""
         return issued_by(certificate, self.certificate)
 
+    def may_sign(self, names: Iterable[str]) -> bool:
+        """Return whether its name constraints permit these names; False for a CA without constraints."""
+        try:
+            constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        except x509.ExtensionNotFound:
+            return False
+        return _constraints(names) <= set(constraints.permitted_subtrees or ())
+
 
 @dataclass(frozen=True, slots=True)
 class ServingCertificate(_Certified):
@@ -96,8 +104,11 @@ class ServingCertificate(_Certified):
         )
 
 
-def make_authority(now: datetime, lifetime: timedelta) -> Authority:
-    """Make a self-signed CA; `now` has a time zone and is rounded down to seconds."""
+def make_authority(names: Iterable[str], now: datetime, lifetime: timedelta) -> Authority:
+    """Make a self-signed CA for servers of these names alone; `now` has a time zone and is rounded down to seconds.
+
+    kube-apiserver and Prometheus trust it, and its key is in a Secret: it must be worth nothing for other names.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     # Dated, so that people can distinguish two CAs in one bundle.
     subject = _name(f"beanscale CA {now:%Y-%m-%dT%H:%M:%S}Z")
@@ -107,6 +118,8 @@ def make_authority(now: datetime, lifetime: timedelta) -> Authority:
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_name_constraints(names), critical=True)
     )
     certificate = builder.sign(key, hashes.SHA256())
     return Authority(certificate.public_bytes(Encoding.PEM), _key_pem(key), certificate)
@@ -115,9 +128,7 @@ def make_authority(now: datetime, lifetime: timedelta) -> Authority:
 def make_serving(authority: Authority, names: Iterable[str], now: datetime, lifetime: timedelta) -> ServingCertificate:
     """Make a serving certificate for DNS names and IP addresses; it never outlives its CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    hosts: list[x509.GeneralName] = [
-        x509.IPAddress(ipaddress.ip_address(each)) if is_ip(each) else x509.DNSName(each) for each in names
-    ]
+    hosts = [x509.IPAddress(ipaddress.ip_address(each)) if is_ip(each) else x509.DNSName(each) for each in names]
     signer = _load_key(authority.key_pem, "the CA's key")
     builder = (
         _builder(_name("beanscale"), authority.certificate.subject, key, signer)
@@ -207,6 +218,23 @@ def _builder(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signers), critical=False)
     )
+
+
+def _constraints(names: Iterable[str]) -> set[x509.GeneralName]:
+    return {x509.IPAddress(ipaddress.ip_network(each)) if is_ip(each) else x509.DNSName(each) for each in names}
+
+
+def _name_constraints(names: Iterable[str]) -> x509.NameConstraints:
+    """Permit these names; a kind of name that isn't among them would be permitted as a whole unless it is excluded."""
+    permitted = _constraints(names)
+    excluded: list[x509.GeneralName] = [
+        x509.IPAddress(network)
+        for network in map(ipaddress.ip_network, ("0.0.0.0/0", "::/0"))
+        if not any(isinstance(each, x509.IPAddress) and each.value.version == network.version for each in permitted)
+    ]
+    if not any(isinstance(each, x509.DNSName) for each in permitted):
+        excluded.append(x509.DNSName(""))
+    return x509.NameConstraints(sorted(permitted, key=str), excluded or None)
 
 
 def _key_usage(

@@ -83,10 +83,16 @@ def next_key_ring(
     `names` are those that clients verify.
     """
     if ring is None or not ring.authority.is_valid_at(now):
-        authority = make_authority(now, lifetimes.authority)
+        authority = make_authority(names, now, lifetimes.authority)
         return KeyRing(authority, (), make_serving(authority, names, now, lifetimes.serving))
-    if now >= ring.authority.renew_at or ring.authority.lifetime > lifetimes.authority:
-        ring = KeyRing(make_authority(now, lifetimes.authority), (ring.authority.pem, *ring.former), ring.serving)
+    if (
+        now >= ring.authority.renew_at
+        or ring.authority.lifetime > lifetimes.authority
+        or not ring.authority.may_sign(names)
+    ):
+        ring = KeyRing(
+            make_authority(names, now, lifetimes.authority), (ring.authority.pem, *ring.former), ring.serving
+        )
     authority, serving = ring.authority, ring.serving
     must_be_replaced = (
         not serving.is_valid_at(now)

@@ -114,7 +114,7 @@ def test_a_server_with_a_certificate_of_another_ca_is_rejected(
     kubernetes: Kubernetes, apiserver: Apiserver, service_account: Path
 ) -> None:
     assert kubernetes
-    (service_account / "ca.crt").write_bytes(make_authority(datetime.now(UTC), timedelta(days=1)).pem)
+    (service_account / "ca.crt").write_bytes(make_authority(["svc"], datetime.now(UTC), timedelta(days=1)).pem)
     with pytest.raises(KubernetesError, match=r"unable to get local issuer certificate; .*certificate-authority"):
         Kubernetes(find_credentials(None, None, service_account)).request("GET", "/version")
     assert not apiserver.asked

@@ -220,7 +220,7 @@ def test_it_is_verified_before_it_receives_the_token(apiserver: Apiserver, ca_fi
     wrong_name = failure(asking(apiserver, ca_file, "localhost"))
     assert "not valid for 'localhost'; its certificate must name localhost" in wrong_name
     another = tmp_path / "another.crt"
-    another.write_bytes(make_authority(datetime.now(UTC), timedelta(days=1)).pem)
+    another.write_bytes(make_authority(["svc"], datetime.now(UTC), timedelta(days=1)).pem)
     assert "be signed by the configured CA" in failure(asking(apiserver, another))
     assert not apiserver.asked
 

@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +26,9 @@ from tests.unit.kube.handshake import serve, shake_hands
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 NAME = "beanscale.shop.svc"
-AUTHORITY = make_authority(NOW, 365 * DAY)
-SERVING = make_serving(AUTHORITY, [NAME, "127.0.0.1", "::1"], NOW, 30 * DAY)
+NAMES = (NAME, "127.0.0.1", "::1")
+AUTHORITY = make_authority(NAMES, NOW, 365 * DAY)
+SERVING = make_serving(AUTHORITY, NAMES, NOW, 30 * DAY)
 
 
 @pytest.mark.parametrize("name", [NAME, "127.0.0.1", "::1"])
@@ -40,9 +42,31 @@ def test_a_client_refuses_another_name() -> None:
 
 
 def test_a_client_that_trusts_another_ca_refuses() -> None:
-    other = make_authority(NOW, 365 * DAY)
+    other = make_authority(NAMES, NOW, 365 * DAY)
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
         shake_hands(serve(SERVING), other.pem, NAME)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "name"),
+    [
+        ([NAME], "kubernetes.default.svc"),
+        ([NAME], "127.0.0.1"),
+        ([NAME], "::1"),
+        ([NAME, "127.0.0.1"], "127.0.0.2"),
+        (["127.0.0.1"], NAME),
+        (["127.0.0.1"], "::1"),
+    ],
+)
+def test_what_the_ca_signs_for_another_name_is_refused(permitted: list[str], name: str) -> None:
+    stolen = make_authority(permitted, NOW, 365 * DAY)
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"(permitted|excluded) subtree violation"):
+        shake_hands(serve(make_serving(stolen, [name], NOW, 30 * DAY)), stolen.pem, name)
+
+
+def test_what_the_ca_signs_for_a_client_is_refused() -> None:
+    usage = AUTHORITY.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
 def test_a_new_certificate_is_served_from_the_next_handshake_on() -> None:
@@ -60,7 +84,7 @@ def test_a_serving_certificate_can_sign_nothing() -> None:
 
 
 def test_a_serving_certificate_never_outlives_its_ca() -> None:
-    short = make_authority(NOW, 10 * DAY)
+    short = make_authority(NAMES, NOW, 10 * DAY)
     assert make_serving(short, [NAME], NOW, 30 * DAY).expires_at == short.expires_at
 
 
@@ -86,7 +110,7 @@ def verified(at: datetime) -> bool:
     days=st.integers(1, 4000),
 )
 def test_a_third_of_the_lifetime_is_left_when_renewal_is_due(now: datetime, days: int) -> None:
-    authority = make_authority(now, days * DAY)
+    authority = make_authority(NAMES, now, days * DAY)
     assert timedelta(0) <= now - authority.made_at < timedelta(seconds=1)
     assert authority.renew_at < authority.expires_at
     left = authority.expires_at - authority.renew_at

@@ -17,7 +17,7 @@ from tests.unit.kube.handshake import serve, shake_hands
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
 NAME = "beanscale-server.shop.svc"
-AUTHORITY = make_authority(NOW, 365 * DAY)
+AUTHORITY = make_authority(["svc"], NOW, 365 * DAY)
 SERVING = make_serving(AUTHORITY, [NAME], NOW, 30 * DAY)
 SECRET = {"tls.crt": SERVING.pem, "tls.key": SERVING.key_pem, "ca.crt": AUTHORITY.pem}
 RSA = rsa.generate_private_key(65537, 2048)
@@ -115,7 +115,7 @@ Spoil = Callable[[], dict[str, bytes]]
         (lambda: {"tls.key": rsa_key()}, "its tls.crt and its tls.key don't belong together"),
         (lambda: {"ca.crt": b"garbage"}, "its ca.crt isn't a PEM certificate"),
         (
-            lambda: {"ca.crt": make_authority(NOW, DAY).pem},
+            lambda: {"ca.crt": make_authority(["svc"], NOW, DAY).pem},
             "no valid CA in its ca.crt signed its tls.crt or its intermediates",
         ),
         (lambda: issued(usage=ExtendedKeyUsageOID.CLIENT_AUTH), "lacks server authentication"),

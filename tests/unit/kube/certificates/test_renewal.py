@@ -5,11 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.kube.certificates.authority import CertificateError, make_serving, read_bundle
+from app.kube.certificates.authority import CertificateError, make_serving, read_authority, read_bundle
 from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring, read, write
 from tests.unit.kube.handshake import serve, shake_hands
 
@@ -35,10 +39,29 @@ def test_the_serving_certificate_is_renewed_at_two_thirds_of_its_lifetime() -> N
     assert next_key_ring(renewed, NAMES, RING.serving.renew_at) == renewed
 
 
+def test_a_ca_without_name_constraints_is_replaced_in_time() -> None:
+    """One made by an earlier version."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "beanscale CA")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(NOW).not_valid_after(NOW + 365 * DAY)
+    certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
+        key, hashes.SHA256()
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    earlier = read_authority(certificate.public_bytes(Encoding.PEM), pem)
+    ring = KeyRing(earlier, (), make_serving(earlier, NAMES, NOW, 30 * DAY))
+    replaced = next_key_ring(ring, NAMES, NOW)
+    assert (replaced.former, replaced.serving) == ((earlier.pem,), ring.serving), "clients learn of the new CA first"
+    signed = next_key_ring(replaced, NAMES, replaced.authority.made_at + LIFETIMES.published)
+    assert signed.authority.signed(signed.serving.certificate)
+
+
 def test_a_missing_name_causes_a_new_certificate() -> None:
     renamed = next_key_ring(RING, (*NAMES, "beanscale.shop.svc.example.org"), NOW)
     assert "beanscale.shop.svc.example.org" in renamed.serving.names
-    assert renamed.bundle == RING.bundle
+    assert renamed.authority.signed(renamed.serving.certificate), "the CA before may not sign for it"
+    assert renamed.bundle == renamed.authority.pem + RING.bundle
 
 
 def test_an_additional_name_causes_no_new_certificate() -> None:
