@@ -1,5 +1,6 @@
 """`helm install` into a namespace that admits restricted pods only."""
 
+import json
 import re
 import ssl
 import time
@@ -38,6 +39,27 @@ def test_kube_apiserver_verifies_the_server(release: Release) -> None:
     release.wait(API_SERVICE, "condition=Available")
     assert not release.read(API_SERVICE)["spec"].get("insecureSkipTLSVerify")
     assert ask_directly(release, "/readyz").text == "ok"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"op": "replace", "path": "/spec/service/name", "value": "another"},
+        {"op": "add", "path": "/spec/insecureSkipTLSVerify", "value": True},
+        {"op": "replace", "path": "/spec/versionPriority", "value": 7},
+        {"op": "add", "path": "/metadata/annotations/a", "value": "b"},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["example.com/a"]},
+    ],
+    ids=lambda change: change["path"],
+)
+def test_the_servers_account_may_change_only_ca_bundle(release: Release, change: Mapping[str, Any]) -> None:
+    """RBAC alone would allow it to redirect the metrics API of the whole cluster."""
+    ca_bundle = release.read(API_SERVICE)["spec"]["caBundle"]
+    patch = ("kubectl", "patch", API_SERVICE, f"--as=system:serviceaccount:{release.namespace}:beanscale-server")
+    allowed = {"op": "replace", "path": "/spec/caBundle", "value": ca_bundle}
+    ran(*patch, "--type=json", f"--patch={json.dumps([allowed])}")
+    why = refused(*patch, "--type=json", f"--patch={json.dumps([allowed, change])}")
+    assert "may change only spec.caBundle" in why or "insecureSkipTLSVerify" in why
 
 
 def test_a_value_arrives_through_kube_apiserver(release: Release) -> None:
