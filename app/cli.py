@@ -200,14 +200,19 @@ def cli() -> None:
     "--forward-to",
     type=SERVICE_PORT,
     metavar="NAMESPACE/SERVICE[:PORT]",
-    help="Service of the adapter that serves all other metrics, over HTTPS with beanscale's ServiceAccount token."
-    " Default PORT: 443.",
+    help="Service of the adapter that serves all other metrics, over HTTPS. Default PORT: 443.",
 )
 @click.option(
     "--forward-ca",
     type=FILE,
     help="CA that signed the certificate of --forward-to, as PEM; read again when it changes. The certificate must name"
     " SERVICE.NAMESPACE.svc.",
+)
+@click.option(
+    "--forward-account",
+    type=OBJECT,
+    metavar="NAMESPACE/NAME",
+    help="ServiceAccount whose short-lived token is sent to --forward-to; it must be allowed to list external metrics.",
 )
 @kubernetes_options
 @click.option(
@@ -248,11 +253,12 @@ def serve(
         raise click.UsageError("--tls-secret requires --service: the Secret is in the Service's namespace")
     if options["tls_mode"] == "provided" and not options["tls_secret"]:
         raise click.UsageError("--tls-mode=provided requires --tls-secret, the Secret with the certificate")
-    to, ca = options["forward_to"], options["forward_ca"]
-    if to and not ca:
-        raise click.UsageError("--forward-to requires --forward-ca: the token is sent only to a verified server")
-    if ca and not to:
-        raise click.UsageError("--forward-ca requires --forward-to")
+    to, together = options["forward_to"], ("forward_to", "forward_ca", "forward_account")
+    if any(options[each] for each in together) and not all(options[each] for each in together):
+        raise click.UsageError(
+            "--forward-to, --forward-ca and --forward-account require each other: the token of an account of its own is"
+            " sent only to a verified server"
+        )
     if to and to.service == options["service"]:
         raise click.UsageError(f"--forward-to {to.service} is beanscale itself; set it to the other adapter's Service")
     serving_s, authority_s = options["tls_duration"], options["tls_ca_duration"]

@@ -31,6 +31,7 @@ from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.http.server import HttpServer, listen, max_connections, run_and_exit
+from app.kube.account_token import AccountToken
 from app.kube.auth_config import AuthConfig, AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController, CertificateTargets, service_names
 from app.kube.certificates.renewal import Lifetimes
@@ -82,6 +83,7 @@ class ServeSettings:
     audit_log: AuditLog
     forward_to: ServicePort | None
     forward_ca: Path | None
+    forward_account: ObjectName | None
 
 
 def run(settings: ServeSettings) -> int:
@@ -140,10 +142,10 @@ class Components:
         self.limits = Limits()
 
         self.forwarding: Forwarding | None = None
-        to, ca = settings.forward_to, settings.forward_ca
-        if to is not None and ca is not None:
-            address = Address(str(to.service), to.host, to.port)
-            upstream = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), kubernetes.authorization)
+        to, ca, account = settings.forward_to, settings.forward_ca, settings.forward_account
+        if to is not None and ca is not None and account is not None:
+            address, token = Address(str(to.service), to.host, to.port), AccountToken(kubernetes, account)
+            upstream = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), token)
             self.forwarding = Forwarding(upstream, settings.rules)
 
         self.names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")

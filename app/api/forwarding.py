@@ -95,7 +95,11 @@ class Forwarding(Collector):
         Rules of other namespaces are forwarded, so the response doesn't reveal them.
         """
         name = what.resource.lower()
-        if name.startswith(_OURS) or self._rules.rule_for(what.namespace, name) or VIA in request.header(b"via"):
+        if (
+            name.startswith(_OURS)
+            or self._rules.rule_for(what.namespace, name)
+            or any(header == b"via" and VIA.encode() in value for header, value in request.raw_headers)
+        ):
             return False
         return what.resource not in _OTHER_RESOURCES and is_dns_label(what.namespace)
 

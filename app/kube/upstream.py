@@ -1,7 +1,8 @@
-"""The external metrics adapter that serves all metrics that beanscale doesn't, queried with beanscale's own account.
+"""The external metrics adapter that serves all metrics that beanscale doesn't, queried with an account of its own.
 
-Any server of external.metrics.k8s.io will do. It gets beanscale's token, so it is verified by its name and its own CA,
-and a redirect is never followed. A response is checked for status, size and kind; its content is passed through.
+Any server of external.metrics.k8s.io will do. It gets a token, so it is verified by its name and its own CA, and a
+redirect is never followed; with that token it could only read external metrics, for ten minutes. A response is checked
+for status, size and kind; its content is passed through.
 Blocking and thread-safe, like client.py.
 """
 
@@ -75,10 +76,8 @@ class Address:
 class UpstreamAdapter:
     """One external metrics server, and beanscale's account there."""
 
-    def __init__(
-        self, address: Address, tls: Callable[[], ssl.SSLContext], authorization: Callable[[], str | None]
-    ) -> None:
-        """`tls` and `authorization` as in Credentials."""
+    def __init__(self, address: Address, tls: Callable[[], ssl.SSLContext], authorization: Callable[[], str]) -> None:
+        """`tls` as in Credentials; `authorization` returns the header's value and raises KubernetesError."""
         self.name = address.name
         self._address = address
         self._authorization = authorization
@@ -107,11 +106,6 @@ class UpstreamAdapter:
             authorization, pool = self._authorization(), self._pool.current()
         except KubernetesError as error:
             raise UpstreamError(f"can't be queried: {error}") from error
-        if authorization is None:
-            raise UpstreamError(
-                "can't be queried: only token credentials may be sent to it, and there is no token;"
-                " run beanscale in a pod"
-            )
         try:
             status, content = _exchange(pool, target, authorization, until)
         except urllib3.exceptions.ReadTimeoutError as error:

@@ -19,7 +19,11 @@ def test_the_server_gets_the_upstream_service_and_its_ca(chart: Chart) -> None:
     objects = chart.render({"forwardTo": ADAPTER | {"port": 8443}})
     spec = objects.pods()["server"]["spec"]
     arguments = spec["containers"][0]["args"]
-    assert {"--forward-to=monitoring/adapter:8443", "--forward-ca=/etc/beanscale/forward/ca.crt"} <= set(arguments)
+    assert {
+        "--forward-to=monitoring/adapter:8443",
+        "--forward-ca=/etc/beanscale/forward/ca.crt",
+        "--forward-account=beanscale/beanscale-forward",
+    } <= set(arguments)
     assert objects.one("ConfigMap", "beanscale-forward")["data"] == {"ca.crt": PEM}
     assert spec["containers"][0]["volumeMounts"] == [
         {"name": "forward", "mountPath": "/etc/beanscale/forward", "readOnly": True}

@@ -139,7 +139,11 @@ def test_only_pods_that_use_the_api_server_have_a_token(default: Objects) -> Non
     ("values", "more"),
     [
         pytest.param({}, set(), id="nothing"),
-        pytest.param({"forwardTo": ADAPTER}, {METRICS}, id="to ask the other server"),
+        pytest.param(
+            {"forwardTo": ADAPTER},
+            {("beanscale", "serviceaccounts/token", "beanscale-forward", "create")},
+            id="to ask the other server",
+        ),
         pytest.param({"rbac": {"explain": True}}, TO_EXPLAIN, id="to explain"),
     ],
 )
@@ -150,6 +154,7 @@ def test_the_server_reads_metrics_and_autoscalers_only_if_enabled(
     before, after = granted(chart.render(silent)), granted(chart.render(silent | values))
     server = "beanscale/beanscale-server"
     assert after.pop(server) - before.pop(server) == more
+    assert after.pop("beanscale/beanscale-forward", {METRICS}) == {METRICS}
     assert after == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.kube.account_token import VALIDITY_S
 from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.client import Kubernetes
 from app.kube.reviews import review_token
@@ -44,11 +46,21 @@ def account(kubernetes: Kubernetes, namespace: str) -> Iterator[str]:
     """Ours, with the rights that the chart gives."""
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     kubernetes.request("POST", accounts, body={"metadata": {"name": "server"}})
+    kubernetes.request("POST", accounts, body={"metadata": {"name": "forward"}})
     subject = {"kind": "ServiceAccount", "namespace": namespace, "name": "server"}
+    issue = {
+        "apiGroups": [""],
+        "resources": ["serviceaccounts/token"],
+        "resourceNames": ["forward"],
+        "verbs": ["create"],
+    }
+    roles = f"{RBAC}/namespaces/{namespace}/roles"
+    kubernetes.request("POST", roles, body={"metadata": {"name": "forward"}, "rules": [issue]})
     reader = f"{RBAC}/namespaces/kube-system/rolebindings"
     bindings = {
         f"{RBAC}/clusterrolebindings": {"kind": "ClusterRole", "name": "system:auth-delegator"},
         reader: {"kind": "Role", "name": "extension-apiserver-authentication-reader"},
+        f"{RBAC}/namespaces/{namespace}/rolebindings": {"kind": "Role", "name": "forward"},
     }
     for path, role in bindings.items():
         bound = {**role, "apiGroup": "rbac.authorization.k8s.io"}
@@ -63,7 +75,12 @@ def account(kubernetes: Kubernetes, namespace: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def beside(
-    source: Beanstalkd, adapter: Apiserver, keys: KeyRing, account: str, tmp_path_factory: pytest.TempPathFactory
+    source: Beanstalkd,
+    adapter: Apiserver,
+    keys: KeyRing,
+    account: str,
+    namespace: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Beanscale]:
     """A beanscale that finds the other under its Service's name."""
     folder = tmp_path_factory.mktemp("forwarding")
@@ -75,6 +92,7 @@ def beside(
     own_hosts = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(folder / "hosts")]
     options = ["--beanstalkd", f"eu={source.host}:{source.port}", "--kubeconfig", str(folder / "kubeconfig")]
     forwarding = ["--forward-to", f"others/adapter:{adapter.port}", "--forward-ca", str(folder / "ca.crt")]
+    forwarding += ["--forward-account", f"{namespace}/forward"]
     with serving(*options, *forwarding, before=own_hosts) as started:
         yield started
 
@@ -93,7 +111,7 @@ def test_its_metrics_are_listed_with_beanscales(beside: Beanscale, admin: Pair) 
     assert names()[0].startswith("beanstalkd_tube_")
 
 
-def test_it_gets_beanscales_token_which_kube_apiserver_verifies(
+def test_it_gets_a_token_of_the_account_for_forwarding(
     beside: Beanscale, adapter: Apiserver, kubernetes: Kubernetes, namespace: str, admin: Pair
 ) -> None:
     adapter.answer = Answer(body=json.dumps(THEIR_VALUES).encode())
@@ -101,7 +119,9 @@ def test_it_gets_beanscales_token_which_kube_apiserver_verifies(
     token = adapter.asked[-1].headers["authorization"].removeprefix("Bearer ")
     user = review_token(kubernetes, token).user
     assert user is not None
-    assert user.name == f"system:serviceaccount:{namespace}:server"
+    assert user.name == f"system:serviceaccount:{namespace}:forward"
+    claims = json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["exp"] - claims["iat"] == VALIDITY_S
 
 
 def test_an_unauthorized_request_is_not_forwarded_through_beanscale(beside: Beanscale, adapter: Apiserver) -> None:
@@ -117,7 +137,7 @@ def test_its_rejection_names_beanscales_account(
     adapter.answer = Answer(401, b'{"kind": "Status", "message": "Unauthorized"}')
     code, data = beside.raw_get(THEIRS, admin)
     assert code == 503
-    assert f"it rejected the token of ServiceAccount {namespace}/server" in data["message"]
+    assert f"it rejected the token of ServiceAccount {namespace}/forward" in data["message"]
 
 
 def test_its_failure_affects_no_metric_of_beanscale(beside: Beanscale, adapter: Apiserver, admin: Pair) -> None:

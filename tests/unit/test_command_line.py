@@ -13,6 +13,9 @@ import structlog
 
 from app.cli import main
 
+TOGETHER = "--forward-to, --forward-ca and --forward-account require each other"
+FORWARDING = ("--forward-ca", "/etc/passwd", "--forward-account", "a/forward")
+
 
 @pytest.fixture(autouse=True)
 def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -45,12 +48,17 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             ["serve", "--beanstalkd", "a", "--tls-ca-duration", "999999999h"],
             "must be at most 876000h (a hundred years)",
         ),
-        (["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics"], "--forward-to requires --forward-ca"),
-        (["serve", "--beanstalkd", "a", "--forward-ca", "/etc/passwd"], "--forward-ca requires --forward-to"),
+        (["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics"], TOGETHER),
+        (
+            ["serve", "--beanstalkd", "a", "--forward-to", "keda/metrics", "--forward-ca", "/etc/passwd"],
+            TOGETHER,
+        ),
+        (["serve", "--beanstalkd", "a", "--forward-ca", "/etc/passwd"], TOGETHER),
+        (["serve", "--beanstalkd", "a", "--forward-account", "a/b"], TOGETHER),
         (["serve", "--beanstalkd", "a", "--forward-to", "x"], "isn't NAMESPACE/SERVICE[:PORT]"),
         (["serve", "--beanstalkd", "a", "--forward-to", "a/b", "--forward-ca", "/nope"], "'/nope' does not exist"),
         (
-            ["serve", "--beanstalkd", "a", "--service", "a/b", "--forward-to", "a/b:8", "--forward-ca", "/etc/passwd"],
+            ["serve", "--beanstalkd", "a", "--service", "a/b", "--forward-to", "a/b:8", *FORWARDING],
             "--forward-to a/b is beanscale itself",
         ),
         (["serve", "--beanstalkd", "a", "--rules", "/nope"], "File '/nope' does not exist"),
@@ -99,7 +107,7 @@ def kubeconfig(tmp_path: Path) -> str:
 
 
 def test_an_unusable_ca_is_named(kubeconfig: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--kubeconfig", kubeconfig, "--forward-to", "a/b", "--forward-ca", "/etc/passwd"]
+    options = ["--kubeconfig", kubeconfig, "--forward-to", "a/b", *FORWARDING]
     assert main(["serve", "--beanstalkd", "a", *options]) == 2
     assert "the certificate-authority of --forward-ca /etc/passwd can't be used" in capsys.readouterr().err
 

@@ -221,8 +221,9 @@ async def test_an_ambiguous_path_is_not_forwarded(beside: Beside, path: bytes) -
     assert not beside.adapter.asked
 
 
-async def test_a_forwarding_loop_ends(beside: Beside) -> None:
-    got = await beside.metric(THEIRS, b"", b"", (b"via", VIA.encode()))
+@pytest.mark.parametrize("before", [[], [(b"via", b"1.1 proxy")]], ids=["one Via", "two"])
+async def test_a_forwarding_loop_ends(beside: Beside, before: list[tuple[bytes, bytes]]) -> None:
+    got = await beside.metric(THEIRS, b"", b"", *before, (b"via", VIA.encode()))
     assert status(got)[:2] == (404, "NotFound")
     assert not beside.adapter.asked
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.kube.certificates.renewal import KeyRing, next_key_ring
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
 
 
@@ -37,3 +39,9 @@ def apiserver(listener: Apiserver, monkeypatch: pytest.MonkeyPatch) -> Apiserver
     listener.asked.clear()
     listener.hang_ups = 0
     return listener
+
+
+@pytest.fixture
+def kubernetes(apiserver: Apiserver, service_account: Path) -> Kubernetes:
+    assert apiserver
+    return Kubernetes(find_credentials(None, None, service_account))

@@ -23,12 +23,6 @@ from app.kube.errors import KubernetesError
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
 
 
-@pytest.fixture
-def kubernetes(apiserver: Apiserver, service_account: Path) -> Kubernetes:
-    assert apiserver
-    return Kubernetes(find_credentials(None, None, service_account))
-
-
 def status(code: int, reason: str, message: str) -> bytes:
     return json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message}).encode()
 

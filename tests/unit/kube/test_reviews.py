@@ -1,13 +1,11 @@
 """What isn't a review, or contradicts itself, decides nothing."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.kube.client import Kubernetes
-from app.kube.credentials import find_credentials
 from app.kube.errors import KubernetesError
 from app.kube.reviews import (
     Condition,
@@ -25,12 +23,6 @@ EVE = User("eve", ("dev",), "7", (("scopes", ("a", "b")),))
 METRICS = PathAttributes("/metrics", "get")
 TOKEN_REVIEW = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
 ACCESS_REVIEW = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
-
-
-@pytest.fixture
-def kubernetes(apiserver: Apiserver, service_account: Path) -> Kubernetes:
-    assert apiserver
-    return Kubernetes(find_credentials(None, None, service_account))
 
 
 def answer(apiserver: Apiserver, review: dict[str, Any], **more: Any) -> None:

@@ -1,0 +1,58 @@
+"""Short-lived tokens of another ServiceAccount, by TokenRequest: what a client needs that may do less than beanscale.
+
+Source: k8s.io/api/authentication/v1, TokenRequest.
+"""
+
+import threading
+import time
+
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
+from app.settings import ObjectName
+
+VALIDITY_S = 600
+"""The least that kube-apiserver issues."""
+_RENEW_AFTER_S = VALIDITY_S / 2
+_MARGIN_S = 30
+"""A token is no longer used for so many seconds before it expires."""
+
+
+class AccountToken:
+    """The Authorization header for an account, renewed as it is needed. Thread-safe, blocking."""
+
+    def __init__(self, kubernetes: Kubernetes, account: ObjectName) -> None:
+        """Beanscale's own account needs the verb create on `serviceaccounts/token` of this account."""
+        self._kubernetes = kubernetes
+        self._account = account
+        self._lock = threading.Lock()
+        self._header = ""
+        self._issued_at_s = float("-inf")  # monotonic
+
+    def __call__(self) -> str:
+        """Return the header's value. Raise KubernetesError if there is no valid token."""
+        with self._lock:
+            age_s = time.monotonic() - self._issued_at_s
+            if age_s > _RENEW_AFTER_S:
+                try:
+                    self._renew()
+                except KubernetesError:
+                    if age_s > VALIDITY_S - _MARGIN_S:
+                        raise
+            return self._header
+
+    def _renew(self) -> None:
+        path = f"/api/v1/namespaces/{self._account.namespace}/serviceaccounts/{self._account.name}/token"
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": VALIDITY_S},
+        }
+        issued_at_s = time.monotonic()
+        token = self._kubernetes.request("POST", path, body=request).get("status", {}).get("token")
+        if not isinstance(token, str) or not token:
+            raise KubernetesError(
+                f"{self._kubernetes.server} issued no token for ServiceAccount {self._account}",
+                "check that it is a kube-apiserver",
+                reason="NotKubernetes",
+            )
+        self._header, self._issued_at_s = f"Bearer {token}", issued_at_s
