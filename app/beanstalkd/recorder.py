@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -54,6 +53,8 @@ class _Checkpoint:
     """The counters of some tubes at one moment, in compact form."""
 
     at: Instant
+    since: Instant
+    """When reading began: no reply is older."""
     listed_at: Instant | None
     """None if only requested tubes were read."""
     missed: Mapping[str, Instant]
@@ -65,7 +66,7 @@ class _Checkpoint:
     cmd_delete: Sequence[int]
 
     @classmethod
-    def of(cls, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> "_Checkpoint":
+    def of(cls, reading: Reading, since: Instant, renewed: Iterable[str] | None, now: Instant) -> "_Checkpoint":
         """Take all tubes, or only the renewed ones."""
         exists = reading.tubes.__contains__
         names = reading.names if renewed is None else tuple(sorted(filter(exists, set(renewed))))
@@ -79,6 +80,7 @@ class _Checkpoint:
             cmd_delete = [_UNKNOWN if one.cmd_delete is None else one.cmd_delete for one in counts]
         return cls(
             now,
+            since,
             reading.listed_at if renewed is None else None,
             reading.missed,
             names,
@@ -104,19 +106,30 @@ class _Checkpoint:
 class Earlier(Mapping[str, Counts]):
     """Earlier counters of the tubes of one reading, and of those that don't exist, found on access."""
 
-    __slots__ = ("_checkpoints", "_ends", "_reading")
+    __slots__ = ("_checkpoints", "_ends", "_reading", "_since")
 
     def __init__(
-        self, reading: Reading, checkpoints: Sequence[_Checkpoint], ends: Mapping[str, Sequence[Counts]]
+        self,
+        reading: Reading,
+        since: Instant,
+        checkpoints: Sequence[_Checkpoint],
+        ends: Mapping[str, Sequence[Counts]],
     ) -> None:
+        """`since`: when the last replies of this reading began."""
         self._reading = reading
+        self._since = since
         self._checkpoints = checkpoints
         self._ends = ends
 
     def __getitem__(self, tube: str) -> Counts:
         """Return those nearest to the window. Raises KeyError if there are none yet."""
-        known = (counts for checkpoint in self._checkpoints if (counts := checkpoint.get(tube)))
-        earlier = _nearest(((counts.answered_at, counts) for counts in known), self._reading.answered_at(tube))
+        answered_at = self._reading.answered_at(tube)
+        # tubes that were read together have the same window, although a few milliseconds lie between their replies
+        starts = (self._since, self._reading.listed_at)
+        read_at = next((start for start in starts if start.age_s(answered_at) >= 0), answered_at)
+        nearest = sorted(self._checkpoints, key=lambda kept: abs(kept.since.age_s(read_at) - RATE_WINDOW_S))
+        known = (counts for checkpoint in nearest if (counts := checkpoint.get(tube)))
+        earlier = next((counts for counts in known if counts.answered_at.age_s(answered_at) >= MIN_WINDOW_S), None)
         if earlier is None:
             raise KeyError(tube)
         for end in self._ends.get(tube, ()):
@@ -164,15 +177,17 @@ class Counters:
         if ended:
             self._ends = {**self._ends, **{name: (*self._ends.get(name, ()), end) for name, end in ended.items()}}
 
-    def earlier(self, reading: Reading) -> Mapping[str, Counts]:
+    def earlier(self, reading: Reading, since: Instant) -> Mapping[str, Counts]:
         """Return the earlier counters of a reading that was followed and isn't kept yet."""
-        return Earlier(reading, self._checkpoints, self._ends)
+        return Earlier(reading, since, self._checkpoints, self._ends)
 
     def listed_earlier_at(self, listed_at: Instant) -> Instant | None:
         """Return the time of the kept listing that is nearest to the window."""
-        return _nearest(((kept.listed_at, kept.listed_at) for kept in self._checkpoints if kept.listed_at), listed_at)
+        listings = [kept.listed_at for kept in self._checkpoints if kept.listed_at]
+        earlier = [each for each in listings if each.age_s(listed_at) >= MIN_WINDOW_S]
+        return min(earlier, key=lambda each: abs(each.age_s(listed_at) - RATE_WINDOW_S), default=None)
 
-    def keep(self, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> None:
+    def keep(self, reading: Reading, since: Instant, renewed: Iterable[str] | None, now: Instant) -> None:
         """Keep these counters, of all tubes or of the renewed ones, if it is time, and forget what no rate needs."""
         alike = [kept.at for kept in self._checkpoints if renewed is not None or kept.listed_at]
         if alike and alike[-1].age_s(now) < CHECKPOINT_S:
@@ -181,14 +196,13 @@ class Counters:
         checkpoints = [
             kept for kept in self._checkpoints if kept in listings or kept.at.age_s(now) <= RATE_WINDOW_S + CHECKPOINT_S
         ]
-        oldest_s = min((kept.listed_at or kept.at for kept in checkpoints), key=MONOTONIC, default=now).monotonic_s
-        # a round's replies are a little older than the round
+        oldest_s = min((kept.since.monotonic_s for kept in checkpoints), default=now.monotonic_s)
         needed = {
-            name: tuple(end for end in ends if end.answered_at.monotonic_s >= oldest_s - CHECKPOINT_S)
+            name: tuple(end for end in ends if end.answered_at.monotonic_s >= oldest_s)
             for name, ends in self._ends.items()
         }
         self._ends = {name: ends for name, ends in needed.items() if ends}
-        self._checkpoints = (*checkpoints, _Checkpoint.of(reading, renewed, now))
+        self._checkpoints = (*checkpoints, _Checkpoint.of(reading, since, renewed, now))
 
 
 def _at_end(last: TubeStats) -> Counts:
@@ -243,17 +257,6 @@ def _idle(before: Reading | None, answered: Mapping[str, TubeStats]) -> dict[str
         except InvalidFieldError:
             continue
     return idle
-
-
-def _nearest[T](candidates: Iterable[tuple[Instant, T]], now: Instant) -> T | None:
-    """Return the candidate nearest to the window among those far enough back; the oldest comes first."""
-    nearest, off_s = None, inf
-    for instant, candidate in candidates:
-        age_s = instant.age_s(now)
-        if age_s < MIN_WINDOW_S or off_s <= abs(age_s - RATE_WINDOW_S):
-            break
-        nearest, off_s = candidate, abs(age_s - RATE_WINDOW_S)
-    return nearest
 
 
 _DEFAULT = "default"
@@ -356,7 +359,7 @@ class Recorder:
             idle=_idle(before, replies.tubes),
             sweep_s=sweep_s,
         )
-        return self._record(swept, None, now)
+        return self._record(swept, listed_at, None, now)
 
     def record_round(self, replies: TubeReplies, now: Instant) -> Reading:
         """Return the latest reading with some of its tubes renewed. Raises ValueError if there is none."""
@@ -376,7 +379,10 @@ class Recorder:
             idle={tube: at for tube, at in before.idle.items() if tube in others} | _idle(before, replies.tubes),
             sweep_s=before.sweep_s,
         )
-        return self._record(renewed, replies.tubes, now)
+        since = min(
+            (*(stats.answered_at for stats in replies.tubes.values()), *replies.missed.values(), now), key=MONOTONIC
+        )
+        return self._record(renewed, since, replies.tubes, now)
 
     def record_next_jobs(self, next_jobs: Mapping[str, NextJob]) -> Reading:
         """Return the latest reading with these next jobs. Raises ValueError if there is none."""
@@ -388,15 +394,15 @@ class Recorder:
             raise ValueError("no sweep came first")
         return self.latest
 
-    def _record(self, reading: Reading, renewed: Iterable[str] | None, now: Instant) -> Reading:
+    def _record(self, reading: Reading, since: Instant, renewed: Iterable[str] | None, now: Instant) -> Reading:
         stats = self._stats if self._stats.server_id == reading.server_id else _ServerStats()
         self.latest = self._previous = replace(
             reading,
-            earlier=self._counters.earlier(reading),
+            earlier=self._counters.earlier(reading, since),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
             draining=stats.draining,
             jobs=stats.jobs,
         )
-        self._counters.keep(self.latest, renewed, now)
+        self._counters.keep(self.latest, since, renewed, now)
         self._recorded_at = now
         return self.latest

@@ -3,7 +3,7 @@
 from app.api.telemetry import PollCollector
 from app.beanstalkd.protocol import JobTotals
 from app.beanstalkd.reading import ServerState, Snapshot
-from tests.unit.metrics.given import NOW, ago, server, unread
+from tests.unit.metrics.given import NOW, ago, server, tube, unread
 
 BY_STATE = {"ready": 7.0, "reserved": 3.0, "delayed": 2.0, "buried": 1.0}
 
@@ -41,3 +41,21 @@ def test_a_server_never_read_and_an_absent_field_export_no_number() -> None:
     states = unread("eu"), server("us")
     assert exported("beanscale_jobs", *states) == {}
     assert exported("beanscale_beanstalkd_up", *states) == {("eu", "eu.example"): 0, ("us", "us.example"): 1}
+
+
+def test_an_invalid_number_has_no_series_and_the_others_have_one() -> None:
+    jobs = JobTotals(ago(1), 7, None, 2, 1, timeouts=5)
+    state = server("eu", jobs=jobs)
+    assert exported("beanscale_jobs", state) == {
+        ("eu", "eu.example", each): count for each, count in BY_STATE.items() if each != "reserved"
+    }
+    assert exported("beanscale_job_timeouts", state) == {("eu", "eu.example"): 5}
+    assert exported("beanscale_job_timeouts", server("eu", jobs=jobs._replace(timeouts=None))) == {}
+    assert exported("beanscale_job_timeouts", server("eu", jobs=jobs._replace(answered_at=ago(16)))) == {}
+
+
+def test_stuck_tubes_are_counted_while_the_reading_is_fresh() -> None:
+    idle = {"a": ago(20), "b": ago(5), "gone": ago(20)}
+    tubes = tube("a", ready=1), tube("b", ready=1)
+    assert exported("beanscale_tubes_stuck", server("eu", *tubes, idle=idle)) == {("eu", "eu.example"): 1}
+    assert exported("beanscale_tubes_stuck", server("eu", *tubes, idle=idle, age_s=16)) == {}
