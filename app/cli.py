@@ -162,6 +162,11 @@ def cli() -> None:
     " APIService. Without it, the certificate is kept in memory, and the APIService isn't changed.",
 )
 @click.option(
+    "--ca-configmap",
+    type=NAME,
+    help="Publish the CA as ca.crt in this ConfigMap of the Service's namespace too, for clients such as Prometheus.",
+)
+@click.option(
     "--tls-mode",
     type=click.Choice(["self", "provided"]),
     default="self",

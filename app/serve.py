@@ -70,6 +70,7 @@ class ServeSettings:
     """Seconds."""
     service: ObjectName | None
     tls_secret: str | None
+    ca_configmap: str | None
     tls_mode: TlsMode
     tls_min_version: TlsVersion
     tls_duration: float
@@ -156,8 +157,9 @@ class Components:
             if settings.tls_secret is not None:
                 secret = ObjectName(settings.service.namespace, settings.tls_secret)
                 provided = settings.tls_mode == "provided"
+                config_map = settings.ca_configmap and ObjectName(settings.service.namespace, settings.ca_configmap)
                 targets = CertificateTargets(
-                    kubernetes, secret, settings.apiservice, settings.service, provided=provided
+                    kubernetes, secret, settings.apiservice, settings.service, config_map or None, provided=provided
                 )
         # Certificates have whole seconds.
         ca_lifetime, lifetime = (timedelta(seconds=int(s)) for s in (settings.tls_ca_duration, settings.tls_duration))

@@ -113,10 +113,10 @@ def credentials(monitor: Manifest, kubernetes: Kubernetes, token: Path) -> Manif
 
 def ca_file(monitor: Manifest, kubernetes: Kubernetes, folder: Path) -> Path:
     namespace = monitor["metadata"]["namespace"]
-    key = monitor["spec"]["endpoints"][0]["tlsConfig"]["ca"]["secret"]
-    secret = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{key['name']}")
+    key = monitor["spec"]["endpoints"][0]["tlsConfig"]["ca"]["configMap"]
+    config_map = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{key['name']}")
     path = folder / f"{namespace}_{key['name']}_{key['key']}"
-    path.write_bytes(base64.b64decode(secret["data"][key["key"]]))
+    path.write_text(config_map["data"][key["key"]])
     return path
 
 

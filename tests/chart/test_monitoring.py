@@ -47,22 +47,20 @@ def test_every_replica_is_found_by_the_servers_service_and_by_no_other(watched: 
 
 
 @pytest.mark.parametrize(
-    ("tls", "secret"),
-    [
-        ({"mode": "self"}, "beanscale-serving-cert"),
-        ({"mode": "certManager"}, "beanscale-tls"),
-        ({"mode": "existingSecret", "existingSecret": {"name": "mine"}}, "mine"),
-    ],
+    "tls",
+    [{"mode": "self"}, {"mode": "certManager"}, {"mode": "existingSecret", "existingSecret": {"name": "mine"}}],
+    ids=lambda tls: tls["mode"],
 )
-def test_the_server_is_verified_by_the_ca_of_its_certificate(chart: Chart, tls: Any, secret: str) -> None:
+def test_the_server_is_verified_by_a_ca_that_is_readable_without_its_key(chart: Chart, tls: Any) -> None:
     objects = chart.render(ON | {"tls": tls})
     verified = {
         "serverName": "beanscale-server.beanscale.svc",
-        "ca": {"secret": {"name": secret, "key": "ca.crt"}},
+        "ca": {"configMap": {"name": "beanscale-ca", "key": "ca.crt"}},
     }
     assert (endpoint(objects)["scheme"], endpoint(objects)["tlsConfig"]) == ("https", verified)
+    assert "--ca-configmap=beanscale-ca" in objects.pods()["server"]["spec"]["containers"][0]["args"]
     for certificate in objects.of("Certificate"):
-        if certificate["spec"]["secretName"] == secret:
+        if certificate["spec"]["secretName"] == "beanscale-tls":
             assert verified["serverName"] in certificate["spec"]["dnsNames"]
 
 

@@ -64,6 +64,7 @@ def test_every_permission_is_required(default: Objects) -> None:
             ("everywhere", "ClusterRole", "system:auth-delegator"),
             ("kube-system", "Role", "extension-apiserver-authentication-reader"),
             ("beanscale", "secrets", "beanscale-serving-cert", "get patch create"),
+            ("beanscale", "configmaps", "beanscale-ca", "get patch"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
             *TO_EXPLAIN,
         },

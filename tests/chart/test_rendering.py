@@ -30,6 +30,7 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
     ]
     assert sorted(part for part in parts if "Role" not in part) == [
         "APIService v1beta1.external.metrics.k8s.io",
+        "ConfigMap beanscale-ca",
         "Deployment beanscale-console",
         "Deployment beanscale-hello-world",
         "Deployment beanscale-server",
@@ -49,6 +50,8 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
         "ServiceAccount beanscale-console",
         "ServiceAccount beanscale-server",
         "StatefulSet beanscale-beanstalkd",
+        "ValidatingAdmissionPolicy beanscale.beanscale-apiservice",
+        "ValidatingAdmissionPolicyBinding beanscale.beanscale-apiservice",
     ]
 
 
@@ -59,6 +62,8 @@ def test_the_server_gets_its_arguments(default: Objects) -> None:
         "--port=10250",
         "--service=beanscale/beanscale-server",
         "--tls-secret=beanscale-serving-cert",
+        "--ca-configmap=beanscale-ca",
+        "--tls-min-version=1.3",
         "--tls-duration=720h",
         "--tls-ca-duration=8760h",
         "--apiservice=v1beta1.external.metrics.k8s.io",
@@ -500,7 +505,7 @@ def test_extra_objects_are_filled_in(chart: Chart) -> None:
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-text}\n",
     ]
     names = {each["metadata"]["name"] for each in chart.render({"extraObjects": extra}).of("ConfigMap")}
-    assert names == {"beanscale-map", "beanscale-text"}
+    assert names == {"beanscale-ca", "beanscale-map", "beanscale-text"}
 
 
 def test_the_notes_match_the_values(chart: Chart) -> None:

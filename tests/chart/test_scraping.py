@@ -38,8 +38,8 @@ def source() -> Iterator[Beanstalkd]:
 def installed(chart: Chart, kubernetes: Kubernetes, namespace: str) -> Iterator[Objects]:
     """The chart's Secret and Service, and an APIService like the chart's with a unique group."""
     objects = chart.render(ON | {"namespaceOverride": namespace})
-    for plural, name in (("secrets", "beanscale-serving-cert"), ("services", SERVER)):
-        kind = plural.removesuffix("s").capitalize()
+    for kind, name in (("Secret", "beanscale-serving-cert"), ("ConfigMap", "beanscale-ca"), ("Service", SERVER)):
+        plural = f"{kind.lower()}s"
         kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/{plural}", body=objects.one(kind, name))
     rendered = objects.one("APIService", "v1beta1.external.metrics.k8s.io")["spec"]
     spec = rendered | {"group": f"{namespace}.example"}
@@ -53,7 +53,7 @@ def installed(chart: Chart, kubernetes: Kubernetes, namespace: str) -> Iterator[
 def server(source: Beanstalkd, installed: Objects, kubernetes: Kubernetes, namespace: str) -> Iterator[Beanscale]:
     """As the chart has it started, and behind the chart's Service like a pod of the Deployment."""
     (container,) = installed.one("Deployment", SERVER)["spec"]["template"]["spec"]["containers"]
-    theirs = [each for each in container["args"] if each.startswith(("--service=", "--tls-"))]
+    theirs = [each for each in container["args"] if each.startswith(("--service=", "--tls-", "--ca-"))]
     ours = [f"--beanstalkd=eu={source.host}:{source.port}", f"--apiservice=v1beta1.{namespace}.example"]
     with serving(*ours, *theirs, "--max-age=2s", "--bind=0.0.0.0") as started:
         (port,) = installed.one("Service", SERVER)["spec"]["ports"]

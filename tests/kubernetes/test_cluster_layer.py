@@ -74,6 +74,25 @@ async def test_a_deleted_secret_is_restored(registration: CertificateTargets) ->
     )
 
 
+async def test_the_ca_is_published_in_a_config_map_without_its_key(registration: CertificateTargets) -> None:
+    kubernetes, config_map = registration.kubernetes, ObjectName(registration.secret.namespace, "beanscale-ca")
+    config_maps = f"/api/v1/namespaces/{config_map.namespace}/configmaps"
+    targets = replace(registration, config_map=config_map)
+    identity = CertificateController(names(targets), targets)
+    await identity.check(ignore, now())
+    assert identity.certificate is not None, "clients other than Prometheus don't need the ConfigMap"
+    assert f"has no ConfigMap {config_map} for the CA" in (identity.warning(now()) or "")
+    kubernetes.request("POST", config_maps, body={"metadata": {"name": config_map.name}})
+    for wrong in ({}, {"ca.crt": "garbage", "ca.key": "?"}):
+        body = {"data": wrong or None}
+        kubernetes.request("PATCH", f"{config_maps}/{config_map.name}", body=body, content_type=MERGE)
+        await identity.check(ignore, now())
+        published = kubernetes.request("GET", f"{config_maps}/{config_map.name}")["data"]["ca.crt"]
+        assert published == identity.bundle.decode()
+        assert "ConfigMap" not in (identity.warning(now()) or "")
+    kubernetes.request("DELETE", f"{config_maps}/{config_map.name}")
+
+
 async def test_a_secret_that_cant_be_created_is_named(registration: CertificateTargets) -> None:
     elsewhere = replace(registration, secret=ObjectName("no-such-namespace", "gone"))
     identity = CertificateController(names(elsewhere), elsewhere)

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from app import clock
 from app.clock import Instant
-from app.kube.certificates import api_service
+from app.kube.certificates import api_service, ca_config_map
 from app.kube.certificates.authority import CertificateError, ServingCertificate, read_bundle
 from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring
 from app.kube.certificates.secret import ProvidedCertificate, Reconciled, read_provided_secret, reconcile
@@ -52,6 +52,8 @@ class CertificateTargets:
     api_service: str
     service: ObjectName
     """The server's Service, to which the APIService must point."""
+    config_map: ObjectName | None = None
+    """Where the CA is published for other clients."""
     provided: bool = False
     """Another program, such as cert-manager, writes the Secret; otherwise beanscale's replicas share it."""
 
@@ -206,6 +208,11 @@ class CertificateController:
                 state = replace(state, error=error)
                 # No APIService points here, so no client must trust the CA first; or the bundle is unchanged.
                 is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
+            if targets.config_map is not None:
+                try:
+                    ca_config_map.publish(targets.kubernetes, targets.config_map, found.bundle)
+                except KubernetesError as error:
+                    state = replace(state, error=state.error or error)
         repairs = [REPAIRS[change] for change in changes if change in REPAIRS]
         if repairs:
             state = replace(state, repair=", ".join(repairs), repaired_at=now)

@@ -1,0 +1,32 @@
+"""The ConfigMap with the CA, for clients such as Prometheus: the Secret has the CA's key beside it."""
+
+import structlog
+
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
+from app.settings import ObjectName
+
+KEY = "ca.crt"
+
+_log = structlog.get_logger()
+
+
+def publish(kubernetes: Kubernetes, config_map: ObjectName, bundle: bytes) -> None:
+    """Write these CAs, as PEM, into the ConfigMap, if they aren't there. Raise KubernetesError."""
+    path = f"/api/v1/namespaces/{config_map.namespace}/configmaps/{config_map.name}"
+    try:
+        found = kubernetes.request("GET", path)
+    except KubernetesError as error:
+        if error.status != 404:
+            raise
+        raise KubernetesError(
+            f"{kubernetes.server} has no ConfigMap {config_map} for the CA, so clients such as Prometheus can't verify"
+            " beanscale",
+            "the chart renders it: run helm upgrade",
+            status=404,
+            reason="NotFound",
+        ) from error
+    ca = bundle.decode("ascii")
+    if (found.get("data") or {}).get(KEY) != ca:
+        kubernetes.request("PATCH", path, body={"data": {KEY: ca}}, content_type="application/merge-patch+json")
+        _log.info("CA published", config_map=str(config_map))
