@@ -20,6 +20,7 @@ from app.console.action_input import MAX_ID, ActionInput, Servers, action_input
 from app.console.errors import RequestError, sentence
 from app.console.events import Event
 from app.console.load_test import LoadTest
+from app.console.own_changes import OwnChanges
 from app.console.threads import Threads
 from app.jobs import actions, move
 from app.jobs.actions import MAX_SECONDS, Done, ShownJob, State, stop_after
@@ -62,23 +63,27 @@ class ActionRequest:
     target: TubeRef | None = None
     """Another tube that it changes."""
 
+    @property
+    def deletes(self) -> bool:
+        """True if it deletes jobs of the tube."""
+        return self.kind in {"delete", "move"}
 
+    @property
+    def puts(self) -> bool:
+        """True if it puts jobs, into the other tube if there is one."""
+        return self.kind in {"put", "move"}
+
+
+@dataclass(eq=False)
 class Actions:
     """Runs actions in threads."""
 
-    def __init__(
-        self,
-        servers: Servers,
-        load_test: LoadTest,
-        threads: Threads,
-        add_events: Callable[[Sequence[Event]], None],
-        clock: Callable[[], Instant],
-    ) -> None:
-        self._servers = servers
-        self._load_test = load_test
-        self._threads = threads
-        self._add_events = add_events
-        self._clock = clock
+    servers: Servers
+    load_test: LoadTest
+    threads: Threads
+    add_events: Callable[[Sequence[Event]], None]
+    clock: Callable[[], Instant]
+    own_changes: OwnChanges
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, below the path prefix."""
@@ -101,18 +106,23 @@ class Actions:
         if name not in NAMES:
             raise RequestError(f"there is no action {name[:40]!r}", 404)
         if name == "load-stop":
-            return await self._load_test.stop()
+            return await self.load_test.stop()
         parameters = await action_input(request)
-        ref = parameters.tube_ref(self._servers)
+        ref = parameters.tube_ref(self.servers)
         audit |= {"server": ref.server.name, "tube": ref.tube}
         if name == "load-start":
-            done, kind, changed = self._load_test.start(parameters, ref), "put", [ref]
+            done, kind, changed = self.load_test.start(parameters, ref), "put", [ref]
         else:
-            action = parse_action(name, parameters, ref, self._servers)
-            done, kind = await self._threads.call(action.act), action.kind
-            changed = [ref, action.target] if action.target else [ref]
-        now_s = self._clock().unix_s
-        self._add_events([Event(now_s, kind, done.message, each.server, each.tube) for each in changed])
+            action = parse_action(name, parameters, ref, self.servers)
+            changed = list(dict.fromkeys([ref, action.target or ref]))
+            with self.own_changes.recorded(changed) as changes:
+                done, kind = await self.threads.call(action.act), action.kind
+                jobs = 1 if done.count is None else done.count
+                for change in changes:
+                    change.put = jobs if action.puts and change.tube == changed[-1] else 0
+                    change.deleted = jobs if action.deletes and change.tube == ref else 0
+        now_s = self.clock().unix_s
+        self.add_events([Event(now_s, kind, done.message, each.server, each.tube) for each in changed])
         return done
 
 

@@ -52,6 +52,8 @@ class AutoscalerLink:
     tubes: Glob
     servers: frozenset[str] | None = None
     """By name; None: all."""
+    ignores_paused: bool = False
+    """Whether the ready jobs of a paused tube don't count."""
 
     def covers(self, server: str, tube: str) -> bool:
         """Return whether the autoscaler uses this tube."""
@@ -66,6 +68,8 @@ class AutoscalerState:
     observed: tuple[Observed, ...]
     """One for each of its metrics."""
     decision: Decision
+    units: tuple[str | None, ...] = ()
+    """What each of its metrics counts, in the plural; None if unknown. Empty: all unknown."""
     late: bool = False
     """Whether a server of the metric that charts show is late: their line then has a gap."""
 
@@ -73,6 +77,10 @@ class AutoscalerState:
     def name(self) -> ObjectName:
         """NAMESPACE/NAME."""
         return ObjectName(self.autoscaler.namespace, self.autoscaler.name)
+
+    def unit(self, position: int) -> str | None:
+        """Return what one of its metrics counts."""
+        return self.units[position] if self.units else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
         decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
         shown = resolved[first_external(autoscaler) or 0]
         late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
-        state = AutoscalerState(autoscaler, observed, decision, late)
+        units = tuple(metric.definition.unit if metric and metric.definition else None for metric in resolved)
+        state = AutoscalerState(autoscaler, observed, decision, units, late)
         states.append(state)
         for metric in resolved:
             if metric is None:
@@ -109,7 +118,7 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
             if metric.tubes.patterns:
                 with suppress(MetricError):  # a metric without scope is about no tube
                     servers = frozenset(each.server.name for each in metric.scope.servers)
-                    links.append(AutoscalerLink(state.name, metric.tubes, servers))
+                    links.append(AutoscalerLink(state.name, metric.tubes, servers, metric.ignores_paused))
     return PollResult(tuple(states), links, WantedTubes(tuple(tubes), tuple(ages)))
 
 
@@ -191,6 +200,7 @@ class AutoscalerStore:
             "name": name.name,
             **self._tracks[name].series(),
             "target": target,
+            "unit": found.unit(first_external(found.autoscaler) or 0),
             "min": found.autoscaler.minimum,
             "max": found.autoscaler.maximum,
         }
@@ -231,8 +241,9 @@ def _row(state: AutoscalerState) -> Json:
                 "selector": metric.selector,
                 "total": plain(observed.amount) if isinstance(observed, Total) else None,
                 "target": {"type": metric.target.kind.value, "amount": plain(metric.target.amount)},
+                "unit": state.unit(position),
             }
-            for metric, observed in zip(autoscaler.metrics, state.observed, strict=True)
+            for position, (metric, observed) in enumerate(zip(autoscaler.metrics, state.observed, strict=True))
         ],
         "current": autoscaler.scale.status_replicas if autoscaler.knows_pods else None,
         "desired": autoscaler.desired if autoscaler.knows_pods else None,

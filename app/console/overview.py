@@ -6,6 +6,7 @@ They are computed from a View of one moment, in the pages' thread (page_data.py)
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import inf
 from operator import itemgetter
 from sys import float_info
@@ -19,6 +20,7 @@ from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.health import is_late, last_reply
 from app.console.history import History, PastTubes
+from app.console.own_changes import OwnChanges
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
 from app.metrics.freshness import ServerReading
@@ -57,6 +59,7 @@ class View:
     links: Sequence[AutoscalerLink] = ()
     """The tubes that autoscalers use."""
     rules: Rules = field(default_factory=Rules)
+    own_changes: OwnChanges = field(default_factory=OwnChanges)
 
     def state(self, server: str) -> ServerState | None:
         """Return the state of the server with this name."""
@@ -134,7 +137,11 @@ def row(view: View, tube: TubeNow) -> Json:
         "late": is_late(tube.state, view.now),
         "spark": view.history.spark(tube.ref),
         "autoscalers": [
-            {"namespace": link.autoscaler.namespace, "name": link.autoscaler.name}
+            {
+                "namespace": link.autoscaler.namespace,
+                "name": link.autoscaler.name,
+                "ignoresPaused": link.ignores_paused,
+            }
             for link in view.links
             if link.covers(tube.state.server.name, tube.name)
         ],
@@ -308,7 +315,7 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
             **row(view, here),
             **{field: here.number(field) for field in (*COUNTED, *TIMES) if field not in STATES},
             "seenAt": last.answered_at.unix_s if last else view.past.of(state.server).get(tube),
-            "drainSeconds": _drain_s(view, here),
+            **_trend(view, here),
         },
         "history": view.history.series(here.ref),
         "lastRead": _last_read(state, tube),
@@ -326,6 +333,35 @@ def _last_read(state: ServerState, tube: str) -> Json | None:
     return {
         "t": reading.answered_at(tube).unix_s,
         **{field: number_of(field, stats) for field in STATES},
+    }
+
+
+def _trend(view: View, tube: TubeNow) -> Json:
+    """Return whether a tube grows by the work of its producers and workers, and when it's empty if it shrinks.
+
+    The console's own puts and deletions don't count. `drainSeconds` is the metric, which counts them.
+    """
+    unknown = {"netPerSecond": None, "emptySeconds": None, "drainSeconds": _drain_s(view, tube), "ownChanges": None}
+    reading, ready, reserved = tube.state.reading, tube.number("ready"), tube.number("reserved")
+    if reading is None or ready is None or reserved is None:
+        return unknown
+    server, answered_at = ServerReading(tube.state, reading), reading.answered_at(tube.name)
+    try:
+        put, deleted = (growth(rate, server, tube.name, view.evaluation) for rate in RATES.values())
+    except MetricError:
+        return unknown
+    start_s = answered_at.monotonic_s - max(put.window_ms, deleted.window_ms) / 1000
+    own = view.own_changes.within(tube.ref, start_s, answered_at.monotonic_s)
+    if own is None:
+        return {**unknown, "drainSeconds": None, "ownChanges": True}
+    own_put, own_deleted = own
+    net = per_second([put]) - per_second([deleted])
+    net -= Fraction(1000 * own_put, put.window_ms) - Fraction(1000 * own_deleted, deleted.window_ms)
+    return {
+        "netPerSecond": rounded(net),
+        "emptySeconds": rounded((ready + reserved) / -net) if net < 0 else None,
+        "drainSeconds": None if own_deleted else _drain_s(view, tube),
+        "ownChanges": own_put + own_deleted > 0,
     }
 
 

@@ -24,6 +24,7 @@ from app.console.load_test import LoadTest
 from app.console.login import LoginLimiter, LoginRoutes, Session, Sessions
 from app.console.middleware import SecurityMiddleware, is_loopback_address
 from app.console.overview import View
+from app.console.own_changes import OwnChanges
 from app.console.page_data import PageData
 from app.console.passwords import Password, ReadPassword, from_file, from_secret, make_password
 from app.console.rendering import Rendering, StaticFiles
@@ -128,6 +129,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     rules = wanted_by_rules(settings.rules)
     poller = Poller(settings.servers, clock.now, Demand(rules.tubes, rules.ages))
     thread = ThreadPoolExecutor(1, thread_name_prefix="pages")
+    own_changes = OwnChanges()
     recorder = Recorder(poller, settings.max_age, clock.now, thread)
 
     def evaluation() -> EvaluationContext:
@@ -141,7 +143,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
 
     def view() -> View:
         known = recorder.history, recorder.events, recorder.past, store.result.links
-        return View(poller.snapshot, clock.now(), settings.max_age, *known, settings.rules)
+        return View(poller.snapshot, clock.now(), settings.max_age, *known, settings.rules, own_changes)
 
     sessions, load_test = Sessions(), LoadTest(clock.now, view, store)
     reader = _password_reader(settings, kubernetes) if settings.auth == "password" else None
@@ -152,7 +154,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
     login = LoginRoutes(password, sessions, limiter, rendering, settings.path_prefix, clock.now)
     threads = Threads(_MAX_ACTIONS, "action")
     servers = {server.name: server for server in settings.servers}
-    actions = Actions(servers, load_test, threads, add_events, clock.now)
+    actions = Actions(servers, load_test, threads, add_events, clock.now, own_changes)
     more = [*actions.routes(), *JobRoutes(servers).routes()]
     data = PageData(view, poller.demand, autoscalers, load_test.to_json)
     feeds = Feeds(data, clock.now)

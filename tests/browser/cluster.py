@@ -5,7 +5,7 @@ import json
 from tests.unit.explain.cluster import DEPLOYMENT, METRICS, deployment, listed
 from tests.unit.explain.explanations import explanation, item
 from tests.unit.explain.explanations import tube as told_tube
-from tests.unit.hpa.hpas import condition, hpa
+from tests.unit.hpa.hpas import Json, condition, hpa
 from tests.unit.kube.apiserver import Answer, Apiserver
 
 HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=500"
@@ -27,9 +27,9 @@ class Cluster:
     def fails(self, path: str) -> None:
         self._answers[path] = Answer(503, b'{"kind":"Status","reason":"ServiceUnavailable","message":"etcd is down"}')
 
-    def has_pods(self, pods: int, jobs: int) -> None:
-        """Of Deployment/orders, where one pod is for two of the jobs in the tube orders."""
-        self.says(HPAS, listed(hpa(conditions=CONDITIONS, current=pods, desired=pods, behavior=PROMPT)))
+    def has_pods(self, pods: int, jobs: int, *metrics: Json) -> None:
+        """Of Deployment/orders, where one pod is for two of the jobs in the tube orders, unless `metrics` differ."""
+        self.says(HPAS, listed(hpa(*metrics, conditions=CONDITIONS, current=pods, desired=pods, behavior=PROMPT)))
         self.says(DEPLOYMENT, deployment(pods, pods, pods))
         counted = explanation(tubes=[told_tube(ready=jobs, reserved=0)], items=[item(str(jobs), f"{jobs} + 0")])
         self.says(f"{METRICS}/tube-orders?explain=true", counted)

@@ -2,13 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, StorageState, expect
 
 from tests.browser.cluster import HPAS, Cluster
 from tests.browser.conftest import NewPerson
 from tests.browser.console import ConsoleProcess, Person, Tube, until
 from tests.unit.explain.cluster import DEPLOYMENT, listed
-from tests.unit.hpa.hpas import condition, hpa
+from tests.unit.hpa.hpas import Json, condition, external, hpa
 
 
 def of_orders(guest: Person) -> Page:
@@ -86,6 +87,67 @@ def test_a_load_is_put_and_its_prediction_drawn(guest: Person, tube: Tube, clust
     expect(page.locator(".plot .line.predicted")).to_have_count(1)
     until(lambda: int(client.stats_tube("orders")["total-jobs"]) == before + 40)
     expect(page.locator("#load-test")).to_contain_text("40 of 40 jobs put")
+
+
+TUBE_ORDERS = {"matchLabels": {"tube": "orders"}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "axis", "slider", "value"),
+    [
+        pytest.param(
+            external("beanstalkd_tube_next_job_age_seconds", TUBE_ORDERS, value="30"),
+            "seconds",
+            "Seconds (the target)",
+            r"\d+ seconds?, target 30 seconds",
+            id="age",
+        ),
+        pytest.param(
+            external("beanstalkd_tube_jobs_put_per_second", TUBE_ORDERS, averageValue="5"),
+            "jobs/s",
+            "Jobs/s per pod (the target)",
+            r"[\d.]+ jobs?/s, target 5 jobs/s per pod",
+            id="rate",
+        ),
+        pytest.param(
+            external(averageValue="2"), "jobs", "Jobs per pod (the target)", r"\d, target 2 per pod", id="jobs"
+        ),
+        pytest.param(
+            external("another-adapters", averageValue="2"), "value", "Target per pod", "target 2", id="unknown"
+        ),
+    ],
+)
+def test_the_unit_of_a_metric_is_on_axis_slider_and_list(
+    guest: Person, cluster: Cluster, tube: Tube, metric: Json, axis: str, slider: str, value: str
+) -> None:
+    tube("orders").put(b"x")
+    cluster.has_pods(2, 14, metric)
+    card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card).to_contain_text(re.compile(value))
+    page = of_orders(guest)
+    expect(page.locator(".plot svg text", has_text=re.compile(f"^{axis}$"))).to_have_count(1)
+    expect(page.get_by_label(slider, exact=True)).to_have_count(1)
+    page = guest.opens_tube("orders")
+    expect(page.locator(".plot .line.current")).to_have_count(int(axis != "value"))
+    expect(page.locator(".plot .line.value")).to_have_count(int(axis == "jobs"))
+
+
+def test_a_pause_says_which_autoscalers_ignore_it(guest: Person, cluster: Cluster, tube: Tube) -> None:
+    client = tube("orders")
+    client.put(b"x")
+    cluster.has_pods(2, 14, external(selector={"matchLabels": {"paused": "false"}}, averageValue="2"))
+    guest.goes_to("/autoscalers")
+    expect(guest.page.get_by_role("link", name="shop/orders")).to_be_visible()
+    page = guest.opens_tube("orders")
+    chip = page.get_by_role("link", name="⇅ shop/orders")
+    expect(chip).to_have_text("⇅ shop/orders")
+    page.get_by_role("button", name="Pause…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Autoscalers that ignore them: shop/orders.")
+    page.get_by_role("button", name="Cancel").click()
+    client.pause_tube("orders", 120)
+    expect(chip).to_have_text("⇅ shop/orders (ignores its ready jobs while paused)")
+    client.pause_tube("orders", 0)
+    expect(chip).to_have_text("⇅ shop/orders")
 
 
 def test_without_a_cluster_the_page_shows_the_reason(

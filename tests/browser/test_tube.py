@@ -110,3 +110,35 @@ def test_a_tube_that_requires_a_rule_has_a_note(person: Person, tube: Tube) -> N
     expect(person.opens_tube("mail/eu").locator("#notes")).to_contain_text("define a rule for this tube under metrics:")
     page = person.goes_to("/", q="mail/eu")
     expect(page.get_by_text("needs a rule", exact=True)).to_be_visible()
+
+
+def fact(page: Page, name: str) -> Locator:
+    return page.locator("#stats div", has=page.get_by_text(name, exact=True)).locator("dd")
+
+
+def test_a_tube_that_grows_is_never_said_to_become_empty(person: Person, tube: Tube) -> None:
+    client = tube("tube-grows")
+    client.put(b"x")
+    page = person.opens_tube("tube-grows")
+    for _ in range(16):
+        client.put(b"x")
+    for _ in range(10):
+        client.delete(client.reserve())
+    expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s$"))
+    expect(fact(page, "drain time, if nothing is put")).to_have_text(re.compile(r"\d+ s"))
+    assert "empty in" not in page.locator("#stats").inner_text()
+    for _ in range(7):
+        client.delete(client.reserve())
+    expect(fact(page, "trend")).to_have_text("empty")
+
+
+def test_what_is_deleted_or_moved_here_is_no_progress(person: Person, tube: Tube) -> None:
+    client = tube("tube-cleared")
+    page = person.opens_tube("tube-cleared")
+    for _ in range(60):
+        client.put(b"x")
+    expect(fact(page, "trend")).to_have_text(re.compile("^growing by"))
+    person.chooses("Delete…", How_many=59)
+    expect(page.locator(".count.ready dd")).to_have_text("1")
+    expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s, without the jobs put or deleted here$"))
+    expect(fact(page, "drain time, if nothing is put")).to_have_count(0)

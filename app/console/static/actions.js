@@ -96,11 +96,18 @@ function kick(tube) {
 function pause(tube) {
   openDialog({
     title: `Pause ${tube.name}`,
-    live: () => `While paused, workers can't reserve its jobs; new jobs are accepted, and autoscalers count them. ${holds(tube)}`,
+    live: () => `While paused, workers can't reserve its jobs; new jobs are accepted. ${counting(tube.row().autoscalers)}${holds(tube)}`,
     fields: [{ name: "seconds", label: "For how many seconds", kind: "number", value: 60, min: 1, max: MAX }],
     button: "Pause",
     run: ({ seconds }) => on(tube, "pause", { seconds }),
   });
+}
+
+// What a pause means to the autoscalers of a tube.
+function counting(autoscalers) {
+  const names = (ignores) => new Intl.ListFormat("en").format(autoscalers.filter((one) => one.ignoresPaused === ignores).map(({ namespace, name }) => `${namespace}/${name}`));
+  const [counts, ignores] = [names(false), names(true)];
+  return [counts && `Autoscalers that count its ready jobs meanwhile: ${counts}. `, ignores && `Autoscalers that ignore them: ${ignores}. `].filter(Boolean).join("");
 }
 
 function resume(tube) {

@@ -31,7 +31,7 @@ function show(state) {
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
   const { series } = state;
   const lines = series ? autoscalerLines(series) : [];
-  draw({ now: state.now, late: late.length > 0, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events });
+  draw({ now: state.now, unit: series?.unit ?? "value", late: late.length > 0, stacks: [], lines: [...lines, ...predictedLines(state.loadTest)], events: state.events });
   whatIf.show(one, series);
   loadTest.show(state.loadTest, state.now);
   refreshDialog();

@@ -4,7 +4,7 @@ import { autoscalerAddress } from "./api.js";
 import { h, keyed, setClass, setText, setValue } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
-import { UNKNOWN, amount, capital, count, latenesses } from "./words.js";
+import { UNKNOWN, capital, count, latenesses, measured } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const list = part("autoscalers");
@@ -29,8 +29,8 @@ function newCard(one) {
 
 function updateCard(card, one) {
   setText(card.querySelector(".said"), capital(one.sentence));
-  const metrics = one.metrics.map(({ name, selector, total, target }) =>
-    [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : amount(total)}, target ${amount(target.amount)}${target.type === "AverageValue" ? " per pod" : ""}`]);
+  const metrics = one.metrics.map(({ name, selector, total, target, unit }) =>
+    [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : measured(total, unit === "jobs" ? null : unit)}, target ${measured(target.amount, unit === "jobs" ? null : unit)}${target.type === "AverageValue" ? " per pod" : ""}`]);
   const facts = [["pods", count(one.current)], ["desired", count(one.desired)], ["min … max", `${count(one.min)} … ${count(one.max)}`], ...metrics];
   keyed(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => h("div", {}, h("dt", { class: "name" }, name), h("dd")), (element, [, value]) => setValue(element.lastElementChild, value));
 }

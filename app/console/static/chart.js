@@ -1,5 +1,5 @@
 // A chart of one time axis with its legend, its ranges and the same numbers as a table.
-// model: {now, late: whether the numbers of jobs are unknown now, stacks: [{key, label, t, values}], lines: [{key, label, t, values, side: "jobs"|"pods", step}], events: [{t, kind, text}]}
+// model: {now, unit: the left scale's, else jobs, late: whether the numbers of jobs are unknown now, stacks: [{key, label, t, values}], lines: [{key, label, t, values, side: "jobs"|"pods", step}], events: [{t, kind, text}]}
 
 import { Crosshair, valuesAt } from "./crosshair.js";
 import { h, setAttribute, svg } from "./dom.js";

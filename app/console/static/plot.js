@@ -20,7 +20,7 @@ export function geometry(model, width, range) {
   const podTicks = hasPods ? ticks(highest(model.lines.filter((line) => line.side === "pods").map(within)), 4) : [];
   const rise = (top) => (number) => frame.bottom - (number / top) * (frame.bottom - frame.top);
   const x = (time) => frame.left + ((time - from) / (to - from)) * (frame.right - frame.left);
-  return { frame, from, to, x, jobs: rise(jobTicks.at(-1)), pods: rise(podTicks.at(-1) ?? 1), jobTicks, podTicks };
+  return { frame, from, to, x, unit: model.unit ?? "jobs", jobs: rise(jobTicks.at(-1)), pods: rise(podTicks.at(-1) ?? 1), jobTicks, podTicks };
 }
 
 // When the last prediction ends.
@@ -44,14 +44,14 @@ function hatch() {
     svg("rect", { class: "hatch-ground", width: 6, height: 6 }), svg("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 6 })));
 }
 
-function grid({ frame, from, to, x, jobs, pods, jobTicks, podTicks }) {
+function grid({ frame, from, to, x, jobs, pods, jobTicks, podTicks, unit }) {
   const lines = jobTicks.map((number) => [
     svg("line", { class: number ? "grid" : "grid base", x1: frame.left, x2: frame.right, y1: jobs(number), y2: jobs(number) }),
     svg("text", { x: frame.left - 6, y: jobs(number) + 4, "text-anchor": "end" }, short(number))]);
   const right = podTicks.map((number) => svg("text", { class: "pods-scale", x: frame.right + 6, y: pods(number) + 4 }, count(number)));
   const times = timeTicks(from, to, frame.width / 90).map((time) =>
     svg("text", { x: x(time), y: frame.bottom + 15, "text-anchor": "middle" }, clock(time, to - from <= 400)));
-  const titles = [svg("text", { x: 0, y: 11 }, "jobs"), podTicks.length ? svg("text", { class: "pods-scale", x: frame.width, y: 11, "text-anchor": "end" }, "pods") : null];
+  const titles = [svg("text", { x: 0, y: 11 }, unit), podTicks.length ? svg("text", { class: "pods-scale", x: frame.width, y: 11, "text-anchor": "end" }, "pods") : null];
   return svg("g", {}, lines, right, times, titles);
 }
 

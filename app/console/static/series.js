@@ -18,7 +18,8 @@ export function jobStacks(history) {
 export const buriedLine = (history) => ({ key: "buried", label: "buried", side: "jobs", t: history.t, values: history.buried });
 
 // The metric as served, target × pods, and the pods; each autoscaler has its own sample times.
-export function autoscalerLines(one, several = false) {
+// `units`: the left scale's; of a metric with another unit, only the pods are shown.
+export function autoscalerLines(one, several = false, units = null) {
   const of = several ? ` (${one.name})` : "";
   const target = Number(one.target);
   const lines = [
@@ -26,6 +27,7 @@ export function autoscalerLines(one, several = false) {
     { key: "desired", label: `pods desired${of}`, side: "pods", step: true, t: one.t, values: one.desired },
     { key: "current", label: `pods${of}`, side: "pods", step: true, t: one.t, values: one.current },
   ];
+  if (units && !units.includes(one.unit ?? "jobs")) return lines.slice(1);
   if (!known(one.target) || !(target > 0)) return lines;
   const capacity = one.current.map((pods) => (known(pods) ? pods * target : null));
   return [lines[0], { key: "capacity", label: `target × pods${of}`, side: "jobs", step: true, t: one.t, values: capacity }, ...lines.slice(1)];

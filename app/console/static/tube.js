@@ -14,10 +14,10 @@ import { UNKNOWN, ago, clock, count, duration, known, lateness, notesOf, rate } 
 
 const part = (id) => document.getElementById(id);
 const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "late", "unheard", "gone",
-  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft"]);
+  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft", "netPerSecond", "emptySeconds", "ownChanges"]);
 const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
   total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
-  drainSeconds: ["empty in, at this rate", duration] };
+  drainSeconds: ["drain time, if nothing is put", duration] };
 
 let state = initial();
 const query = ofTube(state.tube);
@@ -52,7 +52,7 @@ function show(now) {
   showCounts(row);
   const history = upToNow(now.history, row, now);
   setClass(part("main"), "late", row.late);
-  draw({ now: now.now, late: row.late, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1))], events: now.events });
+  draw({ now: now.now, late: row.late, stacks: jobStacks(history), lines: [buriedLine(history), ...now.autoscalers.flatMap((one) => autoscalerLines(one, now.autoscalers.length > 1, ["jobs"]))], events: now.events });
   keyed(part("events"), [...now.events].reverse(), ({ t, kind, text }) => `${t} ${kind} ${text}`, newEvent, () => {});
   if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "No events since the console started."));
   keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setValue(element.lastElementChild, value));
@@ -65,7 +65,7 @@ function showHead(now, row) {
   setClass(part("server"), "warn", row.late);
   setClass(part("server"), "error", !row.fresh);
   part("notes").replaceChildren(...notesOf(row, now.now).map(({ words }) => h("span", { class: "chip warn" }, words)),
-    ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}`)));
+    ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}${row.pauseLeft > 0 && one.ignoresPaused ? " (ignores its ready jobs while paused)" : ""}`)));
 }
 
 function showCounts(row) {
@@ -89,9 +89,19 @@ function newFact([name]) {
   return h("div", {}, h("dt", {}, name), h("dd"));
 }
 
+// Whether producers or workers are faster. A tube that grows is never said to become empty.
+function trend({ ready, reserved, netPerSecond: net, emptySeconds, ownChanges }) {
+  if (!known(ready) || !known(reserved)) return UNKNOWN;
+  if (!known(net)) return ownChanges ? `${UNKNOWN} for half a minute, because jobs were changed here` : UNKNOWN;
+  const noted = ownChanges ? ", without the jobs put or deleted here" : "";
+  if (net > 0) return `growing by ${rate(net)}/s${noted}`;
+  if (ready + reserved === 0) return "empty";
+  return (net < 0 ? `shrinking by ${rate(-net)}/s, empty in ${duration(emptySeconds)}` : "neither growing nor shrinking") + noted;
+}
+
 function facts(row) {
   const more = Object.entries(row).filter(([name, value]) => !SHOWN_ABOVE.has(name) && !(name === "drainSeconds" && value === null));
-  return [["read", ago(row.ageSeconds)], ...more.map(([name, value]) => {
+  return [["read", ago(row.ageSeconds)], ["trend", trend(row)], ...more.map(([name, value]) => {
     const [label, words] = LABELS[name] ?? [name.replace(/([A-Z])/g, " $1").replace(/[-_]/g, " ").toLowerCase(), count];
     return [label, value === null ? UNKNOWN : known(value) ? words(value) : String(value)];
   })];

@@ -6,6 +6,12 @@ import { amount, plural } from "./words.js";
 
 const DELAY_MS = 150;
 
+// "Jobs per pod (the target)", "Seconds (the target)", or, of a metric whose unit isn't known, "Target per pod".
+function labelOf(unit, type) {
+  const per = type === "AverageValue" ? " per pod" : "";
+  return unit ? `${unit[0].toUpperCase()}${unit.slice(1)}${per} (the target)` : `Target${per}`;
+}
+
 export class WhatIf {
   constructor(place, query) {
     Object.assign(this, { place, query, slider: null, timer: 0, target: null });
@@ -16,8 +22,10 @@ export class WhatIf {
     const target = Number(series?.target ?? autoscaler?.metrics.find(({ source }) => source === "External")?.target.amount);
     if (!(target > 0)) return setText(this.place, "This autoscaler has no metric with a target to try.");
     this.target = target;
+    this.label = labelOf(series?.unit, autoscaler?.metrics.find(({ source }) => source === "External")?.target.type);
     this.pods = autoscaler?.decision.pods;
     if (!this.slider) this.make(target);
+    setText(this.place.firstElementChild, this.label);
     if (Number(this.slider.value) !== target) this.later();
     else this.same();
     return null;
@@ -30,7 +38,7 @@ export class WhatIf {
     this.slider.value = target;
     this.answer = h("output", { class: "answer", for: "target" });
     this.place.classList.add("fields");
-    this.place.replaceChildren(h("label", { for: "target" }, "Jobs per pod (the target)"), this.slider, this.answer,
+    this.place.replaceChildren(h("label", { for: "target" }, this.label), this.slider, this.answer,
       h("small", { class: "quiet" }, `Simulation only: the autoscaler keeps its target ${amount(target)}. Limits, policies and tolerance are included.`));
   }
 

@@ -15,6 +15,12 @@ const atLeast = (number, least, format) => (!known(number) ? UNKNOWN : number > 
 
 export const amount = (number) => atLeast(number, 0.01, hundredths);
 
+// "20 jobs", "1 job", "0.5 jobs/s", or "20" of a metric whose unit isn't known.
+export function measured(number, unit) {
+  if (!known(number) || !unit) return amount(number);
+  return `${amount(number)} ${Number(number) === 1 ? unit.replace(/^(\w+)s(\/|$)/, "$1$2") : unit}`;
+}
+
 export const rate = (perSecond) => atLeast(perSecond, 0.1, tenths);
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

@@ -51,7 +51,13 @@ def test_an_autoscaler_is_shown_with_its_metric_pods_and_deciding_step() -> None
     (one,) = data["autoscalers"]
     assert (one["namespace"], one["name"], one["target"]) == ("shop", "orders", "Deployment/orders")
     assert one["metrics"] == [
-        {"name": "tube-orders", "selector": "", "total": "20", "target": {"type": "AverageValue", "amount": "2"}}
+        {
+            "name": "tube-orders",
+            "selector": "",
+            "total": "20",
+            "target": {"type": "AverageValue", "amount": "2"},
+            "unit": "jobs",
+        }
     ]
     assert (one["current"], one["desired"], one["min"], one["max"]) == (8, 8, 1, 10)
     assert one["sentence"].startswith("8 pods now → 10: tube-orders is 20, target 2 per pod")

@@ -178,7 +178,7 @@ def test_a_row_names_the_autoscalers_that_use_its_tube() -> None:
         view(server(tube("orders"), tube("mail"))), links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}))]
     )
     rows = {row["tube"]: row["autoscalers"] for row in overview(linked, Query())["tubes"]}
-    assert rows == {"orders": [{"namespace": "shop", "name": "orders"}], "mail": []}
+    assert rows == {"orders": [{"namespace": "shop", "name": "orders", "ignoresPaused": False}], "mail": []}
 
 
 @pytest.mark.parametrize(
