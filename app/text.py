@@ -44,3 +44,12 @@ def listing(items: Iterable[str], word: str = "and") -> str:
     """Return `a`, `a and b`, or `a, b and c`; an empty string for no items."""
     *others, last = list(items) or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def known(value: float | None) -> str:
+    """Return a number for people: `12,345`, or `unknown`."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "< 0.1" if 0 < value < 0.05 else f"{value:,.1f}"

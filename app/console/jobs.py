@@ -15,7 +15,7 @@ from app.console.action_input import MAX_ID, ActionInput, Servers
 from app.console.errors import RequestError
 from app.console.payloads import payload
 from app.console.threads import BusyError, Threads
-from app.jobs.actions import stop_after
+from app.jobs.actions import State, stop_after
 from app.jobs.peek import MAX_SHOWN, PeekedJob, job_by_id, next_jobs
 from app.jobs.search import MAX_IDS, MAX_RESULTS, SearchResult, StopReason, search
 from app.text import count
@@ -110,7 +110,14 @@ def job_json(job: PeekedJob, now_s: float) -> Json:
 def search_json(result: SearchResult, tube: str, text: str) -> dict[str, Any]:
     """Return a search result as JSON; `before` is where the next search continues, null if nothing is left."""
     jobs = [
-        {"id": str(job.id), "state": job.state, "age": job.age_s, "size": job.size, "beginning": excerpt(job)}
+        {
+            "id": str(job.id),
+            "state": job.state,
+            "age": job.age_s,
+            "size": job.size,
+            "beginning": excerpt(job),
+            **({"timeLeft": job.time_left_s} if job.state == State.RESERVED else {}),
+        }
         for job in result.jobs
     ]
     before = None if result.before is None else str(result.before)

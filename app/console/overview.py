@@ -13,13 +13,13 @@ from sys import float_info
 from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import InvalidFieldError, TubeStats
-from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
+from app.beanstalkd.reading import STUCK_AFTER_S, ServerState, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.health import is_late, last_reply
-from app.console.history import History, PastTubes
+from app.console.history import History, PastTubes, Timeouts
 from app.console.own_changes import OwnChanges
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
@@ -30,6 +30,7 @@ from app.metrics.resolve import resolve
 from app.metrics.rules import COUNTED, TIMES, Rules, number_of
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
+from app.text import count, duration, known, listing
 
 COUNTS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting")
 """A row's counts."""
@@ -42,6 +43,7 @@ MAX_SEARCH = 200
 """Characters."""
 _MAX_DIGITS = 6
 _MAX_AUTOSCALERS = 10
+_MAX_NAMED = 3
 
 type Json = dict[str, Any]
 
@@ -60,6 +62,7 @@ class View:
     """The tubes that autoscalers use."""
     rules: Rules = field(default_factory=Rules)
     own_changes: OwnChanges = field(default_factory=OwnChanges)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def state(self, server: str) -> ServerState | None:
         """Return the state of the server with this name."""
@@ -101,6 +104,12 @@ class TubeNow(NamedTuple):
         left_s = self.number("pause_left")
         return None if left_s is None else max(0, left_s)
 
+    @property
+    def stuck_s(self) -> int | None:
+        """Whole seconds since when no watching worker takes the ready jobs; None if they aren't stuck, or unknown."""
+        stuck_s = self.state.reading.stuck_s(self.name) if self.state.reading and self.fresh else None
+        return None if stuck_s is None else int(stuck_s)
+
 
 def tube_now(view: View, state: ServerState, tube: str) -> TubeNow:
     """Return what is known of one tube."""
@@ -131,6 +140,7 @@ def row(view: View, tube: TubeNow) -> Json:
         **{field: tube.number(field) for field in COUNTS},
         **{name: rate(view, tube, name) for name in RATES},
         "pauseLeft": tube.pause_left_s,
+        "stuckSeconds": tube.stuck_s,
         "ageSeconds": rounded(reading.answered_at(tube.name).age_s(view.now)) if reading else None,
         "gone": reading is not None and tube.name not in reading.tubes,
         "fresh": tube.fresh,
@@ -161,6 +171,8 @@ def _notes(view: View, tube: TubeNow) -> Iterator[str]:
         yield "paused"
     if tube.number("ready") and tube.number("watching") == 0:
         yield "no-watchers"
+    if tube.stuck_s is not None:
+        yield "workers-stuck"
     if tube.number("delayed") and tube.number("ready") == tube.number("reserved") == 0:
         yield "only-delayed"
     if tube.number("buried"):
@@ -182,10 +194,35 @@ def server_json(view: View, state: ServerState) -> Json:
         "failure": state.failure.message if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
+        "timeoutsPerSecond": rounded(view.timeouts.per_second(state.server)),
+        "problems": list(_problems(view, state)),
         "restartedAt": restart.at_s if restart else None,
         "restart": restart.text.partition(": ")[2] if restart else None,
         "lostJobs": restart is not None and restart.kind == "loss",
     }
+
+
+def _problems(view: View, state: ServerState) -> Iterator[Json]:
+    """Yield sentences about workers, each with the tubes that it names."""
+    reading, name = state.reading, state.server.name
+    if reading is None or is_late(state, view.now):
+        return
+    stuck = [tube for tube in reading.idle if reading.stuck_s(tube) is not None]
+    if stuck:
+        shown = sorted(stuck)[:_MAX_NAMED]
+        more = [count(len(stuck) - len(shown), "more tube")] if len(stuck) > len(shown) else []
+        yield {
+            "text": f"Workers on {name} are stuck: jobs are ready in {listing([*shown, *more])}, and workers watch, but"
+            f" for {duration(STUCK_AFTER_S)} none took a job. Check what the workers wait for, or restart them.",
+            "tubes": shown,
+        }
+    timeouts = view.timeouts.per_second(state.server)
+    if timeouts:
+        yield {
+            "text": f"Jobs on {name} exceed their time to run (TTR), {known(timeouts)} per second, so other workers get"
+            " them too: workers hang, or the TTR is too short for the work.",
+            "tubes": [],
+        }
 
 
 def servers_json(view: View) -> Sequence[Json]:

@@ -9,7 +9,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.text import duration
+from app.text import duration, known
 
 _HERE = Path(__file__).parent
 _MEDIA_TYPES = {
@@ -66,15 +66,6 @@ class Rendering:
         """Return a whole page."""
         html = self._environment.get_template(f"{template}.html").render(page=template, **context)
         return HTMLResponse(html, status_code=http_status)
-
-
-def known(value: float | None) -> str:
-    """Return a number for people: `12,345`, or `unknown`."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "< 0.1" if 0 < value < 0.05 else f"{value:,.1f}"
 
 
 def lateness(source: Mapping[str, Any]) -> str:

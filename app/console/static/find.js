@@ -2,7 +2,7 @@
 
 import { address, ask } from "./api.js";
 import { h, setText } from "./dom.js";
-import { ago, bytes } from "./words.js";
+import { ago, bytes, timeLeft } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 
@@ -68,7 +68,7 @@ export class Finder {
       this.open(job.id);
     };
     const link = h("a", { href: address("/tube", { ...this.query, job: job.id }), "data-row-link": true, onclick: open }, `job ${job.id}`);
-    return h("li", {}, h("div", { class: "headline" }, link, h("span", { class: "quiet" }, `${job.state} · put ${ago(job.age)} · ${bytes(job.size)}`)),
+    return h("li", {}, h("div", { class: "headline" }, link, h("span", { class: "quiet" }, `${job.state}${job.state === "reserved" ? `, ${timeLeft("reserved", job.timeLeft).join(" ")}` : ""} · put ${ago(job.age)} · ${bytes(job.size)}`)),
       job.size === 0 ? h("span", { class: "quiet" }, "The body is empty.") : h("code", {}, job.beginning));
   }
 }

@@ -2,8 +2,8 @@
 
 import { jobActions } from "./actions.js";
 import { ask, readOnly } from "./api.js";
-import { h, setAttribute } from "./dom.js";
-import { bytes, capital, count, duration, plural } from "./words.js";
+import { h, setAttribute, setText } from "./dom.js";
+import { bytes, capital, count, duration, plural, timeLeft } from "./words.js";
 
 const STATES = [["ready", "Next ready job"], ["delayed", "Next delayed job"], ["buried", "Next buried job"]];
 const PERIOD_MS = 2000;
@@ -90,10 +90,22 @@ export class Jobs {
 }
 
 function stats(job) {
-  const left = job.state === "delayed" ? [["ready in", duration(job.timeLeft)]] : [];
+  const left = ["delayed", "reserved"].includes(job.state) ? [timeLeft(job.state, job.timeLeft)] : [];
   const facts = [["priority", count(job.pri)], ["age", duration(job.age)], ...left, ["time to run", duration(job.ttr)], ["reserved", times(job.reserves)],
     ["timed out", times(job.timeouts)], ["released", times(job.releases)], ["buried", times(job.buries)], ["kicked", times(job.kicks)]];
-  return h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  const list = h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  if (left.length) countDown(list.children[2], job);
+  return list;
+}
+
+// Until the card is replaced.
+function countDown(element, job) {
+  const loadedAt = performance.now();
+  const timer = setInterval(() => {
+    if (!element.isConnected) return clearInterval(timer);
+    const parts = timeLeft(job.state, job.timeLeft - Math.round((performance.now() - loadedAt) / 1000));
+    return parts.forEach((text, index) => setText(element.children[index], text));
+  }, 1000);
 }
 
 const times = (number) => (number === 0 ? "never" : number === 1 ? "once" : plural(number, "time"));

@@ -43,6 +43,8 @@ function ask(change, remember = true) {
 function show(state) {
   const several = state.servers.length > 1;
   keyed(part("servers"), state.servers, (one) => one.name, newServer, (element, one) => updateServer(element, one, state.now));
+  const problems = state.servers.flatMap(({ name, problems: found }) => found.map((problem) => ({ server: name, ...problem })));
+  keyed(part("problems"), problems, ({ server, text }) => `${server} ${text}`, newProblem, () => {});
   keyed(body, state.tubes, (row) => JSON.stringify([row.server, row.tube]), newRow, (element, row) => updateRow(element, row, several));
   setText(part("total"), plural(state.total, "tube"));
   part("nothing").hidden = state.tubes.length > 0;
@@ -76,6 +78,11 @@ function updateServer(element, server, now) {
   const draining = server.draining ? ["draining: accepts no new jobs"] : [];
   const read = server.late ? lateness(server) : [plural(server.tubes, "tube"), ...(server.ageSeconds > 3 ? [`read ${ago(server.ageSeconds)}`] : [])];
   setText(element.children[2], [...read, ...draining, ...restarted].join(" · "));
+}
+
+function newProblem({ server, text, tubes }) {
+  const links = tubes.map((tube) => h("a", { class: "chip", href: tubeAddress({ server, tube }) }, tube));
+  return h("li", { class: "note" }, text, links.length ? h("p", { class: "chips" }, links) : null);
 }
 
 function newRow(row) {

@@ -14,7 +14,7 @@ import { UNKNOWN, ago, clock, count, duration, known, lateness, notesOf, rate } 
 
 const part = (id) => document.getElementById(id);
 const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "late", "unheard", "gone",
-  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft", "netPerSecond", "emptySeconds", "ownChanges"]);
+  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft", "netPerSecond", "emptySeconds", "ownChanges", "stuckSeconds"]);
 const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
   total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
   drainSeconds: ["drain time, if nothing is put", duration] };
@@ -64,7 +64,8 @@ function showHead(now, row) {
   setText(part("server"), [`on ${row.server}`, ...lateness(now.server)].join(" · "));
   setClass(part("server"), "warn", row.late);
   setClass(part("server"), "error", !row.fresh);
-  part("notes").replaceChildren(...notesOf(row, now.now).map(({ words }) => h("span", { class: "chip warn" }, words)),
+  const timeouts = now.server.timeoutsPerSecond > 0 && !row.late ? [{ words: `${rate(now.server.timeoutsPerSecond)} timeouts/s on ${row.server}` }] : [];
+  part("notes").replaceChildren(...notesOf(row, now.now).concat(timeouts).map(({ words }) => h("span", { class: "chip warn" }, words)),
     ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}${row.pauseLeft > 0 && one.ignoresPaused ? " (ignores its ready jobs while paused)" : ""}`)));
 }
 

@@ -37,6 +37,12 @@ export function duration(seconds) {
 
 export const ago = (seconds) => (!known(seconds) ? "never" : seconds < 1.5 ? "just now" : `${duration(seconds)} ago`);
 
+// [name, value] of the time until a job's state changes by itself; of a reserved one that may be over.
+export function timeLeft(state, seconds) {
+  if (state === "delayed") return ["ready in", duration(seconds)];
+  return seconds < 0 ? ["overdue by", duration(-seconds)] : ["time left", duration(seconds)];
+}
+
 export function bytes(size) {
   if (!known(size)) return UNKNOWN;
   if (size < 1024) return plural(size, "byte");
@@ -69,6 +75,7 @@ export function latenesses({ servers, cluster }) {
 const NOTES = {
   paused: "paused",
   "no-watchers": "no watchers",
+  "workers-stuck": "workers stuck",
   "only-delayed": "only delayed jobs",
   "buried-jobs": "buried jobs",
   "needs-rule": "needs a rule",
@@ -81,6 +88,7 @@ const NOTES_IN_FULL = {
 export function notesOf(row, now = null) {
   const notes = (row.notes ?? []).filter((code) => code in NOTES).map((code) => ({ code, words: (now && NOTES_IN_FULL[code]) || NOTES[code] }));
   for (const note of notes) if (note.code === "paused" && row.pauseLeft > 0) note.words = `paused, ${duration(row.pauseLeft)} left`;
+  for (const note of notes) if (note.code === "workers-stuck") note.words = now ? `workers stuck: for ${duration(row.stuckSeconds)} none took a ready job` : `workers stuck, ${duration(row.stuckSeconds)}`;
   if (row.gone) notes.unshift({ code: "gone", words: !now ? "seen earlier" : known(row.seenAt) ? `no such tube, last seen ${ago(now - row.seenAt)}` : "no such tube: beanstalkd forgets a tube without jobs and clients" });
   if ((row.late || !row.fresh) && !now) notes.unshift({ code: "late", words: lastRead(row.ageSeconds) });
   return notes;

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from app.console.events import Event
-from app.console.rendering import known
 from app.settings import Server
+from app.text import known
 from tests.unit.console.console import Browser, Console
 from tests.unit.console.moments import at, server, tube, unread
 
