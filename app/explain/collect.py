@@ -68,13 +68,16 @@ class TubeInfo:
     exists: bool
     age_s: float | None
     fields: Mapping[str, Any]
+    """None: the server reported an invalid value."""
+    invalid: Mapping[str, str]
+    """Reason of each invalid field."""
     paused: bool
     pause_left_s: float | None
     ignored: bool
     """True if only its reserved jobs count, because it is paused."""
 
     def count(self, name: str) -> int | None:
-        """Return a field as an integer; None if the server didn't report it."""
+        """Return a field as an integer; None if the server reported none, or an invalid one."""
         value = self.fields.get(name)
         return int(value) if isinstance(value, (int, float)) else None
 
@@ -167,6 +170,7 @@ def parse_explanation(document: Json) -> Explanation:
                 exists=bool(tube.get("exists")),
                 age_s=tube.get("ageSeconds"),
                 fields=tube.get("fields") or {},
+                invalid=tube.get("invalid") or {},
                 paused=bool(tube.get("paused")),
                 pause_left_s=tube.get("pauseSecondsLeft"),
                 ignored=bool(tube.get("ignored")),

@@ -96,6 +96,7 @@ def find(explanation: Explanation) -> Iterator[Finding]:
 def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
     counted = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
     paused, unwatched, delayed, buried = [], [], [], []
+    invalid = [(tube, f"has no valid {reason}") for tube in explanation.tubes for reason in tube.invalid.values()]
     for tube in filter(lambda tube: tube.exists, explanation.tubes):
         ready, waiting = tube.count("ready") or 0, tube.count("ready") or tube.count("reserved")
         if tube.paused:
@@ -109,6 +110,7 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         if jobs := tube.count("buried"):
             buried.append((tube, f"has {count(jobs, 'buried job')}, which no worker can reserve"))
     for found, hint in (
+        (invalid, "only what needs this field of this tube has no value"),
         (paused, "resume the tube on its page in the console if workers should get its jobs now"),
         (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
         (delayed, ""),

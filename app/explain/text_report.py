@@ -99,7 +99,7 @@ def _readings(explanation: Explanation) -> Iterator[str]:
                 tube.server,
                 tube.name,
                 _ago(tube.age_s) if tube.exists else "no such tube: 0 jobs",
-                *(str(tube.fields.get(field, "")) for field in fields),
+                *("unknown" if field in tube.invalid else str(tube.fields.get(field, "")) for field in fields),
             )
             for tube in shown
         ]

@@ -16,7 +16,7 @@ def server(name: str = "eu", **fields: Any) -> Json:
     } | fields
 
 
-def tube(name: str = "orders", on: str = "eu", **fields: int) -> Json:
+def tube(name: str = "orders", on: str = "eu", **fields: int | None) -> Json:
     counts = {"ready": 3, "reserved": 1, "delayed": 0, "buried": 0, "watching": 2} | fields
     return {
         "server": on,

@@ -44,6 +44,11 @@ def test_a_healthy_metric_has_no_findings() -> None:
             id="paused",
         ),
         pytest.param(
+            {"tubes": [tube(waiting=None) | {"invalid": {"waiting": "current-waiting: counter below zero (-1)"}}]},
+            "tube orders on eu has no valid current-waiting: counter below zero (-1) → only what needs this field",
+            id="an invalid field",
+        ),
+        pytest.param(
             {"tubes": [tube() | {"paused": True, "pauseSecondsLeft": 90, "ignored": True}]},
             "can't reserve its jobs until then; not counted: 3 ready jobs (paused: ignore)",
             id="paused and ignored",

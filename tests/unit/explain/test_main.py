@@ -142,6 +142,14 @@ def test_of_many_tubes_twenty_are_shown() -> None:
     assert "and 510 more" in text
 
 
+def test_an_invalid_field_is_unknown_with_its_reason() -> None:
+    reason = "current-jobs-buried: counter below zero (-1)"
+    text = written(explanation(tubes=[tube(buried=None) | {"invalid": {"buried": reason}}]))
+    assert f"Tube orders on eu has no valid {reason}" in text
+    row = text.partition("Tubes\n")[2].splitlines()[1]
+    assert "  ".join(row.split()[-5:]) == "3  1  0  unknown  2"
+
+
 def test_several_values_are_shown_by_label_and_as_a_sum_and_a_rule_by_its_formula() -> None:
     rule = RULE | {"builtIn": False, "name": "backlog", "meaning": "A rule of yours", "tubes": ["a", "b-*"]}
     items = [item("1500m", "1.5", labels={"tube": tube_name}, window=60) for tube_name in ("a", "b-1")]
