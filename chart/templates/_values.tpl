@@ -1,11 +1,12 @@
-{{/* Makes null mean "not set" in `.Values`, which all templates share: removes each key without content, and adds the maps that templates read.
-     Helm itself removes only keys that have a default. Every template starts with it, because Helm defines no order of templates. */}}
+{{/* Makes null mean "not set" in `.Values`, which all templates share: removes each key without content, and adds the defaults that Helm removes
+     for such a key. Every template starts with it, because Helm defines no order of templates. */}}
 {{- define "beanscale.values" -}}
 {{- if not .Values.withoutNulls }}
 {{- range $key, $value := omit .Values "global" "extraObjects" }}
 {{- include "beanscale.withoutNull" (list $.Values $key $value) }}
 {{- end }}
-{{- $_ := merge .Values (include "beanscale.emptyValues" . | fromYaml) (dict "withoutNulls" true) }}
+{{- include "beanscale.withDefaults" (list .Values (include "beanscale.defaults" . | fromYaml)) }}
+{{- $_ := set .Values "withoutNulls" true }}
 {{- end }}
 {{- end }}
 
@@ -41,30 +42,59 @@
 {{- $seconds }}
 {{- end }}
 
-{{/* What templates read of values that can be null. */}}
-{{- define "beanscale.emptyValues" -}}
+{{/* (list $map $defaults): adds what the map lacks. */}}
+{{- define "beanscale.withDefaults" -}}
+{{- $map := index . 0 }}
+{{- range $key, $default := index . 1 }}
+{{- if not (hasKey $map $key) }}
+{{- $_ := set $map $key $default }}
+{{- else if kindIs "map" $default }}
+{{- include "beanscale.withDefaults" (list (get $map $key) $default) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What applies to a key without content: the default in values.yaml. Other keys can be absent, or the schema requires them. */}}
+{{- define "beanscale.defaults" -}}
 global: {}
 commonLabels: {}
+clusterDomain: cluster.local
 imagePullSecrets: []
+preflight: {enabled: true}
+apiService: {create: true}
 tls:
+  mode: self
+  self: {duration: 720h, caDuration: 8760h}
+  certManager: {existingIssuer: {enabled: false, kind: Issuer}, duration: 720h, renewBefore: 240h}
   existingSecret: {}
-  certManager: {existingIssuer: {kind: Issuer}}
+rbac: {authReader: {create: true}, explain: true}
+serviceAccount: {create: true}
 server:
-  updateStrategy: {}
+  maxAge: 15s
+  logging: {level: info, format: json, audit: refusals}
+  updateStrategy: {type: RollingUpdate}
+  revisionHistoryLimit: 3
   hostNetwork: {enabled: false}
+service: {type: ClusterIP, port: 443}
+networkPolicy: {enabled: true, apiServerPorts: [443, 6443, 8443], dnsPorts: [53]}
 beanstalkd:
-  persistence: {}
+  persistence: {enabled: false, size: 1Gi, accessModes: [ReadWriteOnce], whenDeleted: Retain}
   service: {}
   networkPolicy: {}
 metrics: []
 tenancy: []
-featureGates: {}
+featureGates: {HPAScaleToZero: false}
 forwardTo: {port: 443}
 console:
-  auth: {existingSecret: {key: password}}
-  ingress: {hosts: [], tls: []}
+  auth: {mode: password, existingSecret: {key: password}}
+  logging: {level: info, format: json}
+  service: {type: ClusterIP, port: 80}
+  ingress: {enabled: false, hosts: [], tls: []}
+  serviceAccount: {create: true}
   networkPolicy: {}
-serviceMonitor: {authorization: {credentials: {key: token}}}
-prometheusRule: {certificateLifeLeftPercent: 25, disabled: {}}
-dashboard: {}
+helloWorld:
+  service: {type: ClusterIP, port: 80}
+serviceMonitor: {enabled: false, authorization: {credentials: {key: token}}}
+prometheusRule: {enabled: false, buriedJobs: 0, certificateLifeLeftPercent: 25, disabled: {}}
+dashboard: {enabled: false}
 {{- end }}

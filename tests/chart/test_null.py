@@ -80,6 +80,41 @@ def test_null_instead_of_what_is_empty_by_default_changes_nothing(chart: Chart) 
     assert chart.notes(values) == chart.notes()
 
 
+def defaults() -> Manifest:
+    """Return the chart's own copy of the defaults that Helm removes for null."""
+    text = (CHART / "templates/_values.tpl").read_text().partition('define "beanscale.defaults" -}}')[2]
+    return dict(yaml.safe_load(text.partition("{{- end }}")[0]))
+
+
+def settings(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of each that isn't a map."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from settings(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def test_the_charts_copy_of_the_defaults_is_true() -> None:
+    every = dict(settings(VALUES))
+    assert [path for path, value in settings(defaults()) if value and value != every[path]] == []
+
+
+SET = [path for path, value in settings(defaults()) if value]
+WITH_DEFAULT = dict.fromkeys(path[:length] for path in SET for length in range(1, len(path) + 1))
+"""The values and the maps above them."""
+
+
+@pytest.fixture(scope="module")
+def expected(chart: Chart) -> str:
+    return chart.text()
+
+
+@pytest.mark.parametrize("path", [path for path in WITH_DEFAULT if path in OPTIONAL], ids=".".join)
+def test_null_means_the_default(chart: Chart, expected: str, path: tuple[str, ...]) -> None:
+    assert chart.text(nested(path, None)) == expected
+
+
 @pytest.mark.parametrize("path", OPTIONAL, ids=".".join)
 def test_each_optional_value_can_be_null(chart: Chart, path: tuple[str, ...]) -> None:
     """On its own, where all others are set. A refusal is one of ours, about values that belong together."""
