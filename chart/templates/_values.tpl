@@ -64,10 +64,11 @@ preflight: {enabled: true}
 apiService: {create: true}
 tls:
   mode: self
+  minVersion: "1.3"
   self: {duration: 720h, caDuration: 8760h}
   certManager: {existingIssuer: {enabled: false, kind: Issuer}, duration: 720h, renewBefore: 240h}
   existingSecret: {}
-rbac: {authReader: {create: true}, explain: true}
+rbac: {authReader: {create: true}, explain: true, admissionPolicy: true}
 serviceAccount: {create: true}
 server:
   maxAge: 15s
