@@ -220,9 +220,9 @@ class Components:
     def _context(self) -> EvaluationContext:
         return EvaluationContext(self.poller.snapshot, clock.now(), self._settings.max_age, self._settings.rules)
 
-    def _request_tubes(self, wanted: WantedTubes, now: Instant) -> None:
-        self.poller.demand.request(wanted.tubes, now)
-        self.poller.demand.request_ages(wanted.ages, now)
+    def _request_tubes(self, namespace: str, wanted: WantedTubes, now: Instant) -> None:
+        self.poller.demand.request(wanted.tubes, now, namespace)
+        self.poller.demand.request_ages(wanted.ages, now, namespace)
 
     def _stuck(self) -> str | None:
         stuck = self.poller.stuck(clock.now())

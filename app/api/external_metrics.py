@@ -68,8 +68,8 @@ class ResponseCache:
 class ExternalMetrics:
     """The endpoint of all metrics."""
 
-    def __init__(self, want: Callable[[WantedTubes, Instant], None]) -> None:
-        """`want` is called with what each query requires to be read."""
+    def __init__(self, want: Callable[[str, WantedTubes, Instant], None]) -> None:
+        """`want` is called with what each query of a namespace requires to be read."""
         self._want = want
         self._cache = ResponseCache()
         # One: a response about ten thousand tubes takes 30 MB meanwhile, and more threads don't make any faster.
@@ -85,7 +85,7 @@ class ExternalMetrics:
             return cached
         form = negotiate(accept, table.KINDS)
         metric = resolve(MetricQuery(what.resource, what.namespace, checked_options(request).selector), context)
-        self._want(metric.wanted(), context.now)
+        self._want(what.namespace, metric.wanted(), context.now)
         is_explained = (request.parameter("explain") or "false").lower() not in {"0", "false"}
         build = _explain if is_explained else _respond
         if metric.is_long:  # tens of thousands of items would block all other requests

@@ -64,7 +64,7 @@ def api(*, allows: bool) -> Api:
         probes=[Probe(path, {"ping": lambda: None}) for path in ("/healthz", "/livez", "/readyz")],
         telemetry=telemetry,
         context=lambda: known(eu=[tube("checkout", ready=3)], us=[tube("Checkout"), tube("a/b")]),
-        external_metrics=ExternalMetrics(lambda _demanded, _now: None),
+        external_metrics=ExternalMetrics(lambda *_: None),
         version=version_info("0.1.0"),
         port=443,
     )

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 EU = server("eu", tube("a", ready=3, total_jobs=30), earlier={"a": counts(61, 0, 0)}, listed_earlier_at=ago(61))
 
 
-def ignored(_: WantedTubes, __: Instant) -> None:
+def ignored(_namespace: str, _wanted: WantedTubes, _now: Instant) -> None:
     pass
 
 
@@ -29,7 +29,7 @@ async def got(
     metric: str,
     query: str,
     given: EvaluationContext,
-    want: Callable[[WantedTubes, Instant], None] = ignored,
+    want: Callable[[str, WantedTubes, Instant], None] = ignored,
     accept: str = "",
 ) -> Any:
     headers = [(b"accept", accept.encode())] if accept else []
@@ -96,16 +96,16 @@ async def test_each_failure_has_the_reason_that_kubernetes_uses(metric: str, que
 async def test_a_query_requests_its_tubes() -> None:
     wanted: list[WantedTubes] = []
     given = known(server("eu", tube("a", ready=1), next_jobs={"a": next_job(3)}))
-    await got("tube-a", "", given, lambda demanded, _: wanted.append(demanded))
+    await got("tube-a", "", given, lambda _, demanded, __: wanted.append(demanded))
     query = "labelSelector=tube%3Da&explain=true"
-    await got("beanstalkd_tube_next_job_age_seconds", query, given, lambda demanded, _: wanted.append(demanded))
+    await got("beanstalkd_tube_next_job_age_seconds", query, given, lambda _, demanded, __: wanted.append(demanded))
     assert [(tuple(each.tubes), tuple(each.ages)) for each in wanted] == [(("a",), ()), (("a",), ("a",))]
 
 
 async def test_a_query_without_a_result_yet_requests_its_tubes() -> None:
     wanted: list[WantedTubes] = []
     with pytest.raises(StatusError):
-        await got("tube-a", "", known(unread("eu")), lambda demanded, _: wanted.append(demanded))
+        await got("tube-a", "", known(unread("eu")), lambda _, demanded, __: wanted.append(demanded))
     assert [tuple(each.tubes) for each in wanted] == [("a",)]
 
 

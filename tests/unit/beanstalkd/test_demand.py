@@ -52,3 +52,14 @@ def test_beyond_a_thousand_names_the_longest_unused_are_dropped_but_none_of_rule
     assert len(wanted) == MAX_REQUESTED + 1
     assert {"rule", "first", "one-more"} <= set(wanted)
     assert "second" not in wanted
+
+
+def test_a_namespace_that_asks_for_many_tubes_displaces_none_of_another() -> None:
+    demand = Demand()
+    demand.request(["checkout", "mail"], at(0), "shop")
+    for second in range(3):
+        demand.request((f"other-{number}" for number in range(2 * MAX_REQUESTED)), at(second), "greedy")
+    wanted = demand.tubes(at(3))
+    assert len(wanted) == MAX_REQUESTED
+    assert {"checkout", "mail"} <= set(wanted)
+    assert demand.tubes(at(REQUESTED_S + 3)) == ()
