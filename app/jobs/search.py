@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from app.beanstalkd.protocol import ProtocolError, check_tube_name, parse_stats
+from app.beanstalkd.protocol import check_tube_name, parse_field, parse_stats
 from app.beanstalkd.reading import TubeRef
 from app.jobs.actions import ShouldStop
 from app.jobs.client import DEFAULT_TUBE
@@ -137,13 +137,11 @@ def newest_id(highest: Highest, known: int) -> int:
 def _known_id(connection: PeekConnection, tube: str) -> int:
     """Return an ID that the newest job has at least."""
     connection.send(["stats"])
-    total = parse_stats(connection.stats_reply() or b"").get("total-jobs", "")
-    if not total.isdecimal():
-        raise ProtocolError("sent stats without total-jobs")
+    total = parse_field(parse_stats(connection.stats_reply() or b""), "total-jobs")
     connection.use(tube)
     next_jobs = [connection.peek(f"peek-{state}") for state in PEEKED]
     connection.use(DEFAULT_TUBE)  # a used tube doesn't vanish
-    return max(int(total), *(job[0] for job in next_jobs if job is not None), 0)
+    return max(total if isinstance(total, int) else 0, *(job[0] for job in next_jobs if job is not None), 0)
 
 
 def _highest(connection: PeekConnection, ids: range, should_stop: ShouldStop) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from app import clock
+from app.api.telemetry import PollCollector
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import ReplyParser
 from app.beanstalkd.reading import TubeRef
@@ -28,12 +29,13 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def altering(beanstalkd: Beanstalkd, tube: str, field: str, value: str | None) -> AsyncIterator[Server]:
-    """The beanstalkd, with another value of one field of one tube; None: without the field."""
+async def altering(beanstalkd: Beanstalkd, tube: str | None, field: str, value: str | None) -> AsyncIterator[Server]:
+    """The beanstalkd, with another value of one field of one tube or (None) of `stats`; None: without the field."""
+    first_line = "current-jobs-urgent: " if tube is None else f"name: {tube}"
 
     def altered(body: bytes) -> bytes:
         lines = body.decode().split("\n")
-        if lines[1].replace('"', "") == f"name: {tube}":
+        if lines[1].replace('"', "").startswith(first_line):
             there = [line for line in lines if not line.startswith(f"{field}: ")]
             assert len(there) < len(lines)
             lines = there if value is None else [*there[:-1], f"{field}: {value}", ""]
@@ -134,3 +136,31 @@ async def test_an_action_on_jobs_of_unknown_number_is_refused(beanstalkd: Beanst
             with pytest.raises(BeanstalkdError, match="sent no valid current-jobs-ready"):
                 await asyncio.to_thread(delete_some, TubeRef(server, "odd"), State.READY, 5, lambda: False)
         assert jobs.stats_tube("odd")["current-jobs-ready"] == 1
+
+
+@pytest.mark.parametrize(
+    "field", ["current-jobs-reserved", "job-timeouts", "total-jobs", "draining", "current-waiting"]
+)
+@pytest.mark.parametrize("value", ["18446744073709551615", "4294967295", "many", None])
+async def test_an_invalid_field_of_the_server_leaves_out_its_series_alone(
+    beanstalkd: Beanstalkd, field: str, value: str | None
+) -> None:
+    with client(beanstalkd, "odd") as jobs:
+        jobs.put(b"job")
+        async with altering(beanstalkd, None, field, value) as server:
+            async with polling(server) as poller:
+                await until(lambda: first(poller).reading is not None)
+                assert first(poller).failure is None
+                series = {
+                    (each.name, sample.labels.get("state")): sample.value
+                    for each in PollCollector(lambda: poller.snapshot, clock.now, 15).collect()
+                    for sample in each.samples
+                }
+            assert series["beanscale_jobs", "ready"] == 1
+            assert (("beanscale_jobs", "reserved") in series) == (field != "current-jobs-reserved")
+            counted = field != "job-timeouts" or value == "4294967295"  # a counter that only rises
+            assert (("beanscale_job_timeouts", None) in series) == counted
+            if (field, value) == ("total-jobs", "4294967295"):
+                return  # can be true: then a search begins there
+            found = await asyncio.to_thread(search, TubeRef(server, "odd"), b"job", None, lambda: False)
+            assert [job.beginning for job in found.jobs] == [b"job"]

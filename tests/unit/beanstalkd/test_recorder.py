@@ -371,3 +371,42 @@ def test_each_reading_has_the_stats_of_the_same_generation_of_the_server() -> No
     assert swept(readings, 3, checkout=1).jobs == reading.jobs
     other = swept(readings, 4, server_id="another")
     assert (other.jobs, other.draining) == (None, None)
+
+
+def paused(second: float, pauses: int = 0, pause_s: int = 0) -> TubeReplies:
+    replies = TubeReplies()
+    replies.tubes = {"checkout": tube("checkout", second)._replace(cmd_pause_tube=pauses, pause=pause_s)}
+    return replies
+
+
+def test_the_end_of_a_pause_is_known_from_readings() -> None:
+    readings = Recorder()
+    for second, pauses, pause_s, unpaused_s in [
+        (0, 0, 0, None),
+        (1, 1, 60, 1),
+        (2, 1, 60, 2),
+        (3, 1, 0, 3),
+        (4, 1, 0, 3),
+        (5, 2, 0, 5),  # a pause began and ended between two readings
+        (6, 2, 0, 5),
+        (7, 1, 0, 7),  # the tube was created again, and paused since
+        (8, 0, 0, None),  # and again
+    ]:
+        for reading in (
+            readings.record_sweep("life", at(second), paused(second, pauses, pause_s), at(second), 0.1),
+            readings.record_round(paused(second, pauses, pause_s), at(second)),
+        ):
+            assert dict(reading.unpaused) == ({} if unpaused_s is None else {"checkout": at(unpaused_s)})
+
+
+def test_pauses_and_next_jobs_are_known_after_a_long_outage_too() -> None:
+    readings = Recorder()
+    readings.record_sweep("life", at(0), paused(0, 1, 60), at(0), 0.1)
+    readings.record_sweep("life", at(1), paused(1, 1), at(1), 0.1)
+    readings.record_next_jobs({"checkout": NextJob(at(1), 7)})
+    readings.resume(at(RATE_WINDOW_S * 10))
+    reading = readings.record_sweep("life", at(RATE_WINDOW_S * 10), paused(RATE_WINDOW_S * 10, 1), at(0), 0.1)
+    assert (dict(reading.unpaused), dict(reading.earlier)) == ({"checkout": at(1)}, {})
+    assert reading.next_jobs["checkout"].age_s == 7
+    other = readings.record_sweep("another", at(400), paused(400, 1), at(400), 0.1)
+    assert (dict(other.unpaused), dict(other.next_jobs)) == ({"checkout": at(400)}, {})
