@@ -9,6 +9,8 @@ from app.beanstalkd.protocol import InvalidField, JobTotals, TubeStats
 from app.clock import Instant
 from app.settings import Server
 
+TIMEOUTS_S = 60.0
+"""Seconds over which timeouts are averaged: they are rare, compared with other counters."""
 STUCK_AFTER_S = 10.0
 """Seconds after which workers that watch a tube and take none of its ready jobs count as stuck."""
 
@@ -80,6 +82,8 @@ class Reading:
     """True if it accepts no jobs until it restarts; None if unknown (beanstalkd before 1.12)."""
     jobs: JobTotals | None = None
     """All its jobs; None if unknown."""
+    timeouts_per_second: float | None = None
+    """Jobs whose time to run (TTR) ended, over about TIMEOUTS_S; None before the second `stats` of this start."""
     sweep_s: float | None = None
     """Duration of the last sweep over all tubes, in seconds."""
 

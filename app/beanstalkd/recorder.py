@@ -20,7 +20,7 @@ from app.beanstalkd.protocol import (
     parse_job_totals,
     parse_tube,
 )
-from app.beanstalkd.reading import Counts, NextJob, Reading
+from app.beanstalkd.reading import TIMEOUTS_S, Counts, NextJob, Reading
 from app.clock import MONOTONIC, Instant
 
 RATE_WINDOW_S = 30.0
@@ -315,7 +315,15 @@ class _ServerStats(NamedTuple):
 
     server_id: str | None = None
     draining: bool | None = None
-    jobs: JobTotals | None = None
+    recent: tuple[JobTotals, ...] = ()
+    """Of the last TIMEOUTS_S, at least the last two, the oldest first."""
+
+    @property
+    def timeouts_per_second(self) -> float | None:
+        """Return the rate of timeouts; None if there are no two known counters."""
+        known = [(jobs.answered_at, jobs.timeouts) for jobs in self.recent if jobs.timeouts is not None]
+        window_s = known[0][0].age_s(known[-1][0]) if known else 0
+        return max(0, known[-1][1] - known[0][1]) / window_s if window_s > 0 else None
 
 
 class Recorder:
@@ -337,7 +345,9 @@ class Recorder:
 
     def record_stats(self, server_id: str, stats: bytes, now: Instant) -> None:
         """Keep a `stats` reply for the next readings of this server start."""
-        self._stats = _ServerStats(server_id, parse_draining(stats), parse_job_totals(stats, now))
+        before = self._stats.recent if self._stats.server_id == server_id else ()
+        recent = tuple(jobs for jobs in before if jobs.answered_at.age_s(now) <= TIMEOUTS_S) or before[-1:]
+        self._stats = _ServerStats(server_id, parse_draining(stats), (*recent, parse_job_totals(stats, now)))
 
     def record_sweep(
         self, server_id: str, listed_at: Instant, replies: TubeReplies, now: Instant, sweep_s: float
@@ -401,7 +411,8 @@ class Recorder:
             earlier=self._counters.earlier(reading, since),
             listed_earlier_at=self._counters.listed_earlier_at(reading.listed_at),
             draining=stats.draining,
-            jobs=stats.jobs,
+            jobs=stats.recent[-1] if stats.recent else None,
+            timeouts_per_second=stats.timeouts_per_second,
         )
         self._counters.keep(self.latest, since, renewed, now)
         self._recorded_at = now

@@ -57,6 +57,8 @@ class ServerInfo:
     """Age of its last reading; None: never read."""
     failure: str | None
     failing_for_s: float | None
+    timeouts_per_second: float | None
+    """Jobs whose time to run (TTR) ended, of all tubes; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class TubeInfo:
     pause_left_s: float | None
     ignored: bool
     """True if only its reserved jobs count, because it is paused."""
+    stuck_s: float | None
+    """For how long no watching worker has taken a ready job; None: they do, or none is ready."""
 
     def count(self, name: str) -> int | None:
         """Return a field as an integer; None if the server reported none, or an invalid one."""
@@ -160,6 +164,7 @@ def parse_explanation(document: Json) -> Explanation:
                 age_s=server.get("ageSeconds"),
                 failure=server.get("failure"),
                 failing_for_s=server.get("failingForSeconds"),
+                timeouts_per_second=server.get("timeoutsPerSecond"),
             )
             for server in document.get("servers") or ()
         ),
@@ -174,6 +179,7 @@ def parse_explanation(document: Json) -> Explanation:
                 paused=bool(tube.get("paused")),
                 pause_left_s=tube.get("pauseSecondsLeft"),
                 ignored=bool(tube.get("ignored")),
+                stuck_s=tube.get("workersStuckForSeconds"),
             )
             for tube in document.get("tubes") or ()
         ),

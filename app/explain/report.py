@@ -86,6 +86,13 @@ def find(explanation: Explanation) -> Iterator[Finding]:
                 f" {server.failure or 'its last reading is too old'}; {last}",
                 "check that it is running, its address, and that NetworkPolicies admit the server's pods",
             )
+        elif server.timeouts_per_second:
+            jobs = count(max(1, round(60 * server.timeouts_per_second)), "job")
+            yield Finding(
+                f"on beanstalkd {server.name}, {jobs} a minute became ready again, because the time to run (TTR) ended"
+                " (of all tubes)",
+                "put jobs with a longer TTR, or let workers touch them while they work",
+            )
     held = [item.held_for_s for item in explanation.items if item.held_for_s is not None]
     if held:
         policy = explanation.rule.on_failure if explanation.rule else "hold"
@@ -95,7 +102,7 @@ def find(explanation: Explanation) -> Iterator[Finding]:
 
 def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
     counted = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
-    paused, unwatched, delayed, buried = [], [], [], []
+    paused, unwatched, stuck, delayed, buried = [], [], [], [], []
     invalid = [(tube, f"has no valid {reason}") for tube in explanation.tubes for reason in tube.invalid.values()]
     for tube in filter(lambda tube: tube.exists, explanation.tubes):
         ready, waiting = tube.count("ready") or 0, tube.count("ready") or tube.count("reserved")
@@ -105,6 +112,11 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
             paused.append((tube, f"is paused{left}: workers can't reserve its jobs until then{ignored}"))
         if ready and tube.count("watching") == 0:
             unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))
+        if tube.stuck_s is not None:
+            workers = count(tube.count("watching") or 0, "watching worker")
+            stuck.append(
+                (tube, f"has {count(ready, 'ready job')}, of which {workers} took none for {duration(tube.stuck_s)}")
+            )
         if tube.count("delayed") and not waiting and "delayed" not in counted:
             delayed.append((tube, f"has only delayed jobs ({tube.count('delayed')}); a job counts once its delay ends"))
         if jobs := tube.count("buried"):
@@ -113,6 +125,7 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         (invalid, "only what needs this field of this tube has no value"),
         (paused, "resume the tube on its page in the console if workers should get its jobs now"),
         (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
+        (stuck, "check that the workers aren't blocked; one that is busy with a job of another tube looks the same"),
         (delayed, ""),
         (buried, "find out why workers buried them; Kick on the tube's page in the console makes them ready again"),
     ):

@@ -28,6 +28,8 @@ def server_info(state: ServerState, named: Sequence[str] | None, context: Evalua
         "ageSeconds": rounded(age_s),
         "failure": failure.message if failure else None,
         "failingForSeconds": rounded(failure.since.age_s(context.now)) if failure else None,
+        # of all tubes, those included that a tenant may not see
+        "timeoutsPerSecond": rounded(reading.timeouts_per_second) if reading and not context.rules.tenancy else None,
     }
 
 

@@ -57,6 +57,16 @@ def test_a_healthy_metric_has_no_findings() -> None:
         pytest.param(
             {"tubes": [tube(ready=0, reserved=0, delayed=7)]}, "has only delayed jobs (7)", id="everything delayed"
         ),
+        pytest.param(
+            {"tubes": [tube(watching=1) | {"workersStuckForSeconds": 25}]},
+            "has 3 ready jobs, of which 1 watching worker took none for 25 s → check that the workers aren't blocked",
+            id="stuck workers",
+        ),
+        pytest.param(
+            {"servers": [server(timeoutsPerSecond=0.05)]},
+            "on beanstalkd eu, 3 jobs a minute became ready again, because the time to run (TTR) ended",
+            id="timeouts",
+        ),
         pytest.param({"tubes": [tube(buried=2)]}, "has 2 buried jobs", id="buried"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every number can be traced: which rule, which server and tube, how old, what arithmetic, or which error."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -55,7 +56,16 @@ def test_a_tubes_metric_is_explained_by_its_arithmetic_and_readings() -> None:
         "ageSeconds": 1,
         "failure": None,
         "failingForSeconds": None,
+        "timeoutsPerSecond": None,
     }
+
+
+def test_timeouts_of_all_tubes_are_no_tenants_business() -> None:
+    eu = server("eu", tube("a"))
+    assert eu.reading
+    state = replace(eu, reading=replace(eu.reading, timeouts_per_second=0.5))
+    for tenancy, shown in ((None, 0.5), ({"shop": "a"}, None)):
+        assert explained("tube-a", "", known(state, tenancy=tenancy))["servers"][0]["timeoutsPerSecond"] == shown
 
 
 def test_a_value_whose_first_read_is_in_progress_says_so() -> None:
