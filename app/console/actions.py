@@ -5,7 +5,7 @@ checked before the action begins. The response has one sentence, which is also a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -83,7 +83,7 @@ class Actions:
     threads: Threads
     add_events: Callable[[Sequence[Event]], None]
     clock: Callable[[], Instant]
-    own_changes: OwnChanges
+    own_changes: OwnChanges = field(default_factory=OwnChanges)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes, below the path prefix."""

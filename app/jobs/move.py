@@ -116,9 +116,19 @@ def copy(source: TubeRef, job: ShownJob, target: TubeRef) -> Done:
     with connect(target.server, use=target.tube) as client:
         hidden = before.state in {State.DELAYED, State.BURIED}
         new_id = duplicate.put(client, duplicate.delay_s if hidden else 0, target.server)
+        now = f"job {new_id} of {_name(target, source.server)}"
         if before.state is State.BURIED:
-            duplicate.restore_state(client, new_id)
-    return Done(f"copied job {job.id} of tube {source.tube}: job {new_id} of {_name(target, source.server)}", id=new_id)
+            try:
+                with translated_errors(target.server):
+                    duplicate.restore_state(client, new_id)
+            except BeanstalkdError as error:
+                raise BeanstalkdError(
+                    f"{error}; the copy is {now}, and becomes ready in {duplicate.delay_s} s unless it is buried"
+                ) from error
+    state = {State.DELAYED: f", ready in {duplicate.delay_s:,} s", State.BURIED: ", buried as well"}.get(
+        before.state, ""
+    )
+    return Done(f"copied job {job.id} of tube {source.tube}: {now}{state}", id=new_id)
 
 
 def _name(target: TubeRef, near: Server) -> str:

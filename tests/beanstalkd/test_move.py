@@ -1,5 +1,6 @@
 """A job moves from tube to tube of a real beanstalkd, and whatever breaks in between, it isn't lost."""
 
+import re
 from contextlib import ExitStack
 
 import pytest
@@ -244,3 +245,26 @@ def test_a_copy_leaves_the_job_unchanged(server: Server, tubes: Tubes, state: st
     assert (second["state"], second["pri"], second["ttr"], second["tube"]) == (copied, 7, 33, "b")
     assert tubes.body(done.id) == BODY
     assert tubes.counts("a") == {state: 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "ending"),
+    [("ready", "tube b"), ("delayed", r"tube b, ready in \d+ s"), ("buried", "tube b, buried as well")],
+)
+def test_a_copy_reports_its_state_if_workers_cant_take_it(
+    server: Server, tubes: Tubes, state: str, ending: str
+) -> None:
+    job_id = tubes.put("a", BODY, state)
+    done = copy(TubeRef(server, "a"), ShownJob(job_id), TubeRef(server, "b"))
+    assert re.fullmatch(rf"copied job {job_id} of tube a: job {done.id} of {ending}", done.message)
+
+
+@pytest.mark.parametrize("command", [3, 4], ids=["reserve-job", "bury"])
+def test_a_copy_that_cant_be_buried_reports_when_it_becomes_ready(server: Server, tubes: Tubes, command: int) -> None:
+    job_id = tubes.put("a", BODY, "buried")
+    with (
+        cutting(server, Cut(command, heard=False)) as target,
+        pytest.raises(BeanstalkdError, match=r"the copy is job \d+ of tube b.*, and becomes ready in 31 s unless"),
+    ):
+        copy(TubeRef(server, "a"), ShownJob(job_id), TubeRef(target, "b"))
+    assert tubes.counts("a") == {"buried": 1}
