@@ -83,7 +83,7 @@ class Reading:
     jobs: JobTotals | None = None
     """All its jobs; None if unknown."""
     timeouts_per_second: float | None = None
-    """Jobs whose time to run (TTR) ended, over about TIMEOUTS_S; None before the second `stats` of this start."""
+    """Jobs whose time to run (TTR) ended, over about TIMEOUTS_S; None in the first seconds of a start."""
     sweep_s: float | None = None
     """Duration of the last sweep over all tubes, in seconds."""
 

@@ -29,6 +29,8 @@ CHECKPOINT_S = 6.0
 """Seconds between two checkpoints: each takes 24 bytes per tube, and there are six of them."""
 MIN_WINDOW_S = 0.5
 """Two readings nearer to each other make no rate: a job put between them would count as hundreds per second."""
+MIN_TIMEOUTS_S = 10.0
+"""One timeout in a shorter window would be a high rate."""
 _LISTINGS = 2
 """Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
 
@@ -320,10 +322,10 @@ class _ServerStats(NamedTuple):
 
     @property
     def timeouts_per_second(self) -> float | None:
-        """Return the rate of timeouts; None if there are no two known counters."""
+        """Return the rate of timeouts; None if no two known counters are MIN_TIMEOUTS_S apart."""
         known = [(jobs.answered_at, jobs.timeouts) for jobs in self.recent if jobs.timeouts is not None]
         window_s = known[0][0].age_s(known[-1][0]) if known else 0
-        return max(0, known[-1][1] - known[0][1]) / window_s if window_s > 0 else None
+        return max(0, known[-1][1] - known[0][1]) / window_s if window_s >= MIN_TIMEOUTS_S else None
 
 
 class Recorder:

@@ -7,7 +7,6 @@ server could be read. So ten thousand tubes take about 130 MB, and those that st
 import asyncio
 import math
 from array import array
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -30,10 +29,6 @@ MAX_TRACKS = 10_000
 MAX_PAST = 10_000
 """Past tubes of one server; beyond it the one that went first is forgotten."""
 RECORD_EVERY_S = 1.0
-TIMEOUTS_S = 60.0
-"""Window of the rate of timeouts."""
-MIN_TIMEOUTS_S = 10.0
-"""One timeout in a shorter window would be a high rate."""
 CHECK_EVERY_S = 0.1
 """Seconds after which a server that can't be read any more, or again, is noticed."""
 _UNKNOWN = 0xFFFFFFFF
@@ -191,37 +186,6 @@ class PastTubes:
         return self._past.get(server, {})
 
 
-class Timeouts:
-    """The jobs of each server whose time to run (TTR) ended within the last minute."""
-
-    def __init__(self) -> None:
-        self._counters: dict[Server, deque[tuple[float, int]]] = {}
-        """Monotonic seconds and beanstalkd's counter, the oldest first, since the same start of the server."""
-        self._ids: dict[Server, str] = {}
-
-    def sample(self, snapshot: Snapshot) -> None:
-        """Record the counters of a snapshot."""
-        for state in snapshot.servers:
-            server, reading = state.server, state.reading
-            if reading is None or reading.jobs is None or reading.jobs.timeouts is None:
-                continue
-            if self._ids.get(server) != reading.server_id:
-                self._ids[server], self._counters[server] = reading.server_id, deque()
-            counters, at_s = self._counters[server], reading.jobs.answered_at.monotonic_s
-            if not counters or counters[-1][0] < at_s:
-                counters.append((at_s, reading.jobs.timeouts))
-            while at_s - counters[0][0] > TIMEOUTS_S:
-                counters.popleft()
-
-    def per_second(self, server: Server) -> float | None:
-        """Return the rate; None during the first ten seconds of a server."""
-        counters = self._counters.get(server)
-        if not counters or counters[-1][0] - counters[0][0] < MIN_TIMEOUTS_S:
-            return None
-        (first_s, first), (last_s, last) = counters[0], counters[-1]
-        return max(0, last - first) / (last_s - first_s)
-
-
 class ReplicaTrack:
     """One autoscaler's last hour."""
 
@@ -263,7 +227,6 @@ class Recorder:
     history: History = field(default_factory=History, init=False)
     events: EventLog = field(default_factory=EventLog, init=False)
     past: PastTubes = field(default_factory=PastTubes, init=False)
-    timeouts: Timeouts = field(default_factory=Timeouts, init=False)
 
     async def run(self) -> AsyncIterator[None]:
         """Record every second, forever; yield after each record of a server that became late, or no longer is."""
@@ -274,7 +237,6 @@ class Recorder:
             now, snapshot = self.clock(), self.poller.snapshot
             self.events.notice(of_servers(before, snapshot, now.unix_s))
             self.past.sample(snapshot)
-            self.timeouts.sample(snapshot)
             if now.monotonic_s - sampled_s >= STEP_S - RECORD_EVERY_S / 2:
                 self.history.sample(snapshot, now, self.max_age_s)
                 sampled_s = now.monotonic_s

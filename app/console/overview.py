@@ -19,7 +19,7 @@ from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.health import is_late, last_reply
-from app.console.history import History, PastTubes, Timeouts
+from app.console.history import History, PastTubes
 from app.console.own_changes import OwnChanges
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
@@ -62,7 +62,6 @@ class View:
     """The tubes that autoscalers use."""
     rules: Rules = field(default_factory=Rules)
     own_changes: OwnChanges = field(default_factory=OwnChanges)
-    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def state(self, server: str) -> ServerState | None:
         """Return the state of the server with this name."""
@@ -194,7 +193,7 @@ def server_json(view: View, state: ServerState) -> Json:
         "failure": state.failure.message if state.failure else None,
         "tubes": len(reading.tubes) if reading else None,
         "draining": fresh.draining if fresh else None,
-        "timeoutsPerSecond": rounded(view.timeouts.per_second(state.server)),
+        "timeoutsPerSecond": rounded(reading.timeouts_per_second) if reading else None,
         "problems": list(_problems(view, state)),
         "restartedAt": restart.at_s if restart else None,
         "restart": restart.text.partition(": ")[2] if restart else None,
@@ -216,7 +215,7 @@ def _problems(view: View, state: ServerState) -> Iterator[Json]:
             f" for {duration(STUCK_AFTER_S)} none took a job. Check what the workers wait for, or restart them.",
             "tubes": shown,
         }
-    timeouts = view.timeouts.per_second(state.server)
+    timeouts = state.reading.timeouts_per_second if state.reading else None
     if timeouts:
         yield {
             "text": f"Jobs on {name} exceed their time to run (TTR), {known(timeouts)} per second, so other workers get"

@@ -143,7 +143,7 @@ async def _serve(settings: ConsoleSettings, kubernetes: Kubernetes | None, reaso
 
     def view() -> View:
         known = recorder.history, recorder.events, recorder.past, store.result.links, settings.rules
-        return View(poller.snapshot, clock.now(), settings.max_age, *known, own_changes, recorder.timeouts)
+        return View(poller.snapshot, clock.now(), settings.max_age, *known, own_changes)
 
     sessions, load_test = Sessions(), LoadTest(clock.now, view, store)
     reader = _password_reader(settings, kubernetes) if settings.auth == "password" else None

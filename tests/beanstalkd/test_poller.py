@@ -64,18 +64,6 @@ async def test_the_jobs_of_all_tubes_are_summed(beanstalkd: Beanstalkd) -> None:
             await until(lambda: reading(poller).jobs.by_state == (4, 1, 1, 0))  # type: ignore[union-attr]
 
 
-async def test_workers_that_take_no_ready_job_are_stuck(beanstalkd: Beanstalkd) -> None:
-    with client(beanstalkd, "stuck") as jobs:
-        jobs.put(b"job")
-        async with polling(address(beanstalkd), demand=Demand(["stuck"])) as poller:
-            await until(lambda: first(poller).reading is not None)
-            assert reading(poller).stuck_s("stuck") is None
-            await until(lambda: (reading(poller).stuck_s("stuck") or 0) >= 10)
-            assert reading(poller).timeouts_per_second == 0
-            jobs.reserve()
-            await until(lambda: reading(poller).stuck_s("stuck") is None)
-
-
 @pytest.mark.parametrize("name", ["007", "1_000", "Upper.Case", "a/b;c$(d)+e_f", "z" * 200])
 async def test_every_legal_tube_name_is_read(beanstalkd: Beanstalkd, name: str) -> None:
     with client(beanstalkd, name) as jobs:

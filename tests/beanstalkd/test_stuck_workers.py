@@ -78,3 +78,4 @@ async def test_timeouts_are_counted(beanstalkd: Beanstalkd) -> None:
                 await asyncio.sleep(0.02)
             await until(lambda: metric(poller, "beanscale_job_timeouts") == 1)
             assert reading(poller).jobs.timeouts == 1  # type: ignore[union-attr]
+            await until(lambda: (reading(poller).timeouts_per_second or 0) > 0)
