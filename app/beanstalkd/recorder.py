@@ -381,14 +381,14 @@ class Recorder:
         for tube in replies.missed:
             tubes.pop(tube, None)
         missed = {tube: at for tube, at in before.missed.items() if tube not in replies.tubes} | replies.missed
-        others = before.tubes.keys() - replies.tubes.keys() - replies.missed.keys()
+        answered = replies.tubes.keys() | replies.missed.keys()
         renewed = replace(
             Reading.of(before.server_id, before.listed_at, tubes, before),
             missed=MappingProxyType(missed),
             next_jobs=before.next_jobs,
-            unpaused={tube: at for tube, at in before.unpaused.items() if tube in others}
+            unpaused={tube: at for tube, at in before.unpaused.items() if tube not in answered}
             | _unpaused(before, replies.tubes),
-            idle={tube: at for tube, at in before.idle.items() if tube in others} | _idle(before, replies.tubes),
+            idle={tube: at for tube, at in before.idle.items() if tube not in answered} | _idle(before, replies.tubes),
             sweep_s=before.sweep_s,
         )
         since = min(
