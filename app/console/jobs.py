@@ -3,7 +3,7 @@
 Job IDs in JSON are strings: browsers round numbers beyond 2^53.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -13,11 +13,13 @@ from starlette.routing import BaseRoute, Route
 from app import clock
 from app.console.action_input import MAX_ID, ActionInput, Servers
 from app.console.errors import RequestError
+from app.console.middleware import JOBS
 from app.console.payloads import payload
 from app.console.threads import BusyError, Threads
 from app.jobs.actions import State, stop_after
 from app.jobs.peek import MAX_SHOWN, PeekedJob, job_by_id, next_jobs
 from app.jobs.search import MAX_IDS, MAX_RESULTS, SearchResult, StopReason, search
+from app.settings import Server
 from app.text import count
 
 MAX_PEEKS = 8
@@ -55,6 +57,7 @@ class JobRoutes:
         ref = ActionInput(request.query_params).tube_ref(self._servers, "name")
         found = await self._peeks.call(lambda: next_jobs(ref))
         now_s = clock.now().unix_s
+        _audit(request, ref.server, filter(None, found.values()), tube=ref.tube)
         return JSONResponse({state: job and job_json(job, now_s) for state, job in found.items()})
 
     async def _job(self, request: Request) -> Response:
@@ -63,6 +66,7 @@ class JobRoutes:
         job = await self._peeks.call(lambda: job_by_id(server, job_id))
         if job is None:
             raise RequestError(f"there is no job {job_id}", 404)
+        _audit(request, server, [job])
         return JSONResponse(job_json(job, clock.now().unix_s))
 
     async def _find(self, request: Request) -> Response:
@@ -77,7 +81,13 @@ class JobRoutes:
             raise BusyError(
                 f"{MAX_SEARCHES} job searches are in progress, the limit; retry in a moment", 503
             ) from error
+        _audit(request, ref.server, result.jobs, tube=ref.tube)
         return JSONResponse(search_json(result, ref.tube, text))
+
+
+def _audit(request: Request, server: Server, jobs: Iterable[PeekedJob], **of: str) -> None:
+    """Note for the audit log whose bodies are shown: they may be confidential."""
+    request.scope["state"]["audit"] |= {"server": server.name, **of, JOBS: [job.id for job in jobs]}
 
 
 def job_json(job: PeekedJob, now_s: float) -> Json:

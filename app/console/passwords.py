@@ -21,8 +21,8 @@ from app.settings import ObjectName
 
 KEY = "password"
 """Of the Secret's data."""
-MAX_PASSWORD = 1024
-"""Bytes."""
+MIN_PASSWORD, MAX_PASSWORD = 12, 1024
+"""Bytes. Guesses are limited to one in 0.6 s: 12 characters can't be guessed, unless they are a word."""
 READ_EVERY_S = 10.0
 _ATTEMPTS = 3
 
@@ -156,6 +156,8 @@ def _checked(content: bytes, where: str) -> bytes:
         raise PasswordError(f"{where} has an empty password; put one there, or remove its key {KEY!r}")
     if b"\n" in password or b"\r" in password:
         raise PasswordError(f"{where} has a password of several lines, which can't be typed; use one line")
+    if len(password) < MIN_PASSWORD:
+        raise PasswordError(f"{where} has a password of fewer than {MIN_PASSWORD} characters; use a longer one")
     if len(password) > MAX_PASSWORD:
         raise PasswordError(f"{where} has a password of more than {MAX_PASSWORD} bytes; use a shorter one")
     return password

@@ -17,7 +17,7 @@ import pytest
 
 from tests.beanstalkd.conftest import Beanstalkd
 
-PASSWORD = "sword fish"  # noqa: S105 - of no console but this one
+PASSWORD = "sword fish soup"  # noqa: S105 - of no console but this one
 ODD = "a/b;c$(d)+E."
 
 Json = dict[str, Any]
@@ -135,6 +135,23 @@ def test_a_new_job_is_shown_within_seconds(start: Start, client: greenstalk.Clie
     assert row["notes"] == ["no-watchers"]
     assert "orders" in console.get("/").text
     assert "Traceback" not in console.log
+
+
+def test_the_audit_log_says_which_jobs_were_shown_to_whom(start: Start, client: greenstalk.Client) -> None:
+    console = start(log_format="json")
+    client.use("orders")
+    job = client.put(b"confidential")
+    until(lambda: console.row("orders", ready=1))
+    console.get("/api/jobs", server="eu", name="orders")
+    console.get("/api/job", server="eu", id=job)
+    console.get("/api/find", server="eu", name="orders", q="confidential")
+    console.get("/api/job", server="eu", id=job + 1)
+    lines = [json.loads(line) for line in console.log.splitlines() if '"audit"' in line and '"/api/' in line]
+    assert [(line["path"], line["server"], line["jobs"]) for line in lines] == [
+        (path, "eu", [job]) for path in ("/api/jobs", "/api/job", "/api/find")
+    ]
+    assert len({(line["source"], line["session"]) for line in lines}) == 1
+    assert "confidential" not in console.log
 
 
 def test_the_consoles_connection_is_no_worker(start: Start) -> None:

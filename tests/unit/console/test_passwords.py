@@ -39,7 +39,7 @@ class OneSecret:
             if self.races:
                 self.races -= 1
                 self.version += 1
-                self.data = {KEY: base64.b64encode(b"the other's").decode()}
+                self.data = {KEY: base64.b64encode(b"the other one's").decode()}
             if body["metadata"]["resourceVersion"] != str(self.version):
                 raise KubernetesError("https://k answered PATCH with 409: changed", status=409, reason="Conflict")
             self.data = {**(self.data or {}), **body["data"]}
@@ -58,19 +58,19 @@ def test_a_secret_without_data_gets_a_permanent_password() -> None:
 
 def test_two_consoles_that_start_at_once_use_the_first_password() -> None:
     secret = OneSecret(races=1)
-    assert from_secret(secret, SECRET)() == b"the other's"  # type: ignore[arg-type]
+    assert from_secret(secret, SECRET)() == b"the other one's"  # type: ignore[arg-type]
 
 
 def test_an_existing_password_is_used_and_nothing_is_written() -> None:
-    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode(), "other": "eA=="})
-    assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
+    secret = OneSecret({KEY: base64.b64encode(b"sword fish soup").decode(), "other": "eA=="})
+    assert from_secret(secret, SECRET)() == b"sword fish soup"  # type: ignore[arg-type]
     assert secret.asked == ["GET"]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_a_trailing_newline_in_a_secret_is_no_part_of_the_password(end: bytes) -> None:
-    secret = OneSecret({KEY: base64.b64encode(b"swordfish" + end).decode()})
-    assert from_secret(secret, SECRET)() == b"swordfish"  # type: ignore[arg-type]
+    secret = OneSecret({KEY: base64.b64encode(b"sword fish soup" + end).decode()})
+    assert from_secret(secret, SECRET)() == b"sword fish soup"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,7 @@ def test_a_trailing_newline_in_a_secret_is_no_part_of_the_password(end: bytes) -
         pytest.param("", "has an empty password", id="empty"),
         pytest.param(base64.b64encode(b"a\nb").decode(), "of several lines", id="several lines"),
         pytest.param("???", "isn't base64", id="no base64"),
+        pytest.param(base64.b64encode(b"sword fish!").decode(), "fewer than 12 characters", id="short"),
         pytest.param(base64.b64encode(b"x" * 1025).decode(), "more than 1024 bytes", id="endless"),
     ],
 )
@@ -89,8 +90,8 @@ def test_an_invalid_password_is_rejected(written: str, why: str) -> None:
 
 def test_a_password_file_can_have_a_trailing_newline(tmp_path: Path) -> None:
     file = tmp_path / "password"
-    file.write_bytes(b"sword fish\r\n")
-    assert from_file(file)() == b"sword fish"
+    file.write_bytes(b"sword fish soup\r\n")
+    assert from_file(file)() == b"sword fish soup"
     file.write_bytes(b"\n")
     with pytest.raises(PasswordError, match="empty password"):
         from_file(file)()
@@ -100,9 +101,9 @@ def test_a_password_file_can_have_a_trailing_newline(tmp_path: Path) -> None:
 
 
 async def test_before_the_password_is_read_no_sign_in_succeeds() -> None:
-    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}, lost=True)
+    secret = OneSecret({KEY: base64.b64encode(b"sword fish soup").decode()}, lost=True)
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
-    for guess in (b"", b"swordfish"):
+    for guess in (b"", b"sword fish soup"):
         assert not password.is_right(guess)
     await password.refresh()
     assert password.error == "https://k can't be asked: connection refused"
@@ -110,23 +111,23 @@ async def test_before_the_password_is_read_no_sign_in_succeeds() -> None:
     secret.lost = False
     await password.refresh()
     assert password.error is None
-    assert password.is_right(b"swordfish")
-    assert not password.is_right(b"swordfis")
+    assert password.is_right(b"sword fish soup")
+    assert not password.is_right(b"sword fish sou")
     assert not password.is_right(b"")
 
 
 async def test_while_the_secret_cant_be_read_the_last_password_stays_valid() -> None:
-    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
+    secret = OneSecret({KEY: base64.b64encode(b"sword fish soup").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     await password.refresh()
     secret.lost = True
     await password.refresh()
-    assert password.is_right(b"swordfish")
+    assert password.is_right(b"sword fish soup")
     assert password.error is None
 
 
 async def test_an_unreadable_password_is_logged_once() -> None:
-    secret = OneSecret({KEY: base64.b64encode(b"swordfish").decode()})
+    secret = OneSecret({KEY: base64.b64encode(b"sword fish soup").decode()})
     password = Password(from_secret(secret, SECRET), lambda: None)  # type: ignore[arg-type]
     await password.refresh()
     secret.lost = True
@@ -141,14 +142,14 @@ async def test_an_unreadable_password_is_logged_once() -> None:
 
 
 async def test_deleting_the_secret_ends_all_sessions_and_logs_how_to_create_another() -> None:
-    secret, ended = OneSecret({KEY: base64.b64encode(b"swordfish").decode()}), []
+    secret, ended = OneSecret({KEY: base64.b64encode(b"sword fish soup").decode()}), []
     password = Password(from_secret(secret, SECRET), lambda: ended.append("all signed out"))  # type: ignore[arg-type]
     await password.refresh()
     secret.gone = True
     await password.refresh()
     await password.refresh()
     assert ended == ["all signed out"]
-    assert not password.is_right(b"swordfish")
+    assert not password.is_right(b"sword fish soup")
     assert "kubectl -n beanscale create secret generic beanscale-console" in str(password.error)
     secret.gone, secret.data = False, None
     await password.refresh()
