@@ -1,7 +1,8 @@
 """OpenAPI: two static documents, which kube-apiserver merges with its own and `kubectl explain` reads.
 
-Types that Kubernetes has too are described in its words: kube-apiserver keeps both where two servers differ. Only our
-group is described, because kube-apiserver would take over any other name from us too.
+All definitions have names of their own. Where another server's definition of the same name differs, as a shared type's
+does from version to version, kube-apiserver keeps both, and other clients find `ListMeta` and `ListMeta_v2`. Only
+beanscale's group is described, because kube-apiserver would accept any other path too.
 Sources: k8s.io/kube-openapi/pkg/handler and handler3; k8s.io/metrics/pkg/apis/external_metrics/v1beta1/types.go.
 """
 

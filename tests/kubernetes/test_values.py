@@ -10,8 +10,12 @@ import greenstalk
 import httpx
 import pytest
 
+from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.cluster_objects import kubernetes
 from tests.kubernetes.conftest import VALUES, Beanscale, serving
+
+__all__ = ["kubernetes"]
 
 
 @pytest.fixture
@@ -115,6 +119,13 @@ def test_discovery_names_the_metrics(admin: httpx.Client, jobs: greenstalk.Clien
 def test_kube_apiserver_finds_an_openapi_document(admin: httpx.Client) -> None:
     """Without one it logs an error at each change of the APIService, and each minute."""
     assert admin.get("/openapi/v2").json()["swagger"] == "2.0"
+
+
+def test_no_openapi_definition_has_a_name_of_kube_apiserver(admin: httpx.Client, kubernetes: Kubernetes) -> None:
+    """Where two differ, as in another version, kube-apiserver would publish both: the second as `…_v2`."""
+    of_kubernetes = kubernetes.request("GET", "/openapi/v2")["definitions"].keys()
+    assert len(of_kubernetes) > 500
+    assert not of_kubernetes & admin.get("/openapi/v2").json()["definitions"].keys()
 
 
 def test_an_outage_is_an_error_and_never_a_number(beanstalkd: Beanstalkd, pki: Path) -> None:
