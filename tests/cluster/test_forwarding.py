@@ -23,6 +23,7 @@ from tests.cluster.commands import eventually, ran, raw, refused
 from tests.cluster.observing import Timeline, constant_requests
 from tests.cluster.release import API_SERVICE, CHART, GROUP_VERSION, PATIENCE, TUBE, Release
 from tests.cluster.workloads import AT_ONCE, sleeper
+from tests.kubernetes.behind_service import endpoint_slice, endpoints
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -87,13 +88,8 @@ def objects(namespace: str, ca_pem: bytes) -> list[Any]:
     }
     return [
         _object("v1", "Service", "adapter", namespace, spec={"ports": [{"name": "https", "port": 443}]}),
-        _object(
-            *("discovery.k8s.io/v1", "EndpointSlice", "adapter", namespace),
-            labels={"kubernetes.io/service-name": "adapter"},
-            addressType="IPv4",
-            endpoints=[{"addresses": [NODE]}],
-            ports=[{"name": "https", "port": PORT}],
-        ),
+        _object("v1", "Endpoints", "adapter", namespace, **endpoints(NODE, PORT)),
+        _object("discovery.k8s.io/v1", "EndpointSlice", "adapter", namespace, **endpoint_slice("adapter", NODE, PORT)),
         _object("apiregistration.k8s.io/v1", "APIService", API_SERVICE.partition("/")[2], spec=api_service),
         _object(
             *("rbac.authorization.k8s.io/v1", "ClusterRole", "the-other-reader"),
@@ -110,9 +106,8 @@ def objects(namespace: str, ca_pem: bytes) -> list[Any]:
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: Any) -> Any:
-    place = {"namespace": namespace} if namespace else {}
-    labels = {"labels": rest.pop("labels")} if "labels" in rest else {}
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **place, **labels}, **rest}
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {}), **rest.pop("metadata", {})}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from app.kube.certificates.controller import CertificateTargets
 
@@ -47,22 +48,42 @@ def forwarded_to(registration: CertificateTargets, tls: ssl.SSLContext) -> Itera
 @contextmanager
 def service_in_front(registration: CertificateTargets, port: int) -> Iterator[None]:
     kubernetes, service = registration.kubernetes, registration.service
-    services = f"/api/v1/namespaces/{service.namespace}/services"
-    slices = f"/apis/discovery.k8s.io/v1/namespaces/{service.namespace}/endpointslices"
-    ports = [{"name": "https", "port": 443, "targetPort": port}]
-    kubernetes.request("POST", services, body={"metadata": {"name": service.name}, "spec": {"ports": ports}})
-    endpoints = {
-        "metadata": {"name": service.name, "labels": {"kubernetes.io/service-name": service.name}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port}],
-    }
-    kubernetes.request("POST", slices, body=endpoints)
+    core, discovery = (f"{api}/namespaces/{service.namespace}" for api in ("/api/v1", "/apis/discovery.k8s.io/v1"))
+    ports, address = [{"name": "https", "port": 443, "targetPort": port}], own_address()
+    made = [
+        (f"{core}/services", {"spec": {"ports": ports}}),
+        (f"{core}/endpoints", endpoints(address, port)),
+        (
+            f"{discovery}/endpointslices",
+            endpoint_slice(service.name, own_address(), port),
+        ),
+    ]
+    for path, content in made:
+        metadata = {"name": service.name, **content.get("metadata", {})}
+        kubernetes.request("POST", path, body={**content, "metadata": metadata})
     try:
         yield
     finally:
-        kubernetes.request("DELETE", f"{slices}/{service.name}")
-        kubernetes.request("DELETE", f"{services}/{service.name}")
+        for path, _ in reversed(made):
+            kubernetes.request("DELETE", f"{path}/{service.name}")
+
+
+def endpoints(address: str, port: int) -> dict[str, Any]:
+    """Endpoints for the aggregator of Kubernetes 1.30, which doesn't read EndpointSlices."""
+    return {
+        "metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port}]}],
+    }
+
+
+def endpoint_slice(service: str, address: str, port: int) -> dict[str, Any]:
+    """An EndpointSlice for later aggregators, and for kube-proxy."""
+    return {
+        "metadata": {"labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port}],
+    }
 
 
 def own_address() -> str:
