@@ -18,6 +18,7 @@ kubectl                  kubernetes-$K8S_VERSION  k8s.io/kubernetes/cmd/kubectl 
 coredns                  coredns-1.15.0           ./coredns                                           45
 pause                    pause-1                  ./pause                                              2
 helm                     helm-4.3.1               helm.sh/helm/v4/cmd/helm@v4.3.1                    135
+helm3                    helm-3.22.0              helm.sh/helm/v3/cmd/helm@v3.22.0                   120
 kubeconform              kubeconform-0.8.0        github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0  5
 upstream-adapter         upstream-adapter-1       ./../../tests/cluster/upstream                      90
 bombardier               bombardier-1.2.6         github.com/codesenberg/bombardier@v1.2.6            10
@@ -57,7 +58,7 @@ build_binary() {
     k8s.io/*) kubernetes_module && go -C "$cache/src/kubernetes-$K8S_VERSION" build -trimpath -ldflags "$(kubernetes_flags)" -o "$unfinished/$name" "$package" ;;
     ./*) go -C "$repo/scripts/lib/$package" build -trimpath -ldflags '-s -w' -o "$unfinished/$name" . ;;
     *) GOBIN=$unfinished go install -trimpath -ldflags '-s -w' "$package" ;;
-  esac && mv "$unfinished/$name" "$folder/$name" && rm -r "$unfinished"
+  esac && mv "$unfinished"/* "$folder/$name" && rm -r "$unfinished" # helm3 is built as helm
 }
 
 # need_kinds: $KINDS contains the CRDs of cert-manager and Prometheus Operator, from their Go modules

@@ -137,17 +137,24 @@ def wait_until_available(console: Console, kubernetes: Kubernetes, tools: Tools)
     raise StepError(title, cause, f"{tools.typed_kubectl} describe apiservice {APISERVICE}")
 
 
+_OF_THE_TEST = ("✓ ", "✗ ", "- ", " " * 18, "Failed: ", "All checks")
+"""How lines of the test's log start; the rest is Helm's."""
+
+
 def helm_test(console: Console, tools: Tools) -> None:
     """Run `helm test` and print its log. Raises StepError."""
     title = "helm test"
-    command = [*tools.helm, "test", RELEASE, "--namespace", NAMESPACE, "--logs", "--timeout", "5m"]
+    version = subprocess.run([*tools.helm, "version", "--short"], capture_output=True, text=True, check=False).stdout
+    logs = [] if version.startswith("v3.") else ["--logs"]  # Helm 3 reads them after it has deleted the pod
+    command = [*tools.helm, "test", RELEASE, "--namespace", NAMESPACE, *logs, "--timeout", "5m"]
     with step(console, title) as show, running(command) as (process, output):
         while process.poll() is None:
             show("checks each step from beanstalkd to the HPA")
             time.sleep(0.25)
         text = output()
-    for line in text.partition("POD LOGS:")[2].strip().splitlines()[1:]:
-        console.print(f"  {line}", highlight=False, markup=False)
+    for line in text.splitlines():
+        if line.startswith(_OF_THE_TEST):
+            console.print(f"  {line}", highlight=False, markup=False)
     if process.returncode:
         hint = f"{tools.typed_kubectl} -n {NAMESPACE} logs deployment/{RELEASE}-server"
         raise StepError(title, helm_error(text), hint)

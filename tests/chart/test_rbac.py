@@ -128,6 +128,15 @@ def test_the_tests_permissions_exist_only_during_the_test(default: Objects) -> N
         assert annotations["helm.sh/hook"] == "test"
         assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded,hook-failed"
         assert annotations["helm.sh/hook-weight"] == ("1" if each["kind"] == "Pod" else "0")
+        log = "hook-failed" if each["kind"] == "Pod" else None
+        assert annotations.get("helm.sh/hook-output-log-policy") == log
+
+
+def test_helm_prints_the_tests_log_where_logs_cant_be_read(chart: Chart) -> None:
+    """`--logs` reads in the release's namespace."""
+    elsewhere = chart.render({"namespaceOverride": "elsewhere"}).one("Pod", "beanscale-smoke")
+    assert elsewhere["metadata"]["annotations"]["helm.sh/hook-output-log-policy"] == "hook-failed,hook-succeeded"
+    assert "helm test beanscale -n beanscale\n" in chart.notes({"namespaceOverride": "elsewhere"})
 
 
 def test_only_pods_that_use_the_api_server_have_a_token(default: Objects) -> None:

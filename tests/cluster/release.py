@@ -36,6 +36,9 @@ class Release:
 
     namespace: str
     name: str = "beanscale"
+    stored_in: str = ""
+    """The namespace of Helm's records if the objects are in another one, by namespaceOverride."""
+    program: str = "helm"
 
     autoscaler = "hpa/beanscale-hello-world"
     workers = "deployment/beanscale-hello-world"
@@ -49,7 +52,13 @@ class Release:
         return ran(*self.helm_command(action, *arguments), within_s=within_s)
 
     def helm_command(self, action: str, *arguments: str) -> tuple[str, ...]:
-        return ("helm", action, self.name, *arguments, "--namespace", self.namespace)
+        return (self.program, action, self.name, *arguments, "--namespace", self.stored_in or self.namespace)
+
+    def tested(self) -> tuple[int, str]:
+        """Return the exit status of `helm test` and everything that it prints."""
+        logs = () if self.stored_in or self.program == "helm3" else ("--logs",)
+        done = run(*self.helm_command("test", *logs, "--timeout", PATIENCE), within_s=330)
+        return done.returncode, done.stdout + done.stderr
 
     @property
     def is_installed(self) -> bool:

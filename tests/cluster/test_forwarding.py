@@ -134,7 +134,12 @@ def upstream(place: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def chosen(upstream: Upstream) -> list[str]:
     """As in the manual."""
     to = f"forwardTo.namespace={upstream.namespace},forwardTo.service=adapter"
-    return ["--set", f"apiService.create=false,{to}", "--set-file", f"forwardTo.caBundle={upstream.ca}"]
+    return [
+        "--set",
+        f"apiService.create=false,helloWorld.autoscaling.paused=count,{to}",
+        "--set-file",
+        f"forwardTo.caBundle={upstream.ca}",
+    ]
 
 
 def notes(release: Release) -> list[str]:

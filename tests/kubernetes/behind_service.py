@@ -53,10 +53,7 @@ def service_in_front(registration: CertificateTargets, port: int) -> Iterator[No
     made = [
         (f"{core}/services", {"spec": {"ports": ports}}),
         (f"{core}/endpoints", endpoints(address, port)),
-        (
-            f"{discovery}/endpointslices",
-            endpoint_slice(service.name, own_address(), port),
-        ),
+        (f"{discovery}/endpointslices", endpoint_slice(service.name, address, port)),
     ]
     for path, content in made:
         metadata = {"name": service.name, **content.get("metadata", {})}
