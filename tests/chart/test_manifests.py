@@ -14,6 +14,7 @@ from tests.chart.conftest import Chart, Manifest
 
 API_VERSIONS = [
     "api/v1",
+    "apis/admissionregistration.k8s.io/v1",
     "apis/apps/v1",
     "apis/autoscaling/v2",
     "apis/networking.k8s.io/v1",

@@ -1,8 +1,6 @@
 """The README and the manual: their examples render, and their messages are those of the programs."""
 
-import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import pytest
 import yaml
 
 from tests.chart.conftest import Chart
-from tests.chart.scraping import until
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = (TOP / "README.md", TOP / "chart/README.md")
@@ -93,26 +90,6 @@ def test_argo_cd_ignores_what_is_written_at_runtime(chart: Chart) -> None:
     assert {each["name"] for each in spec["ignoreDifferences"] if each["kind"] == "Secret"} == {
         each["metadata"]["name"] for each in objects.of("Secret")
     }
-
-
-def test_kubectl_says_so_if_no_server_answers_for_an_api(cluster: str) -> None:
-    """The manual's symptom: kubectl lists all API groups."""
-    spec = {"group": "unserved.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100}
-    service = {"service": {"namespace": "default", "name": "unserved"}, "insecureSkipTLSVerify": True}
-    api = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.unserved.example"}}
-    body = json.dumps(api | {"spec": spec | service})
-    subprocess.run([cluster, "apply", "--filename=-"], input=body, text=True, check=True, capture_output=True)
-    try:
-        command = [cluster, "api-resources"]
-        until(
-            lambda: (
-                "couldn't get resource list for unserved.example/v1: "
-                in subprocess.run(command, capture_output=True, text=True, check=False).stderr
-            )
-        )
-    finally:
-        subprocess.run([cluster, "delete", "apiservice", "v1.unserved.example"], check=True, capture_output=True)
-    assert "couldn't get resource list for external.metrics.k8s.io/v1beta1: …" in DOCUMENTS[1].read_text()
 
 
 def test_helm_shows_the_manual(chart: Chart) -> None:
