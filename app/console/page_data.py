@@ -18,6 +18,7 @@ from app.console.autoscalers import AutoscalerPoller, parse_target, what_if
 from app.console.errors import RequestError
 from app.console.overview import View, overview, parse_query, servers_json, tube_page
 from app.explain.report import make_report, report_json
+from app.hpa.decision import Missing
 from app.settings import ObjectName
 
 SHARED_S = 1.0
@@ -142,6 +143,7 @@ class PageData:
                 "series": store.series(autoscaler),
                 "servers": servers_json(view),
                 "cluster": store.cluster_json(view.now.unix_s),
+                "metricMissing": any(isinstance(each, Missing) for each in collected.autoscalers[0].observed),
                 "whatIf": what_if(collected, target, cluster_now_s),
                 "loadTest": self._load_test(autoscaler),
                 "events": view.events.of(None, None, [autoscaler], view.now.unix_s),

@@ -13,6 +13,7 @@ from tests.beanstalkd.conftest import Beanstalkd
 from tests.browser.cluster import HPAS, Cluster
 from tests.browser.conftest import NewPerson, StartConsole
 from tests.browser.console import ConsoleProcess, Person, Tube, until
+from tests.unit.explain.cluster import METRICS
 
 DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 360, "height": 740}
 READY = 39
@@ -280,6 +281,19 @@ def test_a_cluster_that_cant_be_read_is_on_its_pages(
     expect(page.locator("#connection")).to_have_text(re.compile(r"Kubernetes can't be read · last read \d+ s ago"))
     expect(page.locator("#late")).to_contain_text("Kubernetes can't be read: ")
     page.screenshot(path=pictures / "late-cluster.png", full_page=True)
+    cluster.has_pods(2, 14)
+    guest.waits_until_live()
+
+
+def test_a_metric_that_the_cluster_doesnt_serve_isnt_live(guest: Person, cluster: Cluster, tube: Tube) -> None:
+    tube("orders")
+    cluster.has_pods(2, 14)
+    page = guest.goes_to("/autoscalers")
+    page.get_by_role("link", name="shop/orders").click()
+    guest.waits_until_live()
+    cluster.fails(f"{METRICS}/tube-orders?explain=true")
+    expect(page.locator("#connection")).to_have_text("a metric has no value")
+    expect(page.locator("#connection")).to_have_attribute("data-state", "late")
     cluster.has_pods(2, 14)
     guest.waits_until_live()
 

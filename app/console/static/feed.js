@@ -146,12 +146,13 @@ function aged(data, seconds, all) {
 }
 
 // What can't be read of what this page shows, in a few words; null if nothing.
-function troubleOf({ servers, server, cluster }) {
+function troubleOf({ servers, server, cluster, metricMissing }) {
   const all = servers ?? (server ? [server] : []);
   const late = all.filter((one) => one.late);
   if (late.length > 1) return `${late.length} of ${plural(all.length, "server")} can't be read`;
   if (late.length) return `beanstalkd ${late[0].name} ${late[0].failure ? "can't be read" : "doesn't reply"} · ${lastRead(late[0].ageSeconds)}`;
-  return cluster?.late ? `Kubernetes can't be read · ${lastRead(cluster.ageSeconds)}` : null;
+  if (cluster?.late) return `Kubernetes can't be read · ${lastRead(cluster.ageSeconds)}`;
+  return metricMissing ? "a metric has no value" : null;
 }
 
 function say(state, words) {
