@@ -143,6 +143,12 @@ def cli() -> None:
     " Read once, at start.",
 )
 @click.option(
+    "--discovery-tubes/--no-discovery-tubes",
+    default=True,
+    show_default=True,
+    help="List up to 50 tubes in discovery, which every authenticated client can read. With tenancy, none is listed.",
+)
+@click.option(
     "--shutdown-delay",
     type=SECONDS,
     default="0",

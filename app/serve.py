@@ -66,6 +66,8 @@ class ServeSettings:
     max_age: float
     """Seconds."""
     rules: Rules
+    discovery_tubes: bool
+    """If false, discovery and OpenAPI list no tubes."""
     shutdown_delay: float
     """Seconds."""
     service: ObjectName | None
@@ -214,6 +216,7 @@ class Components:
             external_metrics=ExternalMetrics(self._request_tubes),
             version=version_info(version("beanscale")),
             port=self._settings.port,
+            discovery_tubes=self._settings.discovery_tubes,
             forwarding=self.forwarding,
         ).application()
 

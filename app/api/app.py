@@ -52,6 +52,8 @@ class Api:
     version: Mapping[str, str]
     """The content of `/version`."""
     port: int
+    discovery_tubes: bool = True
+    """If false, discovery and OpenAPI list no tubes."""
     forwarding: Forwarding | None = None
     """Serves the metrics that aren't beanscale's, if configured."""
 
@@ -68,7 +70,7 @@ class Api:
         def names() -> list[str]:
             context = self.context()
             forwarded = self.forwarding.names if self.forwarding is not None else ()
-            return [*metric_names(context.snapshot, context.rules), *forwarded]
+            return [*metric_names(context.snapshot, context.rules, tubes=self.discovery_tubes), *forwarded]
 
         def not_found(request: Request) -> Response:
             if request.path.startswith((f"{group}/", "/version/")):

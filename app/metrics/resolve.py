@@ -61,15 +61,16 @@ def wanted_by_rules(rules: Rules) -> WantedTubes:
     return WantedTubes(tuple(tubes), tuple(dict.fromkeys(chain.from_iterable(rule.tubes.exact for rule in with_age))))
 
 
-def metric_names(snapshot: Snapshot, rules: Rules) -> list[str]:
-    """Return what discovery lists: built-in metrics, public rules, and without tenancy the first tubes.
+def metric_names(snapshot: Snapshot, rules: Rules, *, tubes: bool = True) -> list[str]:
+    """Return what discovery lists: built-in metrics, public rules, and if `tubes` and without tenancy the first tubes.
 
     Discovery has no namespace, so it lists only what every namespace can query.
     """
     public = sorted(rule.name for rule in rules.metrics.values() if rule.is_public)
-    readings = [state.reading for state in snapshot.servers if state.reading and not rules.tenancy]
-    tubes = map(itemgetter(0), groupby(merge(*(reading.names for reading in readings))))
-    listed = islice((TUBE_PREFIX + tube for tube in tubes if tube == tube.lower() and "/" not in tube), _MAX_LISTED)
+    shown = tubes and not rules.tenancy
+    readings = [state.reading for state in snapshot.servers if state.reading and shown]
+    there = map(itemgetter(0), groupby(merge(*(reading.names for reading in readings))))
+    listed = islice((TUBE_PREFIX + tube for tube in there if tube == tube.lower() and "/" not in tube), _MAX_LISTED)
     return list(dict.fromkeys([*NAMES, *public, *listed]))
 
 

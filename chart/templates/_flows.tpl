@@ -30,6 +30,10 @@
     - {port: {{ int . }}, protocol: UDP}
     - {port: {{ int . }}, protocol: TCP}
     {{- end }}
+  {{- with .Values.networkPolicy.dnsTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 
 {{- define "beanscale.egressApiServer" -}}
@@ -37,10 +41,16 @@
     {{- range .Values.networkPolicy.apiServerPorts }}
     - {port: {{ int . }}, protocol: TCP}
     {{- end }}
+  {{- with .Values.networkPolicy.apiServerCIDRs }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
 {{- end }}
 
-{{/* To the bundled beanstalkd by its pods, to a StatefulSet's pods by their namespace, and to other servers by port only: their host may be a
-     name, which a NetworkPolicy can't select. */}}
+{{/* To the bundled beanstalkd by its pods, to a StatefulSet's pods by their namespace, and to other servers by port and the peers
+     in externalTo: their host may be a name, which a NetworkPolicy can't select. */}}
 {{- define "beanscale.egressBeanstalkd" -}}
 {{- if .Values.beanstalkd.enabled }}
 - to:
@@ -76,5 +86,9 @@
     {{- range . }}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
+  {{- with $.Values.beanstalkd.networkPolicy.externalTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end }}

@@ -72,6 +72,7 @@ rbac: {authReader: {create: true}, explain: true, admissionPolicy: true}
 serviceAccount: {create: true}
 server:
   maxAge: 15s
+  discovery: {tubes: true}
   logging: {level: info, format: json, audit: refusals}
   updateStrategy: {type: RollingUpdate}
   revisionHistoryLimit: 3

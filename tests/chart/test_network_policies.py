@@ -119,6 +119,32 @@ def test_the_flows_are_those_documented(default: Objects) -> None:
     assert flows(default) == DOCUMENTED
 
 
+def test_exact_policies_allow_the_api_server_dns_and_external_servers_nowhere_else(chart: Chart) -> None:
+    """`outside` has the address of kube-apiserver, DNS runs in the other namespace."""
+    objects = chart.render(
+        {
+            "networkPolicy": {"apiServerCIDRs": ["203.0.113.7/32", "2001:db8::7/128"], "dnsTo": [SHOP]},
+            "beanstalkd": {
+                "external": [{"host": "eu.example.com", "port": 11301}],
+                "networkPolicy": {"externalTo": [{"ipBlock": {"cidr": "203.0.113.0/30"}}]},
+            },
+        }
+    )
+    found = flows(objects)
+    for source in ("server", "console", "smoke", "hello-world"):
+        assert {other: found.get((source, other), set()) for other in OTHERS} == {
+            "neighbour": set(),
+            "other namespace": DNS,
+            "outside": set() if source == "hello-world" else API_SERVER,
+        }
+        pod = ends(objects)[source]
+        by_address = {
+            address: {port for port in PORTS if reaches(objects, pod, End(address=address), port)}
+            for address in ("203.0.113.1", "203.0.113.8")
+        }
+        assert by_address == {"203.0.113.1": {("TCP", 11301)}, "203.0.113.8": set()}
+
+
 def test_an_external_server_is_reached_by_its_port(chart: Chart) -> None:
     external = {"enabled": False, "external": [{"host": "eu.example.com"}, {"host": "us.example.com", "port": 11301}]}
     objects = chart.render({"beanstalkd": external})

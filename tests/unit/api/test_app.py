@@ -308,3 +308,23 @@ async def test_impersonation_is_rejected_and_never_ignored(header: bytes, path: 
 async def test_a_line_break_after_a_path_makes_it_another_path(path: bytes) -> None:
     assert (await answer(ALLOWING, "GET", path, b"", [(b"authorization", b"Bearer me")])).code == 404
     assert (await answer(DENYING, "GET", path, b"", [])).code == 403
+
+
+@pytest.mark.parametrize(("shown", "listed"), [(True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        (b"/apis", b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+        (b"/apis/external.metrics.k8s.io/v1beta1", b"*/*"),
+        (b"/openapi/v3/apis/external.metrics.k8s.io/v1beta1", b"*/*"),
+    ],
+)
+async def test_excluded_tubes_are_in_no_discovery_document_and_have_their_metrics(
+    path: bytes, accept: bytes, shown: bool, listed: bool
+) -> None:
+    to = replace(ALLOWING_API, discovery_tubes=shown).application()
+    headers = [(b"authorization", b"Bearer me"), (b"accept", accept)]
+    got = await answer(to, "GET", path, b"", headers)
+    assert (got.code, b"tube-checkout" in got.body) == (200, listed)
+    value = await answer(to, "GET", METRICS + b"beanstalkd_tube_jobs", b"labelSelector=tube%3Dcheckout", headers[:1])
+    assert (value.code, b'"checkout"' in value.body) == (200, True)

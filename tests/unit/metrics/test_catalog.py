@@ -14,6 +14,11 @@ def test_discovery_lists_built_in_metrics_rules_and_tubes_in_a_stable_order() ->
     assert metric_names(given.snapshot, given.rules) == [*NAMES, "alpha", "zeta", "tube-b", "tube-z"]
 
 
+def test_discovery_lists_no_tubes_if_they_are_excluded() -> None:
+    given = known(server("eu", tube("b"), tube("z")), rules=[rule("alpha")])
+    assert metric_names(given.snapshot, given.rules, tubes=False) == [*NAMES, "alpha"]
+
+
 def test_jobs_by_state_are_listed_first_because_they_define_the_kind() -> None:
     assert NAMES[0] == "beanstalkd_tube_jobs"
     assert list(NAMES[1:]) == sorted(NAMES[1:])
