@@ -13,7 +13,7 @@ from tests.unit.api.test_app import DENYING
 pytestmark = pytest.mark.anyio
 
 MOST_S = 0.002
-TRIALS = 10
+TRIALS = 50
 TARGET = LIMITS_WITHOUT_CERTIFICATE.target - 200
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/tube-a"
 
@@ -90,17 +90,19 @@ async def test_an_unauthenticated_request_costs_at_most_two_milliseconds(name: s
     server = HttpServer()
     with listen("127.0.0.1", 0) as listener:
         serving = asyncio.create_task(server.serve(DENYING, listener, drain_s=0))
-        spent_s = []
-        for _ in range(TRIALS):
+        least_s = 1.0
+        for _ in range(TRIALS):  # a busy machine has less cache for this process, but not all the time
+            if least_s < MOST_S:
+                break
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             await asyncio.sleep(0)
             began_s = time.thread_time()  # this thread's alone: client and server
             writer.write(EXPENSIVE[name])
             line = await reader.readline()
             await asyncio.sleep(0)
-            spent_s.append(time.thread_time() - began_s)
+            least_s = min(least_s, time.thread_time() - began_s)
             assert line[:10] in {b"HTTP/1.1 4", b""}
             writer.transport.abort()
         server.shut_down()
         await serving
-    assert min(spent_s) < MOST_S  # the least: nothing else ran meanwhile
+    assert least_s < MOST_S
