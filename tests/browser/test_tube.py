@@ -138,7 +138,7 @@ def test_what_is_deleted_or_moved_here_is_no_progress(person: Person, tube: Tube
     for _ in range(60):
         client.put(b"x")
     expect(fact(page, "trend")).to_have_text(re.compile("^growing by"))
-    person.chooses("Delete…", How_many=59)
-    expect(page.locator(".count.ready dd")).to_have_text("1")
+    person.chooses("Delete…", How_many=60)
+    expect(page.locator(".count.ready dd")).to_have_text("0")
     expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s, without the jobs put or deleted here$"))
     expect(fact(page, "drain time, if nothing is put")).to_have_count(0)
