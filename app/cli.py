@@ -296,7 +296,7 @@ def _load_rules(file: Path | None, servers: Sequence[Server]) -> Any:
 
 @cli.command()
 @servers_option("beanstalkd server to show; repeatable. NAME is its name in the console. Default: HOST.")
-@bind_options("127.0.0.1", 8081, "HTTP")
+@bind_options("127.0.0.1", 8081, "HTTP or, with --tls-cert, HTTPS")
 @click.option(
     "--auth",
     type=click.Choice(["password", "none"]),
@@ -316,6 +316,12 @@ def _load_rules(file: Path | None, servers: Sequence[Server]) -> Any:
     type=FILE,
     help="File with the password. Default without a Secret: generated at start and logged.",
 )
+@click.option(
+    "--tls-cert",
+    type=FILE,
+    help="PEM file with the certificate, to serve HTTPS; with --tls-key. Both are read again when they change.",
+)
+@click.option("--tls-key", type=FILE, help="PEM file with the key of --tls-cert, without a password.")
 @click.option("--read-only", is_flag=True, help="Reject all actions that change beanstalkd.")
 @click.option(
     "--path-prefix",

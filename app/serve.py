@@ -26,11 +26,12 @@ from app.api.forwarding import Forwarding
 from app.api.limits import DEADLINE_S, Limits
 from app.api.probes import Check, Probe
 from app.api.telemetry import PollCollector, ReviewCollector, Telemetry, TubesWithoutMetric
-from app.api.tls import ClientCertificate, ServingTls, TlsVersion
+from app.api.tls import ClientCertificate, ServingTls
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.http.server import HttpServer, listen, max_connections, run_and_exit
+from app.http.tls import TlsVersion
 from app.kube.account_token import AccountToken
 from app.kube.auth_config import AuthConfig, AuthConfigWatcher
 from app.kube.certificates.controller import CertificateController, CertificateTargets, service_names

@@ -5,19 +5,16 @@ That certificate belongs to the connection: it is parsed at most once, and evalu
 
 import hashlib
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from app.http.tls import TlsVersion, check_handshake, server_context
 from app.kube.auth_config import anchor
 from app.kube.certificates.authority import CertificateError, ServingCertificate
 from app.kube.certificates.controller import load_into
-
-TlsVersion = Literal["1.2", "1.3"]
 
 EXTENSION = "tls"
 """Key in `scope["extensions"]`, whose value has `client_certificate`: a ClientCertificate or None."""
@@ -91,14 +88,17 @@ class ServingTls:
 
     def __init__(self, min_version: TlsVersion = "1.3") -> None:
         self._min_version = min_version
-        self.context = server_context(min_version)
+        self.context = _requesting_certificates(min_version)
         self._authorities: tuple[str, ...] = ()
 
     def present(self, certificate: ServingCertificate) -> None:
         """Serve this certificate from now on. Raises CertificateError; the one before is then still served."""
-        context = server_context(self._min_version)
+        context = _requesting_certificates(self._min_version)
         load_into(context, certificate)
-        _check_handshake(context)
+        try:
+            check_handshake(context)
+        except ssl.SSLError as error:
+            raise CertificateError(f"TLS clients can't use the serving certificate: {error.reason or error}") from error
         for pem in self._authorities:
             context.load_verify_locations(cadata=pem)
         self.context = context
@@ -113,32 +113,12 @@ class ServingTls:
         self._authorities = authorities
 
 
-def _check_handshake(server: ssl.SSLContext) -> None:
-    """Raise CertificateError if common clients can't use it: OpenSSL loads kinds of keys that they don't know."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_mode = ssl.CERT_NONE  # only whether the handshake succeeds
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    try:
-        for end in (*ends, *ends):
-            with suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-    except ssl.SSLError as error:
-        raise CertificateError(f"TLS clients can't use the serving certificate: {error.reason or error}") from error
-
-
-def server_context(min_version: TlsVersion) -> ssl.SSLContext:
+def _requesting_certificates(min_version: TlsVersion) -> ssl.SSLContext:
     """Return a context that requests a client certificate and doesn't require it. It trusts no client CA yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3 if min_version == "1.3" else ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2; 1.3 has only authenticated encryption
+    # Without resumption: a resumed session has the certificate without the chain that shows which CA signed it, so its
+    # client would count as one without a certificate.
+    context = server_context(min_version)
     context.verify_mode = ssl.CERT_OPTIONAL  # clients may have a token instead
     # As in Go, a CA in the bundle is trusted even if it isn't self-signed.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session has the certificate without the chain that shows which CA signed it, so its client counts as one
-    # without a certificate. TLS 1.2 can also resume by session ID, which Python can't disable.
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
     return context

@@ -228,7 +228,7 @@ class HttpConnection(asyncio.Protocol):
         chain = tuple(tls.get_verified_chain()) if tls else ()
         if chain:
             self.showed_certificate, self._limits = True, LIMITS
-        elif tls:
+        elif tls and tls.context.verify_mode is not ssl.CERT_NONE:
             # The system too would keep much of what such a client doesn't read, or sends before its turn.
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, buffer, _SOCKET_BUFFER)

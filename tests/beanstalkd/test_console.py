@@ -31,12 +31,16 @@ def command(**options: Any) -> list[str]:
     return [sys.executable, "-m", "app", "console", *named]
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 class Console:
     """One `beanscale console` on a loopback port, its log in a file, and a browser that is signed in."""
 
     def __init__(self, folder: Path, server: str, **options: Any) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._log = folder / "console.log"
         password = folder / "password"
         password.write_text(f"{PASSWORD}\n", encoding="utf-8")
@@ -381,8 +385,7 @@ def test_an_unintended_open_console_is_one_sentence(options: Json, why: str) -> 
 
 def test_outside_a_cluster_the_password_is_generated_and_shown_once(beanstalkd: Beanstalkd, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with log.open("wb") as stderr:
         address = f"{beanstalkd.host}:{beanstalkd.port}"
         process = subprocess.Popen(command(beanstalkd=address, port=port, no_kubernetes=True), stderr=stderr)

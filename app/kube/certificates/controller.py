@@ -1,7 +1,6 @@
 """The certificate that the server presents now, kept valid for as long as the process runs."""
 
 import asyncio
-import os
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from cryptography import x509
 
 from app import clock
 from app.clock import Instant
+from app.http.tls import load_pem
 from app.kube.certificates import api_service, ca_config_map
 from app.kube.certificates.authority import CertificateError, ServingCertificate, read_bundle
 from app.kube.certificates.renewal import LIFETIMES, KeyRing, Lifetimes, next_key_ring
@@ -253,15 +253,10 @@ def service_names(service: ObjectName, cluster_domain: str) -> tuple[str, ...]:
 
 def load_into(context: ssl.SSLContext, certificate: ServingCertificate) -> None:
     """Make a new context serve this certificate, without writing its key to a disk. Raise CertificateError."""
-    # `ssl` reads certificates from files only: an anonymous one in memory, gone when closed.
-    descriptor = os.memfd_create("serving-certificate")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(certificate.pem + b"\n" + certificate.key_pem)
-        file.flush()
-        try:
-            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-        except ssl.SSLError as error:
-            raise CertificateError(f"the serving certificate can't be loaded: {error.reason or error}") from error
+    try:
+        load_pem(context, certificate.pem, certificate.key_pem)
+    except ssl.SSLError as error:
+        raise CertificateError(f"the serving certificate can't be loaded: {error.reason or error}") from error
 
 
 def _clock_problem(ahead_s: float) -> str:
