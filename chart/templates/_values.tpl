@@ -90,7 +90,8 @@ forwardTo: {port: 443}
 console:
   auth: {mode: password, existingSecret: {key: password}}
   logging: {level: info, format: json}
-  service: {type: ClusterIP, port: 80}
+  tls: {}
+  service: {type: ClusterIP}
   ingress: {enabled: false, hosts: [], tls: []}
   serviceAccount: {create: true}
   networkPolicy: {}

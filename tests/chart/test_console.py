@@ -96,6 +96,43 @@ def test_the_service_has_the_node_port_in_the_values(chart: Chart, default: Obje
     assert (spec["type"], spec["ports"][0]["nodePort"]) == ("NodePort", 30001)
 
 
+def test_without_tls_everything_is_http(default: Objects) -> None:
+    (port,) = default.one("Service", "beanscale-console")["spec"]["ports"]
+    assert port == {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
+    assert [each["name"] for each in container(default)["ports"]] == ["http"]
+    for which in ("startup", "liveness", "readiness"):
+        assert container(default)[f"{which}Probe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+
+
+def test_with_a_certificate_everything_is_https(chart: Chart) -> None:
+    values = {"tls": {"secretName": "mine"}, "ingress": {"enabled": True, "hosts": ["a.example.com"]}}
+    objects = chart.render({"console": values})
+    (volume,) = objects.pods()["console"]["spec"]["volumes"]
+    files = ("tls.crt", "tls.key")
+    items = [{"key": name, "path": name} for name in files]
+    assert volume["secret"] == {"secretName": "mine", "defaultMode": 0o440, "items": items}
+    (mount,) = container(objects)["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    assert "subPath" not in mount  # the kubelet replaces no file that is mounted by subPath
+    paths = [f"{mount['mountPath']}/{name}" for name in files]
+    assert {f"--tls-cert={paths[0]}", f"--tls-key={paths[1]}"} <= set(arguments(objects))
+    for which in ("startup", "liveness", "readiness"):
+        probe = container(objects)[f"{which}Probe"]["httpGet"]
+        assert probe == {"path": "/healthz", "port": "https", "scheme": "HTTPS"}
+    assert [each["name"] for each in container(objects)["ports"]] == ["https"]
+    (port,) = objects.one("Service", "beanscale-console")["spec"]["ports"]
+    named = {"name": "https", "port": 443, "appProtocol": "https", "targetPort": "https", "protocol": "TCP"}
+    assert port == named
+    (rule,) = objects.one("Ingress", "beanscale-console")["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"]["service"]["port"] == {"name": "https"}
+
+
+@pytest.mark.parametrize("tls", [{}, {"secretName": "mine"}])
+def test_the_service_has_the_port_in_the_values(chart: Chart, tls: Any) -> None:
+    objects = chart.render({"console": {"tls": tls, "service": {"port": 8080}}})
+    assert objects.one("Service", "beanscale-console")["spec"]["ports"][0]["port"] == 8080
+
+
 def test_it_reads_the_rules_of_the_server(chart: Chart, default: Objects) -> None:
     objects = chart.render({"metrics": [{"name": "backlog", "tubes": ["checkout"]}]})
     assert "--rules=/etc/beanscale/rules/rules.yaml" in arguments(objects)
@@ -145,6 +182,14 @@ PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081
         (
             {"ingress": {"enabled": True, "hosts": ["a.example.com"], "tls": [{"secretName": "a"}]}},
             "https://a.example.com/",
+        ),
+        (
+            {"tls": {"secretName": "mine"}, "pathPrefix": "/q"},
+            f"{PORT_FORWARD.replace('8081:80 ', '8081:443 ').replace('http:', 'https:')}/q/",
+        ),
+        (
+            {"tls": {"secretName": "mine"}, "service": {"type": "NodePort", "nodePort": 30001}},
+            "https://ANY-NODE:30001/",
         ),
         ({"ingress": {"enabled": True}}, "http://ADDRESS-OF-THE-INGRESS/"),
     ],

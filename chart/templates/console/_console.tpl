@@ -13,18 +13,30 @@
 {{- end }}
 {{- end }}
 
+{{/* https if the console serves TLS itself, else http: the URL's scheme, and the name of its port. */}}
+{{- define "beanscale.consoleScheme" -}}
+{{ ternary "https" "http" (ne (.Values.console.tls.secretName | default "") "") }}
+{{- end }}
+
+{{/* The Service's port: that of the scheme by default. */}}
+{{- define "beanscale.consolePort" -}}
+{{ .Values.console.service.port | default (ternary 443 80 (eq (include "beanscale.consoleScheme" .) "https")) | int }}
+{{- end }}
+
 {{/* The command or URL that opens the console, for the NOTES. */}}
 {{- define "beanscale.consoleWay" -}}
 {{- $service := printf "%s %s" (include "beanscale.namespace" .) (include "beanscale.object" (list . "console")) }}
+{{- $scheme := include "beanscale.consoleScheme" . }}
+{{- $port := include "beanscale.consolePort" . }}
 {{- with .Values.console }}
 {{- if .ingress.enabled -}}
 {{ ternary "https" "http" (gt (len .ingress.tls) 0) }}://{{ .ingress.hosts | first | default "ADDRESS-OF-THE-INGRESS" }}{{ .pathPrefix }}/
 {{- else if .service.nodePort -}}
-http://ANY-NODE:{{ int .service.nodePort }}{{ .pathPrefix }}/
+{{ $scheme }}://ANY-NODE:{{ int .service.nodePort }}{{ .pathPrefix }}/
 {{- else if ne .service.type "ClusterIP" -}}
 kubectl get service -n {{ $service }}   # it is at this address{{ with .pathPrefix }}, at {{ . }}/{{ end }}
 {{- else -}}
-kubectl port-forward -n {{ replace " " " service/" $service }} 8081:{{ int .service.port }}   # http://127.0.0.1:8081{{ .pathPrefix }}/
+kubectl port-forward -n {{ replace " " " service/" $service }} 8081:{{ $port }}   # {{ $scheme }}://127.0.0.1:8081{{ .pathPrefix }}/
 {{- end }}
 {{- end }}
 {{- end }}
