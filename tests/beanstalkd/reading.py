@@ -26,6 +26,7 @@ async def polling(*servers: Server, demand: Demand | None = None, look_up: LookU
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await asyncio.sleep(0.01)  # what was aborted last is closed by the loop, which may end with the test
 
 
 async def until(condition: Callable[[], bool], within_s: float = 60) -> None:

@@ -67,7 +67,7 @@ def test_the_rules_are_mounted_read_only_at_the_given_path(chart: Chart) -> None
 
 
 def test_without_rules_no_configmap_is_rendered(default: Objects) -> None:
-    assert default.of("ConfigMap") == []
+    assert [each["metadata"]["name"] for each in default.of("ConfigMap")] == ["beanscale-ca"]
     assert "annotations" not in server(default)["metadata"]
     assert not {"volumes"} & set(server(default)["spec"])
     assert not any(each.startswith("--rules") for each in server(default)["spec"]["containers"][0]["args"])
