@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 _SINGULAR = {
     "jobs": "job",
-    "jobs/s": "job/s",
     "seconds": "second",
     "workers": "worker",
     "producers": "producer",
@@ -34,10 +33,14 @@ def count(number: int, noun: str) -> str:
 
 
 def measured(number: str, unit: str | None) -> str:
-    """Return a number with its unit, if it has one: `20 jobs`, `1 job`, `0.5 jobs/s`, `1 second`."""
-    if number == "1" and unit in _SINGULAR:
-        unit = _SINGULAR[unit]
-    return f"{number} {unit}" if unit else number
+    """Return a number with its unit, if it has one: `20 jobs`, `1 job`, `0.5 jobs/s`, `1 second`.
+
+    The singular of an operator's own unit isn't known. static/words.js follows the same rule.
+    """
+    noun, slash, time = (unit or "").partition("/")
+    if number == "1":
+        noun = _SINGULAR.get(noun, noun)
+    return f"{number} {noun}{slash}{time}" if unit else number
 
 
 def listing(items: Iterable[str], word: str = "and") -> str:

@@ -76,7 +76,7 @@ class TubeInfo:
     paused: bool
     pause_left_s: float | None
     ignored: bool
-    """True if only its reserved jobs count, because it is paused."""
+    """True if it counts less because it is paused: of its jobs, only reserved ones."""
     stuck_s: float | None
     """For how long no watching worker has taken a ready job; None: they do, or none is ready."""
 

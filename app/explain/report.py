@@ -1,5 +1,6 @@
 """The report about a metric and its HPAs: findings, decisions and conditions, as values and as JSON. Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ type Json = dict[str, Any]
 
 _SHOWN = 3
 """Tubes that are named for one kind of finding."""
+_BY_CONSOLE = " (a command of beanstalkd, and a button of a console with readOnly: false)"
+_RESUME = f"to let workers get its jobs now, end the pause: pause-tube with a delay of 0{_BY_CONSOLE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,13 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
 def find(explanation: Explanation) -> Iterator[Finding]:
     """Yield the findings, the most important first."""
     if explanation.error is not None:
-        yield Finding(f"there is no value: {explanation.error.message}")  # the message names similar metrics
+        yield Finding(f"error: {explanation.error.message}")  # the message names similar metrics
     for server in explanation.servers:
-        if not server.fresh:
+        if server.failure or not server.fresh:
             since = f" for {duration(server.failing_for_s)}" if server.failing_for_s is not None else ""
             last = "never read" if server.age_s is None else f"last read {duration(server.age_s)} ago"
+            if server.fresh and server.age_s is not None:
+                last = f"its last reading, {duration(server.age_s)} old, still counts"
             yield Finding(
                 f"beanstalkd {server.name} at {server.address} can't be read{since}:"
                 f" {server.failure or 'its last reading is too old'}; {last}",
@@ -103,13 +108,19 @@ def find(explanation: Explanation) -> Iterator[Finding]:
 def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
     counted = f"{explanation.rule.formula if explanation.rule else ''} {explanation.selector}"
     paused, unwatched, stuck, delayed, buried = [], [], [], [], []
-    invalid = [(tube, f"has no valid {reason}") for tube in explanation.tubes for reason in tube.invalid.values()]
+    invalid = [
+        (tube, f"has no valid {'; no valid '.join(tube.invalid.values())}")
+        for tube in explanation.tubes
+        if tube.invalid
+    ]
     for tube in filter(lambda tube: tube.exists, explanation.tubes):
         ready, waiting = tube.count("ready") or 0, tube.count("ready") or tube.count("reserved")
         if tube.paused:
             left = f" for another {duration(tube.pause_left_s)}" if tube.pause_left_s else ""
-            ignored = f"; not counted: {count(ready, 'ready job')} (paused: ignore)" if tube.ignored else ""
-            paused.append((tube, f"is paused{left}: workers can't reserve its jobs until then{ignored}"))
+            until = "until then" if left else "until the pause ends"
+            is_ignored = tube.ignored and re.search(r"\bready\b", explanation.rule.formula if explanation.rule else "")
+            ignored = f"; not counted: {count(ready, 'ready job')} (paused: ignore)" if is_ignored else ""
+            paused.append((tube, f"is paused{left}: workers can't reserve its jobs {until}{ignored}"))
         if ready and tube.count("watching") == 0:
             unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))
         if tube.stuck_s is not None:
@@ -123,16 +134,19 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
             buried.append((tube, f"has {count(jobs, 'buried job')}, which no worker can reserve"))
     for found, hint in (
         (invalid, "only what needs this field of this tube has no value"),
-        (paused, "resume the tube on its page in the console if workers should get its jobs now"),
+        (paused, _RESUME),
         (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
         (stuck, "check that the workers aren't blocked; one that is busy with a job of another tube looks the same"),
         (delayed, ""),
-        (buried, "find out why workers buried them; Kick on the tube's page in the console makes them ready again"),
+        (buried, f"find out why workers buried them; kick makes them ready again{_BY_CONSOLE}"),
     ):
         for tube, sentence in found[:_SHOWN]:
             yield Finding(f"tube {tube.name} on {tube.server} {sentence}", hint)
         if len(found) > _SHOWN:
-            yield Finding(f"the same applies to {count(len(found) - _SHOWN, 'more tube')}")
+            more = {tube.name for tube, _ in found} - {tube.name for tube, _ in found[:_SHOWN]}
+            servers = len({tube.server for tube, _ in found[_SHOWN:]})
+            applies = f"to {count(len(more), 'more tube')}" if more else f"on {count(servers, 'more server')}"
+            yield Finding(f"the same applies {applies}")
 
 
 def report_json(report: Report) -> Json:

@@ -63,7 +63,9 @@ def _metric(report: MetricReport) -> Iterator[str]:
     for item in explanation.items[:_MAX_ROWS]:
         labels = ",".join(f"{key}={value}" for key, value in sorted(item.labels.items())) if several else ""
         over = f", over {duration(item.window_s)}" if item.window_s is not None else ""
-        yield from wrapped(f"{labels + ': ' if labels else ''}{item.arithmetic} = {plain(item.value)}{over}")
+        # a substitute's arithmetic begins with the value, and the reason follows
+        result = "" if " instead: " in item.arithmetic else f" = {plain(item.value)}{over}"
+        yield from wrapped(f"{labels + ': ' if labels else ''}{item.arithmetic}{result}")
     if number > _MAX_ROWS:
         yield from wrapped(f"and {count(number - _MAX_ROWS, 'more value')}")
     if several and isinstance(observed, Total):
@@ -83,10 +85,12 @@ def _readings(explanation: Explanation) -> Iterator[str]:
     if explanation.servers:
         rule = explanation.rule
         limit = f" (maxAge {duration(rule.max_age_s)})" if rule and rule.max_age_s is not None else ""
-        rows = [
-            (each.name, each.address, f"ok, read {_ago(each.age_s)}{limit}" if each.fresh else "failed, see Findings")
-            for each in explanation.servers
-        ]
+        rows = []
+        for each in explanation.servers:
+            state = f"ok, read {_ago(each.age_s)}{limit}" if each.fresh else "failed, see Findings"
+            if each.fresh and each.failure:
+                state = f"failing for {duration(each.failing_for_s or 0)}, see Findings"
+            rows.append((each.name, each.address, state))
         yield "Servers"
         yield from table(("server", "address", "state"), rows, 3)
         yield ""

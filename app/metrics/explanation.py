@@ -5,12 +5,11 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import ServerState
 from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, NoValueError
 from app.metrics.rates import growth, next_job_age, per_second
-from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES
+from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, invalid_fields, is_paused, number_of
 
 Json = Mapping[str, Any]
 
@@ -39,28 +38,21 @@ def tube_info(server: ServerReading, tube: str, context: EvaluationContext) -> J
     An invalid field is null; `invalid` says why.
     """
     stats = server.reading.tubes.get(tube)
-    fields: dict[str, float | int | None] = {}
-    invalid: dict[str, str] = {}
-    for field, number in (*COUNTED.items(), *TIMES.items()):
-        try:
-            fields[field] = number(stats) if stats else 0
-        except InvalidFieldError as error:
-            fields[field], invalid[field] = None, f"{error.invalid.name}: {error.invalid.problem}"
+    fields: dict[str, float | int | None] = {field: number_of(field, stats) for field in (*COUNTED, *TIMES)}
     for rate in sorted(RATES):
         with suppress(NoValueError):
             fields[rate] = rounded(per_second([growth(rate, server, tube, context)]))
     with suppress(NoValueError):
         fields[NEXT_JOB_AGE] = next_job_age(server, tube, context).age_s
-    left_s = fields["pause_left"] or 0
     return {
         "server": server.state.server.name,
         "tube": tube,
         "exists": stats is not None,
         "ageSeconds": rounded(server.reading.answered_at(tube).age_s(context.now)),
         "fields": fields,
-        "invalid": invalid,
-        "paused": (fields["pause"] or 0) > 0,
-        "pauseSecondsLeft": left_s,
+        "invalid": invalid_fields(stats),
+        "paused": is_paused(stats),
+        "pauseSecondsLeft": fields["pause_left"],
         "workersStuckForSeconds": rounded(server.reading.stuck_s(tube)),
     }
 

@@ -5,6 +5,7 @@ server in scope has a fresh reading. Anything else that isn't known is an error,
 """
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,14 +25,16 @@ from app.metrics.query import (
     UnknownMetricError,
     WantedTubes,
 )
-from app.metrics.rules import Glob
-from app.metrics.selection import PAUSED, Scope
+from app.metrics.rules import COUNTED, HELD_BACK, Glob
+from app.metrics.selection import Scope, selected_pauses
 from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
+from app.text import listing
 
 FEW_TUBES = 100
 """Tubes that are evaluated within about a millisecond."""
 MAX_EXPLAINED = 100
 """Tubes, and values, that an explanation shows."""
+_JOBS_HELD_BACK = HELD_BACK & COUNTED.keys()
 
 
 class Definition(NamedTuple):
@@ -50,6 +53,21 @@ class Definition(NamedTuple):
     built_in: bool = True
     namespaces: Glob | None = None
     """Namespaces that can query it; None: all."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names in the formula."""
+        return frozenset(re.findall(r"[a-z_]+", self.formula))
+
+    @property
+    def without_paused(self) -> str:
+        """A sentence about what a paused tube adds while its jobs are ignored; empty if the pause changes nothing."""
+        held_back = self.fields & HELD_BACK
+        if not held_back:
+            return ""
+        if "reserved" in self.fields and held_back <= _JOBS_HELD_BACK:
+            return " Of a paused tube, only reserved jobs count."
+        return f" Of a paused tube, {listing(sorted(held_back))} {'counts' if len(held_back) == 1 else 'count'} as 0."
 
 
 class Metric(ABC):
@@ -105,8 +123,12 @@ class Metric(ABC):
     @property
     def ignores_paused(self) -> bool:
         """True if the jobs of a paused tube count only while they are reserved."""
-        conditions = [part for part in self.query.selector.requirements if part.key == PAUSED]
-        return bool(conditions) and not all(part.matches({PAUSED: "true"}) for part in conditions)
+        definition = self.definition
+        try:
+            pauses = selected_pauses(self.query.metric, self.query.selector)
+        except UnknownMetricError:
+            return False
+        return pauses == ["false"] and definition is not None and not HELD_BACK.isdisjoint(definition.fields)
 
     def fresh_until_s(self, values: Iterable[MetricValue]) -> float:
         """Return until when (monotonic seconds) these values are the result for this snapshot.
@@ -120,7 +142,7 @@ class Metric(ABC):
     def explain(self, selector: str) -> Json:
         """Return rule, readings and arithmetic, or the error, as JSON. `selector`: the query's, as it was written."""
         context, definition = self.context, self.definition
-        ignored = " Of a paused tube, only reserved jobs count." if self.ignores_paused else ""
+        ignored = definition.without_paused if definition and self.ignores_paused else ""
         told: dict[str, Any] = {
             "metric": self.query.metric,
             "namespace": self.query.namespace,
@@ -157,7 +179,7 @@ class Metric(ABC):
             told["servers"] = [server_info(state, scope.named, context) for state in scope.servers]
             for tube, server in tubes[:MAX_EXPLAINED]:
                 info = tube_info(server, tube, context)
-                told["tubes"].append({**info, "ignored": info["paused"] and self.ignores_paused})
+                told["tubes"].append({**info, "ignored": info["paused"] and bool(ignored)})
             told["tubesOmitted"] = max(0, len(tubes) - MAX_EXPLAINED)
         try:
             values, arithmetic = self.calculations(MAX_EXPLAINED)

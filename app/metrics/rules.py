@@ -12,7 +12,7 @@ from operator import attrgetter
 from string import ascii_letters, ascii_lowercase, digits
 from typing import Protocol
 
-from app.beanstalkd.protocol import InvalidFieldError, TubeStats, check_tube_name
+from app.beanstalkd.protocol import InvalidFieldError, PartialTubeStats, TubeStats, check_tube_name
 from app.settings import SettingError, is_dns_label
 
 COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
@@ -32,7 +32,7 @@ COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
 
 TIMES: Mapping[str, Callable[[TubeStats], int]] = {
     "pause": attrgetter("pause"),
-    "pause_left": attrgetter("pause_time_left"),
+    "pause_left": lambda stats: max(0, stats.pause_time_left),  # below 0 for a moment when a pause ends
 }
 """Whole seconds, of several tubes or servers the longest."""
 
@@ -43,6 +43,27 @@ def number_of(field: str, stats: TubeStats | None) -> int | None:
         return (COUNTED.get(field) or TIMES[field])(stats) if stats else 0
     except InvalidFieldError:
         return None
+
+
+def is_paused(stats: TubeStats | None) -> bool:
+    """Return whether the tube is known to be paused: not if it doesn't exist or that field is invalid."""
+    try:
+        return stats is not None and stats.is_paused
+    except InvalidFieldError:
+        return False
+
+
+def invalid_fields(stats: TubeStats | None) -> Mapping[str, str]:
+    """Return why each invalid field of COUNTED and TIMES is invalid: a clause that begins with beanstalkd's name."""
+    invalid: dict[str, str] = {}
+    if not isinstance(stats, PartialTubeStats):
+        return invalid
+    for name, number in (*COUNTED.items(), *TIMES.items()):
+        try:
+            number(stats)
+        except InvalidFieldError as error:
+            invalid[name] = f"{error.invalid.name}: {error.invalid.problem}"
+    return invalid
 
 
 RATES = frozenset({"put_per_second", "deleted_per_second"})

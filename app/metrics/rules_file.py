@@ -325,8 +325,8 @@ def _plain_number(text: str) -> str:
 
 def _unit(value: Any) -> str:
     unit = _text(value)
-    if not unit.strip() or not unit.isprintable() or len(unit) > MAX_UNIT:
-        raise SettingError(f"must be 1 to {MAX_UNIT} printable characters, such as orders")
+    if not unit or unit != unit.strip() or not unit.isprintable() or len(unit) > MAX_UNIT:
+        raise SettingError(f"must be 1 to {MAX_UNIT} printable characters without blanks around them, such as orders")
     return unit
 
 

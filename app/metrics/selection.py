@@ -74,7 +74,7 @@ def select(
     unknown = {part.key for part in selector.requirements if not part.matches({})}.difference(labels)
     if unknown:
         raise UnknownMetricError(
-            f"{metric} has no label {_listing(sorted(unknown))}; it has {_listing(sorted(labels)) or 'none'}"
+            f"{metric} has no label {_listing(sorted(unknown))}; it has {_listing(sorted(labels)) or 'no labels'}"
         )
     if "server" in labels and any(part.key == "server" for part in selector.requirements):
         names = selected_values(metric, selector, "server", [state.server.name for state in servers])

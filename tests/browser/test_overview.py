@@ -162,6 +162,24 @@ def test_a_small_number_is_never_shown_as_zero(person: Person, words: str, said:
     assert page.evaluate(f"async () => (await import('{module}')).{words}") == said
 
 
+@pytest.mark.parametrize(
+    ("number", "unit", "said"),
+    [
+        ("1", "jobs", "1 job"),
+        ("1.001", "jobs", "1 job"),
+        ("2", "jobs", "2 jobs"),
+        ("1", "jobs/min", "1 job/min"),
+        ("1", "orders", "1 orders"),
+        ("1", "ms", "1 ms"),
+        ("1", "address", "1 address"),
+    ],
+)
+def test_only_known_units_have_a_singular(person: Person, number: str, unit: str, said: str) -> None:
+    page = person.goes_to("/")
+    module = str(page.locator("script[type=module]").get_attribute("src")).replace("overview.js", "words.js")
+    assert page.evaluate(f"async () => (await import('{module}')).measured('{number}', '{unit}')") == said
+
+
 def test_a_hidden_tab_requests_nothing_and_is_live_when_shown(person: Person) -> None:
     page = person.goes_to("/")
     person.waits_until_live()

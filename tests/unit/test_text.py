@@ -42,7 +42,10 @@ def test_count(number: int, text: str) -> None:
         ("1", "jobs", "1 job"),
         ("1", "jobs/s", "1 job/s"),
         ("0.5", "jobs/s", "0.5 jobs/s"),
-        ("1", "buses", "1 buses"),
+        ("1", "jobs/min", "1 job/min"),
+        ("1", "orders", "1 orders"),
+        ("1", "ms", "1 ms"),
+        ("1", "address", "1 address"),
         ("3", None, "3"),
     ],
 )

@@ -15,10 +15,13 @@ const atLeast = (number, least, format) => (!known(number) ? UNKNOWN : number > 
 
 export const amount = (number) => atLeast(number, 0.01, hundredths);
 
-// "20 jobs", "1 job", "0.5 jobs/s", or "20" of a metric whose unit isn't known.
+const SINGULAR = /^(job|second|worker|producer|pause)s(?=\/|$)/;
+
+// "20 jobs", "1 job", "0.5 jobs/s", or "20" of a metric whose unit isn't known. app/text.py follows the same rule.
 export function measured(number, unit) {
-  if (!known(number) || !unit) return amount(number);
-  return `${amount(number)} ${Number(number) === 1 ? unit.replace(/^(\w+)s(\/|$)/, "$1$2") : unit}`;
+  const words = amount(number);
+  if (!known(number) || !unit) return words;
+  return `${words} ${words === "1" ? unit.replace(SINGULAR, "$1") : unit}`;
 }
 
 export const rate = (perSecond) => atLeast(perSecond, 0.1, tenths);

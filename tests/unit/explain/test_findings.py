@@ -20,13 +20,18 @@ def test_a_healthy_metric_has_no_findings() -> None:
     [
         pytest.param(
             {"error": {"reason": "NotFound", "message": "no metric x; did you mean tube-x?", "near": ["tube-x"]}},
-            "there is no value: no metric x; did you mean tube-x? → ",
+            "error: no metric x; did you mean tube-x? → ",
             id="a misspelled name",
         ),
         pytest.param(
             {"servers": [server(fresh=False, ageSeconds=130, failure="connection refused", failingForSeconds=125)]},
             "eu at eu.example:11300 can't be read for 2 min 5 s: connection refused; last read 2 min 10 s ago",
             id="a server that is down",
+        ),
+        pytest.param(
+            {"servers": [server(ageSeconds=3, failure="connection refused", failingForSeconds=2)]},
+            "can't be read for 2 s: connection refused; its last reading, 3 s old, still counts → check that it is",
+            id="a server that fails, with a reading that counts",
         ),
         pytest.param(
             {"servers": [server(fresh=False, ageSeconds=None, failure="name not known")]},
@@ -40,8 +45,26 @@ def test_a_healthy_metric_has_no_findings() -> None:
         ),
         pytest.param(
             {"tubes": [tube() | {"paused": True, "pauseSecondsLeft": 90}]},
-            "tube orders on eu is paused for another 1 min 30 s",
+            "tube orders on eu is paused for another 1 min 30 s: workers can't reserve its jobs until then → to let",
             id="paused",
+        ),
+        pytest.param(
+            {"tubes": [tube() | {"paused": True, "pauseSecondsLeft": 0}]},
+            "tube orders on eu is paused: workers can't reserve its jobs until the pause ends → ",
+            id="the last second of a pause",
+        ),
+        pytest.param(
+            {
+                "tubes": [tube() | {"paused": True, "pauseSecondsLeft": None, "ignored": True}],
+                "rule": RULE | {"formula": "put_per_second"},
+            },
+            "is paused: workers can't reserve its jobs until the pause ends → ",
+            id="paused, for a rate",
+        ),
+        pytest.param(
+            {"tubes": [tube() | {"invalid": {"waiting": "current-waiting: x", "using": "current-using: y"}}]},
+            "has no valid current-waiting: x; no valid current-using: y → ",
+            id="two invalid fields",
         ),
         pytest.param(
             {"tubes": [tube(waiting=None) | {"invalid": {"waiting": "current-waiting: counter below zero (-1)"}}]},
@@ -89,3 +112,8 @@ def test_many_tubes_of_a_kind_are_not_all_named() -> None:
     findings = found(tubes=[tube(f"t{number}", buried=1) for number in range(9)])
     assert findings.count("1 buried job,") == 3
     assert "the same applies to 6 more tubes" in findings
+
+
+def test_a_tube_on_many_servers_is_one_tube() -> None:
+    findings = found(tubes=[tube(on=f"s{number}", buried=1) for number in range(5)])
+    assert "the same applies on 2 more servers" in findings

@@ -121,11 +121,24 @@ def test_a_metric_without_value_and_its_blocked_autoscaler_are_explained() -> No
     assert "metrics-reader" in written(explanation(), hpa(current=3, conditions=[failed]))
 
 
+def test_a_substitute_is_one_statement() -> None:
+    how = "7 instead: drain has no value: divides by deleted_per_second, which is 0"
+    text = written(explanation(items=[item("7", how)]))
+    assert f"\n  {how}\n" in text
+
+
+def test_a_server_that_fails_is_not_ok_while_its_reading_counts() -> None:
+    failing = server(ageSeconds=3, failure="connection refused", failingForSeconds=2)
+    text = " ".join(written(explanation(servers=[failing])).split())
+    assert "connection refused; its last reading, 3 s old, still counts" in text
+    assert "eu.example:11300 failing for 2 s, see Findings" in text
+
+
 def test_an_unknown_name_gets_similar_ones() -> None:
     message = "there is no metric tube-ordres; did you mean tube-orders?"
     error = {"reason": "NotFound", "message": message, "near": ["tube-orders"]}
     text = written(explanation(rule=None, servers=[], tubes=[], items=[], error=error))
-    assert "- There is no value: there is no metric tube-ordres; did you mean tube-orders?" in text
+    assert "- Error: there is no metric tube-ordres; did you mean tube-orders?" in text
     assert "No HorizontalPodAutoscaler in namespace shop uses this metric." in text
 
 

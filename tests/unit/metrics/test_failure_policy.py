@@ -113,7 +113,7 @@ def test_a_substitute_value_replaces_every_failure(state: ServerState, value: st
 @pytest.mark.parametrize("policy", [HOLD, TEN])
 def test_no_policy_applies_to_an_invalid_query(policy: OnFailure) -> None:
     given = known(unread("eu"), rules=[rule(on_failure=policy)])
-    with pytest.raises(UnknownMetricError, match="no label 'tube'"):
+    with pytest.raises(UnknownMetricError, match="no label 'tube'; it has no labels"):
         asked("backlog", "tube=a", given)
 
 

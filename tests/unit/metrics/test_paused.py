@@ -156,6 +156,9 @@ def test_a_held_value_is_that_of_the_last_reading() -> None:
         ("tube-a", "paused=false", "ignore"),
         ("tube-a", "paused=true", "count"),
         (JOBS, "tube=a,paused!=true", "ignore"),
+        ("tube-a", "!paused", "count"),
+        ("tube-a", "paused notin (true,false)", "count"),
+        ("tube-a", "paused=maybe", "count"),
         ("backlog", "", "ignore"),
     ],
 )
@@ -164,6 +167,37 @@ def test_what_is_ignored_is_explained(metric: str, selector: str, paused: str) -
     assert data["rule"]["paused"] == paused
     assert ("Of a paused tube, only reserved jobs count." in data["rule"]["meaning"]) is (paused == "ignore")
     assert {each["server"]: each["ignored"] for each in data["tubes"]} == {"eu": paused == "ignore", "us": False}
+
+
+@pytest.mark.parametrize(
+    ("metric", "selector", "sentence"),
+    [
+        (PUT, "paused=false", "Of a paused tube, put_per_second counts as 0."),
+        (AGE, "tube=a,paused=false", "Of a paused tube, next_job_age_seconds counts as 0."),
+        ("beanstalkd_tube_urgent_jobs", "paused=false", "Of a paused tube, urgent counts as 0."),
+        ("beanstalkd_tube_workers_watching", "paused=false", ""),
+        ("beanstalkd_tube_workers_watching", "paused!=true", ""),
+        ("beanstalkd_tube_jobs_deleted_per_second", "paused!=true", ""),
+        ("busy", "", ""),
+        ("weighted", "", "Of a paused tube, put_per_second and ready count as 0."),
+    ],
+)
+def test_what_a_pause_changes_is_explained(metric: str, selector: str, sentence: str) -> None:
+    rules = [
+        rule(name="busy", value="reserved", ignores_paused=True),
+        rule(name="weighted", value="ready + 30 * put_per_second", ignores_paused=True),
+    ]
+    data = explained(metric, selector, known(EU, US, rules=rules))
+    assert (" Of a paused tube" in data["rule"]["meaning"]) is bool(sentence)
+    assert data["rule"]["meaning"].endswith(sentence)
+    assert any(each["ignored"] for each in data["tubes"]) is bool(sentence)
+
+
+def test_a_pauses_time_is_never_below_zero() -> None:
+    given = known(server("eu", tube("a", pause=60, pause_time_left=-1)), rules=[rule(value="pause_left")])
+    assert quantities(asked("backlog", "", given)) == ["0"]
+    (row,) = explained("tube-a", "", given)["tubes"]
+    assert (row["paused"], row["pauseSecondsLeft"], row["fields"]["pause_left"]) == (True, 0, 0)
 
 
 def test_the_arithmetic_leaves_out_what_is_ignored() -> None:
