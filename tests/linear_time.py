@@ -11,6 +11,8 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Of hypothesis: a smaller example takes less time, but minutes to find."""
 FACTOR = 2.5
 """Of twice the input: 2 if the time is linear, 4 if it is quadratic."""
+SLOW_S = 0.5
+"""Too much for noise: the first run decides."""
 NEGLIGIBLE_S = 0.001
 """A difference that the clock, and fixed work for any input, may cause."""
 
@@ -30,4 +32,6 @@ def is_linear(run: Callable[[int], object], size: int) -> bool:
             gc.enable()
         if least_s[1] <= FACTOR * least_s[0] + NEGLIGIBLE_S:
             return True
+        if least_s[1] > SLOW_S:
+            break
     return False
