@@ -63,16 +63,6 @@ class ActionRequest:
     target: TubeRef | None = None
     """Another tube that it changes."""
 
-    @property
-    def deletes(self) -> bool:
-        """True if it deletes jobs of the tube."""
-        return self.kind in {"delete", "move"}
-
-    @property
-    def puts(self) -> bool:
-        """True if it puts jobs, into the other tube if there is one."""
-        return self.kind in {"put", "move"}
-
 
 @dataclass(eq=False)
 class Actions:
@@ -115,12 +105,10 @@ class Actions:
         else:
             action = parse_action(name, parameters, ref, self.servers)
             changed = list(dict.fromkeys([ref, action.target or ref]))
-            with self.own_changes.recorded(changed) as changes:
+            deletes = action.kind in {"delete", "move"}
+            changes_jobs = action.kind not in {"pause", "resume"}
+            with self.own_changes.recorded(changed if changes_jobs else (), deletes=deletes):
                 done, kind = await self.threads.call(action.act), action.kind
-                jobs = 1 if done.count is None else done.count
-                for change in changes:
-                    change.put = jobs if action.puts and change.tube == changed[-1] else 0
-                    change.deleted = jobs if action.deletes and change.tube == ref else 0
         now_s = self.clock().unix_s
         self.add_events([Event(now_s, kind, done.message, each.server, each.tube) for each in changed])
         return done

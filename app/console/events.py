@@ -113,13 +113,13 @@ def _of_pauses(before: Reading, after: Reading, server: Server, now_s: float) ->
     for tube, stats in after.tubes.items():
         old = before.tubes.get(tube)
         with suppress(InvalidFieldError):  # such a tube has no events of pauses
-            if not stats.pause_time_left and (old is None or not old.pause_time_left):
+            was_paused = old is not None and old.is_paused
+            if not (was_paused or stats.is_paused):
                 continue
             # a tube that didn't exist before may have been created and paused since
-            left_s, pauses = (old.pause_time_left, old.cmd_pause_tube) if old else (0, 0)
-            if stats.pause_time_left > 0 and (left_s <= 0 or stats.cmd_pause_tube > pauses):
+            if stats.is_paused and (not was_paused or (old and stats.cmd_pause_tube > old.cmd_pause_tube)):
                 yield Event(now_s, "pause", f"paused for {duration(stats.pause)}", server, tube)
-            if left_s > 0 >= stats.pause_time_left:
+            if not stats.is_paused:
                 yield Event(now_s, "resume", "the pause ended", server, tube)
 
 

@@ -6,7 +6,7 @@ They are computed from a View of one moment, in the pages' thread (page_data.py)
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
+from itertools import pairwise
 from math import inf
 from operator import itemgetter
 from sys import float_info
@@ -19,7 +19,7 @@ from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
 from app.console.events import EventLog
 from app.console.health import is_late, last_reply
-from app.console.history import History, PastTubes
+from app.console.history import STEP_S, History, PastTubes
 from app.console.own_changes import OwnChanges
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
@@ -27,7 +27,7 @@ from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, NoValueError
 from app.metrics.rates import growth, per_second
 from app.metrics.resolve import resolve
-from app.metrics.rules import COUNTED, TIMES, Rules, number_of
+from app.metrics.rules import COUNTED, TIMES, Rules, invalid_fields, is_paused, number_of
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
 from app.text import count, duration, known, listing
@@ -36,6 +36,13 @@ COUNTS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching
 """A row's counts."""
 RATES: Mapping[str, str] = {"putPerSecond": "put_per_second", "deletedPerSecond": "deleted_per_second"}
 """A row's rates → their metric's field."""
+_INVALID_IN_ROW: Mapping[str, str] = {
+    **{field: field for field in (*COUNTED, *TIMES)},
+    "putPerSecond": "total",
+    "deletedPerSecond": "deleted",
+    "pauseLeft": "pause_left",
+}
+"""Each number of a row or page → the field that it needs."""
 SORTS = ("tube", "server", *COUNTS, *RATES, "pauseLeft")
 MAX_SIZE = 200
 """Rows of one page."""
@@ -44,6 +51,8 @@ MAX_SEARCH = 200
 _MAX_DIGITS = 6
 _MAX_AUTOSCALERS = 10
 _MAX_NAMED = 3
+_TREND_STEPS = 6
+"""Samples of history before now that a trend compares: those of half a minute."""
 
 type Json = dict[str, Any]
 
@@ -98,10 +107,15 @@ class TubeNow(NamedTuple):
         return number_of(field, self.stats) if self.fresh else None
 
     @property
-    def pause_left_s(self) -> int | None:
-        """Whole seconds."""
-        left_s = self.number("pause_left")
-        return None if left_s is None else max(0, left_s)
+    def is_paused(self) -> bool:
+        """False if that isn't known."""
+        return self.fresh and is_paused(self.stats)
+
+    @property
+    def invalid(self) -> Mapping[str, str]:
+        """Why each invalid field is invalid, by its name in a row."""
+        invalid = invalid_fields(self.stats) if self.fresh else {}
+        return {name: invalid[field] for name, field in _INVALID_IN_ROW.items() if field in invalid}
 
     @property
     def stuck_s(self) -> int | None:
@@ -138,7 +152,8 @@ def row(view: View, tube: TubeNow) -> Json:
         "tube": tube.name,
         **{field: tube.number(field) for field in COUNTS},
         **{name: rate(view, tube, name) for name in RATES},
-        "pauseLeft": tube.pause_left_s,
+        "pauseLeft": tube.number("pause_left"),
+        "invalid": tube.invalid,
         "stuckSeconds": tube.stuck_s,
         "ageSeconds": rounded(reading.answered_at(tube.name).age_s(view.now)) if reading else None,
         "gone": reading is not None and tube.name not in reading.tubes,
@@ -166,7 +181,7 @@ def _notes(view: View, tube: TubeNow) -> Iterator[str]:
     if tube.stats is None:
         yield "no-tube"
         return
-    if tube.pause_left_s:
+    if tube.is_paused:
         yield "paused"
     if tube.number("ready") and tube.number("watching") == 0:
         yield "no-watchers"
@@ -332,7 +347,7 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
                 return unknown
             return sign * grown.gained / grown.window_ms
         try:
-            return sign * max(0, number(stats)) if stats else 0
+            return sign * number(stats) if stats else 0
         except InvalidFieldError:
             return unknown
 
@@ -342,7 +357,7 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
 def tube_page(view: View, state: ServerState, tube: str, autoscalers: AutoscalerStore) -> Json:
     """Return everything about one tube of one server, whether it exists or not."""
     names = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)][:_MAX_AUTOSCALERS]
-    here = tube_now(view, state, tube)
+    here, history = tube_now(view, state, tube), view.history.series(TubeRef(state.server, tube))
     last = state.reading.tubes.get(tube) if state.reading else None
     return {
         "now": round(view.now.unix_s, 3),
@@ -351,9 +366,10 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
             **row(view, here),
             **{field: here.number(field) for field in (*COUNTED, *TIMES) if field not in STATES},
             "seenAt": last.answered_at.unix_s if last else view.past.of(state.server).get(tube),
-            **_trend(view, here),
+            **_trend(view, here, history),
+            "drainSeconds": _drain_s(view, here),
         },
-        "history": view.history.series(here.ref),
+        "history": history,
         "lastRead": _last_read(state, tube),
         "autoscalers": [series for name in dict.fromkeys(names) if (series := autoscalers.series(name)) is not None],
         "events": view.events.of(state.server, tube, names, view.now.unix_s),
@@ -372,38 +388,49 @@ def _last_read(state: ServerState, tube: str) -> Json | None:
     }
 
 
-def _trend(view: View, tube: TubeNow) -> Json:
-    """Return whether a tube grows by the work of its producers and workers, and when it's empty if it shrinks.
+def _trend(view: View, tube: TubeNow, history: Mapping[str, Sequence[Any]]) -> Json:
+    """Return by how many jobs per second ready + reserved changes, and when it is 0 if that shrinks; None if unknown.
 
-    The console's own puts and deletions don't count. `drainSeconds` is the metric, which counts them.
+    Periods in which the console itself changed jobs, or the server restarted, don't count.
     """
-    unknown = {"netPerSecond": None, "emptySeconds": None, "drainSeconds": _drain_s(view, tube), "ownChanges": None}
-    reading, ready, reserved = tube.state.reading, tube.number("ready"), tube.number("reserved")
-    if reading is None or ready is None or reserved is None:
+    unknown = {"netPerSecond": None, "emptySeconds": None, "ownChanges": False}
+    ready, reserved = tube.number("ready"), tube.number("reserved")
+    if ready is None or reserved is None:
         return unknown
-    server, answered_at = ServerReading(tube.state, reading), reading.answered_at(tube.name)
-    try:
-        put, deleted = (growth(rate, server, tube.name, view.evaluation) for rate in RATES.values())
-    except MetricError:
-        return unknown
-    start_s = answered_at.monotonic_s - max(put.window_ms, deleted.window_ms) / 1000
-    own = view.own_changes.within(tube.ref, start_s, answered_at.monotonic_s)
-    if own is None:
-        return {**unknown, "drainSeconds": None, "ownChanges": True}
-    own_put, own_deleted = own
-    net = per_second([put]) - per_second([deleted])
-    net -= Fraction(1000 * own_put, put.window_ms) - Fraction(1000 * own_deleted, deleted.window_ms)
+    samples = [history[name][-_TREND_STEPS:] for name in ("t", "ready", "reserved")]
+    points = [*zip(*samples, strict=True), (view.now.unix_s, ready, reserved)]
+    restart, uptime_s = view.events.last_restart(tube.state.server), view.now.unix_s - view.now.monotonic_s
+    grown, length_s, own = 0, 0.0, False
+    for (start_s, *before), (end_s, *after) in pairwise(points):
+        if None in before or None in after or (restart and start_s < restart.at_s <= end_s):
+            continue
+        # the reading of a sample may be older than the sample
+        if view.own_changes.overlap(tube.ref, start_s - uptime_s - view.max_age_s, end_s - uptime_s):
+            own = True
+            continue
+        grown += sum(after) - sum(before)
+        length_s += end_s - start_s
+    if length_s < STEP_S:
+        return {**unknown, "ownChanges": own}
+    net = grown / length_s
     return {
         "netPerSecond": rounded(net),
-        "emptySeconds": rounded((ready + reserved) / -net) if net < 0 else None,
-        "drainSeconds": None if own_deleted else _drain_s(view, tube),
-        "ownChanges": own_put + own_deleted > 0,
+        "emptySeconds": rounded((ready + reserved) / -net) if net < 0 and not tube.is_paused else None,
+        "ownChanges": own,
     }
 
 
 def _drain_s(view: View, tube: TubeNow) -> float | int | None:
-    """Return the metric beanstalkd_tube_drain_seconds of this server's tube; None if it has no value."""
-    if tube.stats is None:
+    """Return the metric beanstalkd_tube_drain_seconds of this server's tube.
+
+    None if it has no value, or counts jobs that this console deleted.
+    """
+    reading = tube.state.reading
+    if tube.stats is None or reading is None:
+        return None
+    earlier = reading.earlier.get(tube.name)
+    since = earlier.answered_at if earlier else reading.listed_earlier_at
+    if since and view.own_changes.overlap(tube.ref, since.monotonic_s, view.now.monotonic_s, deleting=True):
         return None
     selector = Selector((Requirement("tube", "in", frozenset({tube.name})),))
     alone = EvaluationContext(Snapshot((tube.state,)), view.now, view.max_age_s)

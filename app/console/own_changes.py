@@ -1,6 +1,6 @@
-"""Jobs that this console put and deleted: they are no work of producers and workers, so no trend counts them.
+"""When this console changed jobs: that is no work of producers and workers, so no trend counts these periods.
 
-beanstalkd counts them like any others. Those of other consoles and tools can't be told apart from work.
+What other consoles and tools do can't be told apart from work.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from app.clock import Instant, now
 
 _MAX_CHANGES = 2000
 _REPLY_S = 0.25
-"""Seconds for which a reply of beanstalkd may wait to be read: near a change, it may or may not count that change."""
+"""Seconds for which a reply of beanstalkd may wait to be read: soon after a change, it may not count that change."""
 
 
 @dataclass(eq=False)
@@ -23,10 +23,8 @@ class Change:
     tube: TubeRef
     began_s: float
     """Monotonic seconds."""
+    deletes: bool
     ended_s: float | None = None
-    put: int | None = None
-    """None while in progress, and after a failure: unknown."""
-    deleted: int | None = None
 
 
 class OwnChanges:
@@ -37,32 +35,22 @@ class OwnChanges:
         self._changes: deque[Change] = deque(maxlen=_MAX_CHANGES)
 
     @contextmanager
-    def recorded(self, tubes: Sequence[TubeRef]) -> Iterator[Sequence[Change]]:
-        """Record a change of each tube for the time of this block, which sets their numbers."""
-        changes = [Change(tube, self._clock().monotonic_s) for tube in tubes]
+    def recorded(self, tubes: Sequence[TubeRef], *, deletes: bool) -> Iterator[None]:
+        """Record a change of each tube for the time of this block. `deletes`: jobs of the first one."""
+        changes = [Change(tube, self._clock().monotonic_s, deletes and tube == tubes[0]) for tube in tubes]
         self._changes.extend(changes)
         try:
-            yield changes
+            yield
         finally:
             for change in changes:
                 change.ended_s = self._clock().monotonic_s
 
-    def within(self, tube: TubeRef, start_s: float, end_s: float) -> tuple[int, int] | None:
-        """Return how many jobs were put and deleted in a period (monotonic seconds); None if that isn't known."""
-        put = deleted = 0
-        for change in self._changes.copy():
-            ended_s = change.ended_s
-            if change.tube != tube or change.began_s > end_s + _REPLY_S:
-                continue
-            if ended_s is not None and ended_s < start_s - _REPLY_S:
-                continue
-            if (
-                ended_s is None
-                or change.put is None
-                or change.deleted is None
-                or change.began_s < start_s + _REPLY_S
-                or ended_s > end_s - _REPLY_S
-            ):
-                return None
-            put, deleted = put + change.put, deleted + change.deleted
-        return put, deleted
+    def overlap(self, tube: TubeRef, start_s: float, end_s: float, *, deleting: bool = False) -> bool:
+        """Return whether the console changed the tube's jobs, or deleted some, in a period (monotonic seconds)."""
+        return any(
+            change.tube == tube
+            and (change.deletes or not deleting)
+            and change.began_s <= end_s
+            and (change.ended_s is None or change.ended_s + _REPLY_S >= start_s)
+            for change in self._changes.copy()
+        )

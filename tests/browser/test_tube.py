@@ -66,6 +66,7 @@ def test_a_pause_is_a_note_and_an_event(person: Person, tube: Tube) -> None:
     expect(page.locator("#notes")).to_contain_text(re.compile(r"paused, (1 min \d+ s|2 min) left"))
     expect(page.locator("#events")).to_contain_text("paused for 2 min")
     expect(page.locator("svg .happened")).to_have_count(1)
+    expect(fact(page, "trend")).to_have_text("paused")
 
 
 def test_an_unknown_tube_is_reported_as_missing_with_no_jobs(person: Person) -> None:
@@ -125,7 +126,7 @@ def test_a_tube_that_grows_is_never_said_to_become_empty(person: Person, tube: T
     for _ in range(10):
         client.delete(client.reserve())
     expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s$"))
-    expect(fact(page, "drain time, if nothing is put")).to_have_text(re.compile(r"\d+ s"))
+    expect(fact(page, "drain time on this server, if nothing is put")).to_have_text(re.compile(r"\d+ s"))
     assert "empty in" not in page.locator("#stats").inner_text()
     for _ in range(7):
         client.delete(client.reserve())
@@ -138,7 +139,34 @@ def test_what_is_deleted_or_moved_here_is_no_progress(person: Person, tube: Tube
     for _ in range(60):
         client.put(b"x")
     expect(fact(page, "trend")).to_have_text(re.compile("^growing by"))
+    page.wait_for_timeout(5500)  # until the history has them
     person.chooses("Delete…", How_many=60)
     expect(page.locator(".count.ready dd")).to_have_text("0")
-    expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s, without the jobs put or deleted here$"))
-    expect(fact(page, "drain time, if nothing is put")).to_have_count(0)
+    expect(fact(page, "trend")).to_have_text(re.compile(r"^growing by [\d.]+/s, without what was changed here$"))
+    expect(fact(page, "drain time on this server, if nothing is put")).to_have_count(0)
+
+
+def test_jobs_that_leave_without_a_deletion_are_no_jobs_any_more(person: Person, tube: Tube) -> None:
+    client = tube("tube-buries")
+    for _ in range(40):
+        client.put(b"x")
+    page = person.opens_tube("tube-buries")
+    expect(fact(page, "trend")).to_have_text(re.compile("^growing by"))
+    for _ in range(40):
+        client.bury(client.reserve())
+    for _ in range(40):
+        job = client.peek_buried()
+        client.delete(job)
+    client.put(b"later", delay=600)
+    expect(fact(page, "trend")).to_have_text("empty")
+
+
+def test_an_invalid_number_has_its_reason(person: Person) -> None:
+    page = person.goes_to("/")
+    module = str(page.locator("script[type=module]").get_attribute("src")).replace("overview.js", "words.js")
+    row = {"invalid": {"total": "total-jobs: x", "putPerSecond": "total-jobs: x"}, "fresh": True, "notes": []}
+    words = f"async (row) => {{ const w = await import('{module}');"
+    assert page.evaluate(words + " return w.reasonOf(row, 'putPerSecond') }", row) == "no valid total-jobs: x"
+    assert page.evaluate(words + " return w.notesOf(row, 1).map((one) => one.words) }", row) == [
+        "no valid total-jobs: x"
+    ]

@@ -5,7 +5,7 @@ import { h, keyed, setAttribute, setClass, setText } from "./dom.js";
 import { feed } from "./feed.js";
 import { keyboard } from "./keyboard.js";
 import { sparkline } from "./sparkline.js";
-import { ago, count, known, lateness, notesOf, plural, rate } from "./words.js";
+import { ago, count, known, lateness, notesOf, plural, rate, reasonOf } from "./words.js";
 
 const NUMBERS = [["ready", "ready", count], ["reserved", "reserved", count], ["delayed", "delayed", count], ["buried", "buried", count],
   ["putPerSecond", "put/s", rate], ["deletedPerSecond", "deleted/s", rate], ["watching", "workers", count]];
@@ -100,6 +100,7 @@ function updateRow(element, row, several) {
     setText(cells[index], key === "watching" && row.waiting ? `${words(value)}, ${count(row.waiting)} idle` : words(value));
     setClass(cells[index], "zero", value === 0);
     setClass(cells[index], "unknown", !known(value));
+    setAttribute(cells[index], "title", reasonOf(row, key));
   });
   cells[NUMBERS.length].firstElementChild.drawSpark(row.spark);
   setClass(element, "stale", row.late || !row.fresh);

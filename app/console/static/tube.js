@@ -10,14 +10,14 @@ import { Finder } from "./find.js";
 import { Jobs } from "./jobs.js";
 import { keyboard } from "./keyboard.js";
 import { autoscalerLines, buriedLine, jobStacks, upToNow } from "./series.js";
-import { UNKNOWN, ago, clock, count, duration, known, lateness, notesOf, rate } from "./words.js";
+import { UNKNOWN, ago, clock, count, duration, known, lateness, notesOf, rate, reasonOf } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const SHOWN_ABOVE = new Set(["server", "tube", "ready", "reserved", "delayed", "buried", "spark", "autoscalers", "notes", "fresh", "late", "unheard", "gone",
-  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft", "netPerSecond", "emptySeconds", "ownChanges", "stuckSeconds"]);
+  "putPerSecond", "deletedPerSecond", "ageSeconds", "seenAt", "pauseLeft", "netPerSecond", "emptySeconds", "ownChanges", "stuckSeconds", "invalid"]);
 const LABELS = { urgent: ["urgent", count], using: ["producers using", count], watching: ["workers watching", count], waiting: ["workers waiting", count],
   total: ["jobs put in total", count], deleted: ["jobs deleted in total", count], pauses: ["pauses", count], pause: ["last pause", duration], pause_left: ["pause left", duration],
-  drainSeconds: ["drain time, if nothing is put", duration] };
+  drainSeconds: ["drain time on this server, if nothing is put", duration] };
 
 let state = initial();
 const query = ofTube(state.tube);
@@ -66,16 +66,17 @@ function showHead(now, row) {
   setClass(part("server"), "error", !row.fresh);
   const timeouts = now.server.timeoutsPerSecond > 0 && !row.late ? [{ words: `${rate(now.server.timeoutsPerSecond)} timeouts/s on ${row.server}` }] : [];
   part("notes").replaceChildren(...notesOf(row, now.now).concat(timeouts).map(({ words }) => h("span", { class: "chip warn" }, words)),
-    ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}${row.pauseLeft > 0 && one.ignoresPaused ? " (ignores its ready jobs while paused)" : ""}`)));
+    ...row.autoscalers.map((one) => h("a", { class: "chip", href: autoscalerAddress(one) }, `⇅ ${one.namespace}/${one.name}${row.notes.includes("paused") && one.ignoresPaused ? " (ignores its ready jobs while paused)" : ""}`)));
 }
 
 function showCounts(row) {
   const idle = known(row.watching) && row.waiting ? `${count(row.waiting)} idle` : null;
-  const cells = [[count(row.ready)], [count(row.reserved)], [count(row.delayed)], [count(row.buried)], [rate(row.putPerSecond)], [rate(row.deletedPerSecond)], [count(row.watching), idle]];
+  const cells = [["ready", count], ["reserved", count], ["delayed", count], ["buried", count], ["putPerSecond", rate], ["deletedPerSecond", rate], ["watching", count, idle]];
   [...part("counts").children].forEach((box, index) => {
-    const [words, more] = cells[index];
+    const [name, format, more] = cells[index];
+    const words = format(row[name]);
     const place = box.lastElementChild;
-    if (words === UNKNOWN) place.replaceChildren(h("span", { class: "unknown" }, UNKNOWN));
+    if (words === UNKNOWN) place.replaceChildren(h("span", { class: "unknown", title: reasonOf(row, name) }, UNKNOWN));
     else if (more) place.replaceChildren(words, h("small", {}, `, ${more}`));
     else setText(place, words);
   });
@@ -91,10 +92,11 @@ function newFact([name]) {
 }
 
 // Whether producers or workers are faster. A tube that grows is never said to become empty.
-function trend({ ready, reserved, netPerSecond: net, emptySeconds, ownChanges }) {
+function trend({ ready, reserved, netPerSecond: net, emptySeconds, ownChanges, notes }) {
+  if (notes.includes("paused")) return "paused";
   if (!known(ready) || !known(reserved)) return UNKNOWN;
   if (!known(net)) return ownChanges ? `${UNKNOWN} for half a minute, because jobs were changed here` : UNKNOWN;
-  const noted = ownChanges ? ", without the jobs put or deleted here" : "";
+  const noted = ownChanges ? ", without what was changed here" : "";
   if (net > 0) return `growing by ${rate(net)}/s${noted}`;
   if (ready + reserved === 0) return "empty";
   return (net < 0 ? `shrinking by ${rate(-net)}/s, empty in ${duration(emptySeconds)}` : "neither growing nor shrinking") + noted;

@@ -75,6 +75,9 @@ export function latenesses({ servers, cluster }) {
   return subjects.filter(([, one]) => one.late).map(([subject, one]) => `${subject} ${lateness(one).join(" · ")}`);
 }
 
+// Why one of a tube's numbers is unknown; null if that isn't because of an invalid field.
+export const reasonOf = (row, name) => (row.invalid?.[name] ? `no valid ${row.invalid[name]}` : null);
+
 const NOTES = {
   paused: "paused",
   "no-watchers": "no watchers",
@@ -92,6 +95,7 @@ export function notesOf(row, now = null) {
   const notes = (row.notes ?? []).filter((code) => code in NOTES).map((code) => ({ code, words: (now && NOTES_IN_FULL[code]) || NOTES[code] }));
   for (const note of notes) if (note.code === "paused" && row.pauseLeft > 0) note.words = `paused, ${duration(row.pauseLeft)} left`;
   for (const note of notes) if (note.code === "workers-stuck") note.words = now ? `workers stuck: for ${duration(row.stuckSeconds)} none took a ready job` : `workers stuck, ${duration(row.stuckSeconds)}`;
+  if (now) for (const reason of new Set(Object.values(row.invalid ?? {}))) notes.push({ code: "invalid", words: `no valid ${reason}` });
   if (row.gone) notes.unshift({ code: "gone", words: !now ? "seen earlier" : known(row.seenAt) ? `no such tube, last seen ${ago(now - row.seenAt)}` : "no such tube: beanstalkd forgets a tube without jobs and clients" });
   if ((row.late || !row.fresh) && !now) notes.unshift({ code: "late", words: lastRead(row.ageSeconds) });
   return notes;

@@ -72,6 +72,18 @@ def happened(before: ServerState, after: ServerState) -> list[tuple[str, str, st
             [("resume", "the pause ended", "orders")],
             id="over",
         ),
+        pytest.param(
+            server(tube()),
+            server(tube(pauses=1)._replace(pause=2)),
+            [("pause", "paused for 2 s", "orders")],
+            id="first read in the last second of its pause",
+        ),
+        pytest.param(
+            server(tube(pause_left=1, pauses=1)),
+            server(tube(pauses=1)._replace(pause=60)),
+            [],
+            id="in the last second of its pause",
+        ),
     ],
 )
 def test_between_two_moments(

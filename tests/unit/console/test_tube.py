@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.beanstalkd.reading import Counts, Reading, ServerState, Snapshot
+from app.beanstalkd.protocol import InvalidField, PartialTubeStats
+from app.beanstalkd.reading import Counts, Reading, ServerState, Snapshot, TubeRef
 from app.console.autoscalers import AutoscalerStore
 from app.console.events import Event
 from app.console.history import PastTubes
 from app.console.overview import View, tube_page
+from app.console.own_changes import OwnChanges
 from app.metrics.query import MetricQuery
 from app.metrics.resolve import resolve
 from app.metrics.rules import Rules
@@ -66,6 +68,66 @@ def test_the_drain_time_equals_the_metric_despite_a_rounded_rate() -> None:
     row = page(given, state)["tube"]
     assert (row["deletedPerSecond"], 1000 / row["deletedPerSecond"]) == (0.778, pytest.approx(1285.347))
     assert row["drainSeconds"] == round(float(parse_quantity(value.quantity)), 3) == 1285.714
+
+
+def trend(
+    *jobs: int | None, own: tuple[float, float] | None = None, restarted: float | None = None, **now: int
+) -> tuple[float | None, float | None, bool]:
+    """The trend five seconds after the last sample; `jobs` are ready ones at each sample, then now."""
+    *sampled_jobs, last = jobs
+    moments = [
+        (server(tube(ready=each or 0), second=5 * turn, failure="" if each is not None else "x"),)
+        for turn, each in enumerate(sampled_jobs)
+    ]
+    second = 5 * len(moments)
+    state = server(tube(ready=last or 0, **now), second=second)
+    given = view(state, second=second, history=sampled(*moments))
+    if restarted is not None:
+        given.events.add([Event(at(restarted).unix_s, "restart", "eu restarted: all is gone", state.server)])
+    if own is not None:
+        clock = iter(own)
+        given = replace(given, own_changes=OwnChanges(lambda: at(next(clock))))
+        with given.own_changes.recorded([TubeRef(state.server, "orders")], deletes=True):
+            pass
+    data = page(given, state)["tube"]
+    return data["netPerSecond"], data["emptySeconds"], data["ownChanges"]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(trend(0), (None, None, False), id="no sample yet"),
+        pytest.param(trend(10, 20), (2, None, False), id="one sample"),
+        pytest.param(trend(90, 60, 50, 40, 30), (-3, 10, False), id="shrinking"),
+        pytest.param(trend(*[900] * 9, *[100] * 7), (0, None, False), id="more than half a minute ago"),
+        pytest.param(trend(90, None, 50, 40), (-2, 20, False), id="a gap"),
+        pytest.param(trend(40, 30, buried=5, delayed=7), (-2, 15, False), id="other jobs"),
+        pytest.param(trend(40, 30, pause_left=30), (-2, None, False), id="paused"),
+        pytest.param(trend(1000, 1010, 5, 10, restarted=10), (1.5, None, False), id="a restart"),
+        pytest.param(trend(0, 10, 20, 0, own=(12, 13)), (2, None, True), id="emptied here"),
+        pytest.param(trend(10, 0, own=(1, 2)), (None, None, True), id="only changes from here"),
+    ],
+)
+def test_the_trend_is_the_change_of_ready_and_reserved_jobs(
+    found: tuple[float | None, float | None, bool], expected: tuple[float | None, float | None, bool]
+) -> None:
+    assert found == expected
+
+
+def test_a_tube_is_paused_until_its_last_moment() -> None:
+    for left in (0, -1):
+        state = server(tube(ready=3)._replace(pause=2, pause_time_left=left), second=0)
+        data = page(view(state, second=1), state)["tube"]
+        assert ("paused" in data["notes"], data["pauseLeft"]) == (True, 0)
+
+
+def test_an_invalid_field_has_its_reason() -> None:
+    problem = InvalidField("total-jobs", "counter below zero (-1)")
+    state = server(PartialTubeStats(*tube(ready=3)[:7], problem, *tube()[8:]), second=0)
+    data = page(view(state, second=1), state)["tube"]
+    reason = "total-jobs: counter below zero (-1)"
+    assert data["invalid"] == {"total": reason, "putPerSecond": reason}
+    assert (data["total"], data["putPerSecond"], data["ready"]) == (None, None, 3)
 
 
 def test_a_tubes_page_has_its_history() -> None:
