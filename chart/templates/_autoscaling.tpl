@@ -36,7 +36,7 @@ scaleDown:
 {{- $selector := ternary (dict "matchLabels" $unpaused) dict (gt (len $unpaused) 0) }}
 {{- if not (regexMatch "^[^A-Z/]+$" .tube) }}
 {{- if not (include "beanscale.isLabel" .tube) }}
-{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved, paused: ignore}, and set metric: %s instead of tube" $name .tube $name .tube $name) }}
+{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved%s}, and set metric: %s instead of tube" $name .tube $name .tube (ternary "" ", paused: ignore" (eq (.paused | default "") "count")) $name) }}
 {{- end }}
 {{- $metric = "beanstalkd_tube_jobs" }}
 {{- $states := dict "key" "state" "operator" "In" "values" (list "ready" "reserved") }}
@@ -114,24 +114,35 @@ value: {{ .targetValue | toJson | trimAll "\"" | quote }}
 {{- fail (printf "%s: perSecond requires tube: set tube instead of metric, or jobsPerPod with metric: beanstalkd_tube_jobs_put_per_second" $which) }}
 {{- end }}
 {{- if and .metric .paused }}
-{{- fail (printf "%s: paused requires tube: set paused in the rule %s, or select by the label paused" $which .metric) }}
+{{- $labeled := or (hasPrefix "tube-" .metric) (has .metric (list "beanstalkd_tube_jobs" "beanstalkd_tube_urgent_jobs" "beanstalkd_tube_jobs_put_per_second" "beanstalkd_tube_next_job_age_seconds")) }}
+{{- $fix := ternary "select by the label instead, with selector: {matchLabels: {paused: \"false\"}}" (printf "remove it, because %s has no label paused" .metric) $labeled }}
+{{- fail (printf "%s: paused requires tube: %s" $which (ternary (printf "set paused in the rule %s" .metric) $fix (has .metric $rules))) }}
 {{- end }}
 {{- if and .metric .busy }}
-{{- fail (printf "%s: busy requires tube: set tube instead of metric, or busy in the rule %s" $which .metric) }}
+{{- fail (printf "%s: busy requires tube: set tube instead of metric%s" $which (ternary (printf ", or busy in the rule %s" .metric) "" (has .metric $rules))) }}
 {{- end }}
 {{- if and .tube (or (hasKey . "perSecond") .busy) (not (include "beanscale.isLabel" .tube)) }}
 {{- $key := ternary "perSecond" "busy" (hasKey . "perSecond") }}
-{{- fail (printf "%s: tube %s is not valid in a label, which %s requires: add a rule to `metrics` with tubes: [%q] and value: %s, and set its name as metric, with jobsPerPod" $which .tube $key .tube (ternary "put_per_second" "reserved" (eq $key "perSecond"))) }}
+{{- $value := ternary (printf "put_per_second%s" (ternary "" ", paused: ignore" (eq (.paused | default "") "count"))) "reserved" (eq $key "perSecond") }}
+{{- fail (printf "%s: tube %s is not valid in a label, which %s requires: add a rule to `metrics`, e.g. {name: NAME, tubes: [%q], value: %s}, and set metric: NAME instead of tube, with jobsPerPod" $which .tube $key .tube $value) }}
 {{- end }}
 {{- with .metric }}
 {{- if ne . (lower .) }}
 {{- fail (printf "%s: metric %s can't be queried, because Kubernetes lowercases metric names: set tube: NAME instead, which works in any case" $which .) }}
 {{- end }}
-{{- if not (or (has . $rules) (hasPrefix "tube-" .) (hasPrefix "beanstalkd_tube_" .) $root.Values.forwardTo.service) }}
-{{- fail (printf "%s: metric %s is neither built in nor defined in `metrics` (rules: %s): correct the name, or add the rule" $which . (join ", " $rules | default "none")) }}
+{{- $builtIn := include "beanscale.builtIn" $root | splitList "," }}
+{{- if not (or (has . $rules) (hasPrefix "tube-" .) (has . $builtIn) $root.Values.forwardTo.service) }}
+{{- fail (printf "%s: metric %s is neither built in (tube-<tube>, %s) nor defined in `metrics` (rules: %s): correct the name, or add the rule" $which . (join ", " $builtIn) (join ", " $rules | default "none")) }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The names of all built-in metrics but tube-…, separated by commas. */}}
+{{- define "beanscale.builtIn" -}}
+beanstalkd_tube_jobs,beanstalkd_tube_drain_seconds,beanstalkd_tube_jobs_deleted_per_second,beanstalkd_tube_jobs_put_per_second,
+{{- "beanstalkd_tube_next_job_age_seconds,beanstalkd_tube_producers_using,beanstalkd_tube_urgent_jobs," }}
+{{- "beanstalkd_tube_workers_waiting,beanstalkd_tube_workers_watching" }}
 {{- end }}
 
 {{/* One of `autoscalers` → its minReplicas, which may be 0. */}}

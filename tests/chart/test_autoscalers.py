@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.metrics.built_in import NAMES
 from tests.chart.conftest import Chart, Manifest
 
 CHECKOUT = {"name": "checkout", "target": {"name": "worker"}, "tube": "checkout", "jobsPerPod": 2, "maxReplicas": 20}
@@ -145,6 +146,19 @@ def test_the_worker_takes_the_same_keys(chart: Chart) -> None:
     ]
 
 
+def test_the_worker_scales_by_the_rate_alone(chart: Chart) -> None:
+    rate = {"jobsPerPod": None, "perSecond": 1}
+    worker = chart.render({"helloWorld": {"autoscaling": rate}}).one("HorizontalPodAutoscaler", "beanscale-hello-world")
+    assert [each["external"]["metric"]["name"] for each in worker["spec"]["metrics"]] == [PUT]
+    refusal = chart.refusal({"helloWorld": {"autoscaling": {"jobsPerPod": None}}}, "--namespace=beanscale")
+    assert "helloWorld.autoscaling: set jobsPerPod, e.g. jobsPerPod: 2, or perSecond" in refusal
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_each_built_in_metric_is_accepted(chart: Chart, metric: str) -> None:
+    assert external(chart, BY_METRIC | {"metric": metric})["metric"]["name"] == metric
+
+
 def test_a_metric_is_queried_with_its_selector(chart: Chart) -> None:
     selector = {"matchLabels": {"server": "eu"}}
     given = {**BY_METRIC, "metric": "backlog", "selector": selector}
@@ -217,10 +231,27 @@ def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
             "or targetValue, the value at which the number of pods is right, or perSecond, the jobs put per second",
         ),
         ([BY_METRIC | {"perSecond": 2}], "autoscalers: checkout: perSecond requires tube"),
-        ([BY_METRIC | {"paused": "ignore"}], "paused requires tube: set paused in the rule tube-checkout, or select"),
+        (
+            [BY_METRIC | {"paused": "ignore"}],
+            'select by the label instead, with selector: {matchLabels: {paused: "false"}}',
+        ),
+        (
+            [BY_METRIC | {"metric": "backlog", "paused": "ignore"}],
+            "paused requires tube: set paused in the rule backlog",
+        ),
+        (
+            [BY_METRIC | {"metric": "beanstalkd_tube_workers_watching", "paused": "ignore"}],
+            "remove it, because beanstalkd_tube_workers_watching has no label paused",
+        ),
         ([BY_METRIC | {"busy": "keep"}], "autoscalers: checkout: busy requires tube"),
         ([CHECKOUT | {"tube": "a;b", "perSecond": 2}], "tube a;b is not valid in a label, which perSecond requires"),
-        ([CHECKOUT | {"tube": "a;b", "busy": "keep"}], 'tubes: ["a;b"] and value: reserved'),
+        (
+            [CHECKOUT | {"tube": "a;b", "perSecond": 2}],
+            '{name: NAME, tubes: ["a;b"], value: put_per_second, paused: ignore}, and set metric: NAME',
+        ),
+        ([CHECKOUT | {"tube": "a;b", "perSecond": 2, "paused": "count"}], "value: put_per_second}"),
+        ([CHECKOUT | {"tube": "a;b", "busy": "keep"}], 'tubes: ["a;b"], value: reserved}'),
+        ([CHECKOUT | {"tube": "a/b", "paused": "count"}], "value: ready + reserved}"),
         (
             [CHECKOUT | {"metrics": [{"tube": "a", "jobsPerPod": 1}]}],
             "autoscalers: checkout: metrics can't be combined with jobsPerPod, tube: move it into an item of metrics",
@@ -235,7 +266,11 @@ def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
         ),
         (
             [BY_METRIC | {"metric": "backlock"}],
-            "metric backlock is neither built in nor defined in `metrics` (rules: backlog)",
+            "metric backlock is neither built in (tube-<tube>, beanstalkd_tube_jobs, ",
+        ),
+        (
+            [BY_METRIC | {"metric": "beanstalkd_tube_jobs_putt_per_second"}],
+            "metric beanstalkd_tube_jobs_putt_per_second is neither built in (",
         ),
         ([CHECKOUT | {"minReplicas": 21}], "autoscalers: checkout: minReplicas (21) exceeds maxReplicas (20)"),
         ([CHECKOUT, CHECKOUT], "two autoscalers in namespace beanscale have this name"),

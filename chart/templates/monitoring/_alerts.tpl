@@ -44,7 +44,7 @@
   annotations:
     summary: Jobs are buried in beanstalkd {{ $beanstalkd }}.
     description: >-
-      {{ "{{ $value }}" }} jobs are buried in beanstalkd {{ $beanstalkd }}. Workers buried them; they stay until someone kicks or deletes them. The
+      Buried jobs in beanstalkd {{ $beanstalkd }}: {{ "{{ $value }}" }}. Workers buried them; they stay until someone kicks or deletes them. The
       console shows their tubes. The threshold is prometheusRule.buriedJobs of the chart.
 - alert: BeanscaleTubesStuck
   expr: max by (server, address) (beanscale_tubes_stuck{ {{- $selector -}} }) > 0
