@@ -53,7 +53,7 @@ class AutoscalerLink:
     servers: frozenset[str] | None = None
     """By name; None: all."""
     ignores_paused: bool = False
-    """Whether the ready jobs of a paused tube don't count."""
+    """Whether the jobs of a paused tube that aren't reserved don't count."""
 
     def covers(self, server: str, tube: str) -> bool:
         """Return whether the autoscaler uses this tube."""

@@ -30,6 +30,7 @@ from app.metrics.resolve import resolve
 from app.metrics.rules import COUNTED, TIMES, Rules, invalid_fields, is_paused, number_of
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
+from app.settings import ObjectName
 from app.text import count, duration, known, listing
 
 COUNTS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting")
@@ -147,6 +148,10 @@ def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
 def row(view: View, tube: TubeNow) -> Json:
     """Return a tube's row; unknown numbers are None."""
     reading = tube.state.reading
+    autoscalers: dict[ObjectName, bool] = {}  # one of several metrics can ignore pauses: `busy: keep` adds another
+    for link in view.links:
+        if link.covers(tube.state.server.name, tube.name):
+            autoscalers[link.autoscaler] = autoscalers.get(link.autoscaler, False) or link.ignores_paused
     return {
         "server": tube.state.server.name,
         "tube": tube.name,
@@ -161,13 +166,8 @@ def row(view: View, tube: TubeNow) -> Json:
         "late": is_late(tube.state, view.now),
         "spark": view.history.spark(tube.ref),
         "autoscalers": [
-            {
-                "namespace": link.autoscaler.namespace,
-                "name": link.autoscaler.name,
-                "ignoresPaused": link.ignores_paused,
-            }
-            for link in view.links
-            if link.covers(tube.state.server.name, tube.name)
+            {"namespace": name.namespace, "name": name.name, "ignoresPaused": ignores}
+            for name, ignores in autoscalers.items()
         ],
         "notes": list(_notes(view, tube)),
     }

@@ -6,17 +6,17 @@ import pytest
 
 from app.beanstalkd.protocol import InvalidField, PartialTubeStats
 from app.beanstalkd.reading import Counts, Reading, ServerState, Snapshot, TubeRef
-from app.console.autoscalers import AutoscalerStore
+from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.events import Event
 from app.console.history import PastTubes
 from app.console.overview import View, tube_page
 from app.console.own_changes import OwnChanges
 from app.metrics.query import MetricQuery
 from app.metrics.resolve import resolve
-from app.metrics.rules import Rules
+from app.metrics.rules import Glob, Rules
 from app.metrics.selector import parse_selector
 from app.quantity import parse_quantity
-from app.settings import Server
+from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, sampled, server, tube, view
 
 NO_AUTOSCALERS = AutoscalerStore("there is no cluster")
@@ -128,6 +128,13 @@ def test_an_invalid_field_has_its_reason() -> None:
     reason = "total-jobs: counter below zero (-1)"
     assert data["invalid"] == {"total": reason, "putPerSecond": reason}
     assert (data["total"], data["putPerSecond"], data["ready"]) == (None, None, 3)
+
+
+def test_an_autoscaler_with_several_metrics_is_one() -> None:
+    state, name = server(tube(ready=1), second=0), ObjectName("shop", "orders")
+    links = [AutoscalerLink(name, Glob(("orders",)), None, ignores) for ignores in (True, False)]
+    found = page(replace(view(state, second=1), links=links), state)["tube"]["autoscalers"]
+    assert found == [{"namespace": "shop", "name": "orders", "ignoresPaused": True}]
 
 
 def test_a_tubes_page_has_its_history() -> None:
