@@ -252,8 +252,8 @@ def serve(
       beanstalkd_tube_producers_using           connections that use the tube
       beanstalkd_tube_jobs_put_per_second       jobs put, over a window
       beanstalkd_tube_jobs_deleted_per_second   jobs deleted, over a window
-      beanstalkd_tube_next_job_age_seconds      time for which the next job could have been taken
-      beanstalkd_tube_drain_seconds             time until the tube is empty at the current rate, over all servers
+      beanstalkd_tube_next_job_age_seconds      longest time for which the next job could have been taken
+      beanstalkd_tube_drain_seconds             longest time until a tube is empty at the current rate, over all servers
 
     The first and the last have the label `tube`, the others `server` and `tube`. Add ?explain=true to a metric's URL
     to see how its value is computed.

@@ -113,7 +113,7 @@ class PollCollector(Collector):
         )
         stuck = GaugeMetricFamily(
             "beanscale_tubes_stuck",
-            "Tubes that have ready jobs and watching workers, none of which took a job for 10 seconds.",
+            "Tubes that have ready jobs and connections that watch, none of which took a job for 10 seconds.",
             labels=labels,
         )
         for state in self._snapshot().servers:

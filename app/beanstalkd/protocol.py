@@ -161,7 +161,7 @@ _USUAL = re.compile(
     + rb"\n"
     + b"".join(rb"%b: (0|[1-9]\d{0,%d})\n" % (field, 8 if field.startswith(b"current-") else 18) for field in _COUNTS)
 )
-"""A reply as all versions since 1.5 send it, with numbers that are valid in any case: the fast path."""
+"""A reply as all versions since 1.9 send it, with numbers that are valid in any case: the fast path."""
 
 _CONNECTIONS = frozenset({b"current-using", b"current-watching", b"current-waiting"})
 _MAX_CONNECTIONS = 1 << 31
@@ -172,13 +172,8 @@ _SIGNED = frozenset({b"pause-time-left", b"age"})
 """Differences of times: negative if the clock of beanstalkd's machine was set, or for a moment when a pause ends."""
 _MAX_COUNT = 10**19
 """Greater 64-bit counts went below zero."""
-_SINCE = {
-    "cmd-delete": "1.5",
-    "cmd-pause-tube": "1.4.3",
-    "pause": "1.4.3",
-    "pause-time-left": "1.4.3",
-}
-"""The version of beanstalkd that added a field to stats-tube (its prot.c, STATS_TUBE_FMT); all others came with it."""
+_REMEDY = "it is right again once the tube has no job and no connection, or after a restart with a binlog (-b)"
+"""A restart without a binlog would lose all jobs."""
 
 
 def stats_tube(tube: str) -> bytes:
@@ -217,8 +212,6 @@ def _parse_each_field(body: bytes, tube: str, answered_at: Instant) -> TubeStats
 def parse_count(key: bytes, values: Sequence[bytes]) -> int | InvalidField:
     """Return a field of any stats that was sent with these values: valid if it is exactly one."""
     name = key.decode()
-    if not values and name in _SINCE:
-        return InvalidField(name, f"this beanstalkd is too old: needs {_SINCE[name]} or later")
     if len(values) != 1:
         how = "more than once" if values else "no such field"
         return InvalidField(name, f"sent {how}; check that this is a beanstalkd")
@@ -232,7 +225,7 @@ def parse_count(key: bytes, values: Sequence[bytes]) -> int | InvalidField:
         or (key in _CONNECTIONS and number >= _MAX_CONNECTIONS)
         or (key.startswith(b"current-jobs-") and number in _BELOW_ZERO)
     ):
-        return InvalidField(name, f"counter below zero ({number}); it is right again when beanstalkd restarts")
+        return InvalidField(name, f"counter below zero ({number}), but no job is lost; {_REMEDY}")
     return number
 
 

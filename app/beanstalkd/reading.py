@@ -67,15 +67,18 @@ class Reading:
     missed: Mapping[str, Instant] = MappingProxyType({})
     """Tubes that were queried after the listing and didn't exist, with the time of the reply."""
     earlier: Mapping[str, Counts] = MappingProxyType({})
-    """Counters about one rate window ago, since the same start of the server; missing after only one reading. 0 of a
-    tube that didn't exist then. They continue the tube's present counters (0 if it doesn't exist) backwards: negative
-    if it was deleted within the window and created again."""
+    """Counters about one rate window ago; missing while readings cover less than MIN_WINDOW_S. 0 of a tube that didn't
+    exist then. They continue the tube's present counters (0 if it doesn't exist) backwards: negative if it was deleted
+    within the window and created again, also by a restart of the server."""
     listed_earlier_at: Instant | None = None
     """The listing about one rate window ago."""
     unpaused: Mapping[str, Instant] = MappingProxyType({})
     """Tubes that may have been paused since they were created, with the time since which they are known not to be."""
     idle: Mapping[str, Instant] = MappingProxyType({})
-    """Tubes whose ready jobs no watching worker takes, with the time since when each reading showed that."""
+    """Tubes with ready jobs of which none is taken although connections watch, with the time since when each reading
+    showed that. Without `default`, which every producer watches."""
+    returned_at: Instant | None = None
+    """Since when no job on the server was released or buried, or timed out; None if unknown."""
     next_jobs: Mapping[str, NextJob] = MappingProxyType({})
     """Of the tubes whose next job's age was requested."""
     draining: bool | None = None
@@ -115,13 +118,15 @@ class Reading:
     def stuck_s(self, tube: str) -> float | None:
         """Return for how many seconds the tube's workers have been stuck, or None if they aren't.
 
-        They are if jobs are ready in a tube that isn't paused, and workers watch it, but for STUCK_AFTER_S none waited
-        for a job, had reserved one or deleted one. A worker that is busy with a job of another tube looks the same.
+        They are if jobs are ready in a tube that isn't paused, and connections watch it, but for STUCK_AFTER_S none
+        waited for a job, had reserved one or deleted one, and no job on the whole server was released or buried, or
+        timed out: a job may go back within a second, and beanstalkd doesn't say of which tube it was. A worker that is
+        busy with a job of another tube looks the same, and so does a producer that watches the tube.
         """
         since, stats = self.idle.get(tube), self.tubes.get(tube)
-        if since is None or stats is None:
+        if since is None or stats is None or self.returned_at is None:
             return None
-        stuck_s = since.age_s(stats.answered_at)
+        stuck_s = min(since.age_s(stats.answered_at), self.returned_at.age_s(stats.answered_at))
         return stuck_s if stuck_s >= STUCK_AFTER_S else None
 
 

@@ -1,8 +1,9 @@
 """Readings of one server, each made from the one before, and what is known from several of them. Pure.
 
-A rate needs two readings since the same start of the server. beanstalkd's counters start at 0 with the server and with
-each tube, and a tube ends with its last job and its last connection. A rate doesn't depend on that: a tube that doesn't
-exist counts as 0, and one that is created again continues the counters with which it ended.
+A rate needs two readings. beanstalkd's counters start at 0 with the server and with each tube, and a tube ends with its
+last job and its last connection. A rate doesn't depend on that: a tube that doesn't exist counts as 0, and one that is
+created again, also by a restart of the server, continues the counters with which it ended. What is put and deleted in a
+tube that begins and ends between two readings isn't seen.
 """
 
 from array import array
@@ -17,7 +18,9 @@ from app.beanstalkd.protocol import (
     JobTotals,
     TubeStats,
     parse_draining,
+    parse_field,
     parse_job_totals,
+    parse_stats,
     parse_tube,
 )
 from app.beanstalkd.reading import TIMEOUTS_S, Counts, NextJob, Reading
@@ -27,14 +30,17 @@ RATE_WINDOW_S = 30.0
 """Approximate window of rates: of the counters kept, the nearest to it are used. Longer if sweeps are further apart."""
 CHECKPOINT_S = 6.0
 """Seconds between two checkpoints: each takes 24 bytes per tube, and there are six of them."""
-MIN_WINDOW_S = 0.5
-"""Two readings nearer to each other make no rate: a job put between them would count as hundreds per second."""
+MIN_WINDOW_S = 10.0
+"""Two readings nearer to each other make no rate: a burst between them would count as a pace that nobody keeps up."""
 MIN_TIMEOUTS_S = 10.0
 """One timeout in a shorter window would be a high rate."""
 _LISTINGS = 2
 """Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
 
 
+_DEFAULT = "default"
+_RETURNS = ("cmd-release", "cmd-bury", "job-timeouts")
+"""Counters of jobs that workers took and didn't delete. beanstalkd has them only for all tubes together."""
 _UNKNOWN = (1 << 64) - 1
 """A counter without a valid number, where counters are kept in compact form."""
 
@@ -155,7 +161,7 @@ def _difference(counter: int | None, less: int | None) -> int | None:
 
 
 class Counters:
-    """Earlier counters of one server start: for each reading in order call `follow`, then `keep`."""
+    """Earlier counters of one server: for each reading in order call `follow` or `restart`, then `keep`."""
 
     def __init__(self) -> None:
         self._checkpoints: tuple[_Checkpoint, ...] = ()
@@ -178,6 +184,11 @@ class Counters:
                     ended[name] = end
         if ended:
             self._ends = {**self._ends, **{name: (*self._ends.get(name, ()), end) for name, end in ended.items()}}
+
+    def restart(self, before: Reading) -> None:
+        """Note that all tubes ended since the reading before, but without their jobs being deleted."""
+        ended = {name: (*self._ends.get(name, ()), _counts(last)) for name, last in before.tubes.items()}
+        self._ends = {**self._ends, **ended}
 
     def earlier(self, reading: Reading, since: Instant) -> Mapping[str, Counts]:
         """Return the earlier counters of a reading that was followed and isn't kept yet."""
@@ -249,7 +260,8 @@ def _idle(before: Reading | None, answered: Mapping[str, TubeStats]) -> dict[str
     for name, stats in answered.items():
         try:
             if (
-                stats.current_jobs_ready
+                name != _DEFAULT
+                and stats.current_jobs_ready
                 and stats.current_watching
                 and not (stats.current_waiting or stats.current_jobs_reserved or stats.pause)
             ):
@@ -259,9 +271,6 @@ def _idle(before: Reading | None, answered: Mapping[str, TubeStats]) -> dict[str
         except InvalidFieldError:
             continue
     return idle
-
-
-_DEFAULT = "default"
 
 
 class TubeReplies:
@@ -316,6 +325,12 @@ class _ServerStats(NamedTuple):
     """From the last `stats` of one server start."""
 
     server_id: str | None = None
+    restarted: bool = False
+    """True if this start of the server came after the last reading, so that its counters began at 0 since."""
+    returned: int | None = None
+    """Jobs that workers released or buried, or whose time to run ended, since the start."""
+    returned_at: Instant | None = None
+    """When `returned` was first seen as it is."""
     draining: bool | None = None
     recent: tuple[JobTotals, ...] = ()
     """Of the last TIMEOUTS_S, at least the last two, the oldest first."""
@@ -347,9 +362,27 @@ class Recorder:
 
     def record_stats(self, server_id: str, stats: bytes, now: Instant) -> None:
         """Keep a `stats` reply for the next readings of this server start."""
-        before = self._stats.recent if self._stats.server_id == server_id else ()
-        recent = tuple(jobs for jobs in before if jobs.answered_at.age_s(now) <= TIMEOUTS_S) or before[-1:]
-        self._stats = _ServerStats(server_id, parse_draining(stats), (*recent, parse_job_totals(stats, now)))
+        before = self._stats if self._stats.server_id == server_id else _ServerStats()
+        fields = parse_stats(stats)
+        restarted = before.restarted
+        if before.server_id is None and self._recorded_at is not None:
+            uptime_s = parse_field(fields, "uptime")
+            restarted = isinstance(uptime_s, int) and uptime_s <= self._recorded_at.age_s(now)
+        counts = [parse_field(fields, name) for name in _RETURNS]
+        known = [each for each in counts if isinstance(each, int)]
+        returned = sum(known) if len(known) == len(counts) else None
+        same = returned is not None and returned == before.returned
+        recent = (
+            tuple(jobs for jobs in before.recent if jobs.answered_at.age_s(now) <= TIMEOUTS_S) or before.recent[-1:]
+        )
+        self._stats = _ServerStats(
+            server_id,
+            restarted,
+            returned,
+            before.returned_at if same else now,
+            parse_draining(stats),
+            (*recent, parse_job_totals(stats, now)),
+        )
 
     def record_sweep(
         self, server_id: str, listed_at: Instant, replies: TubeReplies, now: Instant, sweep_s: float
@@ -359,7 +392,10 @@ class Recorder:
         known = self._previous if self._previous and self._previous.server_id == server_id else None
         swept = Reading.of(server_id, listed_at, replies.tubes, before)
         if before is None:
-            self._counters = Counters()
+            if self.latest and self._stats.server_id == server_id and self._stats.restarted:
+                self._counters.restart(self.latest)
+            else:
+                self._counters = Counters()
         else:
             gone = before.tubes.keys() - replies.tubes.keys() if swept.names is not before.names else ()
             self._counters.follow(before, replies.tubes, gone)
@@ -415,6 +451,7 @@ class Recorder:
             draining=stats.draining,
             jobs=stats.recent[-1] if stats.recent else None,
             timeouts_per_second=stats.timeouts_per_second,
+            returned_at=stats.returned_at,
         )
         self._counters.keep(self.latest, since, renewed, now)
         self._recorded_at = now

@@ -197,7 +197,7 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
             (), f"no prediction: this console can't read {found.autoscaler.metrics[position]} at the moment"
         )
     state, pods = view.state(ref.server.name), found.autoscaler.scale.status_replicas
-    deleted = rate(view, tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
+    deleted = rate(tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
     per_pod = deleted / pods if deleted and pods else 0.0
     situation = Situation(found.autoscaler, found.observed, position, per_pod)
     sync = f"the autoscaler syncs every {SYNC_PERIOD_S} s"

@@ -133,15 +133,13 @@ def tube_now(view: View, state: ServerState, tube: str) -> TubeNow:
     return TubeNow(state, tube, reading.tubes.get(tube), fresh=True)
 
 
-def rate(view: View, tube: TubeNow, name: str) -> float | int | None:
+def rate(tube: TubeNow, name: str) -> float | int | None:
     """Return one of RATES; None if it isn't known (yet)."""
     reading = tube.state.reading
     if not tube.fresh or reading is None:
         return None
     with suppress(NoValueError):
-        return rounded(
-            per_second([growth(RATES[name], ServerReading(tube.state, reading), tube.name, view.evaluation)])
-        )
+        return rounded(per_second([growth(RATES[name], ServerReading(tube.state, reading), tube.name)]))
     return None
 
 
@@ -156,7 +154,7 @@ def row(view: View, tube: TubeNow) -> Json:
         "server": tube.state.server.name,
         "tube": tube.name,
         **{field: tube.number(field) for field in COUNTS},
-        **{name: rate(view, tube, name) for name in RATES},
+        **{name: rate(tube, name) for name in RATES},
         "pauseLeft": tube.number("pause_left"),
         "invalid": tube.invalid,
         "stuckSeconds": tube.stuck_s,
@@ -226,8 +224,8 @@ def _problems(view: View, state: ServerState) -> Iterator[Json]:
         shown = sorted(stuck)[:_MAX_NAMED]
         more = [count(len(stuck) - len(shown), "more tube")] if len(stuck) > len(shown) else []
         yield {
-            "text": f"Workers on {name} are stuck: jobs are ready in {listing([*shown, *more])}, and workers watch, but"
-            f" for {duration(STUCK_AFTER_S)} none took a job. Check what the workers wait for, or restart them.",
+            "text": f"Workers on {name} are stuck: jobs are ready in {listing([*shown, *more])}, and connections watch,"
+            f" but for {duration(STUCK_AFTER_S)} none took a job. Check what the workers wait for, or restart them.",
             "tubes": shown,
         }
     timeouts = state.reading.timeouts_per_second if state.reading else None
@@ -330,7 +328,7 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
     reading, sign = state.reading, -1 if query.descending else 1
     if reading is None:
         return lambda _name: inf
-    tubes, oldest_s, evaluation = reading.tubes, view.now.monotonic_s - view.max_age_s, view.evaluation
+    tubes, oldest_s = reading.tubes, view.now.monotonic_s - view.max_age_s
     number = TIMES["pause_left"] if query.sort == "pauseLeft" else COUNTED.get(query.sort)
 
     def key(name: str) -> float:
@@ -342,7 +340,7 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
             if name not in reading.earlier if stats else reading.listed_earlier_at is None:
                 return unknown  # without the cost of ten thousand exceptions
             try:
-                grown = growth(RATES[query.sort], ServerReading(state, reading), name, evaluation)
+                grown = growth(RATES[query.sort], ServerReading(state, reading), name)
             except NoValueError:
                 return unknown
             return sign * grown.gained / grown.window_ms

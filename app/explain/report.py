@@ -92,10 +92,9 @@ def find(explanation: Explanation) -> Iterator[Finding]:
                 "check that it is running, its address, and that NetworkPolicies admit the server's pods",
             )
         elif server.timeouts_per_second:
-            jobs = count(max(1, round(60 * server.timeouts_per_second)), "job")
             yield Finding(
-                f"on beanstalkd {server.name}, {jobs} a minute became ready again, because the time to run (TTR) ended"
-                " (of all tubes)",
+                f"on beanstalkd {server.name}, {server.timeouts_per_second:g} jobs per second became ready again,"
+                " because the time to run (TTR) ended (of all tubes, in the last minute or since beanscale started)",
                 "put jobs with a longer TTR, or let workers touch them while they work",
             )
     held = [item.held_for_s for item in explanation.items if item.held_for_s is not None]
@@ -124,10 +123,10 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         if ready and tube.count("watching") == 0:
             unwatched.append((tube, f"has {count(ready, 'ready job')} but no watching worker"))
         if tube.stuck_s is not None:
-            workers = count(tube.count("watching") or 0, "watching worker")
-            stuck.append(
-                (tube, f"has {count(ready, 'ready job')}, of which {workers} took none for {duration(tube.stuck_s)}")
-            )
+            watching = count(tube.count("watching") or 0, "connection")
+            verb = "watches" if tube.count("watching") == 1 else "watch"
+            taken = f"but none took a job for {duration(tube.stuck_s)}"
+            stuck.append((tube, f"has {count(ready, 'ready job')} and {watching} {verb} it, {taken}"))
         if tube.count("delayed") and not waiting and "delayed" not in counted:
             delayed.append((tube, f"has only delayed jobs ({tube.count('delayed')}); a job counts once its delay ends"))
         if jobs := tube.count("buried"):
@@ -136,7 +135,11 @@ def _find_in_tubes(explanation: Explanation) -> Iterator[Finding]:
         (invalid, "only what needs this field of this tube has no value"),
         (paused, _RESUME),
         (unwatched, "check that workers run and watch exactly this tube (expected at 0 pods)"),
-        (stuck, "check that the workers aren't blocked; one that is busy with a job of another tube looks the same"),
+        (
+            stuck,
+            "check that the workers aren't blocked; one that is busy with a job of another tube looks the same, and so"
+            " does a producer that watches the tube",
+        ),
         (delayed, ""),
         (buried, f"find out why workers buried them; kick makes them ready again{_BY_CONSOLE}"),
     ):

@@ -40,7 +40,8 @@ PER_TUBE: Mapping[str, PerTube] = {
         ),
         PerTube(
             "beanstalkd_tube_next_job_age_seconds",
-            "Seconds for which the job that would be reserved next could have been taken; 0 where there is none.",
+            "Seconds for which the job that would be reserved next could have been taken; of several tubes and servers,"
+            " the longest. 0 if there is none.",
             (NEXT_JOB_AGE,),
         ),
     )
@@ -71,6 +72,8 @@ class DrainTime:
 
 DRAIN = Rule("beanstalkd_tube_drain_seconds", ALL_TUBES, DrainTime(), per=frozenset({Label.TUBE}))
 """The built-in metric that is computed like an operator's rule."""
-DRAIN_MEANING = "Seconds until a tube is empty at the present pace of deletions, over all servers."
+DRAIN_MEANING = (
+    "Seconds until a tube is empty at the present pace of deletions, over all servers; of several tubes, the longest."
+)
 NAMES = (TUBE_JOBS, *sorted({*PER_TUBE, DRAIN.name} - {TUBE_JOBS}))
 """Of all built-in metrics but `tube-…`; the first one is an example in errors."""

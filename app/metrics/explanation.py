@@ -41,7 +41,7 @@ def tube_info(server: ServerReading, tube: str, context: EvaluationContext) -> J
     fields: dict[str, float | int | None] = {field: number_of(field, stats) for field in (*COUNTED, *TIMES)}
     for rate in sorted(RATES):
         with suppress(NoValueError):
-            fields[rate] = rounded(per_second([growth(rate, server, tube, context)]))
+            fields[rate] = rounded(per_second([growth(rate, server, tube)]))
     with suppress(NoValueError):
         fields[NEXT_JOB_AGE] = next_job_age(server, tube, context).age_s
     return {

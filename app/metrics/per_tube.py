@@ -88,7 +88,7 @@ class PerTubeMetric(Metric):
                 arithmetic.append("0")
                 continue
             server, tube = servers[value.labels["server"]], value.labels.get("tube", NO_TUBE)
-            gained, window_ms = growth(rate, server, tube, self.context)
+            gained, window_ms = growth(rate, server, tube)
             arithmetic.append(f"{gained} / {show_number(Fraction(window_ms, 1000))}")
         return values, arithmetic
 
@@ -123,7 +123,7 @@ class PerTubeMetric(Metric):
                 number: int | Fraction = 0
                 window_s = None
                 if counts and field in RATES:
-                    grown = growth(field, server, tube, context)
+                    grown = growth(field, server, tube)
                     number, window_s = per_second([grown]), whole_seconds(grown.window_ms)
                 elif counts and field == NEXT_JOB_AGE:
                     number, answered_at = next_job_age(server, tube, context)

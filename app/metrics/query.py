@@ -127,7 +127,7 @@ class InvalidReadingError(NoValueError):
 
 
 class TooFewReadingsError(NoValueError):
-    """A rate needs a second reading, or an age its first one."""
+    """A rate needs readings over a longer time, or an age its first one."""
 
 
 class NoResultError(NoValueError):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from app.beanstalkd.protocol import InvalidFieldError, TubeStats
 from app.beanstalkd.reading import Counts
+from app.beanstalkd.recorder import MIN_WINDOW_S
 from app.clock import Instant
 from app.metrics.freshness import ServerReading, describe, invalid
 from app.metrics.query import (
@@ -48,7 +49,7 @@ class Age(NamedTuple):
     answered_at: Instant
 
 
-def growth(rate: str, server: ServerReading, tube: str, context: EvaluationContext) -> Growth:
+def growth(rate: str, server: ServerReading, tube: str) -> Growth:
     """Return by how much the tube's counter grew within the window.
 
     Raises TooFewReadingsError, InvalidReadingError.
@@ -67,10 +68,9 @@ def growth(rate: str, server: ServerReading, tube: str, context: EvaluationConte
         gained = max(0, now - earlier)
         window_ms = round(before.answered_at.age_s(answered_at) * 1000)
     if window_ms <= 0:
-        first_s = max(answered_at.age_s(context.now), 0)
         raise TooFewReadingsError(
-            f"{rate} of tube {tube!r} needs a second reading of {describe(server.state)} (first: {first_s:.1f} s ago);"
-            " retry in a second"
+            f"{rate} of tube {tube!r} needs readings of {describe(server.state)} over at least {MIN_WINDOW_S:g} s;"
+            f" retry in {MIN_WINDOW_S:g} seconds"
         )
     return Growth(gained, window_ms)
 

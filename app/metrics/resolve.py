@@ -10,10 +10,11 @@ from operator import itemgetter
 from app.beanstalkd.protocol import is_tube_name
 from app.beanstalkd.reading import Snapshot
 from app.metrics.built_in import DRAIN, NAMES, PER_TUBE, TUBE_JOBS, TUBE_PREFIX
+from app.metrics.longest import LongestMetric
 from app.metrics.metric import Metric, UnresolvedMetric
 from app.metrics.per_tube import PerTubeMetric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
-from app.metrics.rule import OperatorRuleMetric, RuleMetric
+from app.metrics.rule import DrainMetric, OperatorRuleMetric
 from app.metrics.rules import NEXT_JOB_AGE, Glob, Rules
 from app.metrics.selection import named_tubes
 from app.metrics.tenancy import access_error, check_access, redacted, visible_snapshot
@@ -47,9 +48,10 @@ def resolve(query: MetricQuery, context: EvaluationContext) -> Metric:
             raise _unknown(query, context)
         if visible is not None:
             check_access(namespace, named_tubes(query.selector), visible)
-        if name in PER_TUBE:
-            return PerTubeMetric(query, context, PER_TUBE[name])
-        return RuleMetric(query, context, DRAIN)
+        if name == DRAIN.name:
+            return LongestMetric(DrainMetric(query, context, DRAIN), "longest")
+        metric = PerTubeMetric(query, context, PER_TUBE[name])
+        return LongestMetric(metric, "oldest") if NEXT_JOB_AGE in metric.measured.fields else metric
     except MetricError as error:
         return UnresolvedMetric(query, context, error)
 

@@ -14,7 +14,7 @@ from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import ServerState
 from app.clock import MONOTONIC, Instant
 from app.metrics.built_in import DRAIN_MEANING
-from app.metrics.freshness import ServerReading, fresh_servers, invalid, stale
+from app.metrics.freshness import ServerReading, describe, fresh_servers, invalid, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import (
     EvaluationContext,
@@ -43,7 +43,7 @@ from app.metrics.rules import (
 )
 from app.metrics.selection import Scope, excludes_tubes, select
 from app.quantity import format_quantity
-from app.text import duration_value
+from app.text import count, duration_value
 
 _BY_TUBE = RATES | {NEXT_JOB_AGE}
 """Fields that are read tube by tube."""
@@ -60,7 +60,7 @@ class _Group(NamedTuple):
 
 
 class RuleMetric(Metric):
-    """The built-in rule DRAIN."""
+    """What the built-in rule DRAIN and the operator's own have in common."""
 
     def __init__(self, query: MetricQuery, context: EvaluationContext, rule: Rule) -> None:
         super().__init__(query, context)
@@ -153,7 +153,7 @@ class RuleMetric(Metric):
         window_ms = 0
         for rate in RATES & needed:
             counted_each = free_each if rate in HELD_BACK else each
-            growths = [growth(rate, server, tube, context) for server, tube in counted_each]
+            growths = [growth(rate, server, tube) for server, tube in counted_each]
             fields[rate] = per_second(growths)
             window_ms = max(window_ms, max((grown.window_ms for grown in growths), default=0))
         if NEXT_JOB_AGE in needed:
@@ -171,6 +171,25 @@ class RuleMetric(Metric):
         over_s = answered_at.age_s(context.now) - context.max_age_s
         held_s = over_s if context.hold_s and over_s > 0 else None
         return MetricValue(self.query.metric, group.labels, quantity, answered_at, window_s, held_s), fields
+
+
+class DrainMetric(RuleMetric):
+    """The drain time of each tube."""
+
+    def _result(self, group: _Group, *, by_listing: bool) -> tuple[MetricValue, Mapping[str, Fraction]]:
+        """Raises NoResultError too, if a pause holds back jobs: the deletions before it say nothing about them."""
+        for server, tubes in group.parts:
+            for stats in filter(None, map(server.reading.tubes.get, tubes)):
+                try:
+                    held_back = stats.current_jobs_ready if stats.is_paused else 0
+                except InvalidFieldError as error:
+                    raise invalid(error, [server]) from error
+                if held_back:
+                    raise NoResultError(
+                        f"{self.rule.name} has no value for tube {stats.name!r}: it is paused on"
+                        f" {describe(server.state)}, so its {count(held_back, 'ready job')} can't be reserved"
+                    )
+        return super()._result(group, by_listing=by_listing)
 
 
 class OperatorRuleMetric(RuleMetric):

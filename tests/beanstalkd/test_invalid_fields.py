@@ -78,7 +78,7 @@ async def altering(beanstalkd: Beanstalkd, tube: str | None, field: str, value: 
     [
         ("current-waiting", "18446744073709551615", "workers_waiting", "counter below zero"),
         ("current-waiting", "4294967295", "workers_waiting", "counter below zero"),
-        ("cmd-delete", None, "jobs_deleted_per_second", "this beanstalkd is too old: needs 1.5 or later"),
+        ("cmd-delete", None, "jobs_deleted_per_second", "sent no such field; check that this is a beanstalkd"),
         ("current-jobs-reserved", "18446744073709551615", "jobs", "counter below zero"),
     ],
 )

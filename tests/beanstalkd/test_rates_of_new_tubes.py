@@ -110,5 +110,40 @@ async def test_until_two_readings_there_is_no_rate(beanstalkd: Beanstalkd, monke
         assert isinstance(jobs, greenstalk.Client)
         async with polling(address(beanstalkd)) as poller:
             await until(lambda: first(poller).reading is not None)
-            with pytest.raises(TooFewReadingsError, match="needs a second reading"):
+            with pytest.raises(TooFewReadingsError, match="needs readings of"):
                 rates(poller, "put")
+
+
+async def test_a_burst_after_a_start_makes_no_higher_rate(
+    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 jobs between the first two readings aren't 5 jobs a second."""
+    monkeypatch.undo()
+    with client(beanstalkd, "kept"):
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: first(poller).reading is not None)
+            put(beanstalkd)
+            for _ in range(8):
+                await asyncio.sleep(1)
+                with pytest.raises(TooFewReadingsError):
+                    rates(poller, "put")
+            await until(lambda: len(reading(poller).earlier) >= 2)
+            assert Fraction(1, 2) < rates(poller, "put")["kept"] <= 1
+
+
+async def test_a_restart_of_the_server_neither_ends_nor_raises_a_rate(
+    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.beanstalkd.recorder.MIN_WINDOW_S", WINDOW_S / 3)
+    async with polling(address(beanstalkd)) as poller:
+        with client(beanstalkd, "kept"):
+            await until(lambda: first(poller).reading is not None)
+            await asyncio.sleep(WINDOW_S * 1.2)
+        before = reading(poller).server_id
+        beanstalkd.restart()
+        with client(beanstalkd, "kept"):
+            put(beanstalkd)
+            await until(lambda: first(poller).failure is None and reading(poller).server_id != before)
+            found = rates(poller, "put")  # at once
+            assert float(found["kept"]) == pytest.approx(float(found["new"]), rel=0.12)
+            assert JOBS / Fraction(WINDOW_S * 2) <= found["kept"] <= JOBS / Fraction(WINDOW_S * 0.75)

@@ -53,6 +53,36 @@ async def test_a_tube_is_stuck_while_its_workers_watch_it_and_take_nothing(beans
             await until(lambda: stuck(poller) == 0, within_s=1)
 
 
+@pytest.mark.parametrize("how", ["bury", "release"])
+async def test_workers_that_give_jobs_back_are_not_stuck(beanstalkd: Beanstalkd, how: str) -> None:
+    """At each reading none is reserved, and a release changes no number of the tube."""
+    with client(beanstalkd, "retries") as jobs:
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: first(poller).reading is not None)
+            for _ in range(40):
+                jobs.put(b"job")
+            for _ in range(20):
+                job = jobs.reserve()
+                if how == "bury":
+                    jobs.bury(job)
+                else:
+                    jobs.release(job)
+                await asyncio.sleep(0.15)
+                assert stuck(poller) == 0
+
+
+async def test_producers_of_the_tube_default_are_not_stuck_workers(beanstalkd: Beanstalkd) -> None:
+    """Each connection watches `default` until it watches another tube and ignores this one."""
+    with client(beanstalkd, "default") as producer, client(beanstalkd, "other") as worker:
+        async with polling(address(beanstalkd)) as poller:
+            await until(lambda: first(poller).reading is not None)
+            for each in (producer, worker):
+                each.put(b"job")
+            await until(lambda: stuck(poller) == 1, within_s=3)
+            assert reading(poller).stuck_s("default") is None
+            assert reading(poller).stuck_s("other") is not None
+
+
 async def test_a_tube_without_workers_or_whose_workers_are_fast_is_not_stuck(beanstalkd: Beanstalkd) -> None:
     with client(beanstalkd, "fast") as jobs, client(beanstalkd, "default") as nobody:
         nobody.use("unwatched")

@@ -53,8 +53,8 @@
   annotations:
     summary: Workers of beanstalkd {{ $beanstalkd }} take no jobs.
     description: >-
-      {{ "{{ $value }}" }} tubes of beanstalkd {{ $beanstalkd }} have ready jobs and connected workers, but no worker waits for a job or has one
-      reserved. The workers may hang: restart them. The console shows their tubes.
+      {{ "{{ $value }}" }} tubes of beanstalkd {{ $beanstalkd }} have ready jobs and connections that watch them, but none waits for a job or
+      takes one. The workers may hang: restart them. The console shows their tubes.
 - alert: BeanscaleJobsTimedOut
   expr: max by (server, address) (rate(beanscale_job_timeouts_total{ {{- $selector -}} }[5m])) > 0
   for: 15m

@@ -57,5 +57,6 @@ def test_an_invalid_number_has_no_series_and_the_others_have_one() -> None:
 def test_stuck_tubes_are_counted_while_the_reading_is_fresh() -> None:
     idle = {"a": ago(20), "b": ago(5), "gone": ago(20)}
     tubes = tube("a", ready=1), tube("b", ready=1)
-    assert exported("beanscale_tubes_stuck", server("eu", *tubes, idle=idle)) == {("eu", "eu.example"): 1}
-    assert exported("beanscale_tubes_stuck", server("eu", *tubes, idle=idle, age_s=16)) == {}
+    known = {"idle": idle, "returned_at": ago(20)}
+    assert exported("beanscale_tubes_stuck", server("eu", *tubes, **known)) == {("eu", "eu.example"): 1}
+    assert exported("beanscale_tubes_stuck", server("eu", *tubes, **known, age_s=16)) == {}

@@ -92,7 +92,7 @@ def test_an_invalid_reply_is_rejected(body: bytes, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("current-waiting", 2**64 - 1, "counter below zero (18446744073709551615); it is right again when"),
+        ("current-waiting", 2**64 - 1, "counter below zero (18446744073709551615), but no job is lost; it is right"),
         ("current-waiting", 2**64 - 70_000, "counter below zero"),
         ("current-waiting", 2**32 - 1, "counter below zero (4294967295)"),
         ("current-watching", 2**32 - 7, "counter below zero"),
@@ -103,8 +103,7 @@ def test_an_invalid_reply_is_rejected(body: bytes, complaint: str) -> None:
         ("total-jobs", 10**19, "counter below zero"),
         ("pause", -1, "counter below zero"),
         ("pause-time-left", -(10**19), "counter below zero"),
-        ("cmd-delete", None, "this beanstalkd is too old: needs 1.5 or later"),
-        ("cmd-pause-tube", None, "this beanstalkd is too old: needs 1.4.3 or later"),
+        ("cmd-delete", None, "sent no such field; check that this is a beanstalkd"),
         ("current-jobs-ready", None, "sent no such field; check that this is a beanstalkd"),
         ("current-jobs-ready", "", "'' is not an integer"),
         ("current-jobs-ready", "two", "'two' is not an integer"),

@@ -82,12 +82,12 @@ def test_a_healthy_metric_has_no_findings() -> None:
         ),
         pytest.param(
             {"tubes": [tube(watching=1) | {"workersStuckForSeconds": 25}]},
-            "has 3 ready jobs, of which 1 watching worker took none for 25 s → check that the workers aren't blocked",
+            "has 3 ready jobs and 1 connection watches it, but none took a job for 25 s → check that the workers",
             id="stuck workers",
         ),
         pytest.param(
             {"servers": [server(timeoutsPerSecond=0.05)]},
-            "on beanstalkd eu, 3 jobs a minute became ready again, because the time to run (TTR) ended",
+            "on beanstalkd eu, 0.05 jobs per second became ready again, because the time to run (TTR) ended",
             id="timeouts",
         ),
         pytest.param({"tubes": [tube(buried=2)]}, "has 2 buried jobs", id="buried"),

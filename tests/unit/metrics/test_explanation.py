@@ -25,6 +25,9 @@ EU = server(
     listed_earlier_at=ago(61),
     next_jobs={"a": next_job(42)},
 )
+RUNNING = server(
+    "eu", tube("a", ready=3, reserved=1, cmd_delete=30), earlier={"a": counts(61, 0, 0)}, next_jobs={"a": next_job(42)}
+)
 US = server("us", age_s=4, listed_earlier_at=ago(64))
 
 
@@ -226,7 +229,7 @@ def test_the_error_is_that_of_the_response(metric: str, selector: str, message: 
 
 @pytest.mark.parametrize("metric", NAMES)
 def test_every_built_in_metric_can_be_explained(metric: str) -> None:
-    given = known(EU)
+    given = known(RUNNING)
     data = explained(metric, "tube=a", given)
     values = resolve(MetricQuery(metric, "shop", parse_selector("tube=a")), given).values()
     assert [(item["labels"], item["value"]) for item in data["items"]] == [
@@ -237,7 +240,7 @@ def test_every_built_in_metric_can_be_explained(metric: str) -> None:
 
 
 def test_the_drain_time_shows_its_division_and_its_window() -> None:
-    (item,) = explained("beanstalkd_tube_drain_seconds", "tube=a", known(EU))["items"]
+    (item,) = explained("beanstalkd_tube_drain_seconds", "tube=a", known(RUNNING))["items"]
     assert (item["arithmetic"], item["value"], item["window"]) == ("(3 + 1) / 0.5", "8", 60)
 
 

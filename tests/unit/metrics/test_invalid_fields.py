@@ -40,7 +40,7 @@ METRICS = {
     f"{PREFIX}producers_using?tube=a": ("current_using",),
     f"{PREFIX}jobs_put_per_second?tube=a": ("total_jobs",),
     f"{PREFIX}jobs_deleted_per_second?tube=a": ("cmd_delete",),
-    f"{PREFIX}drain_seconds?tube=a": ("current_jobs_ready", "current_jobs_reserved", "cmd_delete"),
+    f"{PREFIX}drain_seconds?tube=a": ("current_jobs_ready", "current_jobs_reserved", "cmd_delete", "pause"),
     f"{PREFIX}next_job_age_seconds?tube=a": ("current_jobs_ready", "pause", "cmd_pause_tube"),
     "rule-waiting": ("current_waiting",),
     "rule-pause": ("pause_time_left",),
@@ -86,11 +86,11 @@ def test_a_rule_may_name_a_value_instead() -> None:
 
 
 def test_an_explanation_shows_an_invalid_field_as_unknown_with_the_reason() -> None:
-    given = known(reading(cmd_delete="this beanstalkd is too old: needs 1.5 or later"))
+    given = known(reading(cmd_delete="sent no such field"))
     explained = resolve(MetricQuery(f"{PREFIX}jobs", "shop", parse_selector("tube=a")), given).explain("tube=a")
     (told,) = explained["tubes"]
     assert explained["error"] is None
     assert told["fields"]["deleted"] is None
     assert "deleted_per_second" not in told["fields"]
     assert told["fields"]["ready"] == 3
-    assert told["invalid"] == {"deleted": "cmd-delete: this beanstalkd is too old: needs 1.5 or later"}
+    assert told["invalid"] == {"deleted": "cmd-delete: sent no such field"}

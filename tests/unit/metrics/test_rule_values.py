@@ -150,7 +150,7 @@ def test_rates_are_summed_and_have_the_longest_window() -> None:
     ]
     (value,) = asked("backlog", "", known(*states, rules=[rule(tubes="a", value="deleted_per_second")]))
     assert (value.quantity, value.window_s) == ("3500m", 60)
-    with pytest.raises(TooFewReadingsError, match="needs a second reading"):
+    with pytest.raises(TooFewReadingsError, match="needs readings of"):
         asked("backlog", "", known(EU, rules=[rule(tubes="a", value="deleted_per_second")]))
 
 
