@@ -204,9 +204,12 @@ def parse_dns_subdomain(text: str) -> str:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Parse addresses and CIDRs separated by commas, such as `10.0.0.0/8,fd00::1`. Raises SettingError."""
+    """Parse addresses and CIDRs separated by commas, such as `10.0.0.0/8,fd00::1`. Raises SettingError.
+
+    The host bits of a CIDR are ignored: 10.244.1.0/16 is 10.244.0.0/16.
+    """
     try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",")) if text else ()
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",")) if text else ()
     except ValueError as error:
         raise SettingError(f"{error}; expected addresses or CIDRs separated by commas: 10.0.0.0/8,fd00::/8") from None
 

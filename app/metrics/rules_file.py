@@ -331,6 +331,8 @@ def _unit(value: Any) -> str:
 
 
 def _on_failure(value: Any) -> OnFailure:
+    if isinstance(value, dict):  # null means not set, as in _Map
+        value = {key: each for key, each in value.items() if each is not None} or "fail"
     match value:
         case "fail":
             return Fail()

@@ -36,7 +36,8 @@ scaleDown:
 {{- $selector := ternary (dict "matchLabels" $unpaused) dict (gt (len $unpaused) 0) }}
 {{- if not (regexMatch "^[^A-Z/]+$" .tube) }}
 {{- if not (include "beanscale.isLabel" .tube) }}
-{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved%s}, and set metric: %s instead of tube" $name .tube $name .tube (ternary "" ", paused: ignore" (eq (.paused | default "") "count")) $name) }}
+{{- $rule := $name | replace "." "-" | trimPrefix "tube-" | trunc 63 | trimSuffix "-" }}
+{{- fail (printf "autoscalers: %s: tube %s is not valid in a metric name (lower case, no '/') or in a label: add a rule to `metrics`, e.g. {name: %s, tubes: [%q], value: ready + reserved%s}, and set metric: %s instead of tube" $name .tube $rule .tube (ternary "" ", paused: ignore" (eq (.paused | default "") "count")) $rule) }}
 {{- end }}
 {{- $metric = "beanstalkd_tube_jobs" }}
 {{- $states := dict "key" "state" "operator" "In" "values" (list "ready" "reserved") }}
@@ -94,7 +95,8 @@ value: {{ .targetValue | toJson | trimAll "\"" | quote }}
 {{- range $root.Values.metrics }}
 {{- $rules = append $rules .name }}
 {{- end }}
-{{- with index . 2 }}
+{{- /* range, because with would skip an empty item. */}}
+{{- range list (index . 2) }}
 {{- if not (or .tube .metric) }}
 {{- fail (printf "%s: set tube or metric" $which) }}
 {{- end }}

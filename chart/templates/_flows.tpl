@@ -1,10 +1,32 @@
-{{/* A `service` → the IP families in the Service's spec; nothing if none are set. */}}
+{{/* (list "console.service" .Values.console.service) → the IP families in the Service's spec; nothing if none are set. Kubernetes
+     accepts two only with a policy for two. */}}
 {{- define "beanscale.ipFamilies" }}
-{{- range $key, $value := pick . "ipFamilyPolicy" "ipFamilies" }}
-{{- with $value }}
-  {{ $key }}: {{ toJson . }}
+{{- $which := index . 0 }}
+{{- with index . 1 }}
+{{- $policy := .ipFamilyPolicy | default (ternary "PreferDualStack" "" (eq (len (.ipFamilies | default list)) 2)) }}
+{{- if and (eq $policy "SingleStack") (eq (len (.ipFamilies | default list)) 2) }}
+{{- fail (printf "%s: ipFamilyPolicy SingleStack allows only one of ipFamilies %s: remove one, or set ipFamilyPolicy to PreferDualStack" $which (join ", " .ipFamilies)) }}
+{{- end }}
+{{- with .ipFamilies }}
+  ipFamilies: {{ toJson . }}
+{{- end }}
+{{- with $policy }}
+  ipFamilyPolicy: {{ toJson . }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* An IPv4 or IPv6 address, or a network such as 192.0.2.0/24 → "true" if it is valid. The schema checks the characters. */}}
+{{- define "beanscale.isNetwork" -}}
+{{- $parts := splitList "/" . }}
+{{- $v4 := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}$" }}
+{{- $isV4 := regexMatch (printf "^%s" $v4) (first $parts) }}
+{{- $v6 := regexReplaceAll (printf ":%s" $v4) (first $parts) ":0:0" }}
+{{- $groups := "([0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4})*)?" }}
+{{- $number := len (regexFindAll "[0-9A-Fa-f]+" $v6 -1) }}
+{{- $isV6 := and (regexMatch (printf "^%s(::%s)?$" $groups $groups) $v6) (ternary (lt $number 8) (eq $number 8) (contains "::" $v6)) }}
+{{- $isPrefix := regexMatch "^(0|[1-9][0-9]{0,2})$" (last $parts) }}
+{{- if and (or $isV4 $isV6) (or (eq (len $parts) 1) (and $isPrefix (le (int (last $parts)) (ternary 32 128 $isV4)))) }}true{{ end }}
 {{- end }}
 
 {{/* The networks from which a server with hostNetwork connects: networkPolicy.nodeCIDRs, by default the addresses of the present nodes. Without

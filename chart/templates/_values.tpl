@@ -5,6 +5,11 @@
 {{- range $key, $value := omit .Values "global" "extraObjects" }}
 {{- include "beanscale.withoutNull" (list $.Values $key $value) }}
 {{- end }}
+{{- range .Values.metrics }}
+{{- if not .onFailure }}
+{{- $_ := unset . "onFailure" }}
+{{- end }}
+{{- end }}
 {{- include "beanscale.withDefaults" (list .Values (include "beanscale.defaults" . | fromYaml)) }}
 {{- $_ := set .Values "withoutNulls" true }}
 {{- end }}
@@ -78,6 +83,7 @@ server:
   revisionHistoryLimit: 3
   hostNetwork: {enabled: false}
 service: {type: ClusterIP, port: 443}
+podDisruptionBudget: {maxUnavailable: 1}
 networkPolicy: {enabled: true, apiServerPorts: [443, 6443, 8443], dnsPorts: [53]}
 beanstalkd:
   persistence: {enabled: false, size: 1Gi, accessModes: [ReadWriteOnce], whenDeleted: Retain}

@@ -81,6 +81,12 @@ def test_a_tube_that_is_valid_in_neither_requires_a_rule(chart: Chart, tube: str
     assert "add a rule to `metrics`" in refusal
 
 
+def test_the_suggested_rule_has_a_valid_name(chart: Chart) -> None:
+    refusal = chart.refusal({"autoscalers": [CHECKOUT | {"name": "tube-a.b", "tube": "a/b"}]})
+    assert "{name: a-b, tubes:" in refusal
+    assert "set metric: a-b instead of tube" in refusal
+
+
 PUT = "beanstalkd_tube_jobs_put_per_second"
 
 
@@ -259,6 +265,21 @@ def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
         (
             [{"name": "a", "target": {"name": "a"}, "maxReplicas": 1, "metrics": [CLEAR, {"tube": "a"}]}],
             "autoscalers: a: metrics[1]: set jobsPerPod, e.g. jobsPerPod: 2, or targetValue",
+        ),
+        *(
+            (
+                [{"name": "a", "target": {"name": "a"}, "maxReplicas": 1, "metrics": [empty]}],
+                "autoscalers: a: metrics[0]: set tube or metric",
+            )
+            for empty in ({}, {"tube": None}, {"selector": None})
+        ),
+        (
+            [CHECKOUT | {"target": {"kind": "Rollout", "name": "a"}}],
+            "autoscalers: checkout: target.apiVersion is required for kind Rollout, e.g. argoproj.io/v1alpha1",
+        ),
+        *(
+            ([CHECKOUT | {"target": {"kind": "DaemonSet", "name": "a"} | api}], "checkout: a DaemonSet can't be scaled")
+            for api in ({}, {"apiVersion": "apps/v1"})
         ),
         (
             [BY_METRIC | {"metric": "tube-Checkout"}],

@@ -161,10 +161,19 @@ def test_it_reads_the_rules_of_the_server(chart: Chart, default: Objects) -> Non
             {"auth": {"mode": "none"}, "ingress": {"enabled": True}},
             "console.auth.mode=none admits only the peers in console.networkPolicy.ingressFrom, which is empty",
         ),
+        (
+            {
+                "auth": {"mode": "none"},
+                "ingress": {"enabled": True},
+                "networkPolicy": {"ingressFrom": [{"podSelector": {}}]},
+            },
+            "console.auth.mode=none with console.ingress.enabled=true and networkPolicy.enabled=false opens",
+        ),
     ],
 )
 def test_contradictory_values_are_rejected_in_one_sentence(chart: Chart, values: Any, sentence: str) -> None:
-    assert sentence in chart.refusal({"console": values})
+    disabled = {"networkPolicy": {"enabled": False}} if "enabled=false" in sentence else {}
+    assert sentence in chart.refusal({"console": values} | disabled)
 
 
 PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081:80   # http://127.0.0.1:8081"
@@ -192,6 +201,7 @@ PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081
             "https://ANY-NODE:30001/",
         ),
         ({"ingress": {"enabled": True}}, "http://ADDRESS-OF-THE-INGRESS/"),
+        ({"ingress": {"enabled": True, "hosts": ["*.example.com"]}}, "http://ANY-NAME.example.com/"),
     ],
 )
 def test_the_notes_show_how_to_open_it(chart: Chart, values: Any, way: str) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.settings import SettingError, parse_networks
 from tests.chart.conftest import Chart, Manifest, Objects
 
 
@@ -252,3 +254,49 @@ def test_the_nodes_of_the_cluster_reach_beanstalkd_by_default(chart: Chart, clus
     (rule,) = policy["spec"]["ingress"]
     blocks = [each["ipBlock"]["cidr"].partition("/")[0] for each in rule["from"] if "ipBlock" in each]
     assert blocks == nodes.stdout.split() != []
+
+
+def peers(cidr: str) -> Any:
+    return [{"ipBlock": {"cidr": cidr}}]
+
+
+CIDR_VALUES: dict[str, Callable[[str], Any]] = {
+    "networkPolicy.apiServerCIDRs": lambda cidr: {"networkPolicy": {"apiServerCIDRs": [cidr]}},
+    "networkPolicy.nodeCIDRs": lambda cidr: {"networkPolicy": {"nodeCIDRs": [cidr]}},
+    "console.trustedProxies": lambda cidr: {"console": {"trustedProxies": [cidr]}},
+    "networkPolicy.dnsTo[0].ipBlock": lambda cidr: {"networkPolicy": {"dnsTo": peers(cidr)}},
+    "networkPolicy.extraEgress[0].to[0].ipBlock": lambda cidr: {
+        "networkPolicy": {"extraEgress": [{"to": peers(cidr)}]}
+    },
+    "beanstalkd.networkPolicy.ingressFrom[0].ipBlock": lambda cidr: {
+        "beanstalkd": {"networkPolicy": {"ingressFrom": peers(cidr)}}
+    },
+    "beanstalkd.networkPolicy.externalTo[0].ipBlock": lambda cidr: {
+        "beanstalkd": {"networkPolicy": {"externalTo": peers(cidr)}}
+    },
+    "console.networkPolicy.ingressFrom[0].ipBlock": lambda cidr: {
+        "console": {"networkPolicy": {"ingressFrom": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": [cidr]}}]}}
+    },
+}
+IMPOSSIBLE = ("999.1.1.1/8", "192.0.2/24", "192.0.2.0/33", "01.2.3.4/8", "1::/200", "1::2::/64", "1:2:3/64", ":::/0")
+POSSIBLE = ("10.244.1.0/16", "0.0.0.0/0", "255.255.255.255/32", "::/0", "2001:db8::1/64", "::ffff:192.0.2.1/128")
+
+
+@pytest.mark.parametrize("where", CIDR_VALUES)
+def test_an_impossible_network_is_refused_in_one_sentence(chart: Chart, where: str) -> None:
+    assert f"{where}: 999.1.1.1/8 is no IPv4 or IPv6 network: correct it" in chart.refusal(
+        CIDR_VALUES[where]("999.1.1.1/8")
+    )
+
+
+@pytest.mark.parametrize("cidr", [*POSSIBLE, *IMPOSSIBLE, "1:2:3:4:5:6:7:8/0", "1:2:3:4:5:6:7::8/0", "12345::/16"])
+def test_a_proxy_is_accepted_by_the_chart_if_the_console_accepts_it(chart: Chart, cidr: str) -> None:
+    values = {"console": {"trustedProxies": [cidr]}}
+    try:
+        parse_networks(cidr)
+    except SettingError:
+        assert cidr not in POSSIBLE
+        assert f"console.trustedProxies: {cidr} is no IPv4 or IPv6 network" in chart.refusal(values)
+    else:
+        assert cidr not in IMPOSSIBLE
+        chart.render(values)

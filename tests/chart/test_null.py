@@ -139,6 +139,7 @@ WITHIN: list[Any] = [
     {"beanstalkd": {"external": [{"name": None, "host": "eu", "port": None, "statefulSet": None}]}},
     {"beanstalkd": {"networkPolicy": {"ingressFrom": [{"podSelector": {"matchLabels": None}}]}}},
     {"metrics": [{"name": "a", "tubes": ["b"], **dict.fromkeys(("servers", "value", "per", "onFailure", "maxAge"))}]},
+    {"metrics": [{"name": "a", "tubes": ["b"], "onFailure": {"hold": "5m", "value": None}}]},
     {"metrics": [{"name": "a", "tubes": ["b"], **dict.fromkeys(("paused", "busy", "unit", "namespaces"))}]},
     {
         "autoscalers": [
@@ -168,6 +169,12 @@ WITHIN: list[Any] = [
 @pytest.mark.parametrize("values", WITHIN, ids=str)
 def test_null_within_a_value_leaves_nothing(chart: Chart, values: Any) -> None:
     assert not has_null(list(chart.render(values)))
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"hold": None}, {"value": None}, {"hold": None, "value": None}], ids=str)
+def test_a_failure_policy_without_content_is_not_set(chart: Chart, empty: Any) -> None:
+    rule = {"name": "a", "tubes": ["b"]}
+    assert chart.text({"metrics": [rule | {"onFailure": empty}]}) == chart.text({"metrics": [rule]})
 
 
 def test_an_entry_without_its_address_is_refused_in_a_sentence(chart: Chart) -> None:

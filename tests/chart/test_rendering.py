@@ -1,6 +1,7 @@
 """What the values do."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,13 @@ import yaml
 
 from app.cli import cli
 from tests.chart.conftest import Chart, Manifest, Objects
+
+SERVICES: dict[str, Callable[[Any], Any]] = {
+    "service": lambda service: {"service": service},
+    "beanstalkd.service": lambda service: {"beanstalkd": {"service": service}},
+    "console.service": lambda service: {"console": {"service": service}},
+    "helloWorld.service": lambda service: {"helloWorld": {"service": service}},
+}
 
 
 def arguments(pod: Manifest) -> list[str]:
@@ -230,7 +238,6 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
             {"server": {"updateStrategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}},
             "server.updateStrategy.rollingUpdate: maxSurge and maxUnavailable can't both be 0",
         ),
-        ({"podDisruptionBudget": {"maxUnavailable": None}}, "requires minAvailable or maxUnavailable"),
         ({"tls": {"mode": "existingSecret"}}, "tls.mode=existingSecret requires tls.existingSecret.name"),
         ({"tls": {"existingSecret": {"name": "mine"}}}, "tls.existingSecret.name is set, but tls.mode is self"),
         (
@@ -242,29 +249,71 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
             "tls.self.caDuration (8760h) must be at least three times tls.self.duration (8760h)",
         ),
         (
-            {"tls": {"certManager": {"duration": "240h"}}},
+            {"tls": {"mode": "certManager", "certManager": {"duration": "240h"}}},
             "tls.certManager.renewBefore (240h) must be less than tls.certManager.duration (240h)",
         ),
         (
-            {"tls": {"certManager": {"duration": "90m", "renewBefore": "1h30m"}}},
+            {"tls": {"mode": "certManager", "certManager": {"duration": "90m", "renewBefore": "1h30m"}}},
             "tls.certManager.renewBefore (1h30m) must be less than tls.certManager.duration (90m)",
         ),
         (
-            {"tls": {"certManager": {"duration": "59m59s", "renewBefore": "10m"}}},
+            {"tls": {"mode": "certManager", "certManager": {"duration": "59m59s", "renewBefore": "10m"}}},
             "tls.certManager.duration is 59m59s, the minimum of cert-manager is 1h",
         ),
         (
-            {"tls": {"certManager": {"duration": "1h", "renewBefore": "299999ms"}}},
+            {"tls": {"mode": "certManager", "certManager": {"duration": "1h", "renewBefore": "299999ms"}}},
             "tls.certManager.renewBefore is 299999ms, the minimum of cert-manager is 5m",
         ),
         (
             {"tls": {"self": {"duration": "20m", "caDuration": "59.5m"}}},
             "tls.self.caDuration (59.5m) must be at least three times tls.self.duration (20m)",
         ),
+        (
+            {"tls": {"self": {"caDuration": "30000000h"}}},
+            "tls.self.caDuration (30000000h) must be at most 876000h (a hundred years)",
+        ),
+        (
+            {"prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 34}},
+            "prometheusRule.certificateLifeLeftPercent is 34, so BeanscaleCertificateNotRenewed would fire before",
+        ),
+        *(
+            (nested({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "SingleStack"}), f"{service}: ipFamilyPolicy")
+            for service, nested in SERVICES.items()
+        ),
     ],
 )
 def test_conflicting_values_are_rejected(chart: Chart, values: Any, sentence: str) -> None:
     assert sentence in chart.refusal(values)
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        {"tls": {"certManager": {"duration": "30m"}}},
+        {"tls": {"mode": "certManager", "self": {"caDuration": "30000000h"}}},
+        {"server": {"updateStrategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}}},
+        {"prometheusRule": {"certificateLifeLeftPercent": 60}},
+        {"prometheusRule": {"enabled": True, "certificateLifeLeftPercent": 33}},
+        {"podDisruptionBudget": {"enabled": False, "maxUnavailable": None}},
+    ],
+    ids=str,
+)
+def test_values_without_effect_are_accepted(chart: Chart, unused: Any) -> None:
+    chart.render(unused)
+
+
+@pytest.mark.parametrize(
+    ("families", "rendered"),
+    [
+        ({"ipFamilies": ["IPv4", "IPv6"]}, {"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}),
+        ({"ipFamilies": ["IPv6"]}, {"ipFamilies": ["IPv6"]}),
+        ({"ipFamilyPolicy": "RequireDualStack"}, {"ipFamilyPolicy": "RequireDualStack"}),
+    ],
+    ids=str,
+)
+def test_two_ip_families_imply_a_policy_that_allows_them(chart: Chart, families: Any, rendered: Any) -> None:
+    spec = chart.render({"service": families}).one("Service", "beanscale-server")["spec"]
+    assert {key: value for key, value in spec.items() if key.startswith("ipFam")} == rendered
 
 
 def test_a_disruption_budget_exists_only_for_more_than_one_replica(chart: Chart, default: Objects) -> None:

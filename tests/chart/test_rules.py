@@ -110,6 +110,10 @@ def test_the_pods_own_values_are_kept(chart: Chart) -> None:
             "rule checkout-backlog: onFailure value can't be combined with per tube",
         ),
         (
+            {"metrics": [RULE | {"onFailure": {"hold": "5m", "value": 1}}]},
+            "rule checkout-backlog: onFailure hold and value can't be combined: remove one",
+        ),
+        (
             {"metrics": [RULE | {"busy": "keep"}]},
             "rule checkout-backlog: busy: keep requires the averageValue of your HPA: set busy: {keep: 10}",
         ),

@@ -101,6 +101,23 @@ async def test_a_missing_certificate_is_retried(registration: CertificateTargets
     assert f"has no Secret {gone.secret} with the serving certificate; create it" in str(identity.failure(now()))
 
 
+async def test_without_a_ca_none_remains_in_the_config_map(registration: CertificateTargets) -> None:
+    """Like a change from beanscale's own certificates to a Secret without ca.crt: no CA is better than a wrong one."""
+    kubernetes, config_map = registration.kubernetes, ObjectName(registration.secret.namespace, "without-ca")
+    config_maps = f"/api/v1/namespaces/{config_map.namespace}/configmaps"
+    kubernetes.request(
+        "POST", config_maps, body={"metadata": {"name": config_map.name}, "data": {"ca.crt": "old", "other": "kept"}}
+    )
+    theirs = replace(registration, provided=True, config_map=config_map)
+    keep(theirs, new_authority())
+    kubernetes.request("PATCH", path(theirs.secret), body={"data": {"ca.crt": None}}, content_type=MERGE)
+    identity = CertificateController(names(theirs), theirs)
+    await identity.check(ignore, now())
+    assert identity.certificate is not None
+    assert kubernetes.request("GET", f"{config_maps}/{config_map.name}")["data"] == {"other": "kept"}
+    assert "ConfigMap" not in (identity.warning(now()) or "")
+
+
 async def test_a_replica_that_finds_the_new_ca_published_waits_as_well(registration: CertificateTargets) -> None:
     """Another came milliseconds before, and no kube-apiserver may have heard yet."""
     registration = replace(registration, provided=True)

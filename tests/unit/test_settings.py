@@ -10,6 +10,7 @@ from app.settings import (
     distinct_servers,
     parse_dns_subdomain,
     parse_duration,
+    parse_networks,
     parse_object_name,
     parse_seconds,
     parse_server,
@@ -123,6 +124,12 @@ def test_the_default_port_of_a_service_is_that_of_https() -> None:
 def test_an_invalid_port_of_a_service_is_rejected(text: str, complaint: str) -> None:
     with pytest.raises(SettingError, match=complaint):
         parse_service_port(text)
+
+
+def test_the_host_bits_of_a_network_are_ignored() -> None:
+    assert parse_networks("10.244.1.0/16, fd00::1/8,192.0.2.7") == parse_networks("10.244.0.0/16,fd00::/8,192.0.2.7/32")
+    with pytest.raises(SettingError, match="expected addresses or CIDRs"):
+        parse_networks("999.1.1.1")
 
 
 def test_names_are_those_that_dns_and_kubernetes_accept() -> None:

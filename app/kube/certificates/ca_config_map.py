@@ -12,7 +12,10 @@ _log = structlog.get_logger()
 
 
 def publish(kubernetes: Kubernetes, config_map: ObjectName, bundle: bytes) -> None:
-    """Write these CAs, as PEM, into the ConfigMap, if they aren't there. Raise KubernetesError."""
+    """Write these CAs, as PEM, into the ConfigMap, if they aren't there; if there are none, remove its key.
+
+    Raise KubernetesError.
+    """
     path = f"/api/v1/namespaces/{config_map.namespace}/configmaps/{config_map.name}"
     try:
         found = kubernetes.request("GET", path)
@@ -26,7 +29,7 @@ def publish(kubernetes: Kubernetes, config_map: ObjectName, bundle: bytes) -> No
             status=404,
             reason="NotFound",
         ) from error
-    ca = bundle.decode("ascii")
+    ca = bundle.decode("ascii") or None  # in a merge patch, None removes the key
     if (found.get("data") or {}).get(KEY) != ca:
         kubernetes.request("PATCH", path, body={"data": {KEY: ca}}, content_type="application/merge-patch+json")
-        _log.info("CA published", config_map=str(config_map))
+        _log.info("CA published" if ca else "CA removed", config_map=str(config_map))

@@ -208,11 +208,11 @@ class CertificateController:
                 state = replace(state, error=error)
                 # No APIService points here, so no client must trust the CA first; or the bundle is unchanged.
                 is_trusted = error.reason in {"NotFound", "NotOurs"} or found.bundle == self.bundle
-            if targets.config_map is not None:
-                try:
-                    ca_config_map.publish(targets.kubernetes, targets.config_map, found.bundle)
-                except KubernetesError as error:
-                    state = replace(state, error=state.error or error)
+        if targets is not None and targets.config_map is not None:
+            try:
+                ca_config_map.publish(targets.kubernetes, targets.config_map, found.bundle)
+            except KubernetesError as error:
+                state = replace(state, error=state.error or error)
         repairs = [REPAIRS[change] for change in changes if change in REPAIRS]
         if repairs:
             state = replace(state, repair=", ".join(repairs), repaired_at=now)

@@ -30,7 +30,7 @@
 {{- $port := include "beanscale.consolePort" . }}
 {{- with .Values.console }}
 {{- if .ingress.enabled -}}
-{{ ternary "https" "http" (gt (len .ingress.tls) 0) }}://{{ .ingress.hosts | first | default "ADDRESS-OF-THE-INGRESS" }}{{ .pathPrefix }}/
+{{ ternary "https" "http" (gt (len .ingress.tls) 0) }}://{{ .ingress.hosts | first | default "ADDRESS-OF-THE-INGRESS" | replace "*" "ANY-NAME" }}{{ .pathPrefix }}/
 {{- else if .service.nodePort -}}
 {{ $scheme }}://ANY-NODE:{{ int .service.nodePort }}{{ .pathPrefix }}/
 {{- else if ne .service.type "ClusterIP" -}}

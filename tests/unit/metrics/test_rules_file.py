@@ -83,6 +83,9 @@ def test_a_rule_requires_only_a_name_and_tubes() -> None:
         ("{value: 0}", Substitute(Fraction(0))),
         ("{value: 1.5}", Substitute(Fraction(3, 2))),
         ('{value: "10"}', Substitute(Fraction(10))),
+        ("{}", Fail()),
+        ("{hold: null, value: null}", Fail()),
+        ("{hold: null, value: 10}", Substitute(Fraction(10))),
     ],
 )
 def test_each_failure_policy_is_parsed(written: str, policy: object) -> None:
@@ -155,7 +158,6 @@ def test_an_anchor_can_be_used_again() -> None:
         ("per: [tubes]", 'per[0]: there is no label "tubes"; did you mean tube?'),
         ("per: tube", "per: must be a list, not text; write [tube]"),
         ("onFailure: hold", 'onFailure: must be fail, {hold: 5m} or {value: 10}, not "hold"'),
-        ("onFailure: {}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
         ("onFailure: {hold: 5m, value: 1}", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
         ("onFailure: [fail]", "onFailure: must be fail, {hold: 5m} or {value: 10}"),
         ("onFailure: {hold: 5}", "onFailure: '5' isn't a duration"),
