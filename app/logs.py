@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -14,8 +15,25 @@ AuditLog = Literal["refusals", "all"]
 _TRACEBACKS = frozenset({"exception", "stack"})
 
 
+class _Stream:
+    """Writes what it can: a log whose reader is gone, or whose disk is full, must not end a process or keep it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(log_format: LogFormat, level: LogLevel) -> None:
     """Configure the logs of the process, including those of libraries. Called once, by a composition root."""
+    stream = _Stream(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     added: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     # Tracebacks without the values of variables: some of them are secrets.
@@ -32,9 +50,9 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     structlog.configure(
         processors=[*added, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, stream)),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=added,

@@ -232,6 +232,11 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
             {"beanstalkd": {"external": [{"statefulSet": QUEUE | {"replicas": 100}}]}},
             "101 beanstalkd servers are configured, the limit is 100",
         ),
+        (
+            {"beanstalkd": {"external": [{"name": "a", "host": "eu"}, {"name": "b", "host": "eu", "port": 11300}]}},
+            "beanstalkd.external: a and b have the same address eu:11300, so its jobs would be counted twice",
+        ),
+        ({"beanstalkd": {"external": [{"host": "1:::2"}]}}, "beanstalkd.external: host 1:::2 is no IPv6 address"),
         ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas (11) exceeds maxReplicas (10)"),
         ({"server": {"hostNetwork": {"enabled": True}}}, "requires a server.containerPort other than 10250"),
         (
