@@ -21,6 +21,7 @@ helm                     helm-4.3.1               helm.sh/helm/v4/cmd/helm@v4.3.
 helm3                    helm-3.22.0              helm.sh/helm/v3/cmd/helm@v3.22.0                   120
 kubeconform              kubeconform-0.8.0        github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0  5
 upstream-adapter         upstream-adapter-1       ./../../tests/cluster/upstream                      90
+network-policies         network-policies-1       ./network-policies                                  60
 bombardier               bombardier-1.2.6         github.com/codesenberg/bombardier@v1.2.6            10
 "
 PATH=$(awk -v bin="$cache/bin/" 'NF && !seen[$2]++ { printf "%s%s:", bin, $2 }' <<<"$programs")$PATH

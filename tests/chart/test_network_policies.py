@@ -1,4 +1,4 @@
-"""Allowed flows, by a small evaluator of NetworkPolicies: the network of the tests' cluster doesn't enforce them."""
+"""Allowed flows for many values, by a small evaluator of NetworkPolicies; tests/cluster tries some for real."""
 
 import ipaddress
 import subprocess
