@@ -1,5 +1,5 @@
 {{/* The beanstalkd servers to poll, as a YAML list of {name, host, port}; the bundled one first. Fails if there is none, if there are more
-     than 100, or if two have the same name. */}}
+     than 100, if two have the same name or address, or if an IPv6 address is invalid. */}}
 {{- define "beanscale.servers" -}}
 {{- $servers := list }}
 {{- if .Values.beanstalkd.enabled }}
@@ -40,7 +40,16 @@
 {{- if hasKey $addresses .name }}
 {{- fail (printf "beanstalkd.external: %s and %s have the same name %q, so metrics can't distinguish them: set another name for one of them" (get $addresses .name) (include "beanscale.address" .) .name) }}
 {{- end }}
-{{- $_ := set $addresses .name (include "beanscale.address" .) }}
+{{- $address := include "beanscale.address" . }}
+{{- if and (contains ":" .host) (not (include "beanscale.isNetwork" .host)) }}
+{{- fail (printf "beanstalkd.external: host %s is no IPv6 address: correct it, e.g. 2001:db8::1" .host) }}
+{{- end }}
+{{- /* A name has no ':', so names and addresses can be keys of one map. */}}
+{{- if hasKey $addresses $address }}
+{{- fail (printf "beanstalkd.external: %s and %s have the same address %s, so its jobs would be counted twice: remove one" (get $addresses $address) .name $address) }}
+{{- end }}
+{{- $_ := set $addresses .name $address }}
+{{- $_ := set $addresses $address .name }}
 {{- end }}
 {{- toYaml $servers }}
 {{- end }}

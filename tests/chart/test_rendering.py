@@ -273,6 +273,7 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
             {"tls": {"self": {"duration": "20m", "caDuration": "59.5m"}}},
             "tls.self.caDuration (59.5m) must be at least three times tls.self.duration (20m)",
         ),
+        ({"tls": {"self": {"duration": "29s"}}}, "tls.self.duration (29s) must be at least 30s"),
         (
             {"tls": {"self": {"caDuration": "30000000h"}}},
             "tls.self.caDuration (30000000h) must be at most 876000h (a hundred years)",

@@ -74,7 +74,7 @@ WRONG: dict[str, list[Any]] = {
     "securityContext.runAsUser": ["x"],
     "server.unknownKey": [1],
     "server.replicaCount": ["2", 0, -1, 1.5, 101],
-    "server.maxAge": [15, "15", "", "0s", "1d", "15 s", "-1s", "s"],
+    "server.maxAge": ["1000000000s", 15, "15", "", "0s", "1d", "15 s", "-1s", "s"],
     "server.discovery.tubes": ["false", 0],
     "server.discovery.unknownKey": [1],
     "server.logging.level": ["DEBUG", "warn", 1],
