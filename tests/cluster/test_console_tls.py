@@ -56,7 +56,8 @@ def is_served(release: Release, authority: str) -> bool:
 def test_a_ready_console_serves_the_certificate_and_its_successor_without_a_restart(
     release: Release, authority: str
 ) -> None:
-    assert is_served(release, authority)
+    eventually(lambda: is_served(release, authority), "the certificate of the Secret")
+    eventually(lambda: len(release.pods("console")) == 1, "the pod without TLS to be gone")
     (before,) = release.pods("console")
     successor = keep(release)
     eventually(lambda: is_served(release, successor), "the certificate that is now in the Secret", within_s=180)
