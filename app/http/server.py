@@ -99,7 +99,8 @@ async def run_and_exit(serving: Awaitable[int]) -> NoReturn:
     except Exception:  # noqa: BLE001 - the event loop's edge
         _log.exception("process failed")
         status = 1
-    sys.stderr.flush()
+    with suppress(OSError):  # nothing reads the log any more
+        sys.stderr.flush()
     # Threads may still wait for DNS or kube-apiserver, up to a minute, and Python would wait for them.
     os._exit(status)
 
