@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop."""
-        self._end(error or ProtocolError("closed the connection" + " instead of answering" * bool(self._owed)))
+        self._end(error or ProtocolError("it closed the connection" + " instead of answering" * bool(self._owed)))
 
     def _end(self, error: Exception) -> None:
         self._error = self._error or error

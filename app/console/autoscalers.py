@@ -21,7 +21,8 @@ from app.console.health import is_late
 from app.console.history import ReplicaTrack
 from app.explain.collect import Collected, CollectedAutoscaler, collect_autoscaler
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
-from app.hpa.decision import Decision, Missing, NotQueried, Observed, Total, decide, with_target
+from app.hpa.conditions import reported
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Metric as ExternalMetric
@@ -78,6 +79,11 @@ class AutoscalerState:
         """NAMESPACE/NAME."""
         return ObjectName(self.autoscaler.namespace, self.autoscaler.name)
 
+    @property
+    def metric_missing(self) -> bool:
+        """True if a metric has no value, by the console's readings or by the HPA's conditions."""
+        return any(step.stage is Stage.ERROR for step in self.decision.steps)
+
     def unit(self, position: int) -> str | None:
         """Return what one of its metrics counts."""
         return self.units[position] if self.units else None
@@ -102,7 +108,7 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
     ages: dict[str, None] = {}
     for autoscaler in used:
         resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
-        observed = tuple(map(_observe, autoscaler.metrics, resolved))
+        observed = tuple(_observe(autoscaler, *each) for each in zip(autoscaler.metrics, resolved, strict=True))
         decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
         shown = resolved[first_external(autoscaler) or 0]
         late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
@@ -133,9 +139,12 @@ def _resolve(autoscaler: Autoscaler, metric: Metric, context: EvaluationContext)
     return resolve(query, context)
 
 
-def _observe(metric: Metric, resolved: ExternalMetric | None) -> Observed:
+def _observe(autoscaler: Autoscaler, metric: Metric, resolved: ExternalMetric | None) -> Observed:
     if resolved is None:
         return NotQueried()
+    no_value = autoscaler.reports("ScalingActive", "FailedGetExternalMetric") and not autoscaler.is_outdated
+    if no_value and metric.last_value is None:  # the HPA's value is of beanscale's server, not of this console
+        return Missing(reported(autoscaler, "ScalingActive"))
     try:
         return Total(sum(milli(parse_quantity(value.quantity)) for value in resolved.values()))
     except UnknownMetricError:
@@ -212,6 +221,7 @@ class AutoscalerStore:
             "available": self.error is None,
             "why": self.error,
             "cluster": self.cluster_json(now_s),
+            "metricMissing": any(each.metric_missing for each in self.result.states),
             "autoscalers": [_row(each) for each in self.result.states],
         }
 

@@ -163,18 +163,23 @@ class PastTubes:
     def __init__(self, limit: int = MAX_PAST) -> None:
         self._limit = limit
         self._names: dict[Server, Sequence[str]] = {}
+        self._listed_s: dict[Server, float] = {}
         self._past: dict[Server, dict[str, float]] = {}
 
     def sample(self, snapshot: Snapshot) -> None:
         """Record which tubes exist."""
         for state in snapshot.servers:
             server, reading = state.server, state.reading
-            if reading is None or self._names.get(server) is reading.names:
+            if reading is None:
+                continue
+            before_s = self._listed_s.get(server, reading.listed_at.unix_s)
+            self._listed_s[server] = reading.listed_at.unix_s
+            if self._names.get(server) is reading.names:
                 continue
             past, names = self._past.setdefault(server, {}), set(reading.names)
             for name in self._names.get(server, ()):
                 if name not in names:
-                    past[name] = reading.listed_at.unix_s
+                    past[name] = before_s
             for name in names & past.keys():
                 del past[name]
             while len(past) > self._limit:
@@ -182,7 +187,7 @@ class PastTubes:
             self._names[server] = reading.names
 
     def of(self, server: Server) -> Mapping[str, float]:
-        """Return tube → the Unix seconds at which it was first found gone."""
+        """Return tube → the Unix seconds of the last reply that listed it."""
         return self._past.get(server, {})
 
 

@@ -13,7 +13,7 @@ from sys import float_info
 from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import InvalidFieldError, TubeStats
-from app.beanstalkd.reading import STUCK_AFTER_S, ServerState, Snapshot, TubeRef
+from app.beanstalkd.reading import ServerState, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.autoscalers import AutoscalerLink, AutoscalerStore
 from app.console.errors import RequestError
@@ -31,7 +31,7 @@ from app.metrics.rules import COUNTED, TIMES, Rules, invalid_fields, is_paused, 
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
 from app.settings import ObjectName
-from app.text import count, duration, known, listing
+from app.text import count, known, listing
 
 COUNTS = ("ready", "reserved", "delayed", "buried", "urgent", "using", "watching", "waiting")
 """A row's counts."""
@@ -225,7 +225,7 @@ def _problems(view: View, state: ServerState) -> Iterator[Json]:
         more = [count(len(stuck) - len(shown), "more tube")] if len(stuck) > len(shown) else []
         yield {
             "text": f"Workers on {name} are stuck: jobs are ready in {listing([*shown, *more])}, and connections watch,"
-            f" but for {duration(STUCK_AFTER_S)} none took a job. Check what the workers wait for, or restart them.",
+            " but none takes a job. Check what the workers wait for, or restart them.",
             "tubes": shown,
         }
     timeouts = state.reading.timeouts_per_second if state.reading else None

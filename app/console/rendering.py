@@ -55,7 +55,7 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {"duration": duration, "known": known, "lateness": lateness}
+        self._environment.filters |= {"duration": duration, "known": known, "lateness": lateness, "note": note}
         self._environment.globals |= {
             "prefix": prefix,
             "static": lambda name: f"{prefix}/static/{static.version}/{name}",
@@ -66,6 +66,11 @@ class Rendering:
         """Return a whole page."""
         html = self._environment.get_template(f"{template}.html").render(page=template, **context)
         return HTMLResponse(html, status_code=http_status)
+
+
+def note(code: str) -> str:
+    """Return the words of a note, as static/words.js does."""
+    return {"needs-rule": "needs a rule", "only-delayed": "only delayed jobs"}.get(code, code.replace("-", " "))
 
 
 def lateness(source: Mapping[str, Any]) -> str:

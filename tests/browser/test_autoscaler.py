@@ -177,3 +177,39 @@ def test_of_a_missing_workload_the_condition_is_shown(guest: Person, cluster: Cl
     card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
     expect(card).to_contain_text(sentence)
     expect(card).to_contain_text("podsunknown")
+
+
+def test_the_list_follows_the_condition_and_isnt_live(guest: Person, cluster: Cluster, tube: Tube) -> None:
+    tube("orders").put(b"x")
+    cluster.has_pods(2, 14)
+    failed = condition("ScalingActive", "FailedGetExternalMetric", "False", "no endpoints available")
+    cluster.says(HPAS, listed(hpa(conditions=[condition("AbleToScale", "SucceededGetScale"), failed], current=2)))
+    page = guest.goes_to("/autoscalers")
+    card = page.get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card).to_contain_text("2 pods, no change: no metric has a value now")
+    expect(page.locator("#connection")).to_have_text("a metric has no value")
+
+
+def test_the_page_of_a_deleted_autoscaler_says_so_and_doesnt_blame_servers(guest: Person, cluster: Cluster) -> None:
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
+    cluster.says(HPAS, listed())
+    expect(page.locator("#late")).to_contain_text("uses an external metric")
+    expect(page.locator("#late")).not_to_contain_text("last read")
+    expect(page.locator("main")).to_have_class("late")
+
+
+def test_without_javascript_the_page_has_verdict_and_conditions_and_no_empty_panels(
+    guest: Person, new_person: NewPerson, cluster: Cluster
+) -> None:
+    cluster.has_pods(2, 14)
+    of_orders(guest)
+    plain = new_person(guest.console, java_script_enabled=False, storage_state=guest.context.storage_state())
+    page = plain.goes_to("/autoscaler", namespace="shop", name="orders")
+    expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
+    expect(page.locator("#conditions")).to_contain_text("maxReplicas prevents more pods")
+    expect(page.get_by_role("heading", name="Over time")).to_have_count(0)
+    page = plain.goes_to("/tube", server="eu", name="orders")
+    expect(page.get_by_role("heading", name="Tube statistics")).to_have_count(0)
+    expect(page.get_by_role("button", name="Reload")).to_have_count(0)

@@ -99,7 +99,8 @@ class Feed {
   show() {
     const silentMs = performance.now() - this.heardAt;
     const isLost = this.lostBecause !== null || silentMs > SILENT_MS;
-    const state = aged(this.state, (performance.now() - this.stateAt) / 1000, isLost || this.problem !== null);
+    const state = aged(this.state, (performance.now() - this.stateAt) / 1000, isLost);
+    if (this.problem) state.problem = this.problem;
     const trouble = troubleOf(state);
     if (isLost) say("lost", this.lostBecause ?? `no data from the console for ${duration(silentMs / 1000)}`);
     else if (this.problem) say("problem", this.problem);

@@ -5,6 +5,7 @@ import { runs } from "./scale.js";
 import { count, known, plural } from "./words.js";
 
 const HEIGHT = 24;
+const POINTS = 60; // five minutes
 
 export function sparkline() {
   const area = svg("path", { class: "area" });
@@ -13,8 +14,9 @@ export function sparkline() {
   return Object.assign(h("div"), { drawSpark: (values) => draw(drawing, area, line, values) }).appendChild(drawing).parentElement;
 }
 
-function draw(drawing, area, line, values) {
-  const numbers = (values ?? []).filter(known);
+function draw(drawing, area, line, recent) {
+  const values = Array(Math.max(0, POINTS - (recent ?? []).length)).fill(null).concat(recent ?? []);
+  const numbers = values.filter(known);
   setAttribute(drawing, "visibility", numbers.length > 1 ? null : "hidden");
   if (numbers.length < 2) return;
   const top = Math.max(1, ...numbers);

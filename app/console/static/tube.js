@@ -56,6 +56,7 @@ function show(now) {
   keyed(part("events"), [...now.events].reverse(), ({ t, kind, text }) => `${t} ${kind} ${text}`, newEvent, () => {});
   if (!now.events.length) part("events").replaceChildren(h("li", { class: "quiet" }, "No events since the console started."));
   keyed(part("stats"), facts(row), ([name]) => name, newFact, (element, [, value]) => setValue(element.lastElementChild, value));
+  setClass(part("stats"), "stale", row.late || !row.fresh);
   jobs.tubeChanged(row);
   refreshDialog();
 }

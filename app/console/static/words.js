@@ -69,8 +69,9 @@ export function lateness(server) {
   return [why, lastRead(server.ageSeconds)].filter(Boolean);
 }
 
-// A sentence for each server that is late, and for the cluster if it is.
-export function latenesses({ servers, cluster }) {
+// Sentences why what is shown is old: that its subject is gone, or one for each server that is late, and for the cluster if it is.
+export function latenesses({ servers, cluster, problem }) {
+  if (problem) return [`${problem} The numbers here are the last ones known.`];
   const subjects = servers.map((one) => [`beanstalkd ${one.name}`, one]).concat(cluster ? [["Kubernetes", cluster]] : []);
   return subjects.filter(([, one]) => one.late).map(([subject, one]) => `${subject} ${lateness(one).join(" · ")}`);
 }

@@ -333,3 +333,16 @@ async def test_while_a_page_is_open_the_chart_has_the_served_metric_and_the_work
     series = watch.known.series(NAME)
     assert series is not None
     assert series["current"] == [1, 3, 2]  # as the autoscaler last saw it, as it is, and again as it last saw it
+
+
+def test_the_list_follows_the_condition_of_a_metric_without_a_value() -> None:
+    failed = condition("ScalingActive", "FailedGetExternalMetric", "False", "no endpoints available")
+    data = looked_at(hpa(conditions=[condition("AbleToScale", "SucceededGetScale"), failed], current=2))
+    listed_now = data.to_json(at(0).unix_s)
+    assert listed_now["metricMissing"]
+    assert listed_now["autoscalers"][0]["metrics"][0]["total"] is None
+    assert listed_now["autoscalers"][0]["sentence"] == (
+        "2 pods, no change: no metric has a value now, so the autoscaler keeps 2 pods; confirmed by the HPA"
+        " (FailedGetExternalMetric)"
+    )
+    assert not looked_at(hpa()).to_json(at(0).unix_s)["metricMissing"]
