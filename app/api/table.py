@@ -122,5 +122,6 @@ def _object(row: Row, included: str, kind: Kind, namespace: str) -> Mapping[str,
         return None
     if included == "Object":
         return item
-    metadata = {"name": value.labels.get("tube", value.metric_name), "namespace": namespace, "labels": value.labels}
+    # Without a name, such as the tube's: it would suggest that `resourceNames` in RBAC can restrict tubes.
+    metadata = {"namespace": namespace, "labels": value.labels}
     return {"kind": "PartialObjectMetadata", "apiVersion": f"{GROUP}/{kind.version}", "metadata": metadata}

@@ -93,7 +93,7 @@ def test_a_row_has_its_labels(included: str) -> None:
     assert row["object"] == {
         "kind": "PartialObjectMetadata",
         "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"name": "checkout", "namespace": "shop", "labels": {"tube": "checkout"}},
+        "metadata": {"namespace": "shop", "labels": {"tube": "checkout"}},
     }
 
 
