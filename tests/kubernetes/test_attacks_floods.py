@@ -162,7 +162,7 @@ def test_with_too_many_in_flight_the_others_get_retry_after(
     flooded: Beanscale, wire: tuple[InterruptibleProxy, Path], aggregator: Pair
 ) -> None:
     def ask(user: int) -> bytes:
-        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: user-{user}\r\n\r\n".encode()
+        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: crowd-{user}\r\n\r\n".encode()
 
     with ExitStack() as stack:
         crowd = [stack.enter_context(line(flooded, aggregator)) for _ in range(MAX_FORWARDED)]
