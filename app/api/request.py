@@ -106,8 +106,9 @@ class Request:
 
     @property
     def wants_indent(self) -> bool:
-        """True if JSON is to be indented for people: by `pretty`, else by the User-Agent."""
-        if pretty := self.parameter("pretty"):
+        """True if JSON is to be indented for people: by `pretty` of an authenticated client, else by the User-Agent."""
+        is_known = self.caller is not None and self.caller.by != "anonymous"
+        if is_known and (pretty := self.parameter("pretty")):
             return pretty in {"1", "t", "T", "true", "TRUE", "True"}
         return self.headers.get(b"user-agent", b"").startswith(_PEOPLE)
 

@@ -98,7 +98,7 @@ class Limits:
 
 LIMITS = Limits(target=1 << 14, headers=1000, unread_body=1 << 18, unsent=1 << 16, pipelined=float("inf"))
 """For clients that showed a certificate. Each group of a user is a header field of kube-apiserver."""
-LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unread_body=1 << 16, unsent=1 << 14, pipelined=16)
+LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unread_body=1 << 14, unsent=1 << 14, pipelined=16)
 
 
 class InvalidRequestError(Exception):
@@ -320,6 +320,8 @@ class HttpConnection(asyncio.Protocol):
             self._buffer, self._searched = data, max(0, len(data) - len(_END))
             return
         head, self._buffer, self._searched = data[:end], data[end:], 0
+        if head.count(b"\n") > self._limits.headers + _OTHER_LINES:  # before they are parsed
+            raise InvalidRequestError(431, f"the request has more than {self._limits.headers} header fields")
         self._target, self._headers, self._body, self._dropped = b"", [], [], 0
         self._begun = self._head_complete = self._complete = False
         method, head = _readable(head)
@@ -334,8 +336,6 @@ class HttpConnection(asyncio.Protocol):
         """Raise InvalidRequestError if a parsed head isn't served."""
         if len(self._target) > self._limits.target:
             raise InvalidRequestError(414, f"the request's target is longer than {self._limits.target >> 10} KiB")
-        if len(self._headers) > self._limits.headers:
-            raise InvalidRequestError(431, f"the request has more than {self._limits.headers} header fields")
         if self._target.count(b"&") >= MAX_PARAMETERS:
             raise InvalidRequestError(400, f"the request's query has more than {MAX_PARAMETERS} parameters")
         if b"%" in self._target:
@@ -501,6 +501,8 @@ class HttpConnection(asyncio.Protocol):
         self.transport.close()
 
 
+_OTHER_LINES = 2
+"""Of a head: the request line and the empty line."""
 _END = b"\r\n\r\n"
 """How each head ends, and each body in chunks."""
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from app.api.authorization import Attributes, Authorizer
-from app.api.request import Request
+from app.api.request import Caller, Request
 from app.api.response import ErrorResponses
 from app.api.status import StatusError
 from app.kube.reviews import Decision, PathAttributes, ResourceAttributes, User
@@ -125,7 +125,15 @@ def test_the_first_of_two_equal_headers_applies() -> None:
     ],
 )
 def test_browsers_and_kubectl_get_indented_json(query: bytes, agent: bytes, wanted: bool) -> None:
-    assert request("/", query, (b"user-agent", agent)).wants_indent is wanted
+    made = request("/", query, (b"user-agent", agent))
+    made.caller = Caller(User("eve", ()), "token")
+    assert made.wants_indent is wanted
+
+
+def test_the_query_of_an_anonymous_client_isnt_parsed_for_a_response() -> None:
+    made = request("/", b"pretty=true")
+    made.caller = Caller(User("system:anonymous", ()), "anonymous")
+    assert not made.wants_indent
 
 
 async def test_a_bug_is_an_internal_error_without_details_for_the_client() -> None:
