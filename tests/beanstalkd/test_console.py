@@ -52,13 +52,16 @@ class Console:
         self.browser = httpx.Client(timeout=60)
         until(self._answers)
         if "auth" not in options:
-            assert self.browser.post(f"{self.base}/login", data={"password": PASSWORD}).status_code == 303
+            until(self._signs_in)  # the password is read after the console listens
 
     def _answers(self) -> bool:
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}/healthz").status_code == 200
         except httpx.TransportError:
             return False
+
+    def _signs_in(self) -> bool:
+        return self.browser.post(f"{self.base}/login", data={"password": PASSWORD}).status_code == 303
 
     @property
     def log(self) -> str:
