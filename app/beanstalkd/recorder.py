@@ -31,7 +31,7 @@ RATE_WINDOW_S = 30.0
 CHECKPOINT_S = 6.0
 """Seconds between two checkpoints: each takes 24 bytes per tube, and there are six of them."""
 MIN_WINDOW_S = 10.0
-"""Two readings nearer to each other make no rate: a burst between them would count as a pace that nobody keeps up."""
+"""Two readings nearer to each other make no rate: a burst between them would count as a rate that lasts."""
 MIN_TIMEOUTS_S = 10.0
 """One timeout in a shorter window would be a high rate."""
 _LISTINGS = 2
@@ -230,7 +230,7 @@ def _at_end(last: TubeStats) -> Counts:
 
 
 def _possible_end(last: TubeStats, stats: TubeStats) -> Counts | None:
-    """Return the end of a tube that began again; with None for a counter of which nobody can know that."""
+    """Return the end of a tube that began again; with None for a counter whose end is unknown."""
     before, after = _counts(last)[1:], _counts(stats)[1:]
     if any(old is not None and new is not None and new < old for old, new in zip(before, after, strict=True)):
         return _at_end(last)

@@ -57,8 +57,8 @@ def describe(state: ServerState) -> str:
 
 def invalid(error: InvalidFieldError, servers: Iterable[ServerReading]) -> InvalidReadingError:
     """Return the error for a field of one of the servers' tubes that is invalid."""
-    told = (each.state for each in servers if error.invalid in (each.reading.tubes.get(error.tube) or ()))
-    return InvalidReadingError(f"{describe(next(told))} has {error}")
+    states = (each.state for each in servers if error.invalid in (each.reading.tubes.get(error.tube) or ()))
+    return InvalidReadingError(f"{describe(next(states))} has {error}")
 
 
 def stale(state: ServerState, reading: Reading, tube: str | None, context: EvaluationContext) -> StaleReadingError:

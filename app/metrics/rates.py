@@ -108,7 +108,7 @@ def next_job_age(server: ServerReading, tube: str, context: EvaluationContext) -
     reading = server.reading
     stats = reading.tubes.get(tube)
     try:
-        # the number of pauses isn't used here, but without it nobody knows when the last pause ended
+        # the number of pauses isn't used here, but without it the end of the last pause is unknown
         pause_s, _, ready = (stats.pause, stats.cmd_pause_tube, stats.current_jobs_ready) if stats else (0, 0, 0)
     except InvalidFieldError as error:
         raise invalid(error, [server]) from error
