@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from app.hpa.options import NO_OPTIONS, ScalingOptions, parse_options
 from app.quantity import MAX_MILLI, milli, parse_quantity
 
 type Json = Mapping[str, Any]
@@ -145,6 +146,7 @@ class Autoscaler:
     """Unix seconds of status.lastScaleTime."""
     is_outdated: bool = False
     """True if the spec has changed since the sync that the status is of."""
+    options: ScalingOptions = NO_OPTIONS
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of that type."""
@@ -160,6 +162,11 @@ class Autoscaler:
         """Types of the conditions that are of an earlier sync, because the last one ended before it set them."""
         able = self.condition("AbleToScale")
         return _LEFT_OVER.get(able.reason if able else "", frozenset())
+
+    @property
+    def up_window_s(self) -> int:
+        """The stabilization window for scaling up, in seconds."""
+        return self.up.window_s if self.has_behavior else 0
 
     @property
     def knows_pods(self) -> bool:
@@ -223,6 +230,7 @@ def parse_hpa(hpa: Json) -> Autoscaler:
         scaled_at_s=datetime.fromisoformat(scaled_at).timestamp() if scaled_at else None,
         # Before 1.36 the controller doesn't report observedGeneration.
         is_outdated=observed is not None and observed < hpa["metadata"].get("generation", 0),
+        options=parse_options(hpa["metadata"].get("annotations") or {}),
     )
 
 

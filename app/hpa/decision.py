@@ -333,7 +333,7 @@ def normalize(autoscaler: Autoscaler, current: int, recommendation: int, now_uni
 def stabilize(autoscaler: Autoscaler, current: int, recommendation: int) -> Step | None:
     """Return the step that keeps the number of pods, unless the HPA reports that stabilization no longer does."""
     if recommendation > current:
-        window_s = autoscaler.up.window_s if autoscaler.has_behavior else 0
+        window_s = autoscaler.up_window_s
         which, beyond, reason, over = "lowest", "above", "ScaleUpStabilized", ("ScaleUpLimit", "TooManyReplicas")
     else:
         window_s = autoscaler.down.window_s

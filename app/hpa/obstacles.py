@@ -1,0 +1,53 @@
+"""What in an HPA's own spec keeps beanscale from doing what its annotations ask for. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.hpa.autoscaler import EXTERNAL, Autoscaler, TargetKind
+from app.hpa.options import IMMEDIATE, SCALE_TO_ZERO
+from app.text import duration
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why beanscale doesn't do what an annotation asks for."""
+
+    reason: str
+    """One word, as in the label of beanscale_scaler_rejections_total."""
+    sentence: str
+    """Cause and fix, without a full stop."""
+
+
+def obstacles(autoscaler: Autoscaler) -> tuple[Obstacle, ...]:
+    """Return the obstacles, those first that matter most; none for an HPA without annotations, or while paused."""
+    options = autoscaler.options
+    if options.errors:
+        return tuple(Obstacle("invalid_annotation", each) for each in options.errors)
+    return tuple(_obstacles(autoscaler)) if options.active else ()
+
+
+def _obstacles(autoscaler: Autoscaler) -> Iterator[Obstacle]:
+    options, up = autoscaler.options, autoscaler.up
+    foreign = sorted({metric.source for metric in autoscaler.metrics if metric.source != EXTERNAL})
+    if options.idle_s is not None and autoscaler.minimum != 1:
+        fix = "remove the annotation" if autoscaler.minimum == 0 else "set minReplicas to 1"
+        by = ", so Kubernetes itself scales to 0" if autoscaler.minimum == 0 else ""
+        yield Obstacle("minimum", f"{SCALE_TO_ZERO} requires minReplicas 1, but it is {autoscaler.minimum}{by}; {fix}")
+    if options.idle_s is not None and foreign:
+        what = f"{SCALE_TO_ZERO} requires that every metric is of beanscale, but one is of type {foreign[0]}"
+        yield Obstacle("other_metric", f"{what}, which has no value at 0 pods; remove the metric or the annotation")
+    if not options.immediate:
+        return
+    if up.select == "Disabled":
+        fix = f"remove it, or {IMMEDIATE}"
+        yield Obstacle("disabled", f"behavior.scaleUp.selectPolicy is Disabled, so nothing scales up; {fix}")
+    elif autoscaler.up_window_s:
+        window = f"behavior.scaleUp.stabilizationWindowSeconds is {autoscaler.up_window_s}"
+        what = f"{window}, so the HPA waits for {duration(autoscaler.up_window_s)} before it scales up"
+        yield Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}")
+    external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
+    if not external:
+        yield Obstacle("other_metric", f"none of its metrics is external; add one of beanscale, or remove {IMMEDIATE}")
+    elif all(metric.target.kind is TargetKind.VALUE for metric in external):
+        what = "with a target of type Value, the HPA multiplies by the ready pods, which beanscale doesn't know"
+        yield Obstacle("readiness", f"{what}; use averageValue, or remove {IMMEDIATE}")
