@@ -38,7 +38,6 @@ POLL_EVERY_S = 5.0
 COLLECTED_AGE_S = 2.0
 """For so long, what was collected of one autoscaler serves every page that shows it."""
 MAX_COLLECTED = 50
-_LIST_LIMIT = 500
 _MAX_TARGET = 30
 """Characters."""
 
@@ -339,17 +338,13 @@ def _list(kubernetes: Kubernetes, namespaces: Sequence[str]) -> Iterator[Autosca
     """Yield all autoscalers, a page at a time. Blocking. Raises KubernetesError."""
     prefixes = [f"/namespaces/{quote(namespace, safe='')}" for namespace in namespaces] or [""]
     for prefix in prefixes:
-        more: str | None = ""
-        while more is not None:
-            query: dict[str, str | int] = {"limit": _LIST_LIMIT, **({"continue": more} if more else {})}
-            listed = kubernetes.request("GET", f"/apis/autoscaling/v2{prefix}/horizontalpodautoscalers", query=query)
+        for items, _ in kubernetes.pages(f"/apis/autoscaling/v2{prefix}/horizontalpodautoscalers"):
             try:
-                yield from map(parse_hpa, listed.get("items") or ())
+                yield from map(parse_hpa, items)
             except (KeyError, TypeError, ValueError, QuantityError) as error:
                 raise KubernetesError(
                     f"{kubernetes.server} returned an invalid HorizontalPodAutoscaler: {error!r}"
                 ) from error
-            more = (listed.get("metadata") or {}).get("continue") or None
 
 
 def parse_target(text: str) -> int | None:

@@ -9,8 +9,6 @@ Source: k8s.io/apiserver/pkg/server/options/authentication_dynamic_request_heade
 import hashlib
 import json
 import ssl
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,18 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
-from app.ratelimit import backoff
+from app.kube.watcher import Watcher
 
 _NAME = "extension-apiserver-authentication"
 _PATH = "/api/v1/namespaces/kube-system/configmaps"
-_ONLY_OURS: Mapping[str, str] = {"fieldSelector": f"metadata.name={_NAME}"}
-_WATCH_S = 240.0
-_FIRST_RETRY_S = 0.5
-_MAX_RETRY_S = 30.0
-_GONE = 410
-"""The watch's version is too old: nothing to report, list again."""
 
 _log = structlog.get_logger()
 
@@ -108,24 +99,13 @@ def parse(configuration: Mapping[str, str]) -> AuthConfig:
     return config
 
 
-class AuthConfigWatcher(Collector):
-    """Watches the ConfigMap in a thread, as long as the process lives.
-
-    Each read replaces `current` as a whole; after a failure the last one stays, and it is read again with growing
-    pauses.
-    """
+class AuthConfigWatcher(Watcher[AuthConfig], Collector):
+    """Watches the ConfigMap, and replaces `current` as a whole."""
 
     def __init__(self) -> None:
+        super().__init__(_PATH, {"fieldSelector": f"metadata.name={_NAME}"})
         self.current: AuthConfig | None = None
         """None until it has been read once: no client certificate is trusted before."""
-        self.error: str | None = "not read yet"
-        """Why the last attempt failed; None: `current` is up to date."""
-
-    def start(self, kubernetes: Kubernetes) -> threading.Thread:
-        """Start the thread."""
-        thread = threading.Thread(target=self._run, args=(kubernetes,), name="auth-config", daemon=True)
-        thread.start()
-        return thread
 
     def failure(self) -> str | None:
         """Return for /readyz why client certificates can't be verified at all."""
@@ -143,60 +123,31 @@ class AuthConfigWatcher(Collector):
             value=float(self.error is None),
         )
 
-    def _run(self, kubernetes: Kubernetes) -> None:
-        delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
-        while True:
-            try:
-                self._read_and_watch(kubernetes)
-                delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
-            except KubernetesError as error:
-                if error.status != _GONE:
-                    self._fail(str(error))
-            except Exception as error:  # noqa: BLE001 - if this thread ended, rotated CAs would never be trusted
-                self._fail(f"internal error: {error!r}", error)
-            time.sleep(next(delays))
+    def parse(self, found: Mapping[str, Any]) -> AuthConfig:
+        """Return the configuration. Raises KubernetesError."""
+        return parse(_data(found))
 
-    def _read_and_watch(self, kubernetes: Kubernetes) -> None:
-        """Publish the present value, then each change until one watch ends."""
-        config, version = _list(kubernetes)  # a list each time: it is one object, and misses nothing
-        self._publish(config)
-        query = {**_ONLY_OURS, "resourceVersion": version}
-        for event in kubernetes.watch(_PATH, query=query, timeout_s=_WATCH_S):
-            if event.get("type") in {"ADDED", "MODIFIED"}:
-                self._publish(parse(_data(event.get("object"))))
-
-    def _publish(self, config: AuthConfig) -> None:
-        changed = config != self.current
-        if changed:
-            self.current = config
-        if changed or self.error is not None:
+    def publish(self, values: Mapping[str, AuthConfig]) -> None:
+        """Replace `current`. Raises KubernetesError if there is no ConfigMap; then the last one stays."""
+        if not values:
+            raise KubernetesError(
+                f"there is no ConfigMap kube-system/{_NAME}, so client certificates can't be verified",
+                "kube-apiserver creates it within a minute of its start",
+                reason="NotFound",
+            )
+        (config,) = values.values()
+        if config != self.current or self.error is not None:
             _log.info(
                 "authentication configuration loaded",
                 allowed_names=sorted(config.allowed_names),
                 client_cas=len(config.client_anchors),
                 front_proxy_cas=len(config.proxy_anchors),
             )
-        self.error = None
+        self.current = config
 
-    def _fail(self, message: str, traceback: Exception | None = None) -> None:
-        if message != self.error:  # it is retried forever, and logged once
-            _log.warning("authentication configuration can't be read", error=message, exc_info=traceback)
-        self.error = message
-
-
-def _list(kubernetes: Kubernetes) -> tuple[AuthConfig, str]:
-    """Return the value, and the list's resourceVersion to watch from: a single object's may be too old for that."""
-    listed = kubernetes.request("GET", _PATH, query=_ONLY_OURS)
-    items, metadata = listed.get("items") or [], listed.get("metadata") or {}
-    if not items:
-        raise KubernetesError(
-            f"{kubernetes.server} has no ConfigMap kube-system/{_NAME}, so client certificates can't be verified",
-            "kube-apiserver creates it within a minute of its start",
-            reason="NotFound",
-        )
-    if not isinstance(items, list) or not isinstance(metadata, dict):
-        raise _nonsense("listed ConfigMaps by something that is not a list")
-    return parse(_data(items[0])), str(metadata.get("resourceVersion", ""))
+    def log_failure(self, error: str, traceback: Exception | None) -> None:
+        """Log that it can't be read."""
+        _log.warning("authentication configuration can't be read", error=error, exc_info=traceback)
 
 
 def _data(config_map: Any) -> Mapping[str, str]:

@@ -25,8 +25,8 @@ from app.clock import Instant
 from app.kube.credentials import Credentials, find_credentials
 from app.kube.errors import KubernetesError
 
-_MAX_CONNECTIONS = 20
-"""Kept open at most: about 16 threads that send requests, and the watches."""
+_MAX_CONNECTIONS = 28
+"""Kept open at most: about 24 threads that send requests, and the watches."""
 _SOCKET_OPTIONS = [
     *urllib3.connection.HTTPConnection.default_socket_options,
     # A watch is silent for minutes; without probes, a peer that vanished would look like one without news.
@@ -43,6 +43,8 @@ _HINTS = {
     422: "the object doesn't allow this change: if it is immutable, delete it",
     429: "kube-apiserver is busy: retry later",
 }
+_PAGE = 500
+"""Items of a list in one response."""
 _MAX_CLOCK_ERROR_S = 100 * 365 * 86400.0
 """A Date header further away is not from a clock."""
 _INVALID_DATES = frozenset({9, 10})
@@ -96,6 +98,26 @@ class Kubernetes:
             if abs(ahead_s) < _MAX_CLOCK_ERROR_S:
                 self.clock_ahead_s = ahead_s
         return self._object(call, response.status, response.data)
+
+    def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[list[dict[str, Any]], str]]:
+        """Yield the items of a list page by page, each with the list's resourceVersion. Raise KubernetesError.
+
+        Status 410 means that the list changed too much meanwhile: list again.
+        """
+        more = ""
+        while True:
+            listed = self.request(
+                "GET", path, query={**(query or {}), "limit": _PAGE, **({"continue": more} if more else {})}
+            )
+            items, metadata = listed.get("items") or [], listed.get("metadata") or {}
+            if not isinstance(metadata, dict) or not isinstance(items, list):
+                raise _not_a_list(f"{self.server} answered GET {path} with something other than a list")
+            if not all(isinstance(each, dict) for each in items):
+                raise _not_a_list(f"{self.server} answered GET {path} with a list of something other than objects")
+            yield items, str(metadata.get("resourceVersion", ""))
+            more = metadata.get("continue") or ""
+            if not more:
+                return
 
     def watch(self, path: str, *, query: Query | None = None, timeout_s: float = 240.0) -> Iterator[dict[str, Any]]:
         """Yield watch events, `{"type": …, "object": …}`, until the server ends the watch after `timeout_s`.
@@ -179,6 +201,10 @@ class Kubernetes:
             hint = "check that the server is running, and that its address is correct and reachable from here"
         reason = "ConnectionReset" if isinstance(root, CONNECTION_RESET) else "Unreachable"
         return KubernetesError(f"{self.server} can't be reached for {call}: {cause(error)}", hint, reason=reason)
+
+
+def _not_a_list(problem: str) -> KubernetesError:
+    return KubernetesError(problem, "check that it is a kube-apiserver", reason="NotKubernetes")
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:

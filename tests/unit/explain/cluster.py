@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 
 Json = dict[str, Any]
@@ -23,6 +24,7 @@ class Cluster:
     clock_ahead_s: float = 0.0
     server: str = "https://k"
     asked: list[tuple[str, str]] = field(default_factory=list)
+    pages = Kubernetes.pages
 
     def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
         assert method == "GET"

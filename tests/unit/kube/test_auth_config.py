@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kube import auth_config
+from app.kube import watcher as watching
 from app.kube.auth_config import AuthConfig, AuthConfigWatcher, parse
 from app.kube.certificates.renewal import KeyRing, next_key_ring
 from app.kube.client import Kubernetes
@@ -92,7 +92,7 @@ def test_after_an_invalid_response_it_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Something between us and kube-apiserver may answer in its place for a while."""
-    monkeypatch.setattr(auth_config, "_FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(watching, "_FIRST_RETRY_S", 0.01)
     watcher = AuthConfigWatcher()
     assert watcher.failure() == "the authentication configuration can't be read: not read yet"
     with serving(cluster.serving) as apiserver:  # of its own: the thread runs as long as the process lives
