@@ -97,6 +97,16 @@ def test_a_provided_certificate_is_only_read(chart: Chart, tls: Manifest, secret
     assert [each["metadata"]["name"] for each in objects.of("Secret")] == ["beanscale-console"]
 
 
+def test_without_the_policy_that_restricts_its_type_the_secret_cant_be_created(chart: Chart) -> None:
+    values = {"rbac": {"admissionPolicy": False}}
+    objects = chart.render(values)
+    assert ("beanscale", "secrets", "beanscale-serving-cert", "get patch") in granted(objects)[
+        "beanscale/beanscale-server"
+    ]
+    assert not objects.of("ValidatingAdmissionPolicy") + objects.of("ValidatingAdmissionPolicyBinding")
+    assert "can't recreate a deleted Secret beanscale-serving-cert: then run helm upgrade" in chart.notes(values)
+
+
 @pytest.mark.parametrize(
     "auth", [{"mode": "none"}, {"existingSecret": {"name": "mine", "key": "pass"}}], ids=["no password", "a given one"]
 )
@@ -205,6 +215,7 @@ def commanded(notes: str) -> dict[str, set[tuple[str, ...]]]:
         {"console": {"auth": {"mode": "none"}}, "rbac": {"explain": False}},
         {"console": {"enabled": False}, "helloWorld": {"autoscaling": {"enabled": False}}},
         {"test": {"enabled": False}, "tls": {"mode": "certManager"}},
+        {"rbac": {"admissionPolicy": False}},
     ],
     ids=str,
 )

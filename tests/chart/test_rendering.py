@@ -59,7 +59,9 @@ def test_the_default_install_has_these_parts(default: Objects) -> None:
         "ServiceAccount beanscale-server",
         "StatefulSet beanscale-beanstalkd",
         "ValidatingAdmissionPolicy beanscale.beanscale-apiservice",
+        "ValidatingAdmissionPolicy beanscale.beanscale-data",
         "ValidatingAdmissionPolicyBinding beanscale.beanscale-apiservice",
+        "ValidatingAdmissionPolicyBinding beanscale.beanscale-data",
     ]
 
 

@@ -97,9 +97,9 @@ async def test_a_secret_that_cant_be_created_is_named(registration: CertificateT
     elsewhere = replace(registration, secret=ObjectName("no-such-namespace", "gone"))
     identity = CertificateController(names(elsewhere), elsewhere)
     await identity.check(ignore, now())
-    assert "no Secret no-such-namespace/gone for the serving certificate, and it can't be created" in str(
-        identity.failure(now())
-    )
+    failure = str(identity.failure(now()))
+    assert "no Secret no-such-namespace/gone for the serving certificate, and it can't be created" in failure
+    assert failure.endswith("the chart renders it: run helm upgrade")
 
 
 @pytest.mark.parametrize("invalid", [None, {"tls.key": "AAAA"}, {"ca.crt": b64encode(b"garbage").decode()}])

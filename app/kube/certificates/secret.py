@@ -141,6 +141,7 @@ def _create(kubernetes: Kubernetes, secret: ObjectName, metadata: Mapping[str, M
     except KubernetesError as error:
         raise KubernetesError(
             f"{kubernetes.server} has no Secret {secret} for the serving certificate, and it can't be created: {error}",
+            "the chart renders it: run helm upgrade",
             status=error.status,
             reason=error.reason,
         ) from error
