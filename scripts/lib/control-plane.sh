@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # setup.sh and processes.sh set cache, repo, run and node
+# shellcheck shell=bash disable=SC2154 # setup.sh and processes.sh set cache, repo, run and node; scripts/cluster sets sync
 # etcd, kube-apiserver, kube-controller-manager, kube-scheduler. Source it after processes.sh.
 
 pki=$run/pki
@@ -44,6 +44,11 @@ start_apiserver() {
   start kube-apiserver kube-apiserver "${flags[@]}"
 }
 
+# sync_period: of the running HPA controller; empty if none runs
+sync_period() {
+  ! alive kube-controller-manager || tr '\0' '\n' <"/proc/$(cat "$run/pid/kube-controller-manager")/cmdline" | sed -n 's/^--horizontal-pod-autoscaler-sync-period=//p'
+}
+
 start_controller_manager() {
   local kubeconfig=$pki/kube-controller-manager.kubeconfig
   local flags=(
@@ -52,7 +57,7 @@ start_controller_manager() {
     --service-account-private-key-file="$pki/service-account.key" --root-ca-file="$pki/ca.crt"
     --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key"
     --allocate-node-cidrs --cluster-cidr=10.244.0.0/16 --service-cluster-ip-range=10.96.0.0/16
-    --horizontal-pod-autoscaler-sync-period=5s # shorter than the default of 15 s, for the demo and the tests
+    --horizontal-pod-autoscaler-sync-period="$sync"
   )
   start kube-controller-manager kube-controller-manager "${flags[@]}"
 }
