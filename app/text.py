@@ -49,6 +49,11 @@ def listing(items: Iterable[str], word: str = "and") -> str:
     return f"{', '.join(others)} {word} {last}" if others else last
 
 
+def printable(text: str) -> str:
+    """Return the text in one line, with `?` for what a terminal might execute or what changes its direction."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
 def known(value: float | None) -> str:
     """Return a number for people: `12,345`, or `unknown`."""
     if value is None:

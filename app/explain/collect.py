@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from app.explain.events import HpaEvents, list_events
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.kube.checks import CheckFailedError, ask, check_available
@@ -123,6 +124,8 @@ class Explanation:
     total: int | None
     """Thousandths: the sum of all items, those omitted included. None: no item, or an older server."""
     error: ErrorInfo | None
+    scaling_enabled: bool | None
+    """Whether the server's scaler runs (`scaling.enabled`); None: an older server."""
     source: Json = field(repr=False)
     """The JSON that it was parsed from."""
 
@@ -197,6 +200,7 @@ def parse_explanation(document: Json) -> Explanation:
         items_omitted=document.get("itemsOmitted") or 0,
         total=None if document.get("total") is None else milli(parse_quantity(str(document["total"]))),
         error=error and ErrorInfo(error.get("message") or "", tuple(error.get("near") or ())),
+        scaling_enabled=(document.get("scaling") or {}).get("enabled"),
         source=document,
     )
 
@@ -220,6 +224,7 @@ class CollectedAutoscaler:
     """Why `scale` is as of the HPA's last sync, because the workload can't be read: a clause. Empty: it is current."""
     observed: tuple[Observed, ...]
     """One for each of the autoscaler's metrics."""
+    events: HpaEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +237,11 @@ class Collected:
     autoscalers: tuple[CollectedAutoscaler, ...]
     error: CheckFailedError | None = None
     """Why the HPAs can't be listed."""
+
+    @property
+    def scaling_enabled(self) -> bool | None:
+        """Return whether the server's scaler runs; None if it doesn't say."""
+        return next((each.scaling_enabled for each in self.explanations), None)
 
 
 def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
@@ -250,7 +260,7 @@ def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
     except CheckFailedError as error:
         return Collected(query, (asked,), (), error)
     autoscalers = tuple(
-        _autoscaler(kubernetes, autoscaler, metrics)
+        _autoscaler(kubernetes, autoscaler, metrics, list_events(kubernetes, autoscaler))
         for autoscaler in map(parse_hpa, listed)
         if any(
             metric.source == EXTERNAL
@@ -262,15 +272,18 @@ def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
     return Collected(query, metrics.explanations(query.metric), autoscalers)
 
 
-def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collected:
-    """Collect about one HPA, as it is now: its external metrics, as far as beanscale serves them, and its workload."""
+def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, events: HpaEvents | None = None) -> Collected:
+    """Collect about one HPA, as it is now: its external metrics, as far as beanscale serves them, and its workload.
+
+    `events`: its Events, if they have been read just before.
+    """
     metrics = MetricClient(kubernetes, autoscaler.namespace)
     namespace, name = quote(autoscaler.namespace, safe=""), quote(autoscaler.name, safe="")
     path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"
     # Its status of some seconds ago beside the workload's scale of now would be of two different moments.
     with suppress(KubernetesError):
         autoscaler = parse_hpa(kubernetes.request("GET", path))
-    collected = _autoscaler(kubernetes, autoscaler, metrics)
+    collected = _autoscaler(kubernetes, autoscaler, metrics, events or list_events(kubernetes, autoscaler))
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
     names = dict.fromkeys(metric.name for metric in external)
     first = external[0] if external else autoscaler.metrics[0]
@@ -281,13 +294,15 @@ def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collec
     )
 
 
-def _autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: "MetricClient") -> CollectedAutoscaler:
+def _autoscaler(
+    kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: "MetricClient", events: HpaEvents
+) -> CollectedAutoscaler:
     observed = tuple(
         metrics.observe(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics
     )
     workload = autoscaler.workload
     if workload.api_version != "apps/v1" or workload.kind not in _SCALABLE:
-        return CollectedAutoscaler(autoscaler, autoscaler.scale, f"{workload} is of another kind", observed)
+        return CollectedAutoscaler(autoscaler, autoscaler.scale, f"{workload} is of another kind", observed, events)
     namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
     path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
     try:
@@ -301,10 +316,10 @@ def _autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: "Metric
             found = kubernetes.request("GET", f"{path}/scale")
         except KubernetesError as error:
             why = f"{workload} doesn't exist" if error.status == 404 else f"{workload} can't be read"
-            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed)
+            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed, events)
         # A Scale omits 0.
         scale = Scale((found.get("spec") or {}).get("replicas", 0), (found.get("status") or {}).get("replicas", 0))
-    return CollectedAutoscaler(autoscaler, scale, "", observed)
+    return CollectedAutoscaler(autoscaler, scale, "", observed, events)
 
 
 class MetricClient:

@@ -6,8 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from app.explain.collect import Collected, CollectedAutoscaler, Explanation
+from app.hpa.autoscaler import Autoscaler, Scale, TargetKind
 from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
-from app.hpa.decision import Decision, Missing, Total, decide
+from app.hpa.decision import Decision, Missing, Stage, Total, decide
+from app.hpa.obstacles import Obstacle, obstacles
+from app.hpa.options import NO_OPTIONS, ScalingOptions
+from app.hpa.scaling import awaited, describe_scaling, scales_to_zero, scales_up
 from app.quantity import plain
 from app.text import count, duration
 
@@ -37,12 +41,29 @@ class MetricReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalingReport:
+    """What beanscale's scaler does for an HPA, besides the controller."""
+
+    options: ScalingOptions
+    enabled: bool | None
+    """Whether the server's scaler runs; None: unknown."""
+    sentence: str
+    """Without a full stop."""
+    obstacles: tuple[Obstacle, ...]
+    """What keeps it from doing what the annotations ask for."""
+
+
+@dataclass(frozen=True, slots=True)
 class AutoscalerReport:
     """One HPA."""
 
     collected: CollectedAutoscaler
     decision: Decision
     conditions: tuple[ConditionSummary, ...]
+    scaling: ScalingReport | None
+    """None: no annotation asks beanscale to scale the workload."""
+    when: str
+    """When the workload is scaled: `at the next sync`, or what beanscale does before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +73,18 @@ class Report:
     collected: Collected
     metrics: tuple[MetricReport, ...]
     autoscalers: tuple[AutoscalerReport, ...]
+    now_unix_s: float
+    """On the cluster's clock."""
 
 
 def make_report(collected: Collected, now_unix_s: float) -> Report:
     """Return the report. `now_unix_s` is on the cluster's clock."""
     autoscalers = []
+    enabled = collected.scaling_enabled
     for one in collected.autoscalers:
-        conditions = summarize(one.autoscaler)
+        # Of a server without its scaler, the annotations promise nothing.
+        autoscaler = replace(one.autoscaler, options=NO_OPTIONS) if enabled is False else one.autoscaler
+        conditions = summarize(autoscaler)
         # beanscale has just queried the metric itself, so it knows more than the condition.
         hint = "beanscale has no value either, see above"
         if not any(isinstance(observed, Missing) for observed in one.observed):
@@ -70,10 +96,37 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
             replace(each, hint=hint) if each.condition.reason == "FailedGetExternalMetric" else each
             for each in conditions
         )
-        decision = decide(one.autoscaler, one.scale, one.observed, now_unix_s)
-        autoscalers.append(AutoscalerReport(one, decision, conditions))
+        decision = decide(autoscaler, one.scale, one.observed, now_unix_s)
+        scaling, when = report_scaling(one.autoscaler, enabled), _when(autoscaler, one.scale, decision, enabled)
+        autoscalers.append(AutoscalerReport(one, decision, conditions, scaling, when))
     metrics = tuple(MetricReport(each, tuple(find(each))) for each in collected.explanations)
-    return Report(collected, metrics, tuple(autoscalers))
+    return Report(collected, metrics, tuple(autoscalers), now_unix_s)
+
+
+def report_scaling(autoscaler: Autoscaler, enabled: bool | None) -> ScalingReport | None:
+    """Return what the scaler does for an HPA, if an annotation asks for it. `enabled`: as in ScalingReport."""
+    if not autoscaler.options.requested:
+        return None
+    if enabled is False:
+        sentence = "scaling.enabled is false on the server, so the annotations have no effect"
+        sentence += "; enable it with helm upgrade, or remove them"
+        return ScalingReport(autoscaler.options, enabled, sentence, ())
+    sentence = f"beanscale {describe_scaling(autoscaler)}"
+    return ScalingReport(autoscaler.options, enabled, sentence, obstacles(autoscaler))
+
+
+def _when(autoscaler: Autoscaler, scale: Scale, decision: Decision, enabled: bool | None) -> str:
+    current = scale.spec_replicas
+    if current == 0 and scales_to_zero(autoscaler) and decision.decided_by.stage is Stage.DISABLED:
+        return "until beanscale scales it up"
+    # Below minReplicas no metric is evaluated, and of ready pods beanscale knows nothing.
+    by_metrics = decision.recommendation is not None
+    by_value = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
+    if not enabled or not scales_up(autoscaler) or decision.pods <= current or not by_metrics or by_value:
+        return "at the next sync"
+    limited = " as far as the policies allow" if any(step.stage is Stage.POLICY for step in decision.steps) else ""
+    first = f", once {awaited(autoscaler)}" if current == 0 else ""
+    return f"beanscale scales up within a second{limited}{first}; the HPA controller at its next sync"
 
 
 def find(explanation: Explanation) -> Iterator[Finding]:
@@ -206,6 +259,7 @@ def _autoscaler(report: AutoscalerReport) -> Json:
         "decision": {
             "pods": decision.pods,
             "sentence": decision.verdict_from(scale.spec_replicas),
+            "when": report.when,
             "decidedBy": asdict(decision.decided_by),
             "steps": [asdict(step) for step in decision.steps],
         },
@@ -220,4 +274,23 @@ def _autoscaler(report: AutoscalerReport) -> Json:
             }
             for each in report.conditions
         ],
+        "scaling": scaling_json(report.scaling),
+        "events": [event.to_json() for event in collected.events.events],
+        "eventsError": collected.events.error or None,
+    }
+
+
+def scaling_json(report: ScalingReport | None) -> Json | None:
+    """Return what the scaler does as JSON."""
+    if report is None:
+        return None
+    options = report.options
+    return {
+        "enabled": report.enabled,
+        "immediate": options.immediate,
+        "scaleToZeroSeconds": options.idle_s,
+        "activation": plain(options.activation),
+        "paused": options.paused,
+        "sentence": report.sentence,
+        "obstacles": [{"reason": each.reason, "sentence": each.sentence} for each in report.obstacles],
     }

@@ -5,14 +5,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from app.explain.collect import Explanation, same_selector
+from app.explain.events import HpaEvents
 from app.explain.report import AutoscalerReport, MetricReport, Report
 from app.hpa.decision import Stage, Total, pods
 from app.quantity import plain
-from app.text import count, duration, measured
+from app.text import count, duration, measured, printable
 
 WIDTH = 100
 _MAX_CELL = 40
 _MAX_ROWS = 20
+_MAX_EVENTS = 5
 _COLUMNS = ("ready", "reserved", "delayed", "buried", "urgent", "waiting", "watching", "using")
 """First columns of the tubes' table, if the server reported them; other fields follow."""
 _LABEL = 16
@@ -23,7 +25,7 @@ def render(report: Report) -> Iterator[str]:
     for metric in _queried(report):
         yield from _metric(metric)
     for autoscaler in report.autoscalers:
-        yield from _autoscaler(autoscaler)
+        yield from _autoscaler(autoscaler, report.now_unix_s)
     if (error := report.collected.error) is not None:
         yield "Autoscalers: unknown"
         yield from wrapped(str(error))
@@ -114,7 +116,7 @@ def _readings(explanation: Explanation) -> Iterator[str]:
         yield ""
 
 
-def _autoscaler(report: AutoscalerReport) -> Iterator[str]:
+def _autoscaler(report: AutoscalerReport, now_unix_s: float) -> Iterator[str]:
     autoscaler, scale, decision = report.collected.autoscaler, report.collected.scale, report.decision
     name, change = f"{autoscaler.namespace}/{autoscaler.name}", decision.change_from(scale.spec_replicas)
     yield from wrapped(f"Autoscaler {name} of {autoscaler.workload}: {change}", indent=0)
@@ -129,8 +131,12 @@ def _autoscaler(report: AutoscalerReport) -> Iterator[str]:
     step = decision.decided_by
     of = f" of {step.metric}" if step.metric and len(autoscaler.metrics) > 1 else ""
     result = "no change" if step.stage is Stage.CONDITION else pods(decision.pods)
-    decided = f"{step.stage.value}{of}: {result} at the next sync"
-    yield from wrapped(decided, label="Decided by", label_width=_LABEL)
+    when = f"; {report.when}" if report.when.startswith("beanscale") else f" {report.when}"
+    yield from wrapped(f"{step.stage.value}{of}: {result}{when}", label="Decided by", label_width=_LABEL)
+    if report.scaling:
+        yield from wrapped(report.scaling.sentence, label="Annotations", label_width=_LABEL)
+        for obstacle in report.scaling.obstacles:
+            yield from wrapped(obstacle.sentence, indent=2 + _LABEL, label="- ")
     for each in report.conditions:
         yield from wrapped(each.words, label=each.condition.kind, label_width=_LABEL)
         if each.hint:
@@ -142,16 +148,25 @@ def _autoscaler(report: AutoscalerReport) -> Iterator[str]:
             "The HPA controller hasn't synced it yet (it does every 15 s); check that kube-controller-manager is"
             " running"
         )
+    yield from _events(report.collected.events, now_unix_s)
     yield ""
+
+
+def _events(known: HpaEvents, now_unix_s: float) -> Iterator[str]:
+    if known.events:
+        yield from wrapped("Events, newest first")
+    for event in known.events[:_MAX_EVENTS]:
+        times = f", {event.times} times" if event.times > 1 else ""
+        ago = _ago(max(0.0, now_unix_s - event.at_s))
+        yield from wrapped(f"{event.reason} ({event.component}{times}): {event.message}", 2, ago, _LABEL)
+    if len(known.events) > _MAX_EVENTS:
+        yield from wrapped(f"and {len(known.events) - _MAX_EVENTS} more")
+    if known.error:
+        yield from wrapped(f"{known.error[:1].upper()}{known.error[1:]}.")
 
 
 def _ago(age_s: float | None) -> str:
     return "never" if age_s is None else f"{duration(age_s)} ago"
-
-
-def printable(text: str) -> str:
-    """Return the text in one line, with `?` for what a terminal might execute."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def wrapped(text: str, indent: int = 2, label: str = "", label_width: int = 0) -> Iterator[str]:

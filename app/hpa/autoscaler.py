@@ -147,6 +147,8 @@ class Autoscaler:
     is_outdated: bool = False
     """True if the spec has changed since the sync that the status is of."""
     options: ScalingOptions = NO_OPTIONS
+    uid: str = ""
+    """Tells it from an earlier HPA of the same name; empty only in an object that kube-apiserver didn't return."""
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of that type."""
@@ -231,6 +233,7 @@ def parse_hpa(hpa: Json) -> Autoscaler:
         # Before 1.36 the controller doesn't report observedGeneration.
         is_outdated=observed is not None and observed < hpa["metadata"].get("generation", 0),
         options=parse_options(hpa["metadata"].get("annotations") or {}),
+        uid=hpa["metadata"].get("uid", ""),
     )
 
 

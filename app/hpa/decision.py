@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Metric, Scale, Target, TargetKind
 from app.hpa.conditions import confirmed, reported
+from app.hpa.scaling import awaited, scales_to_zero
 from app.quantity import plain
 from app.text import count, duration, listing
 
@@ -213,16 +214,18 @@ def _without_metrics(autoscaler: Autoscaler, current: int) -> Step | None:
 def _at_zero(autoscaler: Autoscaler) -> Step | None:
     """Return the same for a workload with 0 pods."""
     to_zero, disabled = autoscaler.condition("ScaledToZero"), autoscaler.reports("ScalingActive", "ScalingDisabled")
+    by_beanscale = f"beanscale scales it up once {awaited(autoscaler)}" if scales_to_zero(autoscaler) else ""
     if disabled:
-        sentence = f"{reported(autoscaler, 'ScalingActive')}; not this autoscaler scaled the workload to 0"
-        return Step(Stage.DISABLED, 0, 0, sentence)
+        cause = by_beanscale or "not this autoscaler scaled the workload to 0"
+        return Step(Stage.DISABLED, 0, 0, f"{reported(autoscaler, 'ScalingActive')}; {cause}")
     if not autoscaler.conditions:
         changed = " since its spec was changed" if autoscaler.is_outdated else ""
         return Step(Stage.CONDITION, 0, 0, f"the HPA controller hasn't synced this HPA yet{changed}")
     # Before Kubernetes 1.36 there was no ScaledToZero, and minReplicas 0 was enough.
     if not (to_zero.holds if to_zero else autoscaler.minimum == 0):
-        sentence = "the workload has 0 pods, but not because of this autoscaler: its next sync disables scaling"
-        return Step(Stage.DISABLED, 0, 0, f"{sentence} until there is a pod")
+        sentence = "the workload has 0 pods, but not because of this autoscaler: its next sync disables scaling until"
+        sentence += f" there is a pod; {by_beanscale}" if by_beanscale else " there is a pod"
+        return Step(Stage.DISABLED, 0, 0, sentence)
     if not to_zero and autoscaler.scale.spec_replicas:
         sentence = f"the workload was scaled to 0 after the HPA's last sync, which left {pods(autoscaler.desired)}"
         return Step(Stage.CONDITION, 0, 0, sentence)

@@ -16,6 +16,8 @@ class Obstacle:
     """One word, as in the label of beanscale_scaler_rejections_total."""
     sentence: str
     """Cause and fix, without a full stop."""
+    annotation: str = ""
+    """The annotation that has no effect; empty: none has one."""
 
 
 def obstacles(autoscaler: Autoscaler) -> tuple[Obstacle, ...]:
@@ -32,22 +34,25 @@ def _obstacles(autoscaler: Autoscaler) -> Iterator[Obstacle]:
     if options.idle_s is not None and autoscaler.minimum != 1:
         fix = "remove the annotation" if autoscaler.minimum == 0 else "set minReplicas to 1"
         by = ", so Kubernetes itself scales to 0" if autoscaler.minimum == 0 else ""
-        yield Obstacle("minimum", f"{SCALE_TO_ZERO} requires minReplicas 1, but it is {autoscaler.minimum}{by}; {fix}")
+        what = f"{SCALE_TO_ZERO} requires minReplicas 1, but it is {autoscaler.minimum}{by}; {fix}"
+        yield Obstacle("minimum", what, SCALE_TO_ZERO)
     if options.idle_s is not None and foreign:
         what = f"{SCALE_TO_ZERO} requires that every metric is of beanscale, but one is of type {foreign[0]}"
-        yield Obstacle("other_metric", f"{what}, which has no value at 0 pods; remove the metric or the annotation")
+        what = f"{what}, which has no value at 0 pods; remove the metric or the annotation"
+        yield Obstacle("other_metric", what, SCALE_TO_ZERO)
     if not options.immediate:
         return
     if up.select == "Disabled":
         fix = f"remove it, or {IMMEDIATE}"
-        yield Obstacle("disabled", f"behavior.scaleUp.selectPolicy is Disabled, so nothing scales up; {fix}")
+        yield Obstacle("disabled", f"behavior.scaleUp.selectPolicy is Disabled, so nothing scales up; {fix}", IMMEDIATE)
     elif autoscaler.up_window_s:
         window = f"behavior.scaleUp.stabilizationWindowSeconds is {autoscaler.up_window_s}"
         what = f"{window}, so the HPA waits for {duration(autoscaler.up_window_s)} before it scales up"
-        yield Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}")
+        yield Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}", IMMEDIATE)
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
     if not external:
-        yield Obstacle("other_metric", f"none of its metrics is external; add one of beanscale, or remove {IMMEDIATE}")
+        what = f"none of its metrics is external; add one of beanscale, or remove {IMMEDIATE}"
+        yield Obstacle("other_metric", what, IMMEDIATE)
     elif all(metric.target.kind is TargetKind.VALUE for metric in external):
         what = "with a target of type Value, the HPA multiplies by the ready pods, which beanscale doesn't know"
-        yield Obstacle("readiness", f"{what}; use averageValue, or remove {IMMEDIATE}")
+        yield Obstacle("readiness", f"{what}; use averageValue, or remove {IMMEDIATE}", IMMEDIATE)

@@ -20,6 +20,7 @@ TO_EXPLAIN = {
     METRICS,
     ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
     ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
+    ("everywhere", "events", "*", "list"),
 }
 
 
@@ -72,6 +73,7 @@ def test_every_permission_is_required(default: Objects) -> None:
             ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
             ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
             ("everywhere", "*.external.metrics.k8s.io", "*", "get list"),
+            ("everywhere", "events", "*", "list"),
             ("beanscale", "secrets", "beanscale-console", "get patch"),
         },
         "kube-system/horizontal-pod-autoscaler": {("everywhere", "*.external.metrics.k8s.io", "*", "get list")},

@@ -14,11 +14,12 @@
   kubectl create rolebinding -n {{ $namespace }} {{ $name }} --role={{ $name }} --serviceaccount={{ index . 2 }}
 {{- end }}
 
-{{/* (list $ "console" "namespace:account"): read HPAs, the scale of their targets, and metrics. */}}
+{{/* (list $ "console" "namespace:account"): read HPAs, the scale of their targets, metrics and Events. */}}
 {{- define "beanscale.grantExplain" }}
 {{- $part := index . 1 }}
 {{- include "beanscale.grant" (list (index . 0) $part (index . 2) "--resource=horizontalpodautoscalers.autoscaling,'*.external.metrics.k8s.io' --verb=get,list") }}
 {{- include "beanscale.grant" (list (index . 0) (printf "%s-workloads" $part) (index . 2) "--resource=deployments.apps/scale,replicasets.apps/scale,statefulsets.apps/scale --verb=get") }}
+{{- include "beanscale.grant" (list (index . 0) (printf "%s-events" $part) (index . 2) "--resource=events --verb=list") }}
 {{- end }}
 
 {{- define "beanscale.readMetrics" -}}

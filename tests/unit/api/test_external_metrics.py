@@ -117,6 +117,13 @@ async def test_a_metric_is_explained_on_request(accept: str) -> None:
     assert answer["items"][0]["arithmetic"] == "3 + 0"
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_an_explanation_shows_whether_the_scaler_runs(enabled: bool) -> None:
+    endpoint = ExternalMetrics(ignored, scaling_enabled=enabled)
+    response = await endpoint.respond(*about("tube-a", b"explain=true"), known(EU))
+    assert json.loads(response.body)["scaling"] == {"enabled": enabled}
+
+
 @pytest.mark.parametrize("query", ["explain=false", "explain=0", "explained=true"])
 async def test_without_the_parameter_nothing_is_explained(query: str) -> None:
     assert (await got("tube-a", query, known(EU)))["kind"] == "ExternalMetricValueList"

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from app.clock import Instant
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 
@@ -11,6 +13,7 @@ Json = dict[str, Any]
 
 METRICS = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop"
 HPAS = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers"
+EVENTS = "/api/v1/namespaces/shop/events"
 DEPLOYMENT = "/apis/apps/v1/namespaces/shop/deployments/orders"
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 
@@ -25,13 +28,19 @@ class Cluster:
     server: str = "https://k"
     asked: list[tuple[str, str]] = field(default_factory=list)
     pages = Kubernetes.pages
+    field_selectors: list[str] = field(default_factory=list)
+
+    def server_time(self, now: Instant) -> datetime:
+        return datetime.fromtimestamp(now.unix_s - self.clock_ahead_s, UTC)
 
     def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
         assert method == "GET"
         asked = query or {}
         key = path, str(asked.get("labelSelector") or asked.get("continue", ""))
         self.asked.append(key)
-        answer = self.answers.get(key, 404)
+        if "fieldSelector" in asked:
+            self.field_selectors.append(str(asked["fieldSelector"]))
+        answer = self.answers.get(key, {"items": []} if path == EVENTS else 404)
         if isinstance(answer, int):
             raise KubernetesError(
                 f"https://k answered GET {path} with {answer}: no; general advice", status=answer, reason="No"
@@ -41,6 +50,26 @@ class Cluster:
 
 def listed(*hpas: Json) -> Json:
     return {"kind": "HorizontalPodAutoscalerList", "items": list(hpas)}
+
+
+def event(
+    reason: str,
+    message: str,
+    component: str = "beanscale",
+    *,
+    created: str = "2026-10-12T08:00:00Z",
+    kind: str = "Normal",
+) -> Json:
+    """Return an Event about an HPA, as client-go and beanscale write it."""
+    return {
+        "metadata": {"namespace": "shop", "name": f"orders.{reason}", "creationTimestamp": created},
+        "type": kind,
+        "reason": reason,
+        "message": message,
+        "source": {"component": component},
+        "lastTimestamp": created,
+        "count": 1,
+    }
 
 
 def deployment(wanted: int, present: int, ready: int) -> Json:

@@ -8,7 +8,17 @@ from app.explain.collect import Collected, ExplainQuery, collect, selector_key
 from app.hpa.autoscaler import Scale
 from app.hpa.decision import Missing, Total
 from app.kube.checks import CheckFailedError
-from tests.unit.explain.cluster import APISERVICE, DEPLOYMENT, HPAS, METRICS, Cluster, apiservice, deployment, listed
+from tests.unit.explain.cluster import (
+    APISERVICE,
+    DEPLOYMENT,
+    EVENTS,
+    HPAS,
+    METRICS,
+    Cluster,
+    apiservice,
+    deployment,
+    listed,
+)
 from tests.unit.explain.explanations import explanation, item
 from tests.unit.hpa.hpas import external, hpa
 
@@ -33,7 +43,7 @@ def test_the_metric_its_autoscalers_and_their_workloads_are_queried() -> None:
     (ours,) = collected.autoscalers
     assert (ours.autoscaler.name, ours.scale, ours.scale_error) == ("orders", Scale(3, 3, 2), "")
     assert ours.observed == (Total(4000),)
-    assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (DEPLOYMENT, "")]
+    assert cluster.asked == [(ORDERS, ""), (HPAS, ""), (EVENTS, ""), (DEPLOYMENT, "")]
 
 
 @pytest.mark.parametrize(

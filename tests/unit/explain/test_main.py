@@ -1,18 +1,19 @@
 """`beanscale explain`: text for people, JSON for programs, an exit status for scripts."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app.cli import main
-from app.explain.collect import ExplainQuery
+from app.explain.collect import ExplainQuery, collect
 from app.explain.main import explain
-from app.explain.report import report_json
+from app.explain.report import make_report, report_json
 from app.explain.text_report import render
 from app.kube.certificates.renewal import KeyRing
 from app.kube.credentials import own_namespace
-from tests.unit.explain.cluster import DEPLOYMENT, HPAS, METRICS, Cluster, deployment, listed
+from tests.unit.explain.cluster import DEPLOYMENT, EVENTS, HPAS, METRICS, Cluster, deployment, event, listed
 from tests.unit.explain.explanations import RULE, explanation, item, server, tube
 from tests.unit.hpa.hpas import Json, condition, external, hpa
 from tests.unit.kube.apiserver import Answer, Apiserver, kubeconfig
@@ -205,6 +206,147 @@ def test_the_json_has_the_metric_and_the_steps() -> None:
     assert [step["stage"] for step in autoscaler["decision"]["steps"]] == ["formula", "limits"]
     assert (autoscaler["decision"]["pods"], autoscaler["decision"]["decidedBy"]["stage"]) == (2, "formula")
     assert [parsed["type"] for parsed in autoscaler["conditions"]] == ["AbleToScale", "ScalingActive", "ScalingLimited"]
+
+
+NOW_S = datetime(2026, 10, 12, 8, 0, 12, tzinfo=UTC).timestamp()
+DISABLED = [condition("AbleToScale", "SucceededGetScale"), condition("ScalingActive", "ScalingDisabled", "False", "no")]
+
+
+def shown(one: Json, events: Json | int = 404, *, enabled: bool | None = True, pods: int = 1) -> tuple[str, Json]:
+    """Return the text from the autoscaler's line on, and the autoscaler's JSON."""
+    known = {} if enabled is None else {"scaling": {"enabled": enabled}}
+    answers = {
+        (ORDERS, ""): explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")], **known),
+        (HPAS, ""): listed(one),
+        (DEPLOYMENT, ""): deployment(pods, pods, pods),
+        (EVENTS, ""): events,
+    }
+    report = make_report(collect(Cluster(answers), ExplainQuery("tube-orders", "shop")), NOW_S)
+    text = "\n".join(render(report)).partition("Autoscaler ")[2]
+    (found,) = json.loads(json.dumps(report_json(report)))["autoscalers"]
+    return text, found
+
+
+def test_the_text_shows_what_beanscale_does_and_what_it_reported() -> None:
+    annotated = hpa(conditions=ACTIVE, maximum=4, annotations={"immediate": "true", "scale-to-zero": "5m"})
+    events = [
+        event("Scaled", "Scaled Deployment/orders from 0 to 1: tube-orders is 2", created="2026-10-12T08:00:00Z"),
+        event("SuccessfulRescale", "New size: 1", "horizontal-pod-autoscaler", created="2026-10-12T07:58:02Z")
+        | {"count": 3},
+    ]
+    text, found = shown(annotated, {"items": events})
+    assert (
+        text
+        == """\
+shop/orders of Deployment/orders: 1 pod now → 4
+  formula         tube-orders is 20, target 2 per pod: 20 ÷ 2 = 10 → 10 pods
+  limits          maxReplicas is 4
+  Decided by      limits: 4 pods; beanscale scales up within a second; the HPA controller at its
+                  next sync
+  Annotations     beanscale scales up within a second; scales to 0 after 5 min without jobs, and
+                  from 0 once a job is ready
+  AbleToScale     it can scale now
+  ScalingActive   it has a metric value
+  ScalingLimited  within minReplicas and maxReplicas
+  Events, newest first
+  12 s ago        Scaled (beanscale): Scaled Deployment/orders from 0 to 1: tube-orders is 2
+  2 min 10 s ago  SuccessfulRescale (horizontal-pod-autoscaler, 3 times): New size: 1
+"""
+    )
+    assert found["decision"]["when"] == "beanscale scales up within a second; the HPA controller at its next sync"
+    assert found["scaling"] == {
+        "enabled": True,
+        "immediate": True,
+        "scaleToZeroSeconds": 300,
+        "activation": "0",
+        "paused": False,
+        "sentence": "beanscale scales up within a second; scales to 0 after 5 min without jobs, and from 0 once a job"
+        " is ready",
+        "obstacles": [],
+    }
+    assert found["events"][1] == {
+        "time": "2026-10-12T07:58:02Z",
+        "type": "Normal",
+        "reason": "SuccessfulRescale",
+        "message": "New size: 1",
+        "component": "horizontal-pod-autoscaler",
+        "count": 3,
+    }
+    assert found["eventsError"] is None
+
+
+@pytest.mark.parametrize(
+    ("one", "enabled", "when"),
+    [
+        pytest.param(
+            hpa(annotations={"immediate": "true"}, maximum=4), True, "within a second; the HPA", id="scaled up"
+        ),
+        pytest.param(hpa(annotations={"immediate": "true"}), None, "at the next sync", id="by an unknown server"),
+        pytest.param(hpa(), True, "at the next sync", id="not annotated"),
+        pytest.param(hpa(annotations={"immediate": "true", "paused": "true"}), True, "at the next sync", id="paused"),
+        pytest.param(
+            hpa(annotations={"immediate": "true"}),
+            True,
+            "as far as the policies allow; the HPA",
+            id="limited",
+        ),
+        pytest.param(hpa(current=1, minimum=2, annotations={"immediate": "true"}), True, "next sync", id="minReplicas"),
+        pytest.param(hpa(maximum=1, annotations={"immediate": "true"}), True, "at the next sync", id="no change"),
+    ],
+)
+def test_what_beanscale_does_before_the_next_sync_is_shown(one: Json, enabled: bool | None, when: str) -> None:
+    text, found = shown(one, enabled=enabled)
+    assert when in found["decision"]["when"]
+    assert when in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("one", "enabled", "words"),
+    [
+        pytest.param(
+            hpa(annotations={"immediate": "true"}),
+            False,
+            "scaling.enabled is false on the server, so the annotations have no effect",
+            id="disabled",
+        ),
+        pytest.param(
+            hpa(annotations={"immediate": "True"}),
+            True,
+            "because an annotation is invalid - annotation beanscale/immediate is 'True'; write 'true' or 'false'",
+            id="invalid",
+        ),
+        pytest.param(
+            hpa(annotations={"immediate": "true"}, behavior={"scaleUp": {"stabilizationWindowSeconds": 30}}),
+            True,
+            "beanscale does nothing - behavior.scaleUp.stabilizationWindowSeconds is 30, so the HPA waits",
+            id="obstacle",
+        ),
+    ],
+)
+def test_what_keeps_beanscale_from_scaling_is_shown(one: Json, enabled: bool, words: str) -> None:
+    text, _ = shown(one, enabled=enabled)
+    assert words in " ".join(text.split())
+
+
+def test_at_zero_kubernetes_report_comes_first_and_then_what_beanscale_does() -> None:
+    resting = hpa(current=0, conditions=DISABLED, annotations={"scale-to-zero": "5m"})
+    text, found = shown(resting, pods=0)
+    words = " ".join(text.split())
+    assert "the HPA reports ScalingDisabled: no; beanscale scales it up once a job is ready" in words
+    assert "Decided by disabled: 0 pods until beanscale scales it up" in words
+    assert "scale the workload to 1 pod" not in words
+    assert [each["fix"] for each in found["conditions"]] == ["", ""]
+    text, found = shown(resting, pods=0, enabled=False)
+    assert "not this autoscaler scaled the workload to 0" in text
+    assert found["conditions"][1]["fix"] == "scale the workload to 1 pod, and the autoscaler takes over"
+
+
+def test_without_permission_for_events_the_rest_is_shown() -> None:
+    text, found = shown(hpa(conditions=ACTIVE), 403)
+    sentence = "Its Events can't be read: this account must be allowed to list events in namespace shop."
+    assert sentence in " ".join(text.split())
+    assert "Decided by" in text
+    assert (found["events"], found["eventsError"]) == ([], sentence.rstrip(".").replace("Its", "its"))
 
 
 @pytest.fixture

@@ -26,10 +26,11 @@ def hpa(
     current_metrics: list[Json] | None = None,
     last_scale: str | None = None,
     generations: tuple[int, int] | None = None,
+    annotations: dict[str, str] | None = None,
 ) -> Json:
     """Return an autoscaling/v2 HorizontalPodAutoscaler of Deployment/orders in namespace shop.
 
-    `generations`: that of its spec, and the one that the status is of.
+    `generations`: that of its spec, and the one that the status is of; `annotations`: those below `beanscale/`.
     """
     spec: Json = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
@@ -46,7 +47,9 @@ def hpa(
     ):
         if value is not None:
             holder[key] = value
-    metadata: Json = {"namespace": "shop", "name": name}
+    metadata: Json = {"namespace": "shop", "name": name, "uid": f"uid-of-{name}"}
+    if annotations:
+        metadata["annotations"] = {f"beanscale/{key}": value for key, value in annotations.items()}
     if generations:
         metadata["generation"], status["observedGeneration"] = generations
     return {

@@ -55,3 +55,23 @@ def test_a_condition_of_an_earlier_sync_is_marked_and_has_no_hint() -> None:
     missing = condition("AbleToScale", "FailedGetScale", "False")
     _, limited = summarize(parse_hpa(hpa(conditions=[missing, condition("ScalingLimited", "TooManyReplicas")])))
     assert (limited.words, limited.hint) == ("at an earlier sync: maxReplicas prevents more pods", "")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words", "hint"),
+    [
+        ({"scale-to-zero": "5m"}, "beanscale scales it up once a job is ready", ""),
+        ({"scale-to-zero": "5m", "activation": "10"}, "once a job is ready and a metric exceeds 10", ""),
+        ({"scale-to-zero": "5m", "paused": "true"}, "something else scaled", "scale the workload to 1 pod"),
+        ({"scale-to-zero": "5"}, "something else scaled", "scale the workload to 1 pod"),
+        ({"immediate": "true"}, "something else scaled", "scale the workload to 1 pod"),
+    ],
+)
+def test_zero_pods_need_no_hint_while_beanscale_scales_them_up(
+    annotations: dict[str, str], words: str, hint: str
+) -> None:
+    disabled = condition("ScalingActive", "ScalingDisabled", "False")
+    (summary,) = summarize(parse_hpa(hpa(current=0, conditions=[disabled], annotations=annotations)))
+    assert words in summary.words
+    assert hint in summary.hint
+    assert bool(summary.hint) == bool(hint)

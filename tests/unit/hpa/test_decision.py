@@ -164,6 +164,22 @@ ONE_POD = [condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActiv
             id="reported",
         ),
         pytest.param(
+            hpa(
+                conditions=[condition("ScalingActive", "ScalingDisabled", "False", "the replica count is zero")],
+                annotations={"scale-to-zero": "5m", "activation": "10"},
+            ),
+            Stage.DISABLED,
+            "the HPA reports ScalingDisabled: the replica count is zero; beanscale scales it up once a job is ready and"
+            " a metric exceeds 10",
+            id="reported, and beanscale scales up",
+        ),
+        pytest.param(
+            hpa(conditions=ONE_POD, annotations={"scale-to-zero": "5m"}),
+            Stage.DISABLED,
+            "its next sync disables scaling until there is a pod; beanscale scales it up once a job is ready",
+            id="since the last sync, and beanscale scales up",
+        ),
+        pytest.param(
             hpa(conditions=ONE_POD), Stage.DISABLED, "its next sync disables scaling", id="since the last sync"
         ),
         pytest.param(

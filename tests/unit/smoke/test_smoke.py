@@ -231,6 +231,14 @@ def test_an_autoscaler_at_zero_passes() -> None:
     assert check_status(resting, HPA) == "beanscale/hello is active and at 0 replicas"
 
 
+def test_an_autoscaler_that_beanscale_scales_up_from_zero_passes() -> None:
+    message = "scaling is disabled since the replica count of the target is zero"
+    disabled = {"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled", "message": message}
+    resting = autoscaler([SCALES[0], disabled], None, replicas=0)
+    resting["metadata"]["annotations"] = {"beanscale/scale-to-zero": "5m"}
+    assert check_status(resting, HPA) == "beanscale/hello is at 0 replicas; beanscale scales it up once a job is ready"
+
+
 def test_an_autoscaler_without_an_external_metric_fails() -> None:
     cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
     found = autoscaler(SCALES, None)

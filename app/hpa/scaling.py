@@ -1,0 +1,51 @@
+"""What beanscale's scaler does for an HPA, by the HPA's annotations and spec, in words. Pure.
+
+Whether a server's scaler runs at all (`scaling.enabled`) isn't in the HPA.
+"""
+
+from app.hpa.autoscaler import Autoscaler
+from app.hpa.obstacles import obstacles
+from app.hpa.options import IMMEDIATE, PAUSED, SCALE_TO_ZERO
+from app.quantity import plain
+from app.text import duration
+
+
+def scales_up(autoscaler: Autoscaler) -> bool:
+    """Return whether beanscale scales up from 1 pod or more without waiting for the controller's sync."""
+    return autoscaler.options.active and autoscaler.options.immediate and not _is_kept(autoscaler, IMMEDIATE)
+
+
+def scales_to_zero(autoscaler: Autoscaler) -> bool:
+    """Return whether beanscale scales to 0 and up again, where the controller does neither."""
+    return (
+        autoscaler.options.active and autoscaler.options.idle_s is not None and not _is_kept(autoscaler, SCALE_TO_ZERO)
+    )
+
+
+def _is_kept(autoscaler: Autoscaler, annotation: str) -> bool:
+    return any(each.annotation == annotation for each in obstacles(autoscaler))
+
+
+def describe_scaling(autoscaler: Autoscaler) -> str:
+    """Return what beanscale does for the HPA: clauses with `beanscale` as their subject; empty without annotations."""
+    options = autoscaler.options
+    if not options.requested:
+        return ""
+    if options.errors:
+        return "does nothing, because an annotation is invalid"
+    if options.paused:
+        return f"does nothing while it is paused (annotation {PAUSED})"
+    clauses = []
+    if scales_up(autoscaler):
+        also = f", also from 0 once {awaited(autoscaler)}" if autoscaler.minimum == 0 else ""
+        clauses.append(f"scales up within a second{also}")
+    if scales_to_zero(autoscaler):
+        idle = duration(options.idle_s or 0)
+        clauses.append(f"scales to 0 after {idle} without jobs, and from 0 once {awaited(autoscaler)}")
+    return "; ".join(clauses) or "does nothing"
+
+
+def awaited(autoscaler: Autoscaler) -> str:
+    """Return what beanscale waits for before it scales up from 0: a clause."""
+    activation = autoscaler.options.activation
+    return f"a job is ready and a metric exceeds {plain(activation)}" if activation else "a job is ready"
