@@ -225,6 +225,11 @@ def cli() -> None:
     metavar="NAMESPACE/NAME",
     help="ServiceAccount whose short-lived token is sent to --forward-to; it must be allowed to list external metrics.",
 )
+@click.option(
+    "--scaler",
+    is_flag=True,
+    help="Scale the workloads of HPAs that have beanscale's annotations: up within a second, to zero and back.",
+)
 @kubernetes_options
 @click.option(
     "--audit-log",

@@ -46,6 +46,7 @@ from app.metrics.query import EvaluationContext, WantedTubes
 from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
 from app.metrics.tenancy import outages
+from app.scaler.scaler import Scaler
 from app.settings import ObjectName, Server, ServicePort, SettingError
 from app.text import listing
 
@@ -88,6 +89,8 @@ class ServeSettings:
     forward_to: ServicePort | None
     forward_ca: Path | None
     forward_account: ObjectName | None
+    scaler: bool
+    """If true, workloads of annotated HPAs are scaled."""
 
 
 def run(settings: ServeSettings) -> int:
@@ -116,6 +119,8 @@ async def _serve(settings: ServeSettings, components: "Components", listener: so
     ]
     if components.forwarding is not None:
         background.append(components.forwarding.run())
+    if components.scaler is not None:
+        background.append(components.scaler.run())
     _log.info("listening", address=listener.getsockname()[0], port=listener.getsockname()[1])
     return await components.http.serve_until_stopped(
         components.application(),
@@ -151,6 +156,11 @@ class Components:
             address, token = Address(str(to.service), to.host, to.port), AccountToken(kubernetes, account)
             upstream = UpstreamAdapter(address, ReloadedCa(ca, f"--forward-ca {ca}"), token)
             self.forwarding = Forwarding(upstream, settings.rules)
+
+        self.scaler: Scaler | None = None
+        if settings.scaler:
+            age_s = settings.max_age
+            self.scaler = Scaler(kubernetes, self.poller, settings.rules, max_age_s=age_s, clock=clock.now)
 
         self.names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
         """The names that the serving certificate is for; kube-apiserver verifies the first one."""
@@ -205,6 +215,8 @@ class Components:
         if self.forwarding is not None:
             ready["forwarding"], warnings["forwarding"] = (lambda: None), self.forwarding.warning
             collectors.append(self.forwarding)
+        if self.scaler is not None:
+            collectors.append(self.scaler)
         telemetry = Telemetry(self.certificate, self.limits, self.http, *collectors)
         return Api(
             audit=Audit(self._settings.audit_log, telemetry.observe),

@@ -34,6 +34,7 @@ class Poller:
         self._pollers = [ServerPoller(each, self.demand, own_connections, clock, look_up) for each in servers]
         self.snapshot = Snapshot(tuple(ServerState(poller.server) for poller in self._pollers))
         """Immutable; replaced as a whole."""
+        self._replaced = asyncio.Event()
 
     async def run(self) -> None:
         """Poll every server until cancelled; one that hangs delays no other."""
@@ -46,6 +47,14 @@ class Poller:
             async for state in states:
                 servers = self.snapshot.servers
                 self.snapshot = Snapshot((*servers[:index], state, *servers[index + 1 :]))
+                replaced, self._replaced = self._replaced, asyncio.Event()
+                replaced.set()
+
+    async def newer_than(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot as soon as it is another one."""
+        while self.snapshot is snapshot:
+            await self._replaced.wait()
+        return self.snapshot
 
     def stuck(self, now: Instant) -> str | None:
         """Return the name of a server whose poll loop makes no progress, which is a bug, or None."""

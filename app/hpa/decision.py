@@ -121,15 +121,28 @@ def pods(number: int) -> str:
     return count(number, "pod")
 
 
-def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float) -> Decision:
-    """Return the decision for `scale`, with one observed value for each of the autoscaler's metrics, in their order."""
+type Changes = Sequence[tuple[float, int]]
+"""Recent scalings, as (seconds ago, pods added)."""
+
+
+def decide(
+    autoscaler: Autoscaler,
+    scale: Scale,
+    observed: Sequence[Observed],
+    now_unix_s: float,
+    changes: Changes | None = None,
+) -> Decision:
+    """Return the decision for `scale`, with one observed value for each of the autoscaler's metrics, in their order.
+
+    `changes` count for the scaling policies; None: those that the HPA's status shows will, at the next sync.
+    """
     current = scale.spec_replicas
     if autoscaler.is_outdated and not autoscaler.reports("AbleToScale", "FailedGetScale"):
         # Of another spec, nothing holds but who scaled to 0. Without a scale, no sync reports which spec it read.
         kept = tuple(each for each in autoscaler.conditions if each.kind == "ScaledToZero")
         metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
         autoscaler = replace(autoscaler, conditions=kept, metrics=metrics)
-    decision = _model(autoscaler, scale, observed, now_unix_s)
+    decision = _model(autoscaler, scale, observed, now_unix_s, changes)
     steps = decision.steps
     if decision.pods == current:
         return decision
@@ -138,7 +151,7 @@ def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], n
         return Decision((*steps, step), step, current, decision.recommendation)
     same = current == scale.status_replicas == autoscaler.scale.status_replicas == autoscaler.desired
     if current and same and autoscaler.reports("AbleToScale", *_EVALUATED):
-        before = _model(autoscaler, scale, [NotQueried()] * len(observed), now_unix_s)
+        before = _model(autoscaler, scale, [NotQueried()] * len(observed), now_unix_s, changes)
         if before.pods != current:
             sentence = f"{reported(autoscaler, 'AbleToScale')}; {reported(autoscaler, 'ScalingLimited')}"
             unready = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
@@ -148,11 +161,29 @@ def decide(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], n
     return decision
 
 
-def _model(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float) -> Decision:
+def decide_from_zero(autoscaler: Autoscaler, observed: Sequence[Observed], now_unix_s: float) -> Decision:
+    """Return what the metrics ask for while the workload has 0 pods, as if the HPA itself had scaled it to 0.
+
+    That is at least minReplicas. Stabilization and policies that allow nothing above 0 still allow that.
+    """
+    metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
+    bare = replace(autoscaler, conditions=(), metrics=metrics, scaled_at_s=None)
+    return _by_metrics(bare, Scale(0, 0), observed, now_unix_s, ())
+
+
+def _model(
+    autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float, changes: Changes | None
+) -> Decision:
     """Return the decision by the model alone."""
-    current = scale.spec_replicas
-    if early := _without_metrics(autoscaler, current):
+    if early := _without_metrics(autoscaler, scale.spec_replicas):
         return Decision((early,), early, early.after)
+    return _by_metrics(autoscaler, scale, observed, now_unix_s, changes)
+
+
+def _by_metrics(
+    autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], now_unix_s: float, changes: Changes | None
+) -> Decision:
+    current = scale.spec_replicas
     each = [recommend(autoscaler, metric, scale, one) for metric, one in zip(autoscaler.metrics, observed, strict=True)]
     steps = [step for one in each for step in one.steps]
     numbers = [one.pods for one in each if one.pods is not None]
@@ -169,7 +200,7 @@ def _model(autoscaler: Autoscaler, scale: Scale, observed: Sequence[Observed], n
     if len(each) > 1:
         sentence = f"the highest recommendation applies: {decided_by.metric}"
         steps.append(Step(Stage.HIGHEST, highest, highest, sentence))
-    normalized = normalize(autoscaler, current, highest, now_unix_s)
+    normalized = normalize(autoscaler, current, highest, now_unix_s, changes)
     decided_by = next((step for step in reversed(normalized) if step.before != step.after), decided_by)
     return Decision((*steps, *normalized), decided_by, normalized[-1].after, highest)
 
@@ -291,7 +322,9 @@ def _quotient(dividend: int, divisor: int) -> str:
     return str(dividend // divisor) if dividend % divisor == 0 else f"{dividend / divisor:.4g}"
 
 
-def normalize(autoscaler: Autoscaler, current: int, recommendation: int, now_unix_s: float) -> list[Step]:
+def normalize(
+    autoscaler: Autoscaler, current: int, recommendation: int, now_unix_s: float, changes: Changes | None = None
+) -> list[Step]:
     """Return the steps from the highest recommendation to the next number of pods; at least one."""
     low, high = autoscaler.minimum, autoscaler.maximum
     stabilized = stabilize(autoscaler, current, recommendation)
@@ -302,10 +335,11 @@ def normalize(autoscaler: Autoscaler, current: int, recommendation: int, now_uni
     rules, limited = (autoscaler.up, "ScaleUpLimit") if upwards else (autoscaler.down, "ScaleDownLimit")
     changed = number != current and changed_in_period(autoscaler, now_unix_s, upwards=upwards)
     rescaled = autoscaler.reports("AbleToScale", "SucceededRescale")
-    changes = []
-    if rescaled and autoscaler.scaled_at_s is not None:  # then the status has the number of pods before and after
-        ago_s = max(now_unix_s - autoscaler.scaled_at_s, SYNC_PERIOD_S)  # at the next sync
-        changes.append((ago_s, autoscaler.desired - autoscaler.scale.status_replicas))
+    if changes is None:
+        changes = ()
+        if rescaled and autoscaler.scaled_at_s is not None:  # then the status has the number of pods before and after
+            ago_s = max(now_unix_s - autoscaler.scaled_at_s, SYNC_PERIOD_S)  # at the next sync
+            changes = ((ago_s, autoscaler.desired - autoscaler.scale.status_replicas),)
     if changed and not rescaled and autoscaler.reports("ScalingLimited", limited):
         after = current  # a sync that met this limit and changed nothing shows that earlier changes have used it up
     elif upwards:
@@ -352,10 +386,12 @@ def stabilize(autoscaler: Autoscaler, current: int, recommendation: int) -> Step
     return Step(Stage.STABILIZATION, recommendation, current, sentence)
 
 
-def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Sequence[tuple[float, int]] = ()) -> int:
-    """Return the most pods that one sync may scale up to. `changes`: recent scalings as (seconds ago, pods added)."""
+def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()) -> int:
+    """Return the most pods that one sync may scale up to."""
     if not autoscaler.has_behavior:
-        return max(2 * current, 4)
+        # The controller limits each sync. Whoever scales more often must not exceed that.
+        start = current - sum(added for ago_s, added in changes if ago_s < SYNC_PERIOD_S)
+        return max(current, 2 * start, 4)
     if autoscaler.up.select == "Disabled":
         return current
     proposed = []
@@ -366,8 +402,8 @@ def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Sequence[tuple
     return max(current, (max if autoscaler.up.select == "Max" else min)(proposed))
 
 
-def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Sequence[tuple[float, int]] = ()) -> int:
-    """Return the fewest pods that one sync may scale down to. `changes`: as in scale_up_limit."""
+def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()) -> int:
+    """Return the fewest pods that one sync may scale down to."""
     if not autoscaler.has_behavior:
         return 0
     if autoscaler.down.select == "Disabled":

@@ -1,0 +1,66 @@
+"""The HPAs whose annotations ask beanscale to scale their workload: followed by one watch over all HPAs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from app.hpa.autoscaler import Autoscaler, parse_hpa
+from app.kube.events import ObjectReference
+from app.kube.watcher import Watcher
+from app.quantity import QuantityError
+from app.ratelimit import RateLimitedWarning
+
+PATH = "/apis/autoscaling/v2/horizontalpodautoscalers"
+MAX_HPAS = 5000
+"""Annotated HPAs that are scaled; each takes up to 20 kB of memory."""
+
+_log = structlog.get_logger()
+_unreadable = RateLimitedWarning()
+
+
+@dataclass(frozen=True, slots=True)
+class Hpa:
+    """An annotated HPA."""
+
+    reference: ObjectReference
+    autoscaler: Autoscaler
+
+
+def read_hpa(found: Mapping[str, Any]) -> Hpa | None:
+    """Return an HPA with annotations of beanscale, or None."""
+    try:
+        autoscaler = parse_hpa(found)
+    except (KeyError, TypeError, ValueError, QuantityError) as error:
+        _unreadable.warning("HPA is invalid", error=repr(error))
+        return None
+    if not autoscaler.options.requested:
+        return None
+    uid = str(found["metadata"].get("uid", ""))
+    reference = ObjectReference("autoscaling/v2", "HorizontalPodAutoscaler", autoscaler.namespace, autoscaler.name, uid)
+    return Hpa(reference, autoscaler)
+
+
+class HpaWatcher(Watcher[Hpa]):
+    """Keeps `current`, which is replaced as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__(PATH)
+        self.current: Mapping[str, Hpa] = MappingProxyType({})
+        """By NAMESPACE/NAME."""
+
+    def parse(self, found: Mapping[str, Any]) -> Hpa | None:
+        """Return the HPA if it is annotated."""
+        return read_hpa(found)
+
+    def publish(self, values: Mapping[str, Hpa]) -> None:
+        """Replace `current`."""
+        if len(values) > MAX_HPAS >= len(self.current):
+            _log.warning("too many HPAs have beanscale annotations: only some are scaled", limit=MAX_HPAS)
+        self.current = dict(sorted(values.items())[:MAX_HPAS]) if len(values) > MAX_HPAS else values
+
+    def log_failure(self, error: str, traceback: Exception | None) -> None:
+        """Log that no change of an HPA is seen."""
+        _log.warning("HPAs can't be watched: none is scaled up at once or to zero", error=error, exc_info=traceback)

@@ -1,0 +1,118 @@
+"""What one snapshot shows about the metrics of an HPA and about their tubes. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from app.beanstalkd.protocol import InvalidFieldError
+from app.clock import MONOTONIC, Instant
+from app.hpa.autoscaler import EXTERNAL, Autoscaler
+from app.hpa.decision import Missing, NotQueried, Observed, Total
+from app.metrics.freshness import ServerReading
+from app.metrics.metric import Metric
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
+from app.metrics.resolve import resolve
+from app.metrics.rules import Fail, Rules
+from app.metrics.selector import SelectorError, parse_selector
+from app.quantity import milli, parse_quantity
+
+type Counters = tuple[tuple[str, str, int, int], ...]
+"""(id of the server, tube, jobs put, jobs deleted) of each tube. They differ if a tube or its server began anew."""
+
+
+class Tubes(NamedTuple):
+    """The tubes of all metrics of an HPA."""
+
+    counters: Counters
+    waiting: bool
+    """A job is ready or reserved."""
+    takeable: bool
+    """A job is ready in a tube that isn't paused."""
+    read_at: Instant
+    """Time of the oldest reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReading:
+    """The metrics of an HPA."""
+
+    observed: tuple[Observed, ...]
+    """One for each metric. NotQueried: it isn't beanscale's."""
+    queried: tuple[Metric, ...]
+    """Those that are beanscale's."""
+
+    @property
+    def wanted(self) -> WantedTubes:
+        """The tubes to read every second."""
+        each = [metric.wanted() for metric in self.queried]
+        return WantedTubes([tube for one in each for tube in one.tubes], [tube for one in each for tube in one.ages])
+
+    @property
+    def missing(self) -> Missing | None:
+        """The first metric of beanscale's without a value."""
+        return next((each for each in self.observed if isinstance(each, Missing)), None)
+
+
+def without_substitutes(rules: Rules) -> Rules:
+    """Return the rules without `onFailure`: nothing is scaled by a value that isn't a reading."""
+    return replace(rules, metrics={name: replace(rule, on_failure=Fail()) for name, rule in rules.metrics.items()})
+
+
+def queries(autoscaler: Autoscaler) -> tuple[MetricQuery | str | None, ...]:
+    """Return what each metric queries; None if it isn't external; text: why its selector is invalid."""
+    found: list[MetricQuery | str | None] = []
+    for metric in autoscaler.metrics:
+        try:
+            query = MetricQuery(metric.name, autoscaler.namespace, parse_selector(metric.selector))
+            found.append(query if metric.source == EXTERNAL else None)
+        except SelectorError as error:
+            found.append(f"its selector is invalid: {error}")
+    return tuple(found)
+
+
+def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> MetricReading:
+    """Return the values that the HPA controller would get."""
+    observed: list[Observed] = []
+    queried: list[Metric] = []
+    for query in asked:
+        if not isinstance(query, MetricQuery):
+            observed.append(NotQueried() if query is None else Missing(query))
+            continue
+        metric = resolve(query, context)
+        try:
+            values = metric.values()
+        except UnknownMetricError:
+            observed.append(NotQueried())
+            continue
+        except MetricError as error:
+            observed.append(Missing(str(error)))
+        else:
+            total = sum(milli(parse_quantity(value.quantity)) for value in values)
+            observed.append(Total(total) if values else Missing("the response has no items"))
+        queried.append(metric)
+    return MetricReading(tuple(observed), tuple(queried))
+
+
+def read_tubes(metrics: Sequence[Metric]) -> Tubes | None:
+    """Return the tubes of all metrics; None if they aren't known now. Each metric has a value."""
+    if any(state.failure for metric in metrics for state in metric.scope.servers):
+        return None  # the values may still be recent enough, but what happened since isn't known
+    tubes = {
+        (server.reading.server_id, tube): server
+        for metric in metrics
+        for server in (ServerReading(state, state.reading) for state in metric.scope.servers if state.reading)
+        for tube in metric.scope.tubes_of(server)
+    }
+    counters, waiting, takeable, read_at = [], False, False, []
+    try:
+        for (server_id, tube), server in sorted(tubes.items(), key=lambda item: item[0]):
+            stats = server.reading.tubes.get(tube)
+            read_at.append(server.reading.answered_at(tube))
+            counters.append((server_id, tube, stats.total_jobs if stats else 0, stats.cmd_delete if stats else 0))
+            if stats:
+                waiting = waiting or bool(stats.current_jobs_ready or stats.current_jobs_reserved)
+                takeable = takeable or bool(stats.current_jobs_ready and not stats.is_paused)
+    except InvalidFieldError:
+        return None
+    listings = [state.reading.listed_at for metric in metrics for state in metric.servers if state.reading]
+    return Tubes(tuple(counters), waiting, takeable, min((*read_at, *listings), key=MONOTONIC))

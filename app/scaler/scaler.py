@@ -1,0 +1,373 @@
+"""The scaler: after each new reading, change the scale of workloads whose HPA is annotated, if its HPA would.
+
+All replicas of the server do the same without election: each change carries the version of the workload that it was
+computed from, and all compute the same number. The HPA and its workload are read only when there is something to
+change.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+from urllib.parse import quote
+
+import structlog
+from prometheus_client import Counter
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.beanstalkd.poller import Poller
+from app.clock import Instant
+from app.hpa.autoscaler import Scale
+from app.hpa.obstacles import Obstacle, obstacles
+from app.kube.client import Kubernetes
+from app.kube.errors import KubernetesError
+from app.kube.events import create_event
+from app.kube.scale import ScaleClient, ScaleObject
+from app.metrics.query import EvaluationContext, MetricQuery
+from app.metrics.rules import Rules
+from app.ratelimit import RateLimitedWarning, backoff
+from app.scaler.history import History
+from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
+from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
+from app.scaler.reading import Counters, Tubes, queries, read_metrics, read_tubes, without_substitutes
+
+THREADS = 8
+MAX_PENDING = 64
+"""Changes that wait for a thread; more would be late, and are computed again from the next reading."""
+MIN_PERIOD_S = 1.0
+"""Between two changes of one workload."""
+_PAUSE_S = 0.2
+"""Between two passes: with several servers, readings come in quick succession."""
+_SLICE = 20
+"""HPAs that are evaluated before others get the event loop."""
+_REPORT_AFTER_S = 15.0
+"""A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
+_MAX_RETRY_S = 30.0
+_MAX_WAIT_S = 3.0
+"""For a thread and for kube-apiserver; after that, a newer reading decides."""
+_MAX_EVENTS = 1000
+"""Events that wait to be created."""
+_SAME_EVENT_S = 600
+"""Within so long, the replicas' reports of the same obstacle are one Event."""
+_REASONS = {403: "forbidden", 404: "not_found", 409: "conflict"}
+_ONLY_LOGGED = frozenset({"conflict", "unavailable"})
+"""Reasons without an Event: one resolves itself within a second, the other keeps Events from being created."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Target:
+    """What is known of one HPA's workload. Belongs to the event loop."""
+
+    hpa: Hpa
+    asked: tuple[MetricQuery | str | None, ...]
+    scale: Scale
+    """As seen last, in the HPA's status or in the workload."""
+    history: History
+    idle: tuple[Counters, Instant] | None = None
+    """The counters of its tubes, and since when they have been these without a job ready or reserved."""
+    missing_since: Instant | None = None
+    """Since when a metric has had no value."""
+    planned: object = None
+    """What the last plan was made from; the same leads to the same plan."""
+    reported: frozenset[str] = frozenset()
+    """Reasons of the obstacles that the last plan had."""
+    failed: str = ""
+    """Reason why the last change failed."""
+    busy: bool = False
+    """A thread is changing the workload."""
+    wait_until_s: float = 0.0
+    """Monotonic seconds before which nothing is changed."""
+    delays: Iterator[float] = field(default_factory=lambda: backoff(1.0, _MAX_RETRY_S))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a thread found and did."""
+
+    plan: Plan | None
+    """None: it was too late, or the HPA was deleted or changed since."""
+    scale: ScaleObject | None
+    """After the change; None: not read."""
+    history: History
+
+
+class Scaler(Collector):
+    """Scales the workloads of annotated HPAs while `run` runs. For one event loop."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        poller: Poller,
+        rules: Rules,
+        *,
+        max_age_s: float,
+        clock: Callable[[], Instant],
+    ) -> None:
+        self.hpas = HpaWatcher()
+        self._kubernetes = kubernetes
+        self._scales = ScaleClient(kubernetes)
+        self._poller = poller
+        self._rules = without_substitutes(rules)
+        self._server_time = kubernetes.server_time
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._targets: dict[str, _Target] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
+        # Of their own, so that reports never delay a change.
+        self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
+        self._events = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._rejected_lines = RateLimitedWarning(burst=20, interval_s=1.0)
+        self._patches = Counter(
+            "beanscale_scaler_patches",
+            "Changes of a workload's number of pods, by direction.",
+            ["direction"],
+            registry=None,
+        )
+        for direction in Direction:
+            self._patches.labels(direction)
+        self._rejections = Counter(
+            "beanscale_scaler_rejections",
+            "Beginnings of a time in which an annotated HPA's workload isn't scaled by beanscale, by reason.",
+            ["reason"],
+            registry=None,
+        )
+
+    async def run(self) -> None:
+        """Scale until cancelled."""
+        self.hpas.start(self._kubernetes)
+        snapshot = self._poller.snapshot
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MIN_PERIOD_S):
+                    snapshot = await self._poller.newer_than(snapshot)
+            if not self._poller.awaited():
+                await self._evaluate_all()
+            await asyncio.sleep(_PAUSE_S)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics for /metrics."""
+        yield GaugeMetricFamily(
+            "beanscale_scaler_watch_up",
+            "1 while HPAs can be watched; those seen last stay in use.",
+            value=float(self.hpas.error is None),
+        )
+        yield GaugeMetricFamily(
+            "beanscale_scaler_autoscalers",
+            "HPAs whose annotations ask beanscale to scale their workload.",
+            value=float(len(self.hpas.current)),
+        )
+        yield from self._patches.collect()
+        yield from self._rejections.collect()
+
+    async def _evaluate_all(self) -> None:
+        hpas, now = self.hpas.current, self._clock()
+        for key in self._targets.keys() - hpas.keys():
+            del self._targets[key]
+        for number, (key, hpa) in enumerate(hpas.items(), 1):
+            target = self._targets.get(key)
+            if target is None or target.hpa.reference.uid != hpa.reference.uid:
+                target = self._targets[key] = _new_target(hpa, now)
+            elif target.hpa is not hpa:
+                _update(target, hpa, now)
+            self._evaluate(target, now)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+                now = self._clock()
+
+    def _evaluate(self, target: _Target, now: Instant) -> None:
+        """Plan, report what is in the way, and start the change."""
+        autoscaler, options = target.hpa.autoscaler, target.hpa.autoscaler.options
+        if not options.active:
+            target.idle = None
+            self._report(target, obstacles(autoscaler), now)
+            return
+        context = EvaluationContext(self._poller.snapshot, now, self._max_age_s, self._rules)
+        reading = read_metrics(target.asked, context)
+        wanted = reading.wanted
+        self._poller.demand.request(wanted.tubes, now, autoscaler.namespace)
+        self._poller.demand.request_ages(wanted.ages, now, autoscaler.namespace)
+        tubes, idle_for_s = None, 0.0
+        if options.idle_s is not None or target.scale.spec_replicas == 0:
+            tubes = read_tubes(reading.queried) if reading.queried and reading.missing is None else None
+            idle_for_s = _idle_for_s(target, tubes)
+        target.missing_since = (target.missing_since or now) if reading.missing is not None else None
+        changes = target.history.changes(now)
+        is_idle = idle_for_s >= (options.idle_s or 0.0)
+        planned = reading.observed, target.scale, changes, is_idle, tubes and (tubes.waiting, tubes.takeable)
+        if planned == target.planned or target.busy:
+            return
+        situation = Situation(
+            autoscaler, target.scale, reading, tubes, idle_for_s, changes, self._server_time(now).timestamp()
+        )
+        plan = make_plan(situation)
+        is_new = target.missing_since is not None and target.missing_since.age_s(now) < _REPORT_AFTER_S
+        self._report(target, [each for each in plan.obstacles if not (is_new and each.reason == "no_value")], now)
+        if plan.change is None:
+            target.failed = ""
+            target.planned = None if is_new else planned
+        elif target.wait_until_s <= now.monotonic_s and len(self._running) < THREADS + MAX_PENDING:
+            target.busy = True
+            task = asyncio.create_task(self._change(target, situation, now))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _change(self, target: _Target, situation: Situation, evaluated_at: Instant) -> None:
+        apply = partial(self._apply, target.hpa, target.asked, target.history, situation, evaluated_at)
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._threads, apply)
+        except KubernetesError as error:
+            self._fail(target, error)
+            return
+        finally:
+            target.busy, target.planned = False, None
+        now = self._clock()
+        target.history = outcome.history
+        if outcome.scale is not None:
+            target.scale = Scale(outcome.scale.spec_replicas, outcome.scale.status_replicas)
+        if outcome.plan is not None:
+            self._report(target, outcome.plan.obstacles, now)
+        target.failed, target.delays = "", backoff(1.0, _MAX_RETRY_S)
+        target.wait_until_s = now.monotonic_s + MIN_PERIOD_S
+
+    def _apply(
+        self,
+        hpa: Hpa,
+        asked: tuple[MetricQuery | str | None, ...],
+        history: History,
+        situation: Situation,
+        evaluated_at: Instant,
+    ) -> _Outcome:
+        """Plan again with the HPA and the workload as they are now, and change the workload. Raises KubernetesError."""
+        of = hpa.reference
+        path = f"/apis/{of.api_version}/namespaces/{quote(of.namespace, safe='')}/horizontalpodautoscalers"
+        try:
+            present = read_hpa(self._kubernetes.request("GET", f"{path}/{quote(of.name, safe='')}"))
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+            present = None
+        if present is None or present.reference.uid != of.uid or queries(present.autoscaler) != asked:
+            return _Outcome(None, None, history)  # the watch will show it
+        workload = present.autoscaler.workload
+        scale = self._scales.read(of.namespace, workload.api_version, workload.kind, workload.name)
+        now = self._clock()
+        history = history.seen(scale.spec_replicas, now)
+        if evaluated_at.age_s(now) > _MAX_WAIT_S:
+            return _Outcome(None, scale, history)
+        present_scale = Scale(scale.spec_replicas, scale.status_replicas)
+        changes, now_unix_s = history.changes(now), self._server_time(now).timestamp()
+        plan = make_plan(
+            replace(
+                situation, autoscaler=present.autoscaler, scale=present_scale, changes=changes, now_unix_s=now_unix_s
+            )
+        )
+        if plan.change is None:
+            return _Outcome(plan, scale, history)
+        changed = self._scales.change(scale, plan.change.replicas)
+        self._report_change(present, plan.change, scale, changed)
+        return _Outcome(plan, changed, history.seen(changed.spec_replicas, self._clock()))
+
+    def _report_change(self, hpa: Hpa, change: Change, before: ScaleObject, after: ScaleObject) -> None:
+        workload, numbers = hpa.autoscaler.workload, f"from {before.spec_replicas} to {after.spec_replicas}"
+        self._patches.labels(change.direction).inc()
+        _log.info(
+            "workload scaled",
+            namespace=hpa.reference.namespace,
+            workload=str(workload),
+            hpa=hpa.reference.name,
+            before=before.spec_replicas,
+            after=after.spec_replicas,
+            why=change.why,
+        )
+        self._create_event(hpa, "Normal", "Scaled", f"Scaled {workload} {numbers}: {change.why}", after.version)
+
+    def _report(self, target: _Target, found: Iterable[Obstacle], now: Instant) -> None:
+        """Report the obstacles that the last plan didn't have."""
+        by_reason = {each.reason: each for each in reversed([*found])}
+        for reason in by_reason.keys() - target.reported:
+            self._reject(target.hpa, by_reason[reason], now)
+        target.reported = frozenset(by_reason)
+
+    def _reject(self, hpa: Hpa, obstacle: Obstacle, now: Instant) -> None:
+        self._rejections.labels(obstacle.reason).inc()
+        self._rejected_lines.warning(
+            "workload isn't scaled",
+            namespace=hpa.reference.namespace,
+            workload=str(hpa.autoscaler.workload),
+            hpa=hpa.reference.name,
+            reason=obstacle.reason,
+            error=obstacle.sentence,
+        )
+        if obstacle.reason not in _ONLY_LOGGED:
+            message = f"{hpa.autoscaler.workload} isn't scaled by beanscale: {obstacle.sentence}"
+            key = f"{obstacle.reason} {int(now.unix_s // _SAME_EVENT_S)}"
+            self._create_event(hpa, "Warning", "NotScaled", message, key)
+
+    def _fail(self, target: _Target, error: KubernetesError) -> None:
+        """Report why a change failed, and wait before the next attempt."""
+        now, workload = self._clock(), target.hpa.autoscaler.workload
+        reason = _REASONS.get(error.status or 0, "unavailable")
+        target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if reason == "conflict" else next(target.delays))
+        if reason == target.failed:
+            return
+        target.failed = reason
+        sentence = {
+            "not_found": f"{error.problem}; correct scaleTargetRef, or delete the HPA",
+            "forbidden": f"{error.problem}; grant it by a Role in namespace {target.hpa.reference.namespace}"
+            f" with get and patch on the scale of {workload}",
+            "conflict": "something else changed it at the same time; it is tried again with the next reading",
+        }.get(reason, str(error))
+        self._reject(target.hpa, Obstacle(reason, sentence), now)
+
+    def _create_event(self, hpa: Hpa, kind: Literal["Normal", "Warning"], reason: str, message: str, key: str) -> None:
+        if self._events >= _MAX_EVENTS:
+            return
+
+        def create() -> None:
+            try:
+                at = self._server_time(self._clock())
+                create_event(self._kubernetes, hpa.reference, kind, reason, message, at, key)
+            except KubernetesError as error:
+                self._rejected_lines.warning("Event can't be created", hpa=hpa.reference.name, error=str(error))
+            finally:
+                self._events -= 1
+
+        self._events += 1
+        self._event_threads.submit(create)
+
+
+def _new_target(hpa: Hpa, now: Instant) -> _Target:
+    autoscaler = hpa.autoscaler
+    scale = autoscaler.scale if autoscaler.knows_pods else Scale(0, 0)
+    lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, scale.spec_replicas)
+    return _Target(hpa, queries(autoscaler), scale, History.start(scale.spec_replicas, lowest, now))
+
+
+def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
+    """Take another version of the HPA. Its status may be older than what was seen of the workload."""
+    before, autoscaler = target.hpa.autoscaler, hpa.autoscaler
+    target.hpa, target.planned = hpa, None
+    asked = queries(autoscaler)
+    if asked != target.asked:
+        target.asked, target.idle = asked, None
+    if autoscaler.knows_pods:
+        target.scale = autoscaler.scale
+    if autoscaler.scaled_at_s != before.scaled_at_s:
+        target.history = target.history.seen(autoscaler.desired, now)
+
+
+def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:
+    """Return for how long nothing has happened in the tubes, by beanstalkd's replies."""
+    if tubes is None or tubes.waiting:
+        target.idle = None
+        return 0.0
+    if target.idle is None or target.idle[0] != tubes.counters:
+        target.idle = tubes.counters, tubes.read_at
+    return target.idle[1].age_s(tubes.read_at)
