@@ -216,6 +216,7 @@ class Components:
             ready["forwarding"], warnings["forwarding"] = (lambda: None), self.forwarding.warning
             collectors.append(self.forwarding)
         if self.scaler is not None:
+            ready["scaling"], warnings["scaling"] = (lambda: None), self.scaler.warning
             collectors.append(self.scaler)
         telemetry = Telemetry(self.certificate, self.limits, self.http, *collectors)
         return Api(
@@ -226,7 +227,7 @@ class Components:
             probes=(Probe("/healthz", live), Probe("/livez", live), Probe("/readyz", ready, warnings)),
             telemetry=telemetry,
             context=self._context,
-            external_metrics=ExternalMetrics(self._request_tubes),
+            external_metrics=ExternalMetrics(self._request_tubes, scaling_enabled=self.scaler is not None),
             version=version_info(version("beanscale")),
             port=self._settings.port,
             discovery_tubes=self._settings.discovery_tubes,

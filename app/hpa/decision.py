@@ -166,9 +166,13 @@ def decide_from_zero(autoscaler: Autoscaler, observed: Sequence[Observed], now_u
 
     That is at least minReplicas. Stabilization and policies that allow nothing above 0 still allow that.
     """
-    metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
-    bare = replace(autoscaler, conditions=(), metrics=metrics, scaled_at_s=None)
-    return _by_metrics(bare, Scale(0, 0), observed, now_unix_s, ())
+    return _by_metrics(without_status(autoscaler), Scale(0, 0), observed, now_unix_s, ())
+
+
+def without_status(autoscaler: Autoscaler) -> Autoscaler:
+    """Return the HPA as if the controller had not synced it yet."""
+    metrics = tuple(replace(metric, failed=False, last_value=None) for metric in autoscaler.metrics)
+    return replace(autoscaler, conditions=(), metrics=metrics, scaled_at_s=None)
 
 
 def _model(

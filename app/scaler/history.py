@@ -38,7 +38,7 @@ class History:
         kept = tuple(each for each in self.increases if each[0].age_s(now) <= _MAX_PERIOD_S)
         return History(replicas, (*kept, (now, replicas - self.replicas)))
 
-    def changes(self, now: Instant) -> Changes:
-        """Return the increases that may count."""
+    def changes(self, now: Instant, period_s: float) -> Changes:
+        """Return the increases that may count for policies of at most this period."""
         ages = ((at.age_s(now) - _MARGIN_S, added) for at, added in self.increases)
-        return tuple((ago_s, added) for ago_s, added in ages if ago_s <= _MAX_PERIOD_S)
+        return tuple((ago_s, added) for ago_s, added in ages if ago_s < period_s)

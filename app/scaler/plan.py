@@ -8,7 +8,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Scale, TargetKind
-from app.hpa.decision import Changes, Decision, Missing, NotQueried, Observed, Stage, Total, decide, decide_from_zero
+from app.hpa.decision import (
+    Changes,
+    Decision,
+    Missing,
+    NotQueried,
+    Observed,
+    Stage,
+    Total,
+    decide,
+    decide_from_zero,
+    without_status,
+)
 from app.hpa.obstacles import Obstacle, obstacles
 from app.scaler.reading import MetricReading, Tubes
 from app.text import duration
@@ -128,14 +139,18 @@ def _up(situation: Situation, by_spec: frozenset[str]) -> Change | Obstacle | No
         usable(metric.target.kind, one)
         for metric, one in zip(autoscaler.metrics, situation.reading.observed, strict=True)
     )
-    # The controller scales at most once per sync, however short a policy's period is.
-    policies = tuple(replace(each, period_s=max(each.period_s, SYNC_PERIOD_S)) for each in autoscaler.up.policies)
-    by_sync = replace(autoscaler, up=replace(autoscaler.up, policies=policies))
+    by_sync = once_per_sync(autoscaler)
     decision = decide(by_sync, scale, observed, situation.now_unix_s, situation.changes)
-    if (decision.recommendation or 0) <= scale.spec_replicas:
-        return None
-    if decision.pods > scale.spec_replicas:
+    if decision.pods > scale.spec_replicas and decision.recommendation is not None:
         return Change(Direction.UP, decision.pods, decision.decided_by.sentence)
-    if decision.decided_by.stage is Stage.CONDITION:
-        return Obstacle("condition", decision.decided_by.sentence)
+    if decision.decided_by.stage in {Stage.CONDITION, Stage.ERROR}:
+        would = decide(without_status(by_sync), scale, observed, situation.now_unix_s, situation.changes)
+        if would.pods > scale.spec_replicas and would.recommendation is not None:
+            return Obstacle("condition", decision.decided_by.sentence)
     return None
+
+
+def once_per_sync(autoscaler: Autoscaler) -> Autoscaler:
+    """Return the HPA with policies over at least a sync: the controller scales only once per sync."""
+    policies = tuple(replace(each, period_s=max(each.period_s, SYNC_PERIOD_S)) for each in autoscaler.up.policies)
+    return replace(autoscaler, up=replace(autoscaler.up, policies=policies))

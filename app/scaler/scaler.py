@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Literal
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
-from app.hpa.autoscaler import Scale
+from app.hpa.autoscaler import Autoscaler, Scale
 from app.hpa.obstacles import Obstacle, obstacles
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -32,7 +33,7 @@ from app.metrics.rules import Rules
 from app.ratelimit import RateLimitedWarning, backoff
 from app.scaler.history import History
 from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
-from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
+from app.scaler.plan import Change, Direction, Plan, Situation, make_plan, once_per_sync
 from app.scaler.reading import Counters, Tubes, queries, read_metrics, read_tubes, without_substitutes
 
 THREADS = 8
@@ -69,6 +70,8 @@ class _Target:
     scale: Scale
     """As seen last, in the HPA's status or in the workload."""
     history: History
+    period_s: float
+    """Over which increases count."""
     idle: tuple[Counters, Instant] | None = None
     """The counters of its tubes, and since when they have been these without a job ready or reserved."""
     missing_since: Instant | None = None
@@ -121,7 +124,7 @@ class Scaler(Collector):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
         # Of their own, so that reports never delay a change.
         self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
-        self._events = 0
+        self._event_places = BoundedSemaphore(_MAX_EVENTS)
         self._running: set[asyncio.Task[None]] = set()
         self._rejected_lines = RateLimitedWarning(burst=20, interval_s=1.0)
         self._patches = Counter(
@@ -143,13 +146,21 @@ class Scaler(Collector):
         """Scale until cancelled."""
         self.hpas.start(self._kubernetes)
         snapshot = self._poller.snapshot
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MIN_PERIOD_S):
-                    snapshot = await self._poller.newer_than(snapshot)
-            if not self._poller.awaited():
-                await self._evaluate_all()
-            await asyncio.sleep(_PAUSE_S)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(MIN_PERIOD_S):
+                        snapshot = await self._poller.newer_than(snapshot)
+                if not self._poller.awaited():
+                    await self._evaluate_all()
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            for threads in (self._threads, self._event_threads):
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def warning(self) -> str | None:
+        """Return for /readyz?verbose why a change of an HPA may not be seen."""
+        return f"HPAs can't be watched: {self.hpas.error}" if self.hpas.error else None
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics for /metrics."""
@@ -176,7 +187,10 @@ class Scaler(Collector):
                 target = self._targets[key] = _new_target(hpa, now)
             elif target.hpa is not hpa:
                 _update(target, hpa, now)
-            self._evaluate(target, now)
+            try:
+                self._evaluate(target, now)
+            except Exception as error:  # noqa: BLE001 - one HPA's defect must not end all metrics
+                self._fail(target, error)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
                 now = self._clock()
@@ -198,7 +212,7 @@ class Scaler(Collector):
             tubes = read_tubes(reading.queried) if reading.queried and reading.missing is None else None
             idle_for_s = _idle_for_s(target, tubes)
         target.missing_since = (target.missing_since or now) if reading.missing is not None else None
-        changes = target.history.changes(now)
+        changes = target.history.changes(now, target.period_s)
         is_idle = idle_for_s >= (options.idle_s or 0.0)
         planned = reading.observed, target.scale, changes, is_idle, tubes and (tubes.waiting, tubes.takeable)
         if planned == target.planned or target.busy:
@@ -222,7 +236,7 @@ class Scaler(Collector):
         apply = partial(self._apply, target.hpa, target.asked, target.history, situation, evaluated_at)
         try:
             outcome = await asyncio.get_running_loop().run_in_executor(self._threads, apply)
-        except KubernetesError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._fail(target, error)
             return
         finally:
@@ -262,7 +276,7 @@ class Scaler(Collector):
         if evaluated_at.age_s(now) > _MAX_WAIT_S:
             return _Outcome(None, scale, history)
         present_scale = Scale(scale.spec_replicas, scale.status_replicas)
-        changes, now_unix_s = history.changes(now), self._server_time(now).timestamp()
+        changes, now_unix_s = history.changes(now, _period_s(present.autoscaler)), self._server_time(now).timestamp()
         plan = make_plan(
             replace(
                 situation, autoscaler=present.autoscaler, scale=present_scale, changes=changes, now_unix_s=now_unix_s
@@ -310,24 +324,28 @@ class Scaler(Collector):
             key = f"{obstacle.reason} {int(now.unix_s // _SAME_EVENT_S)}"
             self._create_event(hpa, "Warning", "NotScaled", message, key)
 
-    def _fail(self, target: _Target, error: KubernetesError) -> None:
+    def _fail(self, target: _Target, error: Exception) -> None:
         """Report why a change failed, and wait before the next attempt."""
-        now, workload = self._clock(), target.hpa.autoscaler.workload
-        reason = _REASONS.get(error.status or 0, "unavailable")
+        now, hpa = self._clock(), target.hpa
+        status = error.status if isinstance(error, KubernetesError) else None
+        reason = _REASONS.get(status or 0, "unavailable") if isinstance(error, KubernetesError) else "internal"
         target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if reason == "conflict" else next(target.delays))
         if reason == target.failed:
             return
         target.failed = reason
-        sentence = {
-            "not_found": f"{error.problem}; correct scaleTargetRef, or delete the HPA",
-            "forbidden": f"{error.problem}; grant it by a Role in namespace {target.hpa.reference.namespace}"
-            f" with get and patch on the scale of {workload}",
-            "conflict": "something else changed it at the same time; it is tried again with the next reading",
-        }.get(reason, str(error))
-        self._reject(target.hpa, Obstacle(reason, sentence), now)
+        problem = error.problem if isinstance(error, KubernetesError) else f"internal error: {error!r}"
+        fix = {
+            "not_found": "correct scaleTargetRef, or delete the HPA",
+            "forbidden": f"grant it by a Role in namespace {hpa.reference.namespace} with get and patch on the scale of"
+            f" {hpa.autoscaler.workload}",
+            "conflict": "it is tried again with the next reading",
+        }.get(reason, "it is tried again, with growing pauses")
+        if reason == "internal":
+            _log.error("scaler failed", hpa=hpa.reference.name, exc_info=error)
+        self._reject(hpa, Obstacle(reason, f"{problem}; {fix}"), now)
 
     def _create_event(self, hpa: Hpa, kind: Literal["Normal", "Warning"], reason: str, message: str, key: str) -> None:
-        if self._events >= _MAX_EVENTS:
+        if not self._event_places.acquire(blocking=False):
             return
 
         def create() -> None:
@@ -337,9 +355,8 @@ class Scaler(Collector):
             except KubernetesError as error:
                 self._rejected_lines.warning("Event can't be created", hpa=hpa.reference.name, error=str(error))
             finally:
-                self._events -= 1
+                self._event_places.release()
 
-        self._events += 1
         self._event_threads.submit(create)
 
 
@@ -347,13 +364,14 @@ def _new_target(hpa: Hpa, now: Instant) -> _Target:
     autoscaler = hpa.autoscaler
     scale = autoscaler.scale if autoscaler.knows_pods else Scale(0, 0)
     lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, scale.spec_replicas)
-    return _Target(hpa, queries(autoscaler), scale, History.start(scale.spec_replicas, lowest, now))
+    history = History.start(scale.spec_replicas, lowest, now)
+    return _Target(hpa, queries(autoscaler), scale, history, _period_s(autoscaler))
 
 
 def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
     """Take another version of the HPA. Its status may be older than what was seen of the workload."""
     before, autoscaler = target.hpa.autoscaler, hpa.autoscaler
-    target.hpa, target.planned = hpa, None
+    target.hpa, target.period_s, target.planned = hpa, _period_s(autoscaler), None
     asked = queries(autoscaler)
     if asked != target.asked:
         target.asked, target.idle = asked, None
@@ -361,6 +379,10 @@ def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
         target.scale = autoscaler.scale
     if autoscaler.scaled_at_s != before.scaled_at_s:
         target.history = target.history.seen(autoscaler.desired, now)
+
+
+def _period_s(autoscaler: Autoscaler) -> float:
+    return max(policy.period_s for policy in once_per_sync(autoscaler).up.policies)
 
 
 def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:
