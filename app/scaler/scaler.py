@@ -70,7 +70,7 @@ class _Target:
     scale: Scale
     """As seen last, in the HPA's status or in the workload."""
     history: History
-    period_s: float
+    periods_s: frozenset[int]
     """Over which increases count."""
     idle: tuple[Counters, Instant] | None = None
     """The counters of its tubes, and since when they have been these without a job ready or reserved."""
@@ -212,9 +212,10 @@ class Scaler(Collector):
             tubes = read_tubes(reading.queried) if reading.queried and reading.missing is None else None
             idle_for_s = _idle_for_s(target, tubes)
         target.missing_since = (target.missing_since or now) if reading.missing is not None else None
-        changes = target.history.changes(now, target.period_s)
+        changes = target.history.changes(now, max(target.periods_s))
+        added = [sum(added for ago_s, added in changes if ago_s < period_s) for period_s in target.periods_s]
         is_idle = idle_for_s >= (options.idle_s or 0.0)
-        planned = reading.observed, target.scale, changes, is_idle, tubes and (tubes.waiting, tubes.takeable)
+        planned = reading.observed, target.scale, added, is_idle, tubes and (tubes.waiting, tubes.takeable)
         if planned == target.planned or target.busy:
             return
         situation = Situation(
@@ -276,7 +277,8 @@ class Scaler(Collector):
         if evaluated_at.age_s(now) > _MAX_WAIT_S:
             return _Outcome(None, scale, history)
         present_scale = Scale(scale.spec_replicas, scale.status_replicas)
-        changes, now_unix_s = history.changes(now, _period_s(present.autoscaler)), self._server_time(now).timestamp()
+        changes = history.changes(now, max(_periods_s(present.autoscaler)))
+        now_unix_s = self._server_time(now).timestamp()
         plan = make_plan(
             replace(
                 situation, autoscaler=present.autoscaler, scale=present_scale, changes=changes, now_unix_s=now_unix_s
@@ -365,13 +367,13 @@ def _new_target(hpa: Hpa, now: Instant) -> _Target:
     scale = autoscaler.scale if autoscaler.knows_pods else Scale(0, 0)
     lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, scale.spec_replicas)
     history = History.start(scale.spec_replicas, lowest, now)
-    return _Target(hpa, queries(autoscaler), scale, history, _period_s(autoscaler))
+    return _Target(hpa, queries(autoscaler), scale, history, _periods_s(autoscaler))
 
 
 def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
     """Take another version of the HPA. Its status may be older than what was seen of the workload."""
     before, autoscaler = target.hpa.autoscaler, hpa.autoscaler
-    target.hpa, target.period_s, target.planned = hpa, _period_s(autoscaler), None
+    target.hpa, target.periods_s, target.planned = hpa, _periods_s(autoscaler), None
     asked = queries(autoscaler)
     if asked != target.asked:
         target.asked, target.idle = asked, None
@@ -381,8 +383,8 @@ def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
         target.history = target.history.seen(autoscaler.desired, now)
 
 
-def _period_s(autoscaler: Autoscaler) -> float:
-    return max(policy.period_s for policy in once_per_sync(autoscaler).up.policies)
+def _periods_s(autoscaler: Autoscaler) -> frozenset[int]:
+    return frozenset(policy.period_s for policy in once_per_sync(autoscaler).up.policies)
 
 
 def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:
