@@ -132,9 +132,9 @@ value: {{ .targetValue | toJson | trimAll "\"" | quote }}
 {{- if ne . (lower .) }}
 {{- fail (printf "%s: metric %s can't be queried, because Kubernetes lowercases metric names: set tube: NAME instead, which works in any case" $which .) }}
 {{- end }}
-{{- $builtIn := include "beanscale.builtIn" $root | splitList "," }}
-{{- if not (or (has . $rules) (hasPrefix "tube-" .) (has . $builtIn) $root.Values.forwardTo.service) }}
-{{- fail (printf "%s: metric %s is neither built in (tube-<tube>, %s) nor defined in `metrics` (rules: %s): correct the name, or add the rule" $which . (join ", " $builtIn) (join ", " $rules | default "none")) }}
+{{- if not (or (include "beanscale.isOurs" (list $root .)) $root.Values.forwardTo.service) }}
+{{- $builtIn := include "beanscale.builtIn" $root | splitList "," | join ", " }}
+{{- fail (printf "%s: metric %s is neither built in (tube-<tube>, %s) nor defined in `metrics` (rules: %s): correct the name, or add the rule" $which . $builtIn (join ", " $rules | default "none")) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -145,24 +145,4 @@ value: {{ .targetValue | toJson | trimAll "\"" | quote }}
 beanstalkd_tube_jobs,beanstalkd_tube_drain_seconds,beanstalkd_tube_jobs_deleted_per_second,beanstalkd_tube_jobs_put_per_second,
 {{- "beanstalkd_tube_next_job_age_seconds,beanstalkd_tube_producers_using,beanstalkd_tube_urgent_jobs," }}
 {{- "beanstalkd_tube_workers_waiting,beanstalkd_tube_workers_watching" }}
-{{- end }}
-
-{{/* One of `autoscalers` → its minReplicas, which may be 0. */}}
-{{- define "beanscale.minReplicas" -}}
-{{- ternary .minReplicas 1 (hasKey . "minReplicas") | int }}
-{{- end }}
-
-{{/* (list $ "autoscalers: checkout" 0 10): fails unless these minReplicas and maxReplicas are valid. */}}
-{{- define "beanscale.checkReplicas" -}}
-{{- $root := index . 0 }}
-{{- $which := index . 1 }}
-{{- $min := index . 2 | int }}
-{{- $max := index . 3 | int }}
-{{- if gt $min $max }}
-{{- fail (printf "%s: minReplicas (%d) exceeds maxReplicas (%d): raise maxReplicas or lower minReplicas" $which $min $max) }}
-{{- end }}
-{{- $version := $root.Capabilities.KubeVersion.Version }}
-{{- if and (eq $min 0) (not $root.Values.featureGates.HPAScaleToZero) (semverCompare "<1.37.0-0" $version) }}
-{{- fail (printf "%s: minReplicas: 0 requires Kubernetes 1.37, but this is %s: set minReplicas to 1; or, if kube-apiserver and kube-controller-manager run with the feature gate HPAScaleToZero, set featureGates.HPAScaleToZero=true (for helm template, set the version with --kube-version)" $which $version) }}
-{{- end }}
 {{- end }}

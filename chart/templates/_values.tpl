@@ -91,6 +91,7 @@ beanstalkd:
   networkPolicy: {}
 metrics: []
 tenancy: []
+scaling: {enabled: true}
 featureGates: {HPAScaleToZero: false}
 forwardTo: {port: 443}
 console:
@@ -102,6 +103,7 @@ console:
   serviceAccount: {create: true}
   networkPolicy: {}
 helloWorld:
+  autoscaling: {immediate: true}
   service: {type: ClusterIP, port: 80}
 serviceMonitor: {enabled: false, authorization: {credentials: {key: token}}}
 prometheusRule: {enabled: false, buriedJobs: 0, certificateLifeLeftPercent: 25, disabled: {}}

@@ -1,5 +1,6 @@
 """`autoscalers`: plain HorizontalPodAutoscalers, of the release and of the user's workloads."""
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ CHECKOUT = {"name": "checkout", "target": {"name": "worker"}, "tube": "checkout"
 BY_METRIC = {key: value for key, value in CHECKOUT.items() if key != "tube"} | {"metric": "tube-checkout"}
 CLEAR = {"tube": "a", "jobsPerPod": 1}
 UNPAUSED = {"paused": "false"}
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+IMMEDIATE = {"beanscale/immediate": "true"}
 RULE = {"name": "backlog", "tubes": ["a"], "value": "ready"}
 
 
@@ -50,7 +53,7 @@ def test_an_autoscaler_can_have_any_namespace_and_target(chart: Chart) -> None:
     marks = {"labels": {"team": "shop", "app.kubernetes.io/component": "mine"}, "annotations": {"note": "ours"}}
     found = autoscaler(chart, CHECKOUT | {"namespace": "shop", "target": target} | marks)
     assert found["metadata"]["namespace"] == "shop"
-    assert found["metadata"]["annotations"] == {"note": "ours"}
+    assert found["metadata"]["annotations"] == {"note": "ours"} | IMMEDIATE
     assert found["metadata"]["labels"]["team"] == "shop"
     assert found["metadata"]["labels"]["app.kubernetes.io/component"] == "autoscaler"
     assert found["spec"]["scaleTargetRef"] == target
@@ -294,6 +297,30 @@ def test_a_custom_behavior_replaces_the_default(chart: Chart) -> None:
             "metric beanstalkd_tube_jobs_putt_per_second is neither built in (",
         ),
         ([CHECKOUT | {"minReplicas": 21}], "autoscalers: checkout: minReplicas (21) exceeds maxReplicas (20)"),
+        (
+            [CHECKOUT | {"idleFor": "5m"}],
+            "autoscalers: checkout: idleFor requires minReplicas: 0: set it, or remove idleFor",
+        ),
+        ([CHECKOUT | {"minReplicas": 2, "activation": 0}], "autoscalers: checkout: activation requires minReplicas: 0"),
+        *(
+            (
+                [CHECKOUT | {"annotations": {f"beanscale/{annotation}": "true"}}],
+                f"autoscalers: checkout: the chart sets annotation beanscale/{annotation}: set {key} instead",
+            )
+            for annotation, key in (
+                ("immediate", "immediate"),
+                ("scale-to-zero", "minReplicas: 0 and idleFor"),
+                ("activation", "activation"),
+            )
+        ),
+        (
+            [CHECKOUT | {"annotations": {"beanscale/paused": "yes"}}],
+            'autoscalers: checkout: annotation beanscale/paused is "yes": set it to "true" or "false"',
+        ),
+        (
+            [CHECKOUT | {"annotations": {"beanscale/pause": "true"}}],
+            "annotation beanscale/pause is unknown: correct it, e.g. beanscale/paused, or remove it",
+        ),
         ([CHECKOUT, CHECKOUT], "two autoscalers in namespace beanscale have this name"),
         ([CHECKOUT, CHECKOUT | {"name": "b"}], "b and checkout both scale Deployment beanscale/worker"),
         ([CHECKOUT | {"name": "beanscale-hello-world"}], "beanscale-hello-world: two autoscalers in namespace"),
@@ -319,51 +346,175 @@ def test_a_name_can_be_used_in_two_namespaces(chart: Chart) -> None:
 
 
 def test_with_forwarding_any_metric_is_accepted(chart: Chart) -> None:
-    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-    forward = {"service": "adapter", "namespace": "monitoring", "caBundle": pem}
+    forward = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
     assert (
         external(chart, BY_METRIC | {"metric": "queue_length"}, forwardTo=forward)["metric"]["name"] == "queue_length"
     )
 
 
-ZERO = [
-    pytest.param({"autoscalers": [CHECKOUT | {"minReplicas": 0}]}, "autoscalers: checkout", id="theirs"),
-    pytest.param({"helloWorld": {"autoscaling": {"minReplicas": 0}}}, "helloWorld.autoscaling", id="ours"),
-]
+def zero(**keys: Any) -> list[Any]:
+    """Return parameters: values with minReplicas 0 and these keys, of an entry and of hello-world, and their place."""
+    return [
+        pytest.param({"autoscalers": [CHECKOUT | {"minReplicas": 0} | keys]}, "autoscalers: checkout", id="theirs"),
+        pytest.param({"helloWorld": {"autoscaling": {"minReplicas": 0} | keys}}, "helloWorld.autoscaling", id="ours"),
+    ]
 
 
-def fewest(chart: Chart, values: Manifest, version: str) -> list[int]:
-    objects = chart.render(values, f"--kube-version={version}")
-    return [each["spec"]["minReplicas"] for each in objects.of("HorizontalPodAutoscaler")]
+DISABLED = {"scaling": {"enabled": False}}
+GATE = {"featureGates": {"HPAScaleToZero": True}}
+AFTER = "beanscale/scale-to-zero"
 
 
-@pytest.mark.parametrize(("values", "which"), ZERO)
+def scaling(chart: Chart, values: Manifest, which: str, version: str) -> tuple[int, Manifest]:
+    """Return minReplicas and the annotations of the HPA."""
+    name = "checkout" if which == "autoscalers: checkout" else "beanscale-hello-world"
+    found = chart.render(values, f"--kube-version={version}").one("HorizontalPodAutoscaler", name)
+    return found["spec"]["minReplicas"], found["metadata"].get("annotations", {})
+
+
+@pytest.mark.parametrize(("values", "which"), zero())
 @pytest.mark.parametrize("version", ["1.30.0", "1.36.3", "v1.36.9-gke.100"])
-def test_nothing_scales_to_zero_where_kubernetes_would_reject_it(
+def test_where_kubernetes_cant_scale_to_zero_the_server_does(
     chart: Chart, values: Manifest, which: str, version: str
 ) -> None:
-    refusal = chart.refusal(values, f"--kube-version={version}")
+    assert scaling(chart, values, which, version) == (1, IMMEDIATE | {AFTER: "5m"})
+    refusal = chart.refusal(values | DISABLED, f"--kube-version={version}")
     assert f"{which}: minReplicas: 0 requires Kubernetes 1.37, but this is v" in refusal
+    assert "set scaling.enabled=true, so that beanscale scales to zero" in refusal
     assert "set featureGates.HPAScaleToZero=true" in refusal
 
 
-@pytest.mark.parametrize(("values", "which"), ZERO)
-@pytest.mark.parametrize("version", ["1.37.0", "1.37.0-alpha.1", "v1.37.2-eks-abc", "1.40.0"])
-def test_workloads_scale_to_zero_from_kubernetes_1_37(chart: Chart, values: Manifest, which: str, version: str) -> None:
-    assert 0 in fewest(chart, values, version), which
-
-
-@pytest.mark.parametrize(("values", "which"), ZERO)
-def test_an_older_kubernetes_with_the_feature_gate_scales_to_zero_too(
-    chart: Chart, values: Manifest, which: str
+@pytest.mark.parametrize(("values", "which"), zero())
+@pytest.mark.parametrize(
+    ("version", "gates"),
+    [("1.37.0", {}), ("1.37.0-alpha.1", {}), ("v1.37.2-eks-abc", {}), ("1.40.0", {}), ("1.36.3", GATE)],
+)
+def test_kubernetes_scales_to_zero_from_1_37_or_with_the_feature_gate(
+    chart: Chart, values: Manifest, which: str, version: str, gates: Manifest
 ) -> None:
-    assert 0 in fewest(chart, values | {"featureGates": {"HPAScaleToZero": True}}, "1.36.3"), which
+    assert scaling(chart, values | gates, which, version) == (0, IMMEDIATE)
+    assert scaling(chart, values | gates | DISABLED, which, version) == (0, {})
+
+
+@pytest.mark.parametrize("version", ["1.30.0", "1.37.0"])
+@pytest.mark.parametrize(
+    ("keys", "annotations"),
+    [
+        ({"idleFor": "1m30s"}, {AFTER: "1m30s"}),
+        ({"activation": 10}, {AFTER: "5m", "beanscale/activation": "10"}),
+        ({"activation": 1_000_000}, {AFTER: "5m", "beanscale/activation": "1000000"}),
+        ({"idleFor": "10s", "activation": "500m"}, {AFTER: "10s", "beanscale/activation": "500m"}),
+        ({"idleFor": None, "activation": 0}, {AFTER: "5m", "beanscale/activation": "0"}),
+    ],
+)
+def test_what_kubernetes_doesnt_know_is_left_to_the_server_on_every_version(
+    chart: Chart, keys: Manifest, annotations: Manifest, version: str
+) -> None:
+    for parameter in zero(**keys):
+        values, which = parameter.values
+        assert scaling(chart, values, which, version) == (1, IMMEDIATE | annotations)
+        for key in keys:
+            if keys[key] is not None:
+                refusal = chart.refusal(values | DISABLED, f"--kube-version={version}")
+                assert re.search(f"{which}: (idleFor|activation) requires scaling.enabled=true", refusal)
+
+
+def test_only_beanscales_own_metrics_scale_to_zero_by_beanscale(chart: Chart) -> None:
+    forward = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
+    entry = BY_METRIC | {"metric": "queue_length", "minReplicas": 0}
+    values = {"autoscalers": [entry], "forwardTo": forward}
+    sentence = (
+        "autoscalers: checkout: beanscale can't scale to zero by metric queue_length, which another adapter serves"
+    )
+    assert sentence in chart.refusal(values, "--kube-version=1.36.0")
+    assert scaling(chart, values, "autoscalers: checkout", "1.37.0") == (0, {})
+    idle = {"autoscalers": [entry | {"idleFor": "1m"}], "forwardTo": forward}
+    assert sentence in chart.refusal(idle, "--kube-version=1.37.0")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(True, IMMEDIATE), (None, IMMEDIATE), (False, {})])
+def test_scaling_up_within_a_second_is_the_default(chart: Chart, given: Any, expected: Manifest) -> None:
+    objects = chart.render(
+        {"autoscalers": [CHECKOUT | {"immediate": given}], "helloWorld": {"autoscaling": {"immediate": given}}}
+    )
+    for each in objects.of("HorizontalPodAutoscaler"):
+        assert each["metadata"].get("annotations", {}) == expected
+
+
+def test_paused_is_the_users(chart: Chart) -> None:
+    paused = {"beanscale/paused": "true"}
+    found = autoscaler(chart, CHECKOUT | {"annotations": paused | {"beanscale/immediate": None}})
+    assert found["metadata"]["annotations"] == IMMEDIATE | paused
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"behavior": {"scaleUp": {"stabilizationWindowSeconds": 60}}}, "behavior.scaleUp has a stabilization window"),
+        ({"behavior": {"scaleUp": {"selectPolicy": "Disabled"}}}, "behavior.scaleUp.selectPolicy is Disabled"),
+        (
+            {"jobsPerPod": None, "targetValue": 30},
+            "a targetValue depends on the number of ready pods, which beanscale can't read",
+        ),
+        ({"tube": None, "metric": "queue_length"}, "another adapter serves its metrics"),
+        (
+            {
+                "tube": None,
+                "jobsPerPod": None,
+                "metrics": [
+                    {"metric": "queue_length", "jobsPerPod": 1},
+                    {"metric": "beanstalkd_tube_drain_seconds", "targetValue": 1},
+                ],
+            },
+            "a targetValue depends on",
+        ),
+    ],
+)
+def test_where_the_server_cant_scale_up_it_isnt_asked_to_and_the_notes_say_why(
+    chart: Chart, given: Manifest, why: str
+) -> None:
+    forward = {"service": "adapter", "namespace": "monitoring", "caBundle": PEM}
+    values = {"autoscalers": [CHECKOUT | given], "forwardTo": forward}
+    found = chart.render(values).one("HorizontalPodAutoscaler", "checkout")
+    assert "annotations" not in found["metadata"]
+    sentence = f"HPA beanscale/checkout is scaled up only by Kubernetes, every 15 seconds: {why}"
+    assert sentence in chart.notes(values)
+    assert "only by Kubernetes" not in chart.notes(values | {"autoscalers": [CHECKOUT | given | {"immediate": False}]})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"behavior": {"scaleUp": {"stabilizationWindowSeconds": 0}, "scaleDown": {"stabilizationWindowSeconds": 60}}},
+        {"behavior": {"scaleDown": {"selectPolicy": "Disabled"}}},
+        {"jobsPerPod": None, "targetValue": 30, "perSecond": 1},
+        {"jobsPerPod": None, "targetValue": 30, "busy": "keep"},
+        {"jobsPerPod": None, "tube": None, "metrics": [CLEAR, {"tube": "a", "targetValue": 2}]},
+    ],
+)
+def test_the_server_scales_up_by_what_it_can_compute(chart: Chart, given: Manifest) -> None:
+    assert autoscaler(chart, CHECKOUT | given)["metadata"]["annotations"] == IMMEDIATE
 
 
 def test_a_disabled_autoscaler_is_not_validated(chart: Chart) -> None:
     off = {"helloWorld": {"autoscaling": {"enabled": False, "minReplicas": 0}}}
-    assert fewest(chart, off, "1.30.0") == []
+    assert chart.render(off | DISABLED, "--kube-version=1.30.0").of("HorizontalPodAutoscaler") == []
 
 
 def test_the_notes_name_the_autoscalers(chart: Chart) -> None:
     assert "app.kubernetes.io/component=autoscaler" in chart.notes({"autoscalers": [CHECKOUT]})
+
+
+def test_the_notes_tell_what_the_server_scales(chart: Chart) -> None:
+    entries = [CHECKOUT | {"namespace": "shop", "minReplicas": 0, "idleFor": "90s"}, CHECKOUT | {"immediate": False}]
+    notes = chart.notes({"autoscalers": entries})
+    assert (
+        "The server scales up within a second by HPA beanscale/beanscale-hello-world, shop/checkout. To pause" in notes
+    )
+    assert (
+        "HPA shop/checkout has minReplicas 1, and the server scales its target to zero, after 90s without jobs" in notes
+    )
+    assert "scale it at once:" in notes
+    silent = chart.notes({"autoscalers": [CHECKOUT], **DISABLED})
+    assert "within a second" not in silent
+    assert "HPA beanscale" not in silent

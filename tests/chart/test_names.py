@@ -196,7 +196,8 @@ def test_all_names_are_valid(chart: Chart, release: str, namespace: str, values:
     label = "[a-z]([-a-z0-9]*[a-z0-9])?"  # of Services, before Kubernetes 1.35
     assert [name for kind, name in names if kind == "Service" and not re.fullmatch(label, name)] == []
     assert [name for _, name in names if not re.fullmatch("[a-z0-9]([-a-z0-9.:]*[a-z0-9])?", name)] == []
-    assert len(set(names)) == len(names)
+    places = [(*pair, each["metadata"].get("namespace")) for pair, each in zip(names, objects, strict=True)]
+    assert len(set(places)) == len(places)
     for labels in (*entries([*objects], "labels"), *entries([*objects], "matchLabels")):
         for text in labels.values():
             assert re.fullmatch("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", text)

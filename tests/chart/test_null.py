@@ -151,11 +151,28 @@ WITHIN: list[Any] = [
             }
         ]
     },
-    {"helloWorld": {"autoscaling": dict.fromkeys(("perSecond", "paused", "busy"))}},
+    {
+        "helloWorld": {
+            "autoscaling": dict.fromkeys(("perSecond", "paused", "busy", "immediate", "idleFor", "activation"))
+        }
+    },
     {
         "autoscalers": [
             {"name": "a", "tube": "b", "jobsPerPod": 1, "maxReplicas": 1, "target": {"name": "c", "kind": None}}
-            | dict.fromkeys(("namespace", "metric", "selector", "targetValue", "minReplicas", "behavior", "labels"))
+            | dict.fromkeys(
+                (
+                    "namespace",
+                    "metric",
+                    "selector",
+                    "targetValue",
+                    "minReplicas",
+                    "behavior",
+                    "labels",
+                    "immediate",
+                    "idleFor",
+                    "activation",
+                )
+            )
             | dict.fromkeys(("perSecond", "paused", "busy", "metrics"))
         ]
     },

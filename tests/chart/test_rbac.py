@@ -22,6 +22,21 @@ TO_EXPLAIN = {
     ("everywhere", "deployments/scale.apps replicasets/scale.apps statefulsets/scale.apps", "*", "get"),
     ("everywhere", "events", "*", "list"),
 }
+SCALED = {"tube": "a", "jobsPerPod": 1, "maxReplicas": 2}
+TARGETS = [
+    SCALED | {"name": "a", "namespace": "shop", "target": {"name": "one"}},
+    SCALED | {"name": "b", "namespace": "shop", "target": {"name": "two"}},
+    SCALED | {"name": "c", "namespace": "shop", "target": {"kind": "StatefulSet", "name": "one"}},
+    SCALED | {"name": "d", "namespace": "shop", "target": {"kind": "ReplicaSet", "name": "1e3"}},
+    SCALED | {"name": "e", "target": {"kind": "ReplicationController", "apiVersion": "v1", "name": "on"}},
+    SCALED | {"name": "f", "target": {"kind": "Rollout", "apiVersion": "argoproj.io/v1alpha1", "name": "r.s"}},
+    SCALED | {"name": "g", "target": {"kind": "Proxy", "apiVersion": "example.com/v1", "name": "p"}},
+    SCALED | {"name": "h", "target": {"kind": "Redis", "apiVersion": "example.com/v1", "name": "q"}},
+    SCALED
+    | {"name": "i", "target": {"kind": "Octopus", "apiVersion": "example.com/v1", "name": "o", "resource": "octopi"}},
+    SCALED | {"name": "j", "namespace": "other", "target": {"name": "not-scaled"}, "immediate": False},
+]
+WATCH = ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list watch")
 
 
 def permission(rule: Manifest, namespace: str | None) -> tuple[Any, ...]:
@@ -40,18 +55,19 @@ def permission(rule: Manifest, namespace: str | None) -> tuple[Any, ...]:
 def granted(objects: Objects) -> dict[str, set[tuple[Any, ...]]]:
     """Subject → (namespace, resource, name, verbs), or the name of a role that the cluster brings."""
     roles = {
-        (each["kind"], each["metadata"]["name"]): each["rules"]
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]): each["rules"]
         for kind in ("Role", "ClusterRole")
         for each in objects.of(kind)
     }
     found = defaultdict[str, set[tuple[Any, ...]]](set)
     for binding in objects.of("RoleBinding") + objects.of("ClusterRoleBinding"):
         namespace = binding["metadata"].get("namespace")
-        role = (binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        kind, name = binding["roleRef"]["kind"], binding["roleRef"]["name"]
+        role = (kind, namespace if kind == "Role" else None, name)
         rules = (
             [permission(rule, namespace) for rule in roles[role]]
             if role in roles
-            else [(namespace or "everywhere", *role)]
+            else [(namespace or "everywhere", kind, name)]
         )
         for subject in binding["subjects"]:
             assert subject["kind"] == "ServiceAccount"
@@ -68,6 +84,9 @@ def test_every_permission_is_required(default: Objects) -> None:
             ("beanscale", "configmaps", "beanscale-ca", "get patch"),
             ("everywhere", "apiservices.apiregistration.k8s.io", APISERVICE, "get patch"),
             *TO_EXPLAIN,
+            WATCH,
+            ("beanscale", "deployments/scale.apps", "beanscale-hello-world", "get patch"),
+            ("beanscale", "events", "*", "create"),
         },
         "beanscale/beanscale-console": {
             ("everywhere", "horizontalpodautoscalers.autoscaling", "*", "get list"),
@@ -180,6 +199,47 @@ def test_the_server_reads_metrics_and_autoscalers_only_if_enabled(
     assert after == before
 
 
+def test_the_server_may_scale_only_the_named_targets(chart: Chart) -> None:
+    """Of each entry that uses it, by the resource of the target's kind."""
+    server = "beanscale/beanscale-server"
+    alone: Manifest = {"helloWorld": {"enabled": False}}
+    more = granted(chart.render(alone | {"autoscalers": TARGETS}))[server] - granted(chart.render(alone))[server]
+    assert more == {
+        ("shop", "deployments/scale.apps", "one two", "get patch"),
+        ("shop", "statefulsets/scale.apps", "one", "get patch"),
+        ("shop", "replicasets/scale.apps", "1e3", "get patch"),
+        ("shop", "events", "*", "create"),
+        ("beanscale", "replicationcontrollers/scale", "on", "get patch"),
+        ("beanscale", "rollouts/scale.argoproj.io", "r.s", "get patch"),
+        ("beanscale", "proxies/scale.example.com", "p", "get patch"),
+        ("beanscale", "redises/scale.example.com", "q", "get patch"),
+        ("beanscale", "octopi/scale.example.com", "o", "get patch"),
+        ("beanscale", "events", "*", "create"),
+    }
+
+
+def test_without_scaling_nothing_of_it_is_rendered(chart: Chart, default: Objects) -> None:
+    values: Manifest = {"scaling": {"enabled": False}}
+    off = chart.render(values)
+    named = {(each["kind"], each["metadata"]["name"]) for each in default}
+    left = {(each["kind"], each["metadata"]["name"]) for each in off}
+    scaler = {(kind, "beanscale:beanscale:scaler") for kind in ("ClusterRole", "ClusterRoleBinding")}
+    assert named - left == scaler | {(kind, "beanscale-scaler") for kind in ("Role", "RoleBinding")}
+    annotations = [each["metadata"].get("annotations", {}) for each in chart.render(values | {"autoscalers": TARGETS})]
+    assert not [key for each in annotations for key in each if key.startswith("beanscale/")]
+    assert WATCH not in granted(off)["beanscale/beanscale-server"]
+    args = [each.pods()["server"]["spec"]["containers"][0]["args"] for each in (default, off)]
+    assert ["--scaler" in each for each in args] == [True, False]
+
+
+def test_a_target_that_is_scaled_to_zero_by_the_server_is_granted_without_immediate(chart: Chart) -> None:
+    entry = SCALED | {"name": "a", "namespace": "shop", "target": {"name": "one"}, "immediate": False, "minReplicas": 0}
+    patched = ("shop", "deployments/scale.apps", "one", "get patch")
+    for version, is_granted in (("1.36.0", True), ("1.37.0", False)):
+        objects = chart.render({"autoscalers": [entry]}, f"--kube-version={version}")
+        assert (patched in granted(objects)["beanscale/beanscale-server"]) == is_granted
+
+
 def single(permissions: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
     """One permission for each resource, name and verb."""
     return {each for place, *rest in permissions for each in product([place], *(words.split() for words in rest))}
@@ -187,22 +247,26 @@ def single(permissions: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
 
 def commanded(notes: str) -> dict[str, set[tuple[str, ...]]]:
     """Return what the commands in the NOTES grant, as `granted` does."""
-    roles: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    roles: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
     found = defaultdict[str, set[tuple[str, ...]]](set)
     for line in notes.splitlines():
         if not line.startswith("  kubectl create "):
             continue
         words = [word for word in shlex.split(line) if word != "-n"]
-        options = dict(word.removeprefix("--").split("=", 1) for word in words if word.startswith("--"))
+        options: dict[str, str] = {}
+        for word in words:
+            option, _, value = word.partition("=")
+            if word.startswith("--"):  # --resource-name can be repeated
+                options[option[2:]] = " ".join([*options.get(option[2:], "").split(), value])
         kind, *place, name = [word for word in words[2:] if not word.startswith("--")]
         namespace = place[0] if place else "everywhere"
         if kind in {"role", "clusterrole"}:
-            kinds = [re.sub(r"^(\w+)\.(\w+)/(\w+)$", r"\1/\3.\2", each) for each in options["resource"].split(",")]
+            kinds = [re.sub(r"^(\w+)\.([\w.]+)/(\w+)$", r"\1/\3.\2", each) for each in options["resource"].split(",")]
             names, verbs = options.get("resource-name", "*"), options["verb"].replace(",", " ")
-            roles[kind, name] = [(each, names, verbs) for each in kinds]
+            roles[kind, namespace, name] = [(each, names, verbs) for each in kinds]
             continue
         role = "clusterrole" if "clusterrole" in options else "role"
-        theirs = roles.get((role, options[role]))
+        theirs = roles.get((role, "everywhere" if role == "clusterrole" else namespace, options[role]))
         subject = options["serviceaccount"].replace(":", "/")
         whole = {"clusterrole": "ClusterRole", "role": "Role"}[role]
         found[subject] |= {(namespace, *each) for each in theirs} if theirs else {(namespace, whole, options[role])}
@@ -218,6 +282,8 @@ def commanded(notes: str) -> dict[str, set[tuple[str, ...]]]:
         {"console": {"enabled": False}, "helloWorld": {"autoscaling": {"enabled": False}}},
         {"test": {"enabled": False}, "tls": {"mode": "certManager"}},
         {"rbac": {"admissionPolicy": False}},
+        {"scaling": {"enabled": False}},
+        {"autoscalers": TARGETS},
     ],
     ids=str,
 )

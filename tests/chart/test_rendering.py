@@ -569,7 +569,7 @@ def test_the_notes_match_the_values(chart: Chart) -> None:
     notes = chart.notes()
     assert "helm test beanscale -n beanscale --logs" in notes
     assert "kubectl delete apiservice v1beta1.external.metrics.k8s.io" in notes
-    assert len(notes.strip().splitlines()) == 9
+    assert len(notes.strip().splitlines()) == 10
     external = chart.notes(
         {
             "beanstalkd": {"enabled": False, "external": [{"host": "eu"}]},

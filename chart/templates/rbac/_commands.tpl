@@ -8,10 +8,30 @@
 
 {{/* The same with a Role in the release's namespace. */}}
 {{- define "beanscale.grantHere" }}
-{{- $namespace := include "beanscale.namespace" (index . 0) }}
-{{- $name := include "beanscale.object" (list (index . 0) (index . 1)) }}
-  kubectl create role -n {{ $namespace }} {{ $name }} {{ index . 3 }}
-  kubectl create rolebinding -n {{ $namespace }} {{ $name }} --role={{ $name }} --serviceaccount={{ index . 2 }}
+{{- $root := index . 0 }}
+{{- include "beanscale.grantIn" (list (include "beanscale.namespace" $root) (include "beanscale.object" (list $root (index . 1))) (index . 2) (index . 3)) }}
+{{- end }}
+
+{{/* (list "namespace" "role" "namespace:account" "--resource=… --verb=…"): the same with a Role in any namespace. */}}
+{{- define "beanscale.grantIn" }}
+  kubectl create role -n {{ index . 0 }} {{ index . 1 }} {{ index . 3 }}
+  kubectl create rolebinding -n {{ index . 0 }} {{ index . 1 }} --role={{ index . 1 }} --serviceaccount={{ index . 2 }}
+{{- end }}
+
+{{/* (list $ "namespace:account"): watch HPAs, and scale the targets of those with annotations of the server. */}}
+{{- define "beanscale.grantScaling" }}
+{{- $root := index . 0 }}
+{{- $account := index . 1 }}
+{{- include "beanscale.grant" (list $root "scaler" $account "--resource=horizontalpodautoscalers.autoscaling --verb=get,list,watch") }}
+{{- range $namespace, $targets := include "beanscale.scaled" $root | fromJson }}
+{{- range $resource, $names := $targets }}
+{{- $plural := splitList "." $resource | first }}
+{{- $group := trimPrefix $plural $resource | trimSuffix "." }}
+{{- $role := include "beanscale.clusterObject" (list $root (printf "scaler-%s%s" $plural $group)) }}
+{{- include "beanscale.grantIn" (list $namespace $role $account (printf "--resource=%s%s/scale --resource-name=%s --verb=get,patch" $plural $group (join " --resource-name=" $names))) }}
+{{- end }}
+{{- include "beanscale.grantIn" (list $namespace (include "beanscale.clusterObject" (list $root "scaler-events")) $account "--resource=events --verb=create") }}
+{{- end }}
 {{- end }}
 
 {{/* (list $ "console" "namespace:account"): read HPAs, the scale of their targets, metrics and Events. */}}
