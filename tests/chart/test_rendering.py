@@ -79,6 +79,7 @@ def test_the_server_gets_its_arguments(default: Objects) -> None:
         "--apiservice=v1beta1.external.metrics.k8s.io",
         "--cluster-domain=cluster.local",
         "--max-age=15s",
+        "--scaler",
         "--shutdown-delay=5",
         "--log-format=json",
         "--log-level=info",
