@@ -4,8 +4,9 @@ An autoscaler that a page shows is also collected in depth, with the metric as t
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,13 +17,17 @@ from urllib.parse import quote
 from app.beanstalkd.demand import Demand
 from app.clock import Instant
 from app.console.errors import RequestError
-from app.console.events import Event, of_autoscalers
+from app.console.events import Event, of_autoscalers, reported_events
 from app.console.health import is_late
 from app.console.history import ReplicaTrack
-from app.explain.collect import Collected, CollectedAutoscaler, collect_autoscaler
+from app.explain.collect import Collected, CollectedAutoscaler, MetricClient, collect_autoscaler
+from app.explain.events import HpaEvents, list_events
+from app.explain.report import ScalingReport, report_scaling, scaling_json
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.conditions import reported
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
+from app.hpa.options import NO_OPTIONS
+from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Metric as ExternalMetric
@@ -37,7 +42,13 @@ MAX_AUTOSCALERS = 500
 POLL_EVERY_S = 5.0
 COLLECTED_AGE_S = 2.0
 """For so long, what was collected of one autoscaler serves every page that shows it."""
+EVENTS_AGE_S = 5.0
+"""For so long, the Events of one autoscaler serve every page: kube-apiserver reads a whole namespace's to list them."""
+ENABLED_AGE_S = 60.0
+"""For so long, what the server said about its scaler counts."""
 MAX_COLLECTED = 50
+_MAX_LOOK_UPS = 10
+"""Autoscalers whose Events are read after one poll."""
 _MAX_TARGET = 30
 """Characters."""
 
@@ -72,6 +83,8 @@ class AutoscalerState:
     """What each of its metrics counts, in the plural; None if unknown. Empty: all unknown."""
     late: bool = False
     """Whether a server of the metric that charts show is late: their line then has a gap."""
+    scaling: ScalingReport | None = None
+    """What beanscale does for it, by its annotations; None: it has none."""
 
     @property
     def name(self) -> ObjectName:
@@ -89,6 +102,17 @@ class AutoscalerState:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedEvents:
+    """The Events of one HPA at one moment."""
+
+    read_s: float
+    """Monotonic seconds."""
+    known: HpaEvents
+    ahead_s: float
+    """How far the console's clock is ahead of the cluster's."""
+
+
+@dataclass(frozen=True, slots=True)
 class PollResult:
     """All autoscalers at one moment."""
 
@@ -98,8 +122,13 @@ class PollResult:
     """What their metrics are computed from."""
 
 
-def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationContext) -> PollResult:
-    """Evaluate those that have an external metric. Pure; slow if metrics cover very many tubes."""
+def evaluate_autoscalers(
+    autoscalers: Iterable[Autoscaler], context: EvaluationContext, *, scaling_enabled: bool | None = None
+) -> PollResult:
+    """Evaluate those that have an external metric. Pure; slow if metrics cover very many tubes.
+
+    `scaling_enabled`: whether the server's scaler runs; None: unknown.
+    """
     used = [each for each in autoscalers if first_external(each) is not None][:MAX_AUTOSCALERS]
     states: list[AutoscalerState] = []
     links: list[AutoscalerLink] = []
@@ -108,11 +137,14 @@ def evaluate_autoscalers(autoscalers: Iterable[Autoscaler], context: EvaluationC
     for autoscaler in used:
         resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
         observed = tuple(_observe(autoscaler, *each) for each in zip(autoscaler.metrics, resolved, strict=True))
-        decision = decide(autoscaler, autoscaler.scale, observed, context.now.unix_s)
+        effective = replace(autoscaler, options=NO_OPTIONS) if scaling_enabled is False else autoscaler
+        decision = decide(effective, autoscaler.scale, observed, context.now.unix_s)
         shown = resolved[first_external(autoscaler) or 0]
         late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
         units = tuple(metric.definition.unit if metric and metric.definition else None for metric in resolved)
-        state = AutoscalerState(autoscaler, observed, decision, units, late)
+        state = AutoscalerState(
+            autoscaler, observed, decision, units, late, report_scaling(autoscaler, scaling_enabled)
+        )
         states.append(state)
         for metric in resolved:
             if metric is None:
@@ -165,6 +197,10 @@ class AutoscalerStore:
         self.error = error
         """Why autoscalers aren't known (any more): a clause."""
         self.result = PollResult()
+        self.reported: dict[ObjectName, ReportedEvents] = {}
+        """The Events of those that a page showed, or that were scaled while the console watched."""
+        self.scaling_enabled: bool | None = None
+        """Whether the server's scaler runs; None: unknown."""
         self._read_s: float | None = None
         self._failed = False
         self._tracks: dict[ObjectName, ReplicaTrack] = {}
@@ -178,6 +214,7 @@ class AutoscalerStore:
         """Store a result, and forget autoscalers that aren't in it. `collected` has more exact values of some."""
         self.result, self.error, self._read_s, self._failed = result, None, now_s, False
         self._tracks = {each.name: self._tracks.get(each.name) or ReplicaTrack() for each in result.states}
+        self.reported = {name: known for name, known in self.reported.items() if name in self._tracks}
         for each in result.states:
             exact = collected.get(each.name)
             value, target = _value_and_target(each.autoscaler, exact.observed if exact else each.observed)
@@ -196,6 +233,11 @@ class AutoscalerStore:
     def find(self, name: ObjectName) -> AutoscalerState | None:
         """Return one autoscaler."""
         return next((each for each in self.result.states if each.name == name), None)
+
+    def events(self, names: Iterable[ObjectName]) -> Sequence[Event]:
+        """Return what beanscale reported in the Events of some autoscalers, as far as they have been read."""
+        known = [(name, self.reported[name]) for name in names if name in self.reported]
+        return [event for name, each in known for event in reported_events(name, each.known.events, each.ahead_s)]
 
     def series(self, name: ObjectName) -> Json | None:
         """Return its last hour as JSON; None if there is no such autoscaler."""
@@ -259,6 +301,7 @@ def _row(state: AutoscalerState) -> Json:
         "min": autoscaler.minimum,
         "max": autoscaler.maximum,
         "sentence": decision.verdict_from(autoscaler.scale.spec_replicas),
+        "scaling": scaling_json(state.scaling),
     }
 
 
@@ -284,6 +327,7 @@ class AutoscalerPoller:
     thread: Executor
     """The pages' thread."""
     _collecting: OrderedDict[ObjectName, _Collecting] = field(default_factory=OrderedDict, init=False)
+    _enabled_read_s: float = field(default=-math.inf, init=False)
 
     async def run(self) -> None:
         """Poll until cancelled; return immediately without a cluster."""
@@ -293,8 +337,13 @@ class AutoscalerPoller:
 
     async def _poll(self, kubernetes: Kubernetes) -> None:
         loop, context = asyncio.get_running_loop(), self.context()
+        enabled = self.store.scaling_enabled
+
+        def evaluate() -> PollResult:
+            return evaluate_autoscalers(_list(kubernetes, self.namespaces), context, scaling_enabled=enabled)
+
         try:
-            result = await asyncio.to_thread(lambda: evaluate_autoscalers(_list(kubernetes, self.namespaces), context))
+            result = await asyncio.to_thread(evaluate)
         except KubernetesError as error:
             await loop.run_in_executor(self.thread, self.store.fail, str(error), self.clock().unix_s)
             return
@@ -303,7 +352,8 @@ class AutoscalerPoller:
         self.demand.request_ages(result.wanted.ages, now)
         now_s = now.unix_s
         before = [each.autoscaler for each in self.store.result.states]
-        self.add_events(list(of_autoscalers(before, [each.autoscaler for each in result.states], now_s)))
+        events = list(of_autoscalers(before, [each.autoscaler for each in result.states], now_s))
+        self.add_events(events)
         collected = {
             name: each.task.result().autoscalers[0]
             for name, each in self._collecting.items()
@@ -312,6 +362,33 @@ class AutoscalerPoller:
             and each.task.exception() is None
         }
         await loop.run_in_executor(self.thread, self.store.update, result, now_s, collected)
+        await asyncio.to_thread(self._look_up, kubernetes, result, {event.autoscaler for event in events})
+
+    def _look_up(self, kubernetes: Kubernetes, result: PollResult, scaled: Collection[ObjectName | None]) -> None:
+        """Read what the HPAs don't have themselves: Events of those that were scaled, and whether the scaler runs."""
+        annotated = [each for each in result.states if each.autoscaler.options.requested]
+        for each in [each for each in annotated if each.name in scaled][:_MAX_LOOK_UPS]:
+            self._keep_events(kubernetes, each.name, list_events(kubernetes, each.autoscaler))
+        now_s = self.clock().monotonic_s
+        if annotated and now_s - self._enabled_read_s > ENABLED_AGE_S:
+            self._enabled_read_s = now_s
+            autoscaler = annotated[0].autoscaler
+            metric = autoscaler.metrics[first_external(autoscaler) or 0]
+            with suppress(CheckFailedError, SelectorError):
+                explained = MetricClient(kubernetes, autoscaler.namespace).explanation(metric.name, metric.selector)
+                self.store.scaling_enabled = explained.scaling_enabled
+
+    def _keep_events(self, kubernetes: Kubernetes, name: ObjectName, known: HpaEvents) -> None:
+        self.store.reported[name] = ReportedEvents(self.clock().monotonic_s, known, kubernetes.clock_ahead_s)
+
+    def _collect(self, kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collected:
+        name = ObjectName(autoscaler.namespace, autoscaler.name)
+        reported = self.store.reported.get(name)
+        if reported and self.clock().monotonic_s - reported.read_s <= EVENTS_AGE_S:
+            return collect_autoscaler(kubernetes, autoscaler, reported.known)
+        collected = collect_autoscaler(kubernetes, autoscaler)
+        self._keep_events(kubernetes, name, collected.autoscalers[0].events)
+        return collected
 
     async def collect(self, state: AutoscalerState) -> Collected:
         """Return everything about one autoscaler, at most COLLECTED_AGE_S old; callers share one collection."""
@@ -320,7 +397,7 @@ class AutoscalerPoller:
         if current is None or (current.task.done() and now_s - current.started_s > COLLECTED_AGE_S):
             if self.kubernetes is None:
                 raise LookupError("there is no cluster")
-            work = asyncio.to_thread(collect_autoscaler, self.kubernetes, state.autoscaler)
+            work = asyncio.to_thread(self._collect, self.kubernetes, state.autoscaler)
             current = self._collecting[state.name] = _Collecting(now_s, asyncio.create_task(work))
             self._collecting.move_to_end(state.name)
             if len(self._collecting) > MAX_COLLECTED:

@@ -1,4 +1,4 @@
-"""What happened in the last hour, and when: found by comparing two snapshots, or reported by who did it."""
+"""What happened in the last hour, and when: found by comparing two snapshots, or reported by what did it."""
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import Reading, Snapshot
+from app.explain.events import BEANSCALE, HpaEvent
 from app.hpa.autoscaler import Autoscaler
 from app.metrics.built_in import STATES
 from app.metrics.rules import COUNTED
@@ -17,6 +18,8 @@ MAX_EVENTS = 5000
 SHOWN_S = 3600.0
 MAX_SHOWN = 200
 RESTARTS = frozenset({"restart", "loss"})
+_MAX_TEXT = 200
+"""Characters of an Event's message."""
 _REPORTED_S = 5.0
 """Between an action and the reading that shows its outcome."""
 
@@ -27,14 +30,16 @@ class Event(NamedTuple):
     at_s: float
     """Unix seconds."""
     kind: str
-    """`restart`, `loss` (a restart after which there are fewer jobs), `down`, `up`, `pause`, `resume`, `rescale`, or an
-    action: `kick`, `delete`, `put`, `move`…"""
+    """`restart`, `loss` (a restart after which there are fewer jobs), `down`, `up`, `pause`, `resume`, `rescale` (by
+    the HPA controller), `scaled` (by beanscale or another client), `not-scaled`, or an action: `kick`, `put`…"""
     text: str
     """A clause."""
     server: Server | None = None
     tube: str | None = None
     """None: it concerns all tubes of the server."""
     autoscaler: ObjectName | None = None
+    is_found: bool = False
+    """True if only a comparison of two polls shows it."""
 
 
 class EventLog:
@@ -58,18 +63,30 @@ class EventLog:
                 known.add((event.kind, *event[3:]))
 
     def of(
-        self, server: Server | None, tube: str | None, autoscalers: Collection[ObjectName], now_s: float
+        self,
+        server: Server | None,
+        tube: str | None,
+        autoscalers: Collection[ObjectName],
+        now_s: float,
+        reported: Sequence[Event] = (),
     ) -> Sequence[Mapping[str, Any]]:
-        """Return the events of a tube, its server and some autoscalers as JSON, oldest first."""
-        return [
-            {"t": event.at_s, "kind": event.kind, "text": event.text}
-            for event in self._events.copy()
+        """Return the events of a tube, its server and some autoscalers as JSON, oldest first.
+
+        `reported`: what Kubernetes has of these autoscalers, which is more exact than what comparing two polls found.
+        """
+        exact = {event.autoscaler for event in reported if event.kind == "scaled"}
+        found = [
+            event
+            for event in (*self._events.copy(), *reported)
             if now_s - event.at_s <= SHOWN_S
             and (
                 (event.server is not None and event.server == server and event.tube in {None, tube})
                 or (event.autoscaler is not None and event.autoscaler in autoscalers)
             )
-        ][-MAX_SHOWN:]
+            and not (event.kind == "scaled" and event.is_found and event.autoscaler in exact)
+        ]
+        found.sort(key=lambda event: event.at_s)
+        return [{"t": event.at_s, "kind": event.kind, "text": event.text} for event in found[-MAX_SHOWN:]]
 
     def last_restart(self, server: Server) -> Event | None:
         """Return the event of the last restart that was found of a server."""
@@ -125,9 +142,24 @@ def _of_pauses(before: Reading, after: Reading, server: Server, now_s: float) ->
 
 def of_autoscalers(before: Iterable[Autoscaler], after: Iterable[Autoscaler], now_s: float) -> Iterator[Event]:
     """Yield an event for each autoscaler whose desired number of pods changed between two polls."""
-    earlier = {(each.namespace, each.name): each.desired for each in before}
+    earlier = {(each.namespace, each.name): each for each in before}
     for each in after:
-        desired = earlier.get((each.namespace, each.name))
-        if desired is not None and desired != each.desired:
-            text = f"{each.name} scales {each.workload} from {count(desired, 'pod')} to {each.desired}"
-            yield Event(now_s, "rescale", text, autoscaler=ObjectName(each.namespace, each.name))
+        old = earlier.get((each.namespace, each.name))
+        if old is None or old.desired == each.desired:
+            continue
+        name, change = ObjectName(each.namespace, each.name), f"from {count(old.desired, 'pod')} to {each.desired}"
+        if old.scaled_at_s == each.scaled_at_s and each.options.active:
+            # The controller notes when it scales; this time it only found another number.
+            text = f"{each.workload} was scaled {change}, not by the HPA controller"
+            yield Event(now_s, "scaled", text, autoscaler=name, is_found=True)
+        else:
+            yield Event(now_s, "rescale", f"{each.name} scales {each.workload} {change}", autoscaler=name)
+
+
+def reported_events(name: ObjectName, known: Iterable[HpaEvent], ahead_s: float) -> Iterator[Event]:
+    """Yield what beanscale itself reported in Events of an HPA. `ahead_s`: of this clock, before the cluster's."""
+    for each in known:
+        if each.component == BEANSCALE:
+            text = each.message if len(each.message) <= _MAX_TEXT else f"{each.message[:_MAX_TEXT]}…"
+            kind = "scaled" if each.is_scaling else "not-scaled"
+            yield Event(each.at_s + ahead_s, kind, f"beanscale: {text}", autoscaler=name)

@@ -354,7 +354,8 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
 
 def tube_page(view: View, state: ServerState, tube: str, autoscalers: AutoscalerStore) -> Json:
     """Return everything about one tube of one server, whether it exists or not."""
-    names = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)][:_MAX_AUTOSCALERS]
+    links = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)]
+    names = list(dict.fromkeys(links[:_MAX_AUTOSCALERS]))
     here, history = tube_now(view, state, tube), view.history.series(TubeRef(state.server, tube))
     last = state.reading.tubes.get(tube) if state.reading else None
     return {
@@ -369,8 +370,8 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
         },
         "history": history,
         "lastRead": _last_read(state, tube),
-        "autoscalers": [series for name in dict.fromkeys(names) if (series := autoscalers.series(name)) is not None],
-        "events": view.events.of(state.server, tube, names, view.now.unix_s),
+        "autoscalers": [series for name in names if (series := autoscalers.series(name)) is not None],
+        "events": view.events.of(state.server, tube, names, view.now.unix_s, autoscalers.events(names)),
     }
 
 

@@ -146,7 +146,7 @@ class PageData:
                 "metricMissing": any(isinstance(each, Missing) for each in collected.autoscalers[0].observed),
                 "whatIf": what_if(collected, target, cluster_now_s),
                 "loadTest": self._load_test(autoscaler),
-                "events": view.events.of(None, None, [autoscaler], view.now.unix_s),
+                "events": view.events.of(None, None, [autoscaler], view.now.unix_s, store.events([autoscaler])),
             }
         else:
             raise RequestError(f"there is no page {name[:40]!r}; pages: overview, tube, autoscalers, autoscaler")

@@ -1,7 +1,9 @@
 """Layout and accessibility of the pages. Screenshots are stored in $BEANSCALE_SCREENSHOTS."""
 
 import json
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.cluster import Cluster
 from tests.browser.conftest import NewPerson
 from tests.browser.console import ConsoleProcess, Person, Tube
+from tests.unit.explain.cluster import event
 
 DESKTOP, PHONE = {"width": 1360, "height": 850}, {"width": 360, "height": 740}
 TUBES = ("checkout", "emails", "invoices/monthly", "search-index", "thumbnails", "webhooks")
@@ -19,8 +22,14 @@ ORDER = {"order": 1017, "customer": {"name": "Zoë"}, "items": [{"sku": "bean", 
 
 @pytest.fixture
 def scene(tube: Tube, cluster: Cluster) -> None:
-    """Some tubes with jobs, and an autoscaler that uses one."""
-    cluster.has_pods(2, 14)
+    """Some tubes with jobs, and an autoscaler that uses one, which beanscale has scaled."""
+    created = datetime.fromtimestamp(time.time() - 40, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    words = "Scaled Deployment/orders from 1 to 2: tube-orders is 14, target 2 per pod: 14 ÷ 2 = 7 → 7 pods"
+    cluster.reported(
+        event("Scaled", words, created=created),
+        event("NotScaled", "unbroken" * 50, created="2026-01-01T00:00:00Z", kind="Warning"),
+    )
+    cluster.has_pods(2, 14, annotations={"immediate": "true", "scale-to-zero": "5m"})
     for number, name in enumerate(TUBES):
         client = tube(name)
         for _ in range(3 * number + 2):
@@ -65,6 +74,7 @@ def autoscalers(person: Person) -> Page:
 def autoscaler(person: Person) -> Page:
     autoscalers(person).get_by_role("link", name="shop/orders").click()
     expect(person.page.locator(".answer")).to_contain_text("pods")
+    expect(person.page.locator("#events")).to_contain_text("Scaled Deployment/orders")
     return person.page
 
 

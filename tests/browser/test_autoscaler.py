@@ -1,14 +1,16 @@
 """Why an autoscaler does or doesn't scale; the cluster is one in words, everything else is real."""
 
 import re
+import time
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Page, StorageState, expect
 
-from tests.browser.cluster import HPAS, Cluster
+from tests.browser.cluster import EVENTS, HPAS, Cluster
 from tests.browser.conftest import NewPerson
 from tests.browser.console import ConsoleProcess, Person, Tube, until
-from tests.unit.explain.cluster import DEPLOYMENT, listed
+from tests.unit.explain.cluster import DEPLOYMENT, event, listed
 from tests.unit.hpa.hpas import Json, condition, external, hpa
 
 
@@ -148,6 +150,87 @@ def test_a_pause_says_which_autoscalers_ignore_it(guest: Person, cluster: Cluste
     expect(chip).to_have_text("⇅ shop/orders (ignores its ready jobs while paused)")
     client.pause_tube("orders", 0)
     expect(chip).to_have_text("⇅ shop/orders")
+
+
+def just_now(ago_s: float = 0) -> str:
+    return datetime.fromtimestamp(time.time() - ago_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+WHY = "tube-orders is 14, target 2 per pod: 14 ÷ 2 = 7 → 7 pods"
+
+
+def test_what_beanscale_does_and_reported_is_shown(guest: Person, cluster: Cluster) -> None:
+    cluster.reported(
+        event("Scaled", f"Scaled Deployment/orders from 1 to 2: {WHY}", created=just_now(60)),
+        event("SuccessfulRescale", "New size: 1", "horizontal-pod-autoscaler", created=just_now(90)) | {"count": 3},
+        event("NotScaled", "forbidden: <b>no</b>", created=just_now(30), kind="Warning"),
+    )
+    cluster.has_pods(2, 14, annotations={"immediate": "true", "scale-to-zero": "5m"})
+    page = of_orders(guest)
+    expect(page.locator("#scaling")).to_have_text(
+        "beanscale scales up within a second; scales to 0 after 5 min without jobs, and from 0 once a job is ready."
+    )
+    expect(page.locator("#steps [aria-current=step]")).to_contain_text(
+        "this decides: beanscale scales up within a second; the HPA controller at its next sync"
+    )
+    rows = page.locator("#events li span")
+    expect(rows).to_have_text(
+        [
+            "NotScaled (beanscale): forbidden: <b>no</b>",
+            f"Scaled (beanscale): Scaled Deployment/orders from 1 to 2: {WHY}",
+            "SuccessfulRescale (horizontal-pod-autoscaler, 3 times): New size: 1",
+        ]
+    )
+    page.get_by_role("button", name="5 min", exact=True).click()
+    mark = page.locator("svg .happened.scaled")
+    expect(mark.locator("title")).to_have_text(f"beanscale: Scaled Deployment/orders from 1 to 2: {WHY}")
+    expect(page.locator("svg .happened.error title")).to_have_text("beanscale: forbidden: <b>no</b>")
+    plot = page.locator(".plot")
+    plot.press("End")
+    for _ in range(24):
+        plot.press("ArrowLeft")
+    expect(page.get_by_role("status").filter(has_text="Scaled Deployment/orders")).to_have_count(1)
+    page.get_by_role("button", name="as a table").click()
+    expect(page.locator(".chart-table")).to_contain_text("Scaled Deployment/orders from 1 to 2")
+    card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
+    expect(card.locator(".scaling")).to_contain_text("beanscale scales up within a second; scales to 0 after 5 min")
+    page = guest.opens_tube("orders")
+    page.get_by_role("button", name="5 min", exact=True).click()
+    expect(page.locator("svg .happened.scaled")).to_have_count(1)
+    expect(page.locator("#events")).to_contain_text("beanscale: Scaled Deployment/orders from 1 to 2")
+
+
+def test_without_permission_for_events_a_sentence_is_shown(guest: Person, cluster: Cluster) -> None:
+    cluster.forbids(EVENTS)
+    cluster.has_pods(2, 14)
+    page = of_orders(guest)
+    expect(page.locator("#events-error")).to_have_text(
+        "Its Events can't be read: this account must be allowed to list events in namespace shop."
+    )
+    expect(page.locator("#sentence")).to_contain_text("2 pods now → 7")
+    expect(page.locator("#scaling")).to_be_hidden()
+
+
+def test_an_obstacle_is_a_note(guest: Person, cluster: Cluster) -> None:
+    window = {"scaleUp": {"stabilizationWindowSeconds": 30}}
+    cluster.has_pods(2, 14, annotations={"immediate": "true"}, behavior=window)
+    page = of_orders(guest)
+    expect(page.locator("#scaling")).to_have_text("beanscale does nothing.")
+    expect(page.locator("#findings .note").first).to_contain_text(
+        "behavior.scaleUp.stabilizationWindowSeconds is 30, so the HPA waits"
+    )
+
+
+def test_at_zero_nobody_is_told_to_scale_by_hand(guest: Person, cluster: Cluster) -> None:
+    off = condition("ScalingActive", "ScalingDisabled", "False", "the replica count is zero")
+    cluster.has_pods(0, 0, conditions=[off], annotations={"scale-to-zero": "5m"})
+    page = of_orders(guest)
+    expect(page.locator("#sentence")).to_have_text(
+        "0 pods, no change: the HPA reports ScalingDisabled: the replica count is zero; beanscale scales it up once a"
+        " job is ready."
+    )
+    expect(page.locator("#conditions .bad")).to_have_count(0)
+    expect(page.locator("#connection")).to_have_text("live")
 
 
 def test_without_a_cluster_the_page_shows_the_reason(

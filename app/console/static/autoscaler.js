@@ -8,7 +8,7 @@ import { keyboard } from "./keyboard.js";
 import { LoadTest, predictedLines } from "./load_test.js";
 import { autoscalerLines } from "./series.js";
 import { WhatIf } from "./what_if.js";
-import { capital, known, latenesses, plural } from "./words.js";
+import { capital, clock, known, latenesses, plural } from "./words.js";
 
 const part = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search);
@@ -27,7 +27,7 @@ function show(state) {
   const late = latenesses(state);
   keyed(part("late"), late, (_, index) => index, () => h("li", { class: "note" }), (element, words) => setText(element, words));
   setClass(part("main"), "late", late.length > 0);
-  const findings = (state.document.metrics ?? []).flatMap((metric) => metric.findings);
+  const findings = [...(one?.scaling?.obstacles ?? []), ...(state.document.metrics ?? []).flatMap((metric) => metric.findings)];
   keyed(part("findings"), findings, (finding) => finding.sentence + finding.fix, newFinding, () => {});
   const { series } = state;
   const lines = series ? autoscalerLines(series) : [];
@@ -44,8 +44,26 @@ function showAutoscaler(one) {
   setText(part("workload"), `scales ${one.workload.kind}/${one.workload.name} from ${one.minReplicas} to ${plural(one.maxReplicas, "pod")}${live ? current : ""}`);
   const decides = one.decision.steps.findLastIndex((step) => JSON.stringify(step) === JSON.stringify(one.decision.decidedBy));
   keyed(part("steps"), one.decision.steps.map((step, index) => ({ step, index })), ({ step, index }) => `${index} ${step.stage}`, newStep,
-    (element, { step, index }) => updateStep(element, step, index === decides));
+    (element, { step, index }) => updateStep(element, step, index === decides ? one.decision.when : null));
   keyed(part("conditions"), one.conditions, ({ type }) => type, newCondition, updateCondition);
+  part("scaling").hidden = !one.scaling;
+  setText(part("scaling"), one.scaling ? `${capital(one.scaling.sentence)}.` : "");
+  showEvents(one);
+}
+
+// What Kubernetes has, newest first. Anyone who may create Events in the namespace can write any text into them.
+function showEvents({ events, eventsError }) {
+  part("events-error").hidden = !eventsError;
+  setText(part("events-error"), eventsError ? `${capital(eventsError)}.` : "");
+  const keys = ({ time, reason, component, message, count }) => JSON.stringify([time, reason, component, message, count]);
+  keyed(part("events"), events, keys, newEvent, () => {});
+  if (!events.length && !eventsError) part("events").replaceChildren(h("li", { class: "quiet" }, "Kubernetes has no Events of this HPA; by default it keeps them for an hour."));
+}
+
+function newEvent({ time, type, reason, component, count, message }) {
+  const times = count > 1 ? `, ${plural(count, "time")}` : "";
+  return h("li", {}, h("time", { datetime: time, title: time }, clock(Date.parse(time) / 1000)),
+    h("span", { class: "name" }, h("b", { class: type === "Warning" ? "warn" : null }, reason), ` (${component}${times}): ${message}`));
 }
 
 function newFinding({ sentence: words, fix }) {
@@ -53,15 +71,17 @@ function newFinding({ sentence: words, fix }) {
 }
 
 function newStep({ step }) {
-  return h("li", {}, h("span", { class: "stage" }, step.stage), h("span", { class: "said name" }), h("span", { class: "pods" }), h("span", { class: "decides", hidden: true }, "this decides"));
+  return h("li", {}, h("span", { class: "stage" }, step.stage), h("span", { class: "said name" }), h("span", { class: "pods" }), h("span", { class: "decides", hidden: true }));
 }
 
-function updateStep(element, step, decides) {
+// `when`: of the deciding step, when it takes effect.
+function updateStep(element, step, when) {
   const [, said, pods, mark] = element.children;
   setText(said, step.sentence);
   setText(pods, step.before === step.after ? plural(step.after, "pod") : `${step.before} → ${plural(step.after, "pod")}`);
-  mark.hidden = !decides;
-  setAttribute(element, "aria-current", decides ? "step" : null);
+  mark.hidden = when === null;
+  setText(mark, `this decides: ${when}`);
+  setAttribute(element, "aria-current", when === null ? null : "step");
 }
 
 function newCondition() {

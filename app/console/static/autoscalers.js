@@ -24,11 +24,14 @@ function show(state) {
 
 function newCard(one) {
   return h("li", { class: "card" }, h("div", { class: "headline" }, h("h2", {}, h("a", { class: "name", href: autoscalerAddress(one), "data-row-link": true }, `${one.namespace}/${one.name}`)),
-    h("span", { class: "quiet name" }, one.target)), h("p", { class: "said" }), h("dl", { class: "facts" }));
+    h("span", { class: "quiet name" }, one.target)), h("p", { class: "said" }), h("p", { class: "scaling quiet" }), h("dl", { class: "facts" }));
 }
 
 function updateCard(card, one) {
   setText(card.querySelector(".said"), capital(one.sentence));
+  const { scaling } = one;
+  card.querySelector(".scaling").hidden = !scaling;
+  setText(card.querySelector(".scaling"), scaling ? [scaling, ...scaling.obstacles].map(({ sentence }) => `${capital(sentence)}.`).join(" ") : "");
   const metrics = one.metrics.map(({ name, selector, total, target, unit }) =>
     [selector ? `${name}{${selector}}` : name, `${total === null ? UNKNOWN : measured(total, unit === "jobs" ? null : unit)}, target ${measured(target.amount, unit === "jobs" ? null : unit)}${target.type === "AverageValue" ? " per pod" : ""}`]);
   const facts = [["pods", count(one.current)], ["desired", count(one.desired)], ["min … max", `${count(one.min)} … ${count(one.max)}`], ...metrics];

@@ -7,6 +7,9 @@ import { clock, count, known } from "./words.js";
 const LETTER_PX = 6.2;
 const SAMPLE_S = 7; // at most, between two samples
 const NOW_S = 0.5;
+// The class of an event's mark, and its shape from its upper left corner: they differ without color too.
+const SQUARE = "m1,0h8v8h-8Z";
+const MARKS = { loss: ["error", SQUARE], down: ["error", SQUARE], "not-scaled": ["error", SQUARE], scaled: ["scaled", "m5,-1l5,5l-5,5l-5,-5Z"] };
 
 // Where things are: x(time), jobs(number), pods(number), and the frame around them.
 export function geometry(model, width, range) {
@@ -104,9 +107,9 @@ function marks({ events }, { frame, from, to, x }) {
     const text = event.text.length > 32 ? `${event.text.slice(0, 31)}…` : event.text;
     const fits = at >= free && at + 9 + text.length * LETTER_PX < Math.max(next, at) && at + 9 + text.length * LETTER_PX < frame.right;
     if (fits) free = at + 14 + text.length * LETTER_PX;
-    const bad = ["loss", "down"].includes(event.kind);
-    return svg("g", { class: bad ? "happened error" : "happened" }, svg("title", {}, event.text),
-      svg("line", { x1: at, x2: at, y1: 20, y2: frame.bottom }), svg("path", { d: bad ? `M${at - 4},14h8v8h-8Z` : `M${at - 5},14h10l-5,8Z` }),
+    const [kind, shape] = MARKS[event.kind] ?? ["", "h10l-5,8Z"];
+    return svg("g", { class: `happened ${kind}` }, svg("title", {}, event.text),
+      svg("line", { x1: at, x2: at, y1: 20, y2: frame.bottom }), svg("path", { d: `M${at - 5},14${shape}` }),
       fits ? svg("text", { x: at + 8, y: 22 }, text) : null);
   });
 }

@@ -56,8 +56,8 @@ export function bytes(size) {
 export const clock = (unixSeconds, withSeconds = true) =>
   new Date(unixSeconds * 1000).toLocaleTimeString("en-GB", withSeconds ? {} : { hour: "2-digit", minute: "2-digit" });
 
-// For the start of a sentence; names such as minReplicas, tube-orders and beanstalkd stay.
-export const capital = (sentence) => sentence.replace(/^(?!beanstalkd)[a-z]+(?=[\s,:;.’']|$)/, (word) => word[0].toUpperCase() + word.slice(1));
+// For the start of a sentence; names such as minReplicas, behavior.scaleUp, tube-orders and beanstalkd stay.
+export const capital = (sentence) => sentence.replace(/^(?!beanstalkd|beanscale)[a-z]+(?=[\s,:;’']|\.(?:\s|$)|$)/, (word) => word[0].toUpperCase() + word.slice(1));
 
 // `last read 20 s ago` or `never read`.
 export const lastRead = (ageSeconds) => (known(ageSeconds) ? `last read ${duration(Math.max(1, ageSeconds))} ago` : "never read");

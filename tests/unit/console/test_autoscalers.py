@@ -27,7 +27,8 @@ from app.metrics.query import EvaluationContext
 from app.metrics.rules import FIELDS, Glob, Rule, Rules
 from app.settings import ObjectName
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
-from tests.unit.explain.cluster import DEPLOYMENT, METRICS, Cluster, deployment, listed
+from tests.unit.explain.cluster import DEPLOYMENT, EVENTS, METRICS, Cluster, deployment, event, listed
+from tests.unit.explain.explanations import explanation
 from tests.unit.hpa.hpas import condition, external, hpa
 
 NAME = ObjectName("shop", "orders")
@@ -346,3 +347,58 @@ def test_the_list_follows_the_condition_of_a_metric_without_a_value() -> None:
         " (FailedGetExternalMetric)"
     )
     assert not looked_at(hpa()).to_json(at(0).unix_s)["metricMissing"]
+
+
+def test_the_list_shows_what_beanscale_does() -> None:
+    resting = hpa(
+        current=0,
+        conditions=[condition("ScalingActive", "ScalingDisabled", "False", "no pods")],
+        annotations={"scale-to-zero": "5m"},
+    )
+    (row,) = looked_at(resting).to_json(0)["autoscalers"]
+    assert row["sentence"].endswith(
+        "the HPA reports ScalingDisabled: no pods; beanscale scales it up once a job is ready"
+    )
+    assert row["scaling"]["sentence"].startswith("beanscale scales to 0 after 5 min without jobs")
+    (state,) = evaluate_autoscalers([parse_hpa(resting)], known(), scaling_enabled=False).states
+    assert "not this autoscaler scaled the workload to 0" in state.decision.verdict_from(0)
+    assert state.scaling is not None
+    assert "the annotations have no effect" in state.scaling.sentence
+    assert looked_at(hpa()).to_json(0)["autoscalers"][0]["scaling"] is None
+
+
+ANNOTATED = {"immediate": "true"}
+SCALED = {"items": [event("Scaled", "Scaled Deployment/orders from 1 to 5: tube-orders is 20")]}
+
+
+@pytest.mark.anyio
+async def test_after_a_change_by_another_client_the_events_are_read_and_whether_the_scaler_runs() -> None:
+    watch = Watch(cluster(hpa(desired=1, annotations=ANNOTATED)))
+    answers = {**watch.cluster.answers, (EVENTS, ""): SCALED}
+    answers[f"{METRICS}/tube-orders", ""] = explanation(scaling={"enabled": True})
+    watch.cluster.answers = answers
+    await watch.look()
+    assert (EVENTS, "") not in watch.cluster.asked
+    watch.cluster.answers = {**answers, (ALL, ""): listed(hpa(desired=5, annotations=ANNOTATED))}
+    await watch.look()
+    async with asyncio.timeout(10):
+        while not watch.known.events([NAME]):
+            await asyncio.sleep(0.01)
+    assert [(one.kind, one.text) for one in watch.known.events([NAME])] == [
+        ("scaled", "beanscale: Scaled Deployment/orders from 1 to 5: tube-orders is 20")
+    ]
+    assert watch.known.scaling_enabled is True
+    watch.known.update(evaluate_autoscalers([], known()), 5)
+    assert watch.known.events([NAME]) == []
+
+
+@pytest.mark.anyio
+async def test_events_are_read_less_often_than_the_rest() -> None:
+    watch = Watch(cluster(hpa()))
+    await watch.look()
+    judged = watch.known.find(NAME)
+    assert judged is not None
+    for second, times in ((0, 1), (3, 1), (6, 2)):
+        watch.second = second
+        await watch.watcher.collect(judged)
+        assert watch.cluster.asked.count((EVENTS, "")) == times

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from app.beanstalkd.reading import Failure, ServerState, Snapshot
-from app.console.events import Event, EventLog, of_autoscalers, of_servers
+from app.console.events import Event, EventLog, of_autoscalers, of_servers, reported_events
+from app.explain.events import HpaEvent
 from app.hpa.autoscaler import parse_hpa
 from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, server, tube, unread
@@ -101,6 +102,44 @@ def test_a_new_decision_of_an_autoscaler_is_an_event() -> None:
         )
     ]
     assert list(of_autoscalers([], [after], 7.0)) == []
+
+
+def test_a_number_of_pods_that_the_controller_only_found_is_another_ones() -> None:
+    annotations = {"immediate": "true"}
+    before = parse_hpa(hpa(desired=1, last_scale="2026-10-12T08:00:00Z", annotations=annotations))
+    for last_scale, kind, text in (
+        ("2026-10-12T08:00:00Z", "scaled", "Deployment/orders was scaled from 1 pod to 4, not by the HPA controller"),
+        ("2026-10-12T08:09:00Z", "rescale", "orders scales Deployment/orders from 1 pod to 4"),
+    ):
+        after = parse_hpa(hpa(desired=4, last_scale=last_scale, annotations=annotations))
+        (event,) = of_autoscalers([before], [after], 7.0)
+        assert (event.kind, event.text) == (kind, text)
+
+
+NAME = ObjectName("shop", "orders")
+
+
+def test_what_beanscale_reported_replaces_what_two_polls_show() -> None:
+    log = EventLog()
+    log.add([Event(5.0, "scaled", "was scaled", autoscaler=NAME, is_found=True)])
+    log.add([Event(6.0, "rescale", "orders scales", autoscaler=NAME)])
+    assert [event["text"] for event in log.of(None, None, [NAME], 9.0)] == ["was scaled", "orders scales"]
+    known = [
+        HpaEvent(14.0, True, "NotScaled", "forbidden", "beanscale", 1),
+        HpaEvent(13.0, False, "SuccessfulRescale", "New size: 1", "horizontal-pod-autoscaler", 1),
+        HpaEvent(12.0, False, "Scaled", "m" * 300, "beanscale", 1),
+    ]
+    reported = list(reported_events(NAME, known, ahead_s=-10.0))
+    assert log.of(None, None, [NAME], 9.0, reported) == [
+        {"t": 2.0, "kind": "scaled", "text": f"beanscale: {'m' * 200}…"},
+        {"t": 4.0, "kind": "not-scaled", "text": "beanscale: forbidden"},
+        {"t": 6.0, "kind": "rescale", "text": "orders scales"},
+    ]
+    assert [event["kind"] for event in log.of(None, None, [NAME], 9.0, reported[:1])] == [
+        "not-scaled",
+        "scaled",
+        "rescale",
+    ]
 
 
 def test_a_change_reported_by_an_action_is_not_reported_again() -> None:
