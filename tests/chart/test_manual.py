@@ -101,7 +101,7 @@ def test_helm_shows_the_manual(chart: Chart) -> None:
 def quoted() -> list[str]:
     """Return the literal parts of the messages that the documents quote; … and '…' stand for variable parts."""
     lines = [line for each in DOCUMENTS for line in each.read_text().splitlines()]
-    table = [line.partition(" | ")[0] for line in lines if line.startswith(("| HPA:", "| `helm install`:"))]
+    table = [line.partition(" | ")[0] for line in lines if line.startswith(("| HPA:", "| Event:", "| `helm install`:"))]
     table += [line.partition("`: ")[0] + "`" for line in lines if line.startswith("- `") and "…" in line]
     messages = [message for line in table for message in re.findall(r"`([^`]+)`", line) if message != "helm install"]
     parts = [part.strip(" ;:,'()") for message in messages for part in re.split(r"…|'[^']*'", message)]
