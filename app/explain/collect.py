@@ -224,6 +224,8 @@ class CollectedAutoscaler:
     """Why `scale` is as of the HPA's last sync, because the workload can't be read: a clause. Empty: it is current."""
     observed: tuple[Observed, ...]
     """One for each of the autoscaler's metrics."""
+    explanations: tuple[Explanation | None, ...]
+    """The same; None: beanscale doesn't serve the metric, or can't be queried."""
     events: HpaEvents
 
 
@@ -300,9 +302,14 @@ def _autoscaler(
     observed = tuple(
         metrics.observe(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics
     )
+    explanations = tuple(
+        metrics.explained(metric) if metric.source == EXTERNAL else None for metric in autoscaler.metrics
+    )
     workload = autoscaler.workload
     if workload.api_version != "apps/v1" or workload.kind not in _SCALABLE:
-        return CollectedAutoscaler(autoscaler, autoscaler.scale, f"{workload} is of another kind", observed, events)
+        return CollectedAutoscaler(
+            autoscaler, autoscaler.scale, f"{workload} is of another kind", observed, explanations, events
+        )
     namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
     path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
     try:
@@ -316,10 +323,10 @@ def _autoscaler(
             found = kubernetes.request("GET", f"{path}/scale")
         except KubernetesError as error:
             why = f"{workload} doesn't exist" if error.status == 404 else f"{workload} can't be read"
-            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed, events)
+            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed, explanations, events)
         # A Scale omits 0.
         scale = Scale((found.get("spec") or {}).get("replicas", 0), (found.get("status") or {}).get("replicas", 0))
-    return CollectedAutoscaler(autoscaler, scale, "", observed, events)
+    return CollectedAutoscaler(autoscaler, scale, "", observed, explanations, events)
 
 
 class MetricClient:
@@ -352,6 +359,14 @@ class MetricClient:
                 return result.observed
             case CheckFailedError():
                 return Missing(str(result))
+
+    def explained(self, metric: Metric) -> Explanation | None:
+        """Return the explanation of one of an HPA's external metrics, if there is one."""
+        try:
+            result = self._result(metric.name, metric.selector)
+        except SelectorError:
+            return None
+        return result if isinstance(result, Explanation) else None
 
     def explanations(self, metric: str) -> tuple[Explanation, ...]:
         """Return the metric's explanations so far, in the order of the queries."""

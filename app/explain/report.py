@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from app.clock import Instant
 from app.explain.collect import Collected, CollectedAutoscaler, Explanation
-from app.hpa.autoscaler import Autoscaler, Scale, TargetKind
+from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler
 from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
-from app.hpa.decision import Decision, Missing, Stage, Total, decide
+from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide
 from app.hpa.obstacles import Obstacle, obstacles
 from app.hpa.options import NO_OPTIONS, ScalingOptions
-from app.hpa.scaling import awaited, describe_scaling, scales_to_zero, scales_up
+from app.hpa.scaling import describe_scaling, scales_from_zero
 from app.quantity import plain
+from app.scaler.plan import Change, Direction, Situation, make_plan
+from app.scaler.reading import MetricReading, Tubes
 from app.text import count, duration
 
 type Json = dict[str, Any]
@@ -97,7 +100,7 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
             for each in conditions
         )
         decision = decide(autoscaler, one.scale, one.observed, now_unix_s)
-        scaling, when = report_scaling(one.autoscaler, enabled), _when(autoscaler, one.scale, decision, enabled)
+        scaling, when = report_scaling(one.autoscaler, enabled), _when(one, decision, enabled, now_unix_s)
         autoscalers.append(AutoscalerReport(one, decision, conditions, scaling, when))
     metrics = tuple(MetricReport(each, tuple(find(each))) for each in collected.explanations)
     return Report(collected, metrics, tuple(autoscalers), now_unix_s)
@@ -115,18 +118,46 @@ def report_scaling(autoscaler: Autoscaler, enabled: bool | None) -> ScalingRepor
     return ScalingReport(autoscaler.options, enabled, sentence, obstacles(autoscaler))
 
 
-def _when(autoscaler: Autoscaler, scale: Scale, decision: Decision, enabled: bool | None) -> str:
-    current = scale.spec_replicas
-    if current == 0 and scales_to_zero(autoscaler) and decision.decided_by.stage is Stage.DISABLED:
-        return "until beanscale scales it up"
-    # Below minReplicas no metric is evaluated, and of ready pods beanscale knows nothing.
-    by_metrics = decision.recommendation is not None
-    by_value = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
-    if not enabled or not scales_up(autoscaler) or decision.pods <= current or not by_metrics or by_value:
-        return "at the next sync"
-    limited = " as far as the policies allow" if any(step.stage is Stage.POLICY for step in decision.steps) else ""
-    first = f", once {awaited(autoscaler)}" if current == 0 else ""
-    return f"beanscale scales up within a second{limited}{first}; the HPA controller at its next sync"
+def _when(collected: CollectedAutoscaler, decision: Decision, enabled: bool | None, now_unix_s: float) -> str:
+    """Return when the workload is scaled. `enabled`: as in ScalingReport."""
+    autoscaler, current = collected.autoscaler, collected.scale.spec_replicas
+    at_zero = current == 0 and scales_from_zero(autoscaler) and decision.decided_by.stage is Stage.DISABLED
+    change = _change_by_scaler(collected, now_unix_s) if enabled else None
+    if change is None or change.replicas <= current:
+        return "until beanscale scales it up" if at_zero and enabled is not False else "at the next sync"
+    # Which increases count for the policies, only the scaler knows; the newest ones are in its Events.
+    period_s = max((SYNC_PERIOD_S, *(policy.period_s for policy in autoscaler.up.policies)))
+    events = collected.events
+    has_scaled = any(each.is_scaling and now_unix_s - each.at_s <= period_s for each in events.events)
+    is_limited = any(step.stage is Stage.POLICY for step in decision.steps)
+    is_at_once = change.direction is Direction.FROM_ZERO or not (is_limited or has_scaled or events.error)
+    soon = "within a second" if is_at_once else "as soon as the policies allow it"
+    controller = "" if at_zero else "; the HPA controller at its next sync"
+    return f"beanscale scales to {change.replicas} {soon}{controller}"
+
+
+def _change_by_scaler(collected: CollectedAutoscaler, now_unix_s: float) -> Change | None:
+    """Return what the scaler would change now, as far as this can be known without its history."""
+
+    def usable(observed: Observed, explanation: Explanation | None) -> Observed:
+        """Return what the scaler knows: no other adapter's value, and none that only replaces a reading."""
+        is_read = explanation is not None and all(item.held_for_s is None for item in explanation.items)
+        return observed if is_read else NotQueried()
+
+    observed = tuple(map(usable, collected.observed, collected.explanations))
+    tubes = [tube for each in collected.explanations if each for tube in each.tubes]
+    takeable = any(tube.count("ready") and not tube.paused for tube in tubes)
+    read_at = Instant(now_unix_s, now_unix_s)
+    situation = Situation(
+        collected.autoscaler,
+        collected.scale,
+        MetricReading(observed, ()),
+        Tubes((), waiting=takeable, takeable=takeable, read_at=read_at),
+        idle_for_s=0,
+        changes=(),
+        now_unix_s=now_unix_s,
+    )
+    return make_plan(situation).change
 
 
 def find(explanation: Explanation) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.hpa.autoscaler import Autoscaler, Condition
-from app.hpa.scaling import awaited, scales_to_zero
+from app.hpa.scaling import awaited, scales_from_zero
 
 METRICS_READER = "kubectl get clusterrolebinding | grep metrics-reader"
 """Shows whether the HPA controller may read external metrics."""
@@ -73,7 +73,7 @@ def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
         hint = ""
         if condition.kind in autoscaler.left_over:
             words = f"at an earlier sync: {words}"
-        elif condition.reason == "ScalingDisabled" and scales_to_zero(autoscaler):
+        elif condition.reason == "ScalingDisabled" and scales_from_zero(autoscaler):
             words = f"it is disabled while the workload has 0 pods; beanscale scales it up once {awaited(autoscaler)}"
         elif condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
             condition.kind != "ScalingLimited" or condition.reason in _HINTS

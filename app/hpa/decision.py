@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Metric, Scale, Target, TargetKind
 from app.hpa.conditions import confirmed, reported
-from app.hpa.scaling import awaited, scales_to_zero
+from app.hpa.scaling import awaited, scales_from_zero
 from app.quantity import plain
 from app.text import count, duration, listing
 
@@ -249,7 +249,7 @@ def _without_metrics(autoscaler: Autoscaler, current: int) -> Step | None:
 def _at_zero(autoscaler: Autoscaler) -> Step | None:
     """Return the same for a workload with 0 pods."""
     to_zero, disabled = autoscaler.condition("ScaledToZero"), autoscaler.reports("ScalingActive", "ScalingDisabled")
-    by_beanscale = f"beanscale scales it up once {awaited(autoscaler)}" if scales_to_zero(autoscaler) else ""
+    by_beanscale = f"beanscale scales it up once {awaited(autoscaler)}" if scales_from_zero(autoscaler) else ""
     if disabled:
         cause = by_beanscale or "not this autoscaler scaled the workload to 0"
         return Step(Stage.DISABLED, 0, 0, f"{reported(autoscaler, 'ScalingActive')}; {cause}")

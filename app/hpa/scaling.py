@@ -16,10 +16,13 @@ def scales_up(autoscaler: Autoscaler) -> bool:
 
 
 def scales_to_zero(autoscaler: Autoscaler) -> bool:
-    """Return whether beanscale scales to 0 and up again, where the controller does neither."""
-    return (
-        autoscaler.options.active and autoscaler.options.idle_s is not None and not _is_kept(autoscaler, SCALE_TO_ZERO)
-    )
+    """Return whether beanscale scales to 0."""
+    return scales_from_zero(autoscaler) and not _is_kept(autoscaler, SCALE_TO_ZERO)
+
+
+def scales_from_zero(autoscaler: Autoscaler) -> bool:
+    """Return whether beanscale scales up from 0 where the controller never does, whoever scaled to 0."""
+    return autoscaler.options.active and autoscaler.options.idle_s is not None and autoscaler.minimum == 1
 
 
 def _is_kept(autoscaler: Autoscaler, annotation: str) -> bool:
@@ -42,6 +45,8 @@ def describe_scaling(autoscaler: Autoscaler) -> str:
     if scales_to_zero(autoscaler):
         idle = duration(options.idle_s or 0)
         clauses.append(f"scales to 0 after {idle} without jobs, and from 0 once {awaited(autoscaler)}")
+    elif scales_from_zero(autoscaler):
+        clauses.append(f"scales up from 0 once {awaited(autoscaler)}")
     return "; ".join(clauses) or "does nothing"
 
 

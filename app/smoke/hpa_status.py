@@ -6,7 +6,7 @@ from typing import Any
 
 from app.hpa.autoscaler import EXTERNAL, TargetKind, parse_hpa
 from app.hpa.conditions import hint_for
-from app.hpa.scaling import awaited, scales_to_zero
+from app.hpa.scaling import awaited, scales_from_zero
 from app.kube.checks import CheckFailedError, ask
 from app.kube.client import Kubernetes
 from app.quantity import format_quantity
@@ -40,7 +40,7 @@ def check_status(found: Mapping[str, Any], hpa: ObjectName) -> str:
                 " (it does every 15 s)",
                 "check that kube-controller-manager is running: kubectl -n kube-system get pod",
             )
-        if condition.reason == "ScalingDisabled" and scales_to_zero(autoscaler):
+        if condition.reason == "ScalingDisabled" and scales_from_zero(autoscaler):
             return f"{hpa} is at 0 replicas; beanscale scales it up once {awaited(autoscaler)}"
         if not condition.holds:
             raise CheckFailedError(

@@ -171,7 +171,7 @@ def test_what_beanscale_does_and_reported_is_shown(guest: Person, cluster: Clust
         "beanscale scales up within a second; scales to 0 after 5 min without jobs, and from 0 once a job is ready."
     )
     expect(page.locator("#steps [aria-current=step]")).to_contain_text(
-        "this decides: beanscale scales up within a second; the HPA controller at its next sync"
+        "this decides: beanscale scales to 7 within a second; the HPA controller at its next sync"
     )
     rows = page.locator("#events li span")
     expect(rows).to_have_text(

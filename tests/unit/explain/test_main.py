@@ -212,14 +212,16 @@ NOW_S = datetime(2026, 10, 12, 8, 0, 12, tzinfo=UTC).timestamp()
 DISABLED = [condition("AbleToScale", "SucceededGetScale"), condition("ScalingActive", "ScalingDisabled", "False", "no")]
 
 
-def shown(one: Json, events: Json | int = 404, *, enabled: bool | None = True, pods: int = 1) -> tuple[str, Json]:
+def shown(
+    one: Json, events: Json | int | None = None, *, enabled: bool | None = True, pods: int = 1, ready: int = 19
+) -> tuple[str, Json]:
     """Return the text from the autoscaler's line on, and the autoscaler's JSON."""
     known = {} if enabled is None else {"scaling": {"enabled": enabled}}
     answers = {
-        (ORDERS, ""): explanation(tubes=[tube(ready=19)], items=[item("20", "19 + 1")], **known),
+        (ORDERS, ""): explanation(tubes=[tube(ready=ready)], items=[item(str(ready + 1), f"{ready} + 1")], **known),
         (HPAS, ""): listed(one),
         (DEPLOYMENT, ""): deployment(pods, pods, pods),
-        (EVENTS, ""): events,
+        (EVENTS, ""): {"items": []} if events is None else events,
     }
     report = make_report(collect(Cluster(answers), ExplainQuery("tube-orders", "shop")), NOW_S)
     text = "\n".join(render(report)).partition("Autoscaler ")[2]
@@ -241,8 +243,8 @@ def test_the_text_shows_what_beanscale_does_and_what_it_reported() -> None:
 shop/orders of Deployment/orders: 1 pod now → 4
   formula         tube-orders is 20, target 2 per pod: 20 ÷ 2 = 10 → 10 pods
   limits          maxReplicas is 4
-  Decided by      limits: 4 pods; beanscale scales up within a second; the HPA controller at its
-                  next sync
+  Decided by      limits: 4 pods; beanscale scales to 4 as soon as the policies allow it; the HPA
+                  controller at its next sync
   Annotations     beanscale scales up within a second; scales to 0 after 5 min without jobs, and
                   from 0 once a job is ready
   AbleToScale     it can scale now
@@ -253,7 +255,9 @@ shop/orders of Deployment/orders: 1 pod now → 4
   2 min 10 s ago  SuccessfulRescale (horizontal-pod-autoscaler, 3 times): New size: 1
 """
     )
-    assert found["decision"]["when"] == "beanscale scales up within a second; the HPA controller at its next sync"
+    assert found["decision"]["when"] == (
+        "beanscale scales to 4 as soon as the policies allow it; the HPA controller at its next sync"
+    )
     assert found["scaling"] == {
         "enabled": True,
         "immediate": True,
@@ -279,7 +283,10 @@ shop/orders of Deployment/orders: 1 pod now → 4
     ("one", "enabled", "when"),
     [
         pytest.param(
-            hpa(annotations={"immediate": "true"}, maximum=4), True, "within a second; the HPA", id="scaled up"
+            hpa(annotations={"immediate": "true"}, maximum=4),
+            True,
+            "beanscale scales to 4 within a second; the HPA controller at its next sync",
+            id="scaled up",
         ),
         pytest.param(hpa(annotations={"immediate": "true"}), None, "at the next sync", id="by an unknown server"),
         pytest.param(hpa(), True, "at the next sync", id="not annotated"),
@@ -287,7 +294,7 @@ shop/orders of Deployment/orders: 1 pod now → 4
         pytest.param(
             hpa(annotations={"immediate": "true"}),
             True,
-            "as far as the policies allow; the HPA",
+            "beanscale scales to 4 as soon as the policies allow it; the HPA controller at its next sync",
             id="limited",
         ),
         pytest.param(hpa(current=1, minimum=2, annotations={"immediate": "true"}), True, "next sync", id="minReplicas"),
@@ -330,12 +337,16 @@ def test_what_keeps_beanscale_from_scaling_is_shown(one: Json, enabled: bool, wo
 
 def test_at_zero_kubernetes_report_comes_first_and_then_what_beanscale_does() -> None:
     resting = hpa(current=0, conditions=DISABLED, annotations={"scale-to-zero": "5m"})
-    text, found = shown(resting, pods=0)
-    words = " ".join(text.split())
-    assert "the HPA reports ScalingDisabled: no; beanscale scales it up once a job is ready" in words
-    assert "Decided by disabled: 0 pods until beanscale scales it up" in words
-    assert "scale the workload to 1 pod" not in words
-    assert [each["fix"] for each in found["conditions"]] == ["", ""]
+    for ready, when in (
+        (0, "0 pods until beanscale scales it up"),
+        (19, "0 pods; beanscale scales to 4 within a second"),
+    ):
+        text, found = shown(resting, pods=0, ready=ready)
+        words = " ".join(text.split())
+        assert "the HPA reports ScalingDisabled: no; beanscale scales it up once a job is ready" in words
+        assert f"Decided by disabled: {when} Annotations" in words
+        assert "scale the workload to 1 pod" not in words
+        assert [each["fix"] for each in found["conditions"]] == ["", ""]
     text, found = shown(resting, pods=0, enabled=False)
     assert "not this autoscaler scaled the workload to 0" in text
     assert found["conditions"][1]["fix"] == "scale the workload to 1 pod, and the autoscaler takes over"

@@ -32,6 +32,7 @@ WINDOW = {"scaleUp": {"stabilizationWindowSeconds": 30}}
             "scales to 0 after 5 min without jobs, and from 0 once a job is ready",
         ),
         ({"immediate": "true", "scale-to-zero": "5m"}, {"minimum": 2}, "scales up within a second"),
+        ({"scale-to-zero": "5m"}, {"cpu": True}, "scales up from 0 once a job is ready"),
         ({"immediate": "true"}, {"behavior": WINDOW}, "does nothing"),
         ({"immediate": "true", "paused": "true"}, {}, "does nothing while it is paused (annotation beanscale/paused)"),
         ({"immediate": "yes", "scale-to-zero": "5m"}, {}, "does nothing, because an annotation is invalid"),
@@ -40,4 +41,6 @@ WINDOW = {"scaleUp": {"stabilizationWindowSeconds": 30}}
 def test_the_annotations_and_the_spec_decide_what_beanscale_does(
     annotations: dict[str, str], spec: Json, words: str
 ) -> None:
-    assert describe_scaling(parse_hpa(hpa(external(averageValue="2"), annotations=annotations, **spec))) == words
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    metrics = [external(averageValue="2"), *([cpu] if spec.pop("cpu", False) else [])]
+    assert describe_scaling(parse_hpa(hpa(*metrics, annotations=annotations, **spec))) == words
