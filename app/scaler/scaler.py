@@ -6,6 +6,7 @@ change.
 """
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +56,21 @@ _MAX_EVENTS = 1000
 _SAME_EVENT_S = 600
 """Within so long, the replicas' reports of the same obstacle are one Event."""
 _REASONS = {403: "forbidden", 404: "not_found", 409: "conflict"}
+REASONS = (
+    "condition",
+    "conflict",
+    "disabled",
+    "forbidden",
+    "invalid_annotation",
+    "minimum",
+    "no_value",
+    "not_found",
+    "other_metric",
+    "readiness",
+    "stabilization",
+    "unavailable",
+)
+"""All reasons, so that each has a value from the start."""
 _ONLY_LOGGED = frozenset({"conflict", "unavailable"})
 """Reasons without an Event: one resolves itself within a second, the other keeps Events from being created."""
 
@@ -141,6 +157,8 @@ class Scaler(Collector):
             ["reason"],
             registry=None,
         )
+        for reason in REASONS:
+            self._rejections.labels(reason)
 
     async def run(self) -> None:
         """Scale until cancelled."""
@@ -174,6 +192,16 @@ class Scaler(Collector):
             "HPAs whose annotations ask beanscale to scale their workload.",
             value=float(len(self.hpas.current)),
         )
+        rejected = GaugeMetricFamily(
+            "beanscale_scaler_rejected",
+            "Annotated HPAs whose workload isn't scaled by beanscale now, by reason.",
+            labels=["reason"],
+        )
+        targets = self._targets.values()
+        reasons = Tally(reason for target in targets for reason in {*target.reported, target.failed} - {""})
+        for reason in REASONS:
+            rejected.add_metric([reason], reasons[reason])
+        yield rejected
         yield from self._patches.collect()
         yield from self._rejections.collect()
 

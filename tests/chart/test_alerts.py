@@ -128,6 +128,18 @@ FIRING = [
         "2",
     ),
     Case(
+        "BeanscaleWorkloadsNotScaled",
+        {
+            f'beanscale_scaler_rejected{{{each},reason="forbidden"}}': values(2)
+            for each in (POD, POD.replace("-0", "-1"))
+        },
+        "15m",
+        "14m30s",
+        {"reason": "forbidden"},
+        "2",
+    ),
+    Case("BeanscaleAutoscalersUnwatched", {f"beanscale_scaler_watch_up{{{POD}}}": values(0)}, "5m", "4m30s", ONE_POD),
+    Case(
         "BeanscaleClockOff", {f"beanscale_clock_ahead_seconds{{{POD}}}": values(61)}, "10m", "9m30s", ONE_POD, "1m 1s"
     ),
     Case(
@@ -202,6 +214,20 @@ QUIET = [
         Case("BeanscaleRequestsRejected", {f"beanscale_requests_rejected_total{{{POD}}}": "0x20 500x500"}),
         id="one rush",
     ),
+    pytest.param(
+        Case(
+            "BeanscaleWorkloadsNotScaled",
+            {
+                f'beanscale_scaler_rejected{{{POD},reason="no_value"}}': values(1),
+                f'beanscale_scaler_rejected{{{POD},reason="forbidden"}}': values(1, "1x10", "0x500"),
+            },
+        ),
+        id="a metric without a value, and a Role that is created within minutes",
+    ),
+    pytest.param(
+        Case("BeanscaleAutoscalersUnwatched", {f"beanscale_scaler_watch_up{{{POD}}}": values(1, "0x5", "1x500")}),
+        id="minutes without kube-apiserver",
+    ),
     pytest.param(Case("BeanscaleClockOff", {f"beanscale_clock_ahead_seconds{{{POD}}}": values(-60)}), id="a minute"),
 ]
 
@@ -232,7 +258,7 @@ def promtool(require: Callable[[str], str]) -> Promtool:
 
 
 def test_prometheus_accepts_the_rules(promtool: Promtool, rules: Path) -> None:
-    assert "11 rules found" in promtool("check", "rules", str(rules))
+    assert "13 rules found" in promtool("check", "rules", str(rules))
 
 
 @pytest.mark.parametrize("case", FIRING, ids=lambda case: case.alert)

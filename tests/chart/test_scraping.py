@@ -53,7 +53,7 @@ def installed(chart: Chart, kubernetes: Kubernetes, namespace: str) -> Iterator[
 def server(source: Beanstalkd, installed: Objects, kubernetes: Kubernetes, namespace: str) -> Iterator[Beanscale]:
     """As the chart has it started, and behind the chart's Service like a pod of the Deployment."""
     (container,) = installed.one("Deployment", SERVER)["spec"]["template"]["spec"]["containers"]
-    theirs = [each for each in container["args"] if each.startswith(("--service=", "--tls-", "--ca-"))]
+    theirs = [each for each in container["args"] if each.startswith(("--service=", "--tls-", "--ca-", "--scaler"))]
     ours = [f"--beanstalkd=eu={source.host}:{source.port}", f"--apiservice=v1beta1.{namespace}.example"]
     with serving(*ours, *theirs, "--max-age=2s", "--bind=0.0.0.0") as started:
         (port,) = installed.one("Service", SERVER)["spec"]["ports"]

@@ -1,15 +1,22 @@
 """What the scaler reads and writes, by a real kube-apiserver: HPAs, scales and Events."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from app import clock
+from app.beanstalkd.demand import Demand
+from app.beanstalkd.poller import Poller
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.events import create_event
 from app.kube.scale import ScaleClient
+from app.metrics.rules import Rules
 from app.scaler.hpas import HpaWatcher, read_hpa
+from app.scaler.scaler import Scaler
+from app.settings import Server
 from tests.kubernetes.cluster_objects import MERGE, eventually, kubernetes, namespace
 from tests.unit.hpa.hpas import external
 
@@ -113,3 +120,41 @@ def test_replicas_that_report_the_same_create_one_event(kubernetes: Kubernetes, 
     events = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
     assert sorted(len(event["message"]) for event in events) == [len("first"), 1024]
     assert {event["reportingComponent"] for event in events} == {"beanscale"}
+
+
+def test_what_keeps_workloads_from_being_scaled_is_a_metric_while_it_lasts(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
+    path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}
+    spec = {"scaleTargetRef": target, "maxReplicas": 3, "metrics": [external(averageValue="2")]}
+    for name in ("a", "b"):
+        annotations = {"beanscale/immediate": "maybe"}
+        kubernetes.request("POST", path, body={"metadata": {"name": name, "annotations": annotations}, "spec": spec})
+
+    def annotate(name: str, value: str | None) -> None:
+        body = {"metadata": {"annotations": {"beanscale/immediate": value}}}
+        kubernetes.request("PATCH", f"{path}/{name}", body=body, content_type=MERGE)
+
+    async def expect(scaler: Scaler, expected: int) -> None:
+        def rejected() -> float:
+            (found,) = (each for each in scaler.collect() if each.name == "beanscale_scaler_rejected")
+            reasons = {sample.labels["reason"]: sample.value for sample in found.samples}
+            return reasons["invalid_annotation"]
+
+        await asyncio.to_thread(eventually, lambda: rejected() == expected)
+
+    async def scale() -> None:
+        poller = Poller([Server("none", "127.0.0.1", 9)], clock.now, Demand())
+        scaler = Scaler(kubernetes, poller, Rules(), max_age_s=15, clock=clock.now)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(each) for each in (poller.run(), scaler.run())]
+            await expect(scaler, 2)
+            await asyncio.to_thread(annotate, "a", "false")
+            await expect(scaler, 1)
+            await asyncio.to_thread(kubernetes.request, "DELETE", f"{path}/b")
+            await expect(scaler, 0)
+            for task in running:
+                task.cancel()
+
+    asyncio.run(scale())

@@ -105,6 +105,28 @@
     description: >-
       The pods of {{ $ns }}/{{ $name }} reject {{ "{{ $value | humanize }}" }} requests per second with 429, because too many arrive at once. HPAs
       retry later. With server.logging.audit=all, the log shows which clients send them.
+{{- if .Values.scaling.enabled }}
+- alert: BeanscaleWorkloadsNotScaled
+  expr: max by (reason) (beanscale_scaler_rejected{ {{- $selector -}} ,reason!~"condition|conflict|no_value"}) > 0
+  for: 15m
+  labels: {severity: warning}
+  annotations:
+    summary: beanscale doesn't scale workloads whose HPA asks for it.
+    description: >-
+      {{ $ns }}/{{ $name }} doesn't scale the workloads of {{ "{{ $value }}" }} HPAs with its annotations ({{ "{{ $labels.reason }}" }}): Kubernetes
+      scales them up every 15 seconds, but not from zero if beanscale does that. kubectl get events -A --field-selector reason=NotScaled shows the
+      HPAs, causes and fixes of the last hour; so does kubectl logs -n {{ $ns }} deploy/{{ $name }}.
+- alert: BeanscaleAutoscalersUnwatched
+  expr: beanscale_scaler_watch_up{ {{- $selector -}} } == 0
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: A beanscale server can't watch HPAs.
+    description: >-
+      Pod {{ $ns }}/{{ $pod }} can't watch HPAs, so it misses new and changed ones, and doesn't scale their workloads. kubectl logs -n {{ $ns }} {{ $pod }}
+      shows the cause. If its account may not watch them: kubectl get clusterrolebinding {{ include "beanscale.clusterObject" (list . "scaler") }}
+      shows the permission that rbac.create=true grants.
+{{- end }}
 - alert: BeanscaleClockOff
   expr: abs(beanscale_clock_ahead_seconds{ {{- $selector -}} }) > 60
   for: 10m
