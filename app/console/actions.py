@@ -101,7 +101,7 @@ class Actions:
         ref = parameters.tube_ref(self.servers)
         audit |= {"server": ref.server.name, "tube": ref.tube}
         if name == "load-start":
-            done, kind, changed = self.load_test.start(parameters, ref), "put", [ref]
+            done, kind, changed = await self.load_test.start(parameters, ref), "put", [ref]
         else:
             action = parse_action(name, parameters, ref, self.servers)
             changed = list(dict.fromkeys([ref, action.target or ref]))

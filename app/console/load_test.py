@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.beanstalkd.reading import TubeRef
@@ -19,6 +19,8 @@ from app.console.overview import View, rate, tube_now
 from app.console.prediction import Load, Situation, predict
 from app.hpa.autoscaler import SYNC_PERIOD_S
 from app.hpa.decision import Total
+from app.hpa.options import NO_OPTIONS
+from app.hpa.scaling import scales_up
 from app.jobs.actions import Done, RefusedError
 from app.jobs.client import BeanstalkdError, connect
 from app.settings import ObjectName
@@ -121,12 +123,15 @@ class LoadTest:
         self._run: Run | None = None
         self._ended: asyncio.Future[None] | None = None
 
-    def start(self, parameters: ActionInput, ref: TubeRef) -> Done:
+    async def start(self, parameters: ActionInput, ref: TubeRef) -> Done:
         """Start the load test that a request describes. Raises RequestError, RefusedError."""
         load, autoscaler = parse_load(parameters), parse_autoscaler(parameters)
         body = b"x" * parameters.integer("bodyBytes", 0, MAX_BYTES, 16)
         plan = Plan(ref, load, body, parameters.priority(), parameters.ttr_s(), autoscaler)
-        forecast = predict_pods(self._view(), self._store, autoscaler, ref, load) if autoscaler else Forecast((), "")
+        forecast = Forecast((), "")
+        if autoscaler:
+            # In a thread, because an hour, second by second, may take most of a second.
+            forecast = await asyncio.to_thread(predict_pods, self._view(), self._store, autoscaler, ref, load)
         return self.run(plan, forecast)
 
     def run(self, plan: Plan, forecast: Forecast) -> Done:
@@ -199,8 +204,12 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
     state, pods = view.state(ref.server.name), found.autoscaler.scale.status_replicas
     deleted = rate(tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
     per_pod = deleted / pods if deleted and pods else 0.0
-    situation = Situation(found.autoscaler, found.observed, position, per_pod)
-    sync = f"the autoscaler syncs every {SYNC_PERIOD_S} s"
+    autoscaler, sync = found.autoscaler, f"the autoscaler syncs every {SYNC_PERIOD_S} s"
+    if store.scaling_enabled is False:
+        autoscaler = replace(autoscaler, options=NO_OPTIONS)
+    elif scales_up(autoscaler):
+        sync += ", and beanscale scales up within a second"
+    situation = Situation(autoscaler, found.observed, position, per_pod)
     if per_pod:
         assumption = (
             f"each pod deletes {measured(f'{per_pod:.2g}', 'jobs/s')}, as now (pods that waited for jobs may be faster)"

@@ -1,16 +1,20 @@
 """Predict how many pods an autoscaler should have under a load, sync after sync. Pure.
 
-The assumptions: the controller syncs every 15 s (kube-controller-manager's default), a pod works as soon as it is
-decided, each pod deletes jobs at the rate at which one does now, and each job counts as one in the metric. The
-controller's history (recommendations and scalings) starts with the prediction, because no object exposes the real one.
+The assumptions: the controller syncs every 15 s (kube-controller-manager's default), and between the syncs beanscale
+scales up if an annotation asks for it. A pod works as soon as it is decided, each pod deletes jobs at the rate at which
+one does now, and each job counts as one in the metric. The controller's history (recommendations and scalings) starts
+with the prediction, because no object exposes the real one.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Condition, Scale
 from app.hpa.decision import Observed, Total, decide, scale_down_limit, scale_up_limit
+from app.scaler import plan
+from app.scaler.reading import MetricReading, Tubes
 
 MAX_S = 3600
 """The longest prediction."""
@@ -57,13 +61,15 @@ def predict(situation: Situation, load: Load, start_unix_s: float) -> tuple[tupl
     for second in range(1, MAX_S + 1):
         waiting = before + load.ready_by(second) - deleted
         deleted += min(max(waiting, 0.0), controller.pods * situation.deleted_per_pod)
+        total = max(0, round((before + load.ready_by(second) - deleted) * 1000))
+        observed = list(situation.observed)
+        observed[situation.position] = Total(total)
         if second % SYNC_PERIOD_S == 0:
-            total = max(0, round((before + load.ready_by(second) - deleted) * 1000))
-            observed = list(situation.observed)
-            observed[situation.position] = Total(total)
             points.append((start_unix_s + second, controller.sync(observed, start_unix_s + second)))
             if load.ready_by(second) == load.jobs and total == 0 and controller.pods <= situation.autoscaler.minimum:
                 break
+        elif controller.scale_up(observed, start_unix_s + second):
+            points.append((start_unix_s + second, controller.pods))
     return tuple(points)
 
 
@@ -91,7 +97,8 @@ class Controller:
         decision = decide(autoscaler, Scale(current, current), observed, now_s)
         number = decision.pods
         if decision.recommendation is not None:
-            changes = [(now_s - at_s, added) for at_s, added in self._scalings]
+            # Without `behavior`, the controller limits each sync, whenever the last one was.
+            changes = [(now_s - at_s, added) for at_s, added in self._scalings if autoscaler.has_behavior]
             number = self._stabilized(decision.recommendation, now_s)
             if number > current:
                 number = min(number, scale_up_limit(autoscaler, current, changes))
@@ -105,6 +112,26 @@ class Controller:
                 self._autoscaler = replace(autoscaler, conditions=(scaled_to_zero,))
         self.pods = number
         return number
+
+    def scale_up(self, observed: Sequence[Observed], now_s: float) -> bool:
+        """Scale up between two syncs, if beanscale does; return whether it did. Each value means ready jobs."""
+        autoscaler, current = self._autoscaler, self.pods
+        if not autoscaler.options.active or current >= autoscaler.maximum:
+            return False
+        changes = [(now_s - at_s, added) for at_s, added in self._scalings if added > 0]
+        pairs = zip(observed, autoscaler.metrics, strict=True)
+        totals = [(each.amount, metric.target.amount) for each, metric in pairs if isinstance(each, Total)]
+        if all(total <= current * target for total, target in totals):
+            return False
+        takeable = any(total for total, _ in totals)
+        tubes = Tubes((), waiting=takeable, takeable=takeable, read_at=Instant(now_s, now_s))
+        scale, reading = Scale(current, current), MetricReading(tuple(observed), ())
+        change = plan.make_plan(plan.Situation(autoscaler, scale, reading, tubes, 0.0, changes, now_s)).change
+        if change is None or change.replicas <= current:
+            return False
+        self._scalings.append((now_s, change.replicas - current))
+        self.pods = change.replicas
+        return True
 
     def _stabilized(self, recommendation: int, now_s: float) -> int:
         """Return what the recommendations in the stabilization windows make of this one, and record it."""

@@ -75,6 +75,32 @@ def test_from_zero_pods_and_back() -> None:
     assert by_time(autoscaler, Load(4, 4), rate=1) == {0: 0, 15: 2, 30: 0}
 
 
+def test_beanscale_scales_up_between_the_syncs() -> None:
+    annotated = hpa(behavior=PROMPT, annotations={"immediate": "true"})
+    assert by_time(annotated, Load(20, 2), rate=0) | {} == {
+        0: 1,
+        2: 2,
+        3: 3,
+        4: 4,
+        5: 5,
+        6: 6,
+        7: 7,
+        8: 8,
+        9: 9,
+        10: 10,
+        **dict.fromkeys(range(15, MAX_S + 1, 15), 10),
+    }
+    assert by_time(hpa(annotations={"immediate": "true"}, maximum=50), Load(100, 100), rate=0)[1] == 4
+    paused = hpa(behavior=PROMPT, annotations={"immediate": "true", "paused": "true"})
+    assert by_time(paused, Load(20, 2), rate=0) == by_time(hpa(behavior=PROMPT), Load(20, 2), rate=0)
+
+
+def test_beanscale_scales_up_from_zero() -> None:
+    disabled = {"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}
+    resting = hpa(current=0, behavior=PROMPT, conditions=[disabled], annotations={"scale-to-zero": "5m"})
+    assert by_time(resting, Load(4, 4), rate=1) == {0: 0, 1: 2, 15: 1}
+
+
 def test_other_metrics_stay_constant() -> None:
     values = parse_hpa(hpa(external("tube-a", averageValue="2"), external("tube-b", averageValue="1"), behavior=PROMPT))
     points = predict(Situation(values, (Total(0), Total(6000)), 0, 0), Load(4, 4), NOW_S)
