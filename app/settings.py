@@ -20,6 +20,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _PATH_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _WORD_PART = re.compile(r"[a-z0-9]+")
 _LONGEST_WORD = 100  # of those that are compared with known ones: it takes the product of their lengths
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _UNIT_S = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 
@@ -206,12 +207,19 @@ def parse_dns_subdomain(text: str) -> str:
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Parse addresses and CIDRs separated by commas, such as `10.0.0.0/8,fd00::1`. Raises SettingError.
 
-    The host bits of a CIDR are ignored: 10.244.1.0/16 is 10.244.0.0/16.
+    The host bits of a CIDR are ignored: 10.244.1.0/16 is 10.244.0.0/16. IPv4 in IPv6 is IPv4, as in `client_address`.
     """
     try:
-        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",")) if text else ()
+        found = [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",")] if text else []
     except ValueError as error:
         raise SettingError(f"{error}; expected addresses or CIDRs separated by commas: 10.0.0.0/8,fd00::/8") from None
+    return tuple(_unmapped(network) for network in found)
+
+
+def _unmapped(network: Network) -> Network:
+    if isinstance(network, ipaddress.IPv4Network) or not network.subnet_of(_MAPPED):
+        return network
+    return ipaddress.IPv4Network((network.network_address.packed[-4:], network.prefixlen - _MAPPED.prefixlen))
 
 
 def parse_path_prefix(text: str) -> str:

@@ -21,8 +21,10 @@ from app.settings import ObjectName
 
 KEY = "password"
 """Of the Secret's data."""
-MIN_PASSWORD, MAX_PASSWORD = 12, 1024
-"""Bytes. Guesses are limited to one in 0.6 s: 12 characters can't be guessed, unless they are a word."""
+MIN_PASSWORD = 12
+"""Characters. Guesses are limited to one in 0.6 s: 12 characters can't be guessed, unless they are a word."""
+MAX_PASSWORD = 1024
+"""Bytes."""
 READ_EVERY_S = 10.0
 _ATTEMPTS = 3
 
@@ -152,12 +154,16 @@ def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> ReadPassword:
 def _checked(content: bytes, where: str) -> bytes:
     """Return the password without the line end that editors and `echo` append. Raises PasswordError."""
     password = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not password:
+    if not password.strip():
         raise PasswordError(f"{where} has an empty password; put one there, or remove its key {KEY!r}")
     if b"\n" in password or b"\r" in password:
         raise PasswordError(f"{where} has a password of several lines, which can't be typed; use one line")
-    if len(password) < MIN_PASSWORD:
-        raise PasswordError(f"{where} has a password of fewer than {MIN_PASSWORD} characters; use a longer one")
     if len(password) > MAX_PASSWORD:
         raise PasswordError(f"{where} has a password of more than {MAX_PASSWORD} bytes; use a shorter one")
+    try:
+        characters = len(password.decode())
+    except UnicodeDecodeError:
+        raise PasswordError(f"{where} has a password that isn't UTF-8, which browsers can't send; use text") from None
+    if characters < MIN_PASSWORD:
+        raise PasswordError(f"{where} has a password of fewer than {MIN_PASSWORD} characters; use a longer one")
     return password

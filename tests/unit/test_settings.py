@@ -132,6 +132,15 @@ def test_the_host_bits_of_a_network_are_ignored() -> None:
         parse_networks("999.1.1.1")
 
 
+@pytest.mark.parametrize(
+    ("mapped", "network"),
+    [("::ffff:10.0.0.7", "10.0.0.7"), ("::ffff:10.0.0.0/104", "10.0.0.0/8"), ("::/0", "::/0"), ("::fffe:0:0/95",) * 2],
+)
+def test_a_network_of_ipv4_in_ipv6_is_one_of_ipv4(mapped: str, network: str) -> None:
+    """A client's address is read in the same way; otherwise such a proxy would never be trusted."""
+    assert [str(each) for each in parse_networks(mapped)] == [str(each) for each in parse_networks(network)]
+
+
 def test_names_are_those_that_dns_and_kubernetes_accept() -> None:
     assert parse_dns_subdomain("v1beta1.external.metrics.k8s.io") == "v1beta1.external.metrics.k8s.io"
     for text in ("", "a b", "../a", "exämple", "Upper", "a..b", "a.", f"{'a.' * 127}aa"):

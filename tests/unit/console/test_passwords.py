@@ -77,9 +77,12 @@ def test_a_trailing_newline_in_a_secret_is_no_part_of_the_password(end: bytes) -
     ("written", "why"),
     [
         pytest.param("", "has an empty password", id="empty"),
+        pytest.param(base64.b64encode(b" " * 12).decode(), "has an empty password", id="blank"),
         pytest.param(base64.b64encode(b"a\nb").decode(), "of several lines", id="several lines"),
         pytest.param("???", "isn't base64", id="no base64"),
         pytest.param(base64.b64encode(b"sword fish!").decode(), "fewer than 12 characters", id="short"),
+        pytest.param(base64.b64encode("schlüßelöß".encode()).decode(), "fewer than 12 characters", id="short text"),
+        pytest.param(base64.b64encode(b"\xff" * 18).decode(), "isn't UTF-8", id="random bytes"),
         pytest.param(base64.b64encode(b"x" * 1025).decode(), "more than 1024 bytes", id="endless"),
     ],
 )
