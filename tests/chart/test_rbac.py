@@ -125,7 +125,9 @@ def test_without_the_policy_that_restricts_its_type_the_secret_cant_be_created(c
         "beanscale/beanscale-server"
     ]
     assert not objects.of("ValidatingAdmissionPolicy") + objects.of("ValidatingAdmissionPolicyBinding")
-    assert "can't recreate a deleted Secret beanscale-serving-cert: then run helm upgrade" in chart.notes(values)
+    notes = chart.notes(values)
+    assert f"Without rbac.admissionPolicy, the server's account could change all of APIService {APISERVICE}" in notes
+    assert "can't recreate a deleted Secret beanscale-serving-cert: then run helm upgrade" in notes
 
 
 @pytest.mark.parametrize(
@@ -170,10 +172,12 @@ def test_helm_prints_the_tests_log_where_logs_cant_be_read(chart: Chart) -> None
     assert "helm test beanscale -n beanscale\n" in chart.notes({"namespaceOverride": "elsewhere"})
 
 
-def test_only_pods_that_use_the_api_server_have_a_token(default: Objects) -> None:
-    tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in default.pods().items()}
+def test_only_pods_that_use_the_api_server_have_a_token(chart: Chart) -> None:
+    objects = chart.render({"forwardTo": ADAPTER})
+    tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in objects.pods().items()}
     assert tokens == {"server": True, "console": True, "smoke": True, "hello-world": False, "beanstalkd": False}
-    assert all(account["automountServiceAccountToken"] is False for account in default.of("ServiceAccount"))
+    mounted = {each["metadata"]["name"]: each["automountServiceAccountToken"] for each in objects.of("ServiceAccount")}
+    assert mounted == dict.fromkeys((f"beanscale-{part}" for part in ("console", "forward", "server", "smoke")), False)
 
 
 @pytest.mark.parametrize(

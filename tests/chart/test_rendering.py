@@ -87,6 +87,21 @@ def test_the_server_gets_its_arguments(default: Objects) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [
+        ({"server": {"discovery": {"tubes": False}}}, "--no-discovery-tubes"),
+        ({"tls": {"minVersion": "1.2"}}, "--tls-min-version=1.2"),
+        ({"tls": {"minVersion": 1.2}}, "--tls-min-version=1.2"),
+    ],
+    ids=str,
+)
+def test_a_value_becomes_an_argument_of_the_server(chart: Chart, values: Manifest, argument: str) -> None:
+    given = arguments(chart.render(values).pods()["server"])
+    assert argument in given
+    cli.commands["serve"].make_context("serve", given[1:])
+
+
 def test_the_commands_take_the_arguments_that_the_chart_gives(chart: Chart, example: Path, tmp_path: Path) -> None:
     objects = chart.render(None, f"--values={example}")
     for pod in objects.pods().values():

@@ -1,6 +1,7 @@
 """Each certificate is served from its own context, and one that can't be served leaves the one before in place."""
 
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from app.api.tls import ServingTls
+from app.http.tls import server_context
 from app.kube.certificates.authority import CertificateError, ServingCertificate
+from app.kube.certificates.controller import load_into
 from app.kube.certificates.renewal import KeyRing, next_key_ring
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -69,6 +72,23 @@ def test_an_unusable_certificate_is_rejected_and_the_previous_one_stays(unusable
     with pytest.raises(CertificateError, match=why):
         tls.present(unusable)
     assert shown(tls) == EC.certificate.public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_client_gets_a_ticket_for_another_session(version: ssl.TLSVersion) -> None:
+    """A session that is resumed would skip the check of its client certificate."""
+    client, server = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), server_context("1.2")
+    client.check_hostname, client.verify_mode, client.maximum_version = False, ssl.CERT_NONE, version
+    load_into(server, EC)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
+    for end in (*ends, *ends):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        ends[0].read()  # tickets of TLS 1.3 come after the handshake
+    assert ends[0].version() == version.name.replace("_", ".")
+    assert not (ends[0].session and ends[0].session.has_ticket)
 
 
 def test_client_cas_stay_trusted_when_the_certificate_changes() -> None:

@@ -64,6 +64,10 @@ def test_what_the_ca_signs_for_another_name_is_refused(permitted: list[str], nam
         shake_hands(serve(make_serving(stolen, [name], NOW, 30 * DAY)), stolen.pem, name)
 
 
+def test_a_client_that_cant_check_the_names_refuses_the_ca() -> None:
+    assert AUTHORITY.certificate.extensions.get_extension_for_class(x509.NameConstraints).critical
+
+
 def test_what_the_ca_signs_for_a_client_is_refused() -> None:
     usage = AUTHORITY.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
