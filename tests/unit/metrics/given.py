@@ -63,6 +63,10 @@ def asked(metric: str, selector: str, given: EvaluationContext, namespace: str =
     return resolve(MetricQuery(metric, namespace, parse_selector(selector)), given).values()
 
 
+def explained(metric: str, selector: str, given: EvaluationContext, namespace: str = "shop") -> Any:
+    return resolve(MetricQuery(metric, namespace, parse_selector(selector)), given).explain(selector)
+
+
 def quantities(values: Iterable[MetricValue]) -> list[str]:
     return [value.quantity for value in values]
 

@@ -13,7 +13,7 @@ from app.metrics.query import EvaluationContext, MetricError, MetricQuery, Metri
 from app.metrics.resolve import metric_names, resolve
 from app.metrics.rules import Glob, Hold, Label, Rule
 from app.metrics.selector import parse_selector
-from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube
+from tests.unit.metrics.given import ago, counts, explained, glob, known, next_job, rule, server, tube
 
 TUBES = ["a", "A", "b", "shop-1", "Shop-1", "x/y", "default", "secret"]
 PATTERNS = ["a", "A", "shop-*", "*", "[!a]*", "[!A-Z]*", "gone-*", "secret", "secret shop-1"]
@@ -92,7 +92,7 @@ def test_an_explanation_has_the_items_or_error_of_the_response(
     states: tuple[ServerState, ...], of_ours: Rule, tenancy: dict[str, str] | None, metric: str, selector: str
 ) -> None:
     of = known(*states, rules=[replace(of_ours, namespaces=glob("*"))], tenancy=tenancy)
-    data = resolve(MetricQuery(metric, "shop", parse_selector(selector)), of).explain(selector)
+    data = explained(metric, selector, of)
     values, error = _answered(MetricQuery(metric, "shop", parse_selector(selector)), of)
     assert [(item["labels"], item["value"]) for item in data["items"]] == [
         (each.labels, each.quantity) for each in values

@@ -2,21 +2,25 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import pytest
 
 from app.metrics.built_in import NAMES
-from app.metrics.query import EvaluationContext, MetricQuery
-from app.metrics.resolve import resolve
 from app.metrics.rules import Hold, Substitute
-from app.metrics.selector import parse_selector
-from tests.unit.metrics.given import TUBE, ago, counts, glob, known, next_job, rule, server, tube, unread
-
-
-def explained(metric: str, selector: str, given: EvaluationContext, namespace: str = "shop") -> Any:
-    return resolve(MetricQuery(metric, namespace, parse_selector(selector)), given).explain(selector)
-
+from tests.unit.metrics.given import (
+    TUBE,
+    ago,
+    asked,
+    counts,
+    explained,
+    glob,
+    known,
+    next_job,
+    rule,
+    server,
+    tube,
+    unread,
+)
 
 EU = server(
     "eu",
@@ -203,7 +207,7 @@ def test_an_invalid_selector_is_reported_with_the_rule() -> None:
 def test_a_selector_with_other_tubes_is_no_error_for_a_tubes_metric() -> None:
     given = known(server("eu", tube("a", ready=3)), tenancy={"shop": "a"})
     selector = "tube in (a,b),server!=x"
-    data = resolve(MetricQuery("tube-a", "shop", parse_selector(selector)), given).explain(selector)
+    data = explained("tube-a", selector, given)
     assert (data["error"], [tube["tube"] for tube in data["tubes"]]) == (None, ["a"])
     assert [item["arithmetic"] for item in data["items"]] == ["3 + 0"]
 
@@ -223,17 +227,15 @@ def test_a_selector_with_other_tubes_is_no_error_for_a_tubes_metric() -> None:
 )
 def test_the_error_is_that_of_the_response(metric: str, selector: str, message: str) -> None:
     given = known(server("eu", tube("a", age_s=60), age_s=60), tenancy={"shop": "a"})
-    question = MetricQuery(metric, "shop", parse_selector(selector))
-    assert message in resolve(question, given).explain(selector)["error"]["message"]
+    assert message in explained(metric, selector, given)["error"]["message"]
 
 
 @pytest.mark.parametrize("metric", NAMES)
 def test_every_built_in_metric_can_be_explained(metric: str) -> None:
     given = known(RUNNING)
     data = explained(metric, "tube=a", given)
-    values = resolve(MetricQuery(metric, "shop", parse_selector("tube=a")), given).values()
     assert [(item["labels"], item["value"]) for item in data["items"]] == [
-        (value.labels, value.quantity) for value in values
+        (value.labels, value.quantity) for value in asked(metric, "tube=a", given)
     ]
     assert (data["error"], data["rule"]["builtIn"], [each["tube"] for each in data["tubes"]]) == (None, True, ["a"])
     assert data["rule"]["meaning"].endswith(".")

@@ -6,11 +6,21 @@ import pytest
 
 from app.beanstalkd.protocol import InvalidField, PartialTubeStats
 from app.beanstalkd.reading import ServerState
-from app.metrics.query import InvalidReadingError, MetricQuery
-from app.metrics.resolve import resolve
+from app.metrics.query import InvalidReadingError
 from app.metrics.rules import Substitute
-from app.metrics.selector import parse_selector
-from tests.unit.metrics.given import ago, asked, counts, formula, known, next_job, quantities, rule, server, tube
+from tests.unit.metrics.given import (
+    ago,
+    asked,
+    counts,
+    explained,
+    formula,
+    known,
+    next_job,
+    quantities,
+    rule,
+    server,
+    tube,
+)
 
 PREFIX = "beanstalkd_tube_"
 
@@ -87,9 +97,9 @@ def test_a_rule_may_name_a_value_instead() -> None:
 
 def test_an_explanation_shows_an_invalid_field_as_unknown_with_the_reason() -> None:
     given = known(reading(cmd_delete="sent no such field"))
-    explained = resolve(MetricQuery(f"{PREFIX}jobs", "shop", parse_selector("tube=a")), given).explain("tube=a")
-    (told,) = explained["tubes"]
-    assert explained["error"] is None
+    data = explained(f"{PREFIX}jobs", "tube=a", given)
+    (told,) = data["tubes"]
+    assert data["error"] is None
     assert told["fields"]["deleted"] is None
     assert "deleted_per_second" not in told["fields"]
     assert told["fields"]["ready"] == 3

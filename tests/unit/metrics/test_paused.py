@@ -1,14 +1,22 @@
 """Jobs that a pause of their tube holds back can be left out: by the label `paused`, or by a rule."""
 
-from typing import Any
-
 import pytest
 
-from app.metrics.query import EvaluationContext, MetricQuery, UnknownMetricError
-from app.metrics.resolve import resolve
+from app.metrics.query import UnknownMetricError
 from app.metrics.rules import Hold
-from app.metrics.selector import parse_selector
-from tests.unit.metrics.given import TUBE, asked, by_label, counts, known, next_job, quantities, rule, server, tube
+from tests.unit.metrics.given import (
+    TUBE,
+    asked,
+    by_label,
+    counts,
+    explained,
+    known,
+    next_job,
+    quantities,
+    rule,
+    server,
+    tube,
+)
 
 AGE, PUT, JOBS = (
     "beanstalkd_tube_next_job_age_seconds",
@@ -31,10 +39,6 @@ PAUSED = tube(
 EARLIER = {"earlier": {"a": counts(61, 40, 20), "b": counts(61, 0, 0)}, "next_jobs": {"a": next_job(42)}}
 EU = server("eu", PAUSED, tube("b", ready=1, reserved=1, total_jobs=60), **EARLIER)
 US = server("us", tube("a", ready=7, reserved=1, total_jobs=60), earlier={"a": counts(61, 0, 0)})
-
-
-def explained(metric: str, selector: str, given: EvaluationContext) -> Any:
-    return resolve(MetricQuery(metric, "shop", parse_selector(selector)), given).explain(selector)
 
 
 @pytest.mark.parametrize(

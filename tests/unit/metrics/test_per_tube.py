@@ -23,6 +23,7 @@ from tests.unit.metrics.given import (
     asked,
     by_label,
     counts,
+    explained,
     known,
     next_job,
     quantities,
@@ -164,9 +165,9 @@ def test_of_several_tubes_and_servers_the_longest_time_is_the_value() -> None:
         (AGE, known(us, eu), "oldest of 4 (server=us,tube=a): 12"),
         (DRAIN, known(eu), "longest of 2 (tube=b): (4 + 0) / 1"),
     ):
-        explained = resolve(MetricQuery(metric, "shop", parse_selector("tube in (a,b)")), given).explain("")
-        assert [item["arithmetic"] for item in explained["items"]] == [arithmetic]
-        assert {each["tube"] for each in explained["tubes"]} == {"a", "b"}
+        data = explained(metric, "tube in (a,b)", given)
+        assert [item["arithmetic"] for item in data["items"]] == [arithmetic]
+        assert {each["tube"] for each in data["tubes"]} == {"a", "b"}
 
 
 def test_a_paused_tube_has_no_drain_time_while_the_pause_holds_back_jobs() -> None:
@@ -249,8 +250,8 @@ def test_a_list_without_tubes_is_0(metric: str, selector: str, tenancy: dict[str
     assert set(quantities(values)) == {"0"}
     assert {value.answered_at for value in values} == {ago(3)}
     assert not any("tube" in value.labels for value in values)
-    explained = resolve(MetricQuery(metric, "shop", parse_selector(selector)), given).explain(selector)
-    assert ([item["value"] for item in explained["items"]], explained["error"]) == (list(quantities(values)), None)
+    data = explained(metric, selector, given)
+    assert ([item["value"] for item in data["items"]], data["error"]) == (list(quantities(values)), None)
 
 
 def test_a_list_without_tubes_has_labels_for_servers_and_states() -> None:
