@@ -1,6 +1,7 @@
 """`beanscale explain` in the server's own pod."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -40,6 +41,9 @@ def test_the_metric_its_arithmetic_and_the_step_that_decided(release: Release) -
             return True
 
         eventually(explains_20_jobs, "20 jobs explained")
+        text = " ".join(explained(release, f"tube-{TUBE}").split())
+        assert "beanscale scales up within a second" in text
+        assert re.search(r"ago Scaled \(beanscale\): Scaled Deployment/beanscale-hello-world from \d to \d", text), text
     release.wait_for_pods_wanted(1)
 
 

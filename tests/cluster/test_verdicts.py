@@ -74,6 +74,8 @@ class Case:
     """In the workload's spec."""
     command: tuple[str, ...] = ()
     """Of pods that run; the others are never scheduled."""
+    annotations: Json = field(default_factory=dict)
+    """Of the HPA, below `beanscale/`. The scaler may not change these workloads."""
 
 
 CASES = {
@@ -82,6 +84,9 @@ CASES = {
     "target-frozen": Case([SIX], "FailedUpdateScale"),
     "at-zero-by-hand": Case([SIX], "ScalingDisabled", replicas=0),
     "at-zero-by-hand-with-minimum-0": Case([SIX], "ScalingDisabled", replicas=0, minimum=0),
+    "at-zero-by-annotation": Case([NONE], "ScalingDisabled", replicas=0, annotations={"scale-to-zero": "1h"}),
+    "at-zero-by-annotation-with-jobs": Case([SIX], "ScalingDisabled", replicas=0, annotations={"scale-to-zero": "1h"}),
+    "immediate-without-permission": Case([SIX], "DesiredWithinRange", annotations={"immediate": "true"}),
     "at-zero-by-itself": Case([NONE], "ScaledToZero", minimum=0),
     "minimum-0-with-jobs": Case([SIX], "DesiredWithinRange", minimum=0),
     "idle": Case([NONE], "TooFewReplicas", behavior=BRIEF),
@@ -210,7 +215,11 @@ def objects(name: str, case: Case) -> Iterator[Json]:
     yield {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": name, "labels": {"verdicts": "case"}},
+        "metadata": {
+            "name": name,
+            "labels": {"verdicts": "case"},
+            "annotations": {f"beanscale/{key}": value for key, value in case.annotations.items()},
+        },
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": case.kind, "name": case.target or name},
             "minReplicas": case.minimum,
@@ -374,6 +383,12 @@ def wait_for_rest(cluster: Cluster) -> None:
 def test_at_rest_no_verdict_contradicts_the_conditions(cluster: Cluster) -> None:
     wait_for_rest(cluster)
     assert contradictions(cluster) == []
+
+
+def test_at_zero_by_annotation_beanscale_is_named_after_kubernetes_report(cluster: Cluster) -> None:
+    wait_for_rest(cluster)
+    for words in cluster.verdicts()["at-zero-by-annotation"].values():
+        assert re.search("reports ScalingDisabled: .*; beanscale scales it up once a job is ready", words), words
 
 
 def test_the_console_has_each_value_that_an_hpa_has(cluster: Cluster) -> None:
