@@ -3,12 +3,14 @@
 import gc
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 import uvloop
@@ -54,6 +56,9 @@ TlsMode = Literal["self", "provided"]
 """Source of the serving certificate: beanscale itself, or another program that writes it into the Secret."""
 DRAIN_S = DEADLINE_S + 1
 """How long requests in progress may still take at shutdown: as long as any request may."""
+
+_MAX_FAILURES = 100
+"""HPAs of a namespace in an explanation."""
 
 _log = structlog.get_logger()
 
@@ -227,7 +232,7 @@ class Components:
             probes=(Probe("/healthz", live), Probe("/livez", live), Probe("/readyz", ready, warnings)),
             telemetry=telemetry,
             context=self._context,
-            external_metrics=ExternalMetrics(self._request_tubes, scaling_enabled=self.scaler is not None),
+            external_metrics=ExternalMetrics(self._request_tubes, self._scaling),
             version=version_info(version("beanscale")),
             port=self._settings.port,
             discovery_tubes=self._settings.discovery_tubes,
@@ -240,6 +245,17 @@ class Components:
     def _request_tubes(self, namespace: str, wanted: WantedTubes, now: Instant) -> None:
         self.poller.demand.request(wanted.tubes, now, namespace)
         self.poller.demand.request_ages(wanted.ages, now, namespace)
+
+    def _scaling(self, namespace: str) -> Mapping[str, Any]:
+        """Return what explanations show of the scaler."""
+        failures = self.scaler.failures(namespace) if self.scaler else {}
+        return {
+            "enabled": self.scaler is not None,
+            "failures": [
+                {"autoscaler": name, "reason": each.reason, "sentence": each.sentence}
+                for name, each in islice(failures.items(), _MAX_FAILURES)
+            ],
+        }
 
     def _stuck(self) -> str | None:
         stuck = self.poller.stuck(clock.now())

@@ -68,13 +68,17 @@ class ResponseCache:
 class ExternalMetrics:
     """The endpoint of all metrics."""
 
-    def __init__(self, want: Callable[[str, WantedTubes, Instant], None], *, scaling_enabled: bool = False) -> None:
+    def __init__(
+        self,
+        want: Callable[[str, WantedTubes, Instant], None],
+        scaling: Callable[[str], Mapping[str, Any]] = lambda _: {"enabled": False},
+    ) -> None:
         """`want` is called with what each query of a namespace requires to be read.
 
-        `scaling_enabled`: whether this server's scaler runs, for explanations.
+        `scaling` returns what explanations show of this server's scaler to a namespace.
         """
         self._want = want
-        self._scaling_enabled = scaling_enabled
+        self._scaling = scaling
         self._cache = ResponseCache()
         # One: a response about ten thousand tubes takes 30 MB meanwhile, and more threads don't make any faster.
         self._thread = FairThread("long-response")
@@ -91,7 +95,7 @@ class ExternalMetrics:
         metric = resolve(MetricQuery(what.resource, what.namespace, checked_options(request).selector), context)
         self._want(what.namespace, metric.wanted(), context.now)
         is_explained = (request.parameter("explain") or "false").lower() not in {"0", "false"}
-        build = partial(_explain, scaling_enabled=self._scaling_enabled) if is_explained else _respond
+        build = partial(_explain, self._scaling(what.namespace)) if is_explained else _respond
         if metric.is_long:  # tens of thousands of items would block all other requests
             user = request.caller and request.caller.user.name
             response, fresh_until_s = await self._thread.run(user, partial(build, metric, form, request))
@@ -113,10 +117,10 @@ def checked_options(request: Request) -> ListOptions:
     return options
 
 
-def _explain(metric: Metric, _: Representation, request: Request, *, scaling_enabled: bool) -> tuple[Response, float]:
+def _explain(scaling: Mapping[str, Any], metric: Metric, _: Representation, request: Request) -> tuple[Response, float]:
     selector = request.parameter("labelSelector") or ""
     explained = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION, **metric.explain(selector)}
-    content = {**explained, "scaling": {"enabled": scaling_enabled}}
+    content = {**explained, "scaling": scaling}
     return respond(content, request, negotiate(request.header(b"accept"))), -math.inf
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from app.explain.events import HpaEvents, list_events
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Observed, Total
+from app.hpa.obstacles import Obstacle
 from app.kube.checks import CheckFailedError, ask, check_available
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -126,6 +127,8 @@ class Explanation:
     error: ErrorInfo | None
     scaling_enabled: bool | None
     """Whether the server's scaler runs (`scaling.enabled`); None: an older server."""
+    scaling_failures: Mapping[str, Obstacle]
+    """Why the scaler's last change of an HPA's workload failed, by the HPA's name."""
     source: Json = field(repr=False)
     """The JSON that it was parsed from."""
 
@@ -143,7 +146,7 @@ class Explanation:
 
 def parse_explanation(document: Json) -> Explanation:
     """Return the explanation as values. Raises QuantityError, KeyError or TypeError if it isn't one."""
-    rule, error = document.get("rule"), document.get("error")
+    rule, error, scaling = document.get("rule"), document.get("error"), document.get("scaling") or {}
     return Explanation(
         metric=document["metric"],
         namespace=document["namespace"],
@@ -200,7 +203,10 @@ def parse_explanation(document: Json) -> Explanation:
         items_omitted=document.get("itemsOmitted") or 0,
         total=None if document.get("total") is None else milli(parse_quantity(str(document["total"]))),
         error=error and ErrorInfo(error.get("message") or "", tuple(error.get("near") or ())),
-        scaling_enabled=(document.get("scaling") or {}).get("enabled"),
+        scaling_enabled=scaling.get("enabled"),
+        scaling_failures={
+            each["autoscaler"]: Obstacle(each["reason"], each["sentence"]) for each in scaling.get("failures") or ()
+        },
         source=document,
     )
 
@@ -244,6 +250,11 @@ class Collected:
     def scaling_enabled(self) -> bool | None:
         """Return whether the server's scaler runs; None if it doesn't say."""
         return next((each.scaling_enabled for each in self.explanations), None)
+
+    def scaling_failure(self, autoscaler: Autoscaler) -> Obstacle | None:
+        """Return why the scaler's last change for the HPA failed. Each replica of the server has its own."""
+        found = (each.scaling_failures.get(autoscaler.name) for each in self.explanations)
+        return next(filter(None, found), None)
 
 
 def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:

@@ -100,14 +100,21 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
             for each in conditions
         )
         decision = decide(autoscaler, one.scale, one.observed, now_unix_s)
-        scaling, when = report_scaling(one.autoscaler, enabled), _when(one, decision, enabled, now_unix_s)
+        failure = collected.scaling_failure(autoscaler)
+        scaling = report_scaling(one.autoscaler, enabled, failure)
+        when = _when(one, decision, enabled if failure is None else None, now_unix_s)
         autoscalers.append(AutoscalerReport(one, decision, conditions, scaling, when))
     metrics = tuple(MetricReport(each, tuple(find(each))) for each in collected.explanations)
     return Report(collected, metrics, tuple(autoscalers), now_unix_s)
 
 
-def report_scaling(autoscaler: Autoscaler, enabled: bool | None) -> ScalingReport | None:
-    """Return what the scaler does for an HPA, if an annotation asks for it. `enabled`: as in ScalingReport."""
+def report_scaling(
+    autoscaler: Autoscaler, enabled: bool | None, failure: Obstacle | None = None
+) -> ScalingReport | None:
+    """Return what the scaler does for an HPA, if an annotation asks for it.
+
+    `enabled`: as in ScalingReport; `failure`: why its last change failed.
+    """
     if not autoscaler.options.requested:
         return None
     if enabled is False:
@@ -115,7 +122,8 @@ def report_scaling(autoscaler: Autoscaler, enabled: bool | None) -> ScalingRepor
         sentence += "; enable it with helm upgrade, or remove them"
         return ScalingReport(autoscaler.options, enabled, sentence, ())
     sentence = f"beanscale {describe_scaling(autoscaler)}"
-    return ScalingReport(autoscaler.options, enabled, sentence, obstacles(autoscaler))
+    found = obstacles(autoscaler)
+    return ScalingReport(autoscaler.options, enabled, sentence, found if failure is None else (failure, *found))
 
 
 def _when(collected: CollectedAutoscaler, decision: Decision, enabled: bool | None, now_unix_s: float) -> str:

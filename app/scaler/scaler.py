@@ -7,7 +7,7 @@ change.
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -96,13 +96,18 @@ class _Target:
     """What the last plan was made from; the same leads to the same plan."""
     reported: frozenset[str] = frozenset()
     """Reasons of the obstacles that the last plan had."""
-    failed: str = ""
-    """Reason why the last change failed."""
+    failed: Obstacle | None = None
+    """Why the last change failed."""
     busy: bool = False
     """A thread is changing the workload."""
     wait_until_s: float = 0.0
     """Monotonic seconds before which nothing is changed."""
     delays: Iterator[float] = field(default_factory=lambda: backoff(1.0, _MAX_RETRY_S))
+
+    @property
+    def reasons(self) -> frozenset[str]:
+        """Why the workload isn't scaled as the annotations ask for."""
+        return self.reported if self.failed is None else self.reported | {self.failed.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,14 @@ class Scaler(Collector):
         """Return for /readyz?verbose why a change of an HPA may not be seen."""
         return f"HPAs can't be watched: {self.hpas.error}" if self.hpas.error else None
 
+    def failures(self, namespace: str) -> Mapping[str, Obstacle]:
+        """Return why the last change failed of HPAs of a namespace, by name."""
+        return {
+            target.hpa.reference.name: target.failed
+            for target in self._targets.values()
+            if target.failed and target.hpa.reference.namespace == namespace
+        }
+
     def collect(self) -> Iterable[Metric]:
         """Return the metrics for /metrics."""
         yield GaugeMetricFamily(
@@ -198,7 +211,7 @@ class Scaler(Collector):
             labels=["reason"],
         )
         targets = self._targets.values()
-        reasons = Tally(reason for target in targets for reason in {*target.reported, target.failed} - {""})
+        reasons = Tally(reason for target in targets for reason in target.reasons)
         for reason in REASONS:
             rejected.add_metric([reason], reasons[reason])
         yield rejected
@@ -253,7 +266,7 @@ class Scaler(Collector):
         is_new = target.missing_since is not None and target.missing_since.age_s(now) < _REPORT_AFTER_S
         self._report(target, [each for each in plan.obstacles if not (is_new and each.reason == "no_value")], now)
         if plan.change is None:
-            target.failed = ""
+            target.failed = None
             target.planned = None if is_new else planned
         elif target.wait_until_s <= now.monotonic_s and len(self._running) < THREADS + MAX_PENDING:
             target.busy = True
@@ -276,7 +289,7 @@ class Scaler(Collector):
             target.scale = Scale(outcome.scale.spec_replicas, outcome.scale.status_replicas)
         if outcome.plan is not None:
             self._report(target, outcome.plan.obstacles, now)
-        target.failed, target.delays = "", backoff(1.0, _MAX_RETRY_S)
+        target.failed, target.delays = None, backoff(1.0, _MAX_RETRY_S)
         target.wait_until_s = now.monotonic_s + MIN_PERIOD_S
 
     def _apply(
@@ -360,9 +373,8 @@ class Scaler(Collector):
         status = error.status if isinstance(error, KubernetesError) else None
         reason = _REASONS.get(status or 0, "unavailable") if isinstance(error, KubernetesError) else "internal"
         target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if reason == "conflict" else next(target.delays))
-        if reason == target.failed:
+        if target.failed and reason == target.failed.reason:
             return
-        target.failed = reason
         problem = error.problem if isinstance(error, KubernetesError) else f"internal error: {error!r}"
         fix = {
             "not_found": "correct scaleTargetRef, or delete the HPA",
@@ -372,7 +384,8 @@ class Scaler(Collector):
         }.get(reason, "it is tried again, with growing pauses")
         if reason == "internal":
             _log.error("scaler failed", hpa=hpa.reference.name, exc_info=error)
-        self._reject(hpa, Obstacle(reason, f"{problem}; {fix}"), now)
+        target.failed = Obstacle(reason, f"{problem}; {fix}")
+        self._reject(hpa, target.failed, now)
 
     def _create_event(self, hpa: Hpa, kind: Literal["Normal", "Warning"], reason: str, message: str, key: str) -> None:
         if not self._event_places.acquire(blocking=False):

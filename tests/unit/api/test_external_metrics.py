@@ -117,11 +117,11 @@ async def test_a_metric_is_explained_on_request(accept: str) -> None:
     assert answer["items"][0]["arithmetic"] == "3 + 0"
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-async def test_an_explanation_shows_whether_the_scaler_runs(enabled: bool) -> None:
-    endpoint = ExternalMetrics(ignored, scaling_enabled=enabled)
+async def test_an_explanation_shows_the_scaler() -> None:
+    endpoint = ExternalMetrics(ignored, lambda namespace: {"enabled": True, "failures": [namespace]})
     response = await endpoint.respond(*about("tube-a", b"explain=true"), known(EU))
-    assert json.loads(response.body)["scaling"] == {"enabled": enabled}
+    assert json.loads(response.body)["scaling"] == {"enabled": True, "failures": ["shop"]}
+    assert (await got("tube-a", "explain=true", known(EU)))["scaling"] == {"enabled": False}
 
 
 @pytest.mark.parametrize("query", ["explain=false", "explain=0", "explained=true"])

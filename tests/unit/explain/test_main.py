@@ -1,6 +1,7 @@
 """`beanscale explain`: text for people, JSON for programs, an exit status for scripts."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -213,10 +214,16 @@ DISABLED = [condition("AbleToScale", "SucceededGetScale"), condition("ScalingAct
 
 
 def shown(
-    one: Json, events: Json | int | None = None, *, enabled: bool | None = True, pods: int = 1, ready: int = 19
+    one: Json,
+    events: Json | int | None = None,
+    *,
+    enabled: bool | None = True,
+    pods: int = 1,
+    ready: int = 19,
+    failures: Sequence[Json] = (),
 ) -> tuple[str, Json]:
     """Return the text from the autoscaler's line on, and the autoscaler's JSON."""
-    known = {} if enabled is None else {"scaling": {"enabled": enabled}}
+    known = {} if enabled is None else {"scaling": {"enabled": enabled, "failures": failures}}
     answers = {
         (ORDERS, ""): explanation(tubes=[tube(ready=ready)], items=[item(str(ready + 1), f"{ready} + 1")], **known),
         (HPAS, ""): listed(one),
@@ -333,6 +340,17 @@ def test_what_beanscale_does_before_the_next_sync_is_shown(one: Json, enabled: b
 def test_what_keeps_beanscale_from_scaling_is_shown(one: Json, enabled: bool, words: str) -> None:
     text, _ = shown(one, enabled=enabled)
     assert words in " ".join(text.split())
+
+
+def test_a_change_that_failed_is_shown_and_none_is_promised() -> None:
+    sentence = "kube-apiserver answered PATCH with 403: no; grant it by a Role"
+    failures = [{"autoscaler": name, "reason": "forbidden", "sentence": sentence} for name in ("orders", "other")]
+    text, found = shown(hpa(annotations={"immediate": "true"}, maximum=4), failures=failures)
+    assert f"- {sentence}" in " ".join(text.split())
+    assert found["scaling"]["obstacles"] == [{"reason": "forbidden", "sentence": sentence}]
+    assert found["decision"]["when"] == "at the next sync"
+    _, found = shown(hpa(annotations={"immediate": "true"}, maximum=4), failures=failures[1:])
+    assert found["scaling"]["obstacles"] == []
 
 
 def test_at_zero_kubernetes_report_comes_first_and_then_what_beanscale_does() -> None:
