@@ -1,9 +1,11 @@
 """`autoscalers`: plain HorizontalPodAutoscalers, of the release and of the user's workloads."""
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from app.metrics.built_in import NAMES
 from tests.chart.conftest import Chart, Manifest
@@ -518,3 +520,35 @@ def test_the_notes_tell_what_the_server_scales(chart: Chart) -> None:
     silent = chart.notes({"autoscalers": [CHECKOUT], **DISABLED})
     assert "within a second" not in silent
     assert "HPA beanscale" not in silent
+
+
+@pytest.mark.parametrize(
+    ("entry", "values", "is_left"),
+    [
+        ({"minReplicas": 1}, {}, True),
+        ({"minReplicas": 0}, {"featureGates": {"HPAScaleToZero": True}}, True),
+        ({"minReplicas": 0}, DISABLED | {"featureGates": {"HPAScaleToZero": True}}, True),
+        ({"minReplicas": 0, "idleFor": "1m"}, {}, False),
+    ],
+)
+def test_the_notes_show_how_to_leave_0_pods_when_the_server_no_longer_does(
+    chart: Chart, cluster: str, restricted_namespace: str, entry: Manifest, values: Manifest, is_left: bool
+) -> None:
+    """An HPA ignores a workload that something else scaled to 0."""
+    place = [f"--namespace={restricted_namespace}"]
+    before = chart.helm(
+        *("template", "beanscale", str(chart.path), *place, "--show-only=templates/autoscalers.yaml"),
+        values={"autoscalers": [CHECKOUT | {"minReplicas": 0, "idleFor": "5m"}]},
+    )
+    owner = {"release-name": "beanscale", "release-namespace": restricted_namespace}
+    hpa = yaml.safe_load(before.stdout)
+    hpa["metadata"]["annotations"] |= {f"meta.helm.sh/{key}": value for key, value in owner.items()}
+    create = [cluster, "create", "--filename=-"]
+    subprocess.run(create, input=yaml.safe_dump(hpa), check=True, capture_output=True, text=True)
+    done = chart.helm(
+        *("install", "beanscale", str(chart.path), *place, "--dry-run=server"),
+        values={"autoscalers": [CHECKOUT | entry], "apiService": {"create": False}, **values},
+    )
+    assert done.returncode == 0, done.stderr
+    command = f"  kubectl scale -n {restricted_namespace} deployments.apps/worker --replicas=1"
+    assert (command in done.stdout.splitlines()) == is_left
