@@ -24,23 +24,29 @@ class AccountToken:
         """Beanscale's own account needs the verb create on `serviceaccounts/token` of this account."""
         self._kubernetes = kubernetes
         self._account = account
-        self._lock = threading.Lock()
-        self._header = ""
-        self._issued_at_s = float("-inf")  # monotonic
+        self._renewing = threading.Lock()
+        self._issued = "", float("-inf")
+        """The header, and when its token was requested, in monotonic seconds."""
 
     def __call__(self) -> str:
-        """Return the header's value. Raise KubernetesError if there is no valid token."""
-        with self._lock:
-            age_s = time.monotonic() - self._issued_at_s
-            if age_s > _RENEW_AFTER_S:
-                try:
-                    self._renew()
-                except KubernetesError:
-                    if age_s > VALIDITY_S - _MARGIN_S:
-                        raise
-            return self._header
+        """Return the header's value. Raise KubernetesError if there is no valid token.
 
-    def _renew(self) -> None:
+        While one thread renews a token that is still valid, the others use it.
+        """
+        age_s = time.monotonic() - self._issued[1]
+        is_valid = age_s <= VALIDITY_S - _MARGIN_S
+        if age_s > _RENEW_AFTER_S and self._renewing.acquire(blocking=not is_valid):
+            try:
+                if time.monotonic() - self._issued[1] > _RENEW_AFTER_S:  # no other thread has renewed it meanwhile
+                    self._issued = self._request()
+            except KubernetesError:
+                if not is_valid:
+                    raise
+            finally:
+                self._renewing.release()
+        return self._issued[0]
+
+    def _request(self) -> tuple[str, float]:
         path = f"/api/v1/namespaces/{self._account.namespace}/serviceaccounts/{self._account.name}/token"
         request = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -55,4 +61,4 @@ class AccountToken:
                 "check that it is a kube-apiserver",
                 reason="NotKubernetes",
             )
-        self._header, self._issued_at_s = f"Bearer {token}", issued_at_s
+        return f"Bearer {token}", issued_at_s

@@ -1,6 +1,9 @@
 """Tokens of another account are requested as they are needed, and used as long as they are valid."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,6 +54,27 @@ def test_a_token_is_renewed_at_half_its_validity_and_used_nearly_until_its_end(
     apiserver.answer = Answer(503, b"{}")
     with pytest.raises(KubernetesError):
         token()
+
+
+def test_others_use_a_valid_token_while_one_thread_waits_for_the_next(
+    kubernetes: Kubernetes, apiserver: Apiserver, clock: Clock
+) -> None:
+    """Otherwise a kube-apiserver that doesn't respond would delay each forwarded request."""
+    token = AccountToken(kubernetes, ObjectName("shop", "forward"))
+    apiserver.answer = issued("first")
+    token()
+    clock.s += VALIDITY_S / 2 + 1
+    apiserver.answer = issued("second")
+    apiserver.answer.held = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        renewing = threads.submit(token)
+        while len(apiserver.asked) < 2:
+            time.sleep(0.001)
+        assert token() == "Bearer first"
+        apiserver.answer.held.set()
+        assert renewing.result() == "Bearer second"
+    assert token() == "Bearer second"
+    assert len(apiserver.asked) == 2
 
 
 @pytest.mark.parametrize("token", [None, "", 7])
