@@ -402,7 +402,8 @@ def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()) 
     for policy in autoscaler.up.policies:
         start = current - sum(added for ago_s, added in changes if ago_s < policy.period_s)
         more = start + policy.value if policy.kind == "Pods" else math.ceil(start * (1 + policy.value / 100))
-        proposed.append(more)
+        # The controller computes in int32. Beyond that, Go's results are negative (for a percentage, on amd64).
+        proposed.append(more if more <= MAX_PODS else -1)
     return max(current, (max if autoscaler.up.select == "Max" else min)(proposed))
 
 

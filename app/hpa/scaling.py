@@ -22,7 +22,7 @@ def scales_to_zero(autoscaler: Autoscaler) -> bool:
 
 def scales_from_zero(autoscaler: Autoscaler) -> bool:
     """Return whether beanscale scales up from 0 where the controller never does, whoever scaled to 0."""
-    return autoscaler.options.active and autoscaler.options.idle_s is not None and autoscaler.minimum == 1
+    return autoscaler.options.active and autoscaler.options.idle_s is not None and autoscaler.minimum > 0
 
 
 def _is_kept(autoscaler: Autoscaler, annotation: str) -> bool:

@@ -4,10 +4,11 @@ Up: to the HPA controller's next decision, computed by the same code as explanat
 before Kubernetes 1.37. Scaling down to 1 remains with the controller.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Scale, TargetKind
+from app.hpa.autoscaler import EXTERNAL, SYNC_PERIOD_S, Autoscaler, Scale, TargetKind
 from app.hpa.decision import (
     Changes,
     Decision,
@@ -21,6 +22,7 @@ from app.hpa.decision import (
     without_status,
 )
 from app.hpa.obstacles import Obstacle, obstacles
+from app.hpa.options import IMMEDIATE, SCALE_TO_ZERO
 from app.scaler.reading import MetricReading, Tubes
 from app.text import duration
 
@@ -73,60 +75,72 @@ class Plan:
 
 def make_plan(situation: Situation) -> Plan:
     """Return what to do."""
-    found = obstacles(situation.autoscaler)
-    if not situation.autoscaler.options.active:
-        return Plan(None, found)
-    by_spec = frozenset(each.reason for each in found)
-    missing = situation.reading.missing
-    result: Change | Obstacle | None
+    autoscaler, reading = situation.autoscaler, situation.reading
+    found = list(obstacles(autoscaler))
+    if not autoscaler.options.active:
+        return Plan(None, tuple(found))
+    found += _unserved(situation)
+    ineffective = frozenset(each.annotation for each in found)
+    blocked: tuple[Obstacle, ...] = ()
     if situation.scale.spec_replicas == 0:
-        result = _from_zero(situation)
+        change = _from_zero(situation)
     else:
-        result = _to_zero(situation, by_spec) or _up(situation, by_spec)
-    if isinstance(result, Change):
-        return Plan(result, found)
-    if missing is not None and result is None:
-        result = Obstacle("no_value", f"{missing.why}; it is scaled again once there is a value")
-    return Plan(None, found if result is None else (*found, result))
+        change = None if SCALE_TO_ZERO in ineffective else _to_zero(situation)
+        if change is None and IMMEDIATE not in ineffective:
+            change, blocked = _up(situation)
+    if change is None and not blocked and reading.missing is not None:
+        blocked = (Obstacle("no_value", f"{reading.missing.why}; it is scaled again once there is a value"),)
+    return Plan(change, (*found, *blocked))
+
+
+def _unserved(situation: Situation) -> Iterator[Obstacle]:
+    """Yield what an annotation can't do because of metrics of another adapter, or of none."""
+    options = situation.autoscaler.options
+    pairs = zip(situation.autoscaler.metrics, situation.reading.observed, strict=True)
+    external = [(metric, isinstance(one, NotQueried)) for metric, one in pairs if metric.source == EXTERNAL]
+    unserved = [metric for metric, is_unserved in external if is_unserved]
+    if options.idle_s is not None and unserved:
+        what = f"beanscale doesn't serve its metric {unserved[0]}, which may need a pod"
+        yield Obstacle("other_metric", f"{what}; correct or remove it, or remove {SCALE_TO_ZERO}", SCALE_TO_ZERO)
+    if options.immediate and unserved and len(unserved) == len(external):
+        what = f"beanscale serves none of its metrics, like {unserved[0]}"
+        yield Obstacle("other_metric", f"{what}; correct the name, or remove {IMMEDIATE}", IMMEDIATE)
 
 
 def _from_zero(situation: Situation) -> Change | None:
     """Return the change if there is work. Without scale-to-zero, what someone else scaled to 0 stays there."""
-    autoscaler, observed, tubes = situation.autoscaler, situation.reading.observed, situation.tubes
-    options = autoscaler.options
-    is_active = any(isinstance(one, Total) and one.amount > options.activation for one in observed)
-    if not is_active or tubes is None or not tubes.takeable:
+    autoscaler, reading, options = situation.autoscaler, situation.reading, situation.autoscaler.options
+    if situation.tubes is None or not situation.tubes.takeable:
         return None
-    ours = tuple(_FOREIGN if isinstance(one, NotQueried) else one for one in observed)
-    decision: Decision | None = None
-    if options.idle_s is not None and autoscaler.minimum == 1:
-        decision = decide_from_zero(autoscaler, ours, situation.now_unix_s)
-    elif options.immediate:
+    exceeded = any(isinstance(one, Total) and one.amount > options.activation for one in reading.observed)
+    ours = tuple(_FOREIGN if isinstance(one, NotQueried) else one for one in reading.observed)
+    if options.idle_s is None or not autoscaler.minimum:
+        if not (exceeded and options.immediate):
+            return None
         decision = decide(autoscaler, Scale(0, 0), ours, situation.now_unix_s, situation.changes)
-    if decision is None or decision.pods == 0:
+    elif exceeded:
+        decision = decide_from_zero(autoscaler, ours, situation.now_unix_s)
+    elif reading.missing is not None and not options.activation:
+        # Some metrics have no number while no pod runs, such as the time until the jobs are done.
+        return Change(Direction.FROM_ZERO, autoscaler.minimum, f"a job is ready, but {reading.missing.why}")
+    else:
         return None
-    return Change(Direction.FROM_ZERO, decision.pods, decision.decided_by.sentence)
+    return Change(Direction.FROM_ZERO, decision.pods, decision.decided_by.sentence) if decision.pods else None
 
 
-def _to_zero(situation: Situation, by_spec: frozenset[str]) -> Change | Obstacle | None:
-    idle_s, tubes, observed = situation.autoscaler.options.idle_s, situation.tubes, situation.reading.observed
-    if idle_s is None or situation.scale.spec_replicas != 1 or by_spec & {"minimum", "other_metric"}:
+def _to_zero(situation: Situation) -> Change | None:
+    idle_s, tubes = situation.autoscaler.options.idle_s, situation.tubes
+    if idle_s is None or situation.scale.spec_replicas != 1 or tubes is None or tubes.waiting:
         return None
-    if any(isinstance(one, NotQueried) for one in observed):
-        return Obstacle(
-            "other_metric",
-            "beanscale doesn't serve one of its metrics, which may need a pod; correct its name or remove it, or remove"
-            " beanscale/scale-to-zero",
-        )
-    if tubes is None or tubes.waiting or situation.idle_for_s < idle_s:
-        return None
+    if situation.idle_for_s < idle_s or situation.autoscaler.reports("ScalingActive", "AmbiguousSelector"):
+        return None  # another HPA may need the pod
     return Change(Direction.TO_ZERO, 0, f"no job was ready, reserved, put or deleted for {duration(idle_s)}")
 
 
-def _up(situation: Situation, by_spec: frozenset[str]) -> Change | Obstacle | None:
+def _up(situation: Situation) -> tuple[Change | None, tuple[Obstacle, ...]]:
     autoscaler, scale = situation.autoscaler, situation.scale
-    if not autoscaler.options.immediate or by_spec & {"disabled", "stabilization"}:
-        return None
+    if not autoscaler.options.immediate:
+        return None, ()
 
     def usable(kind: TargetKind, one: Observed) -> Observed:
         """Return what counts here. What doesn't can only add pods: the highest recommendation applies."""
@@ -139,15 +153,22 @@ def _up(situation: Situation, by_spec: frozenset[str]) -> Change | Obstacle | No
         usable(metric.target.kind, one)
         for metric, one in zip(autoscaler.metrics, situation.reading.observed, strict=True)
     )
+    # While pods start, end or are replaced, their number differs from what it will be at the controller's next sync.
+    counts = dict.fromkeys((scale, Scale(scale.spec_replicas, scale.spec_replicas)))
+
+    def lowest(of: Autoscaler) -> Decision:
+        decisions = (decide(of, each, observed, situation.now_unix_s, situation.changes) for each in counts)
+        return min(decisions, key=lambda decision: decision.pods)
+
     by_sync = once_per_sync(autoscaler)
-    decision = decide(by_sync, scale, observed, situation.now_unix_s, situation.changes)
+    decision = lowest(by_sync)
     if decision.pods > scale.spec_replicas and decision.recommendation is not None:
-        return Change(Direction.UP, decision.pods, decision.decided_by.sentence)
+        return Change(Direction.UP, decision.pods, decision.decided_by.sentence), ()
     if decision.decided_by.stage in {Stage.CONDITION, Stage.ERROR}:
-        would = decide(without_status(by_sync), scale, observed, situation.now_unix_s, situation.changes)
+        would = lowest(without_status(by_sync))
         if would.pods > scale.spec_replicas and would.recommendation is not None:
-            return Obstacle("condition", decision.decided_by.sentence)
-    return None
+            return None, (Obstacle("condition", decision.decided_by.sentence),)
+    return None, ()
 
 
 def once_per_sync(autoscaler: Autoscaler) -> Autoscaler:

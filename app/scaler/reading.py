@@ -10,7 +10,15 @@ from app.hpa.autoscaler import EXTERNAL, Autoscaler
 from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.metrics.freshness import ServerReading
 from app.metrics.metric import Metric
-from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
+from app.metrics.query import (
+    EvaluationContext,
+    MetricError,
+    MetricQuery,
+    NoResultError,
+    TooFewReadingsError,
+    UnknownMetricError,
+    WantedTubes,
+)
 from app.metrics.resolve import resolve
 from app.metrics.rules import Fail, Rules
 from app.metrics.selector import SelectorError, parse_selector
@@ -40,6 +48,8 @@ class MetricReading:
     """One for each metric. NotQueried: it isn't beanscale's."""
     queried: tuple[Metric, ...]
     """Those that are beanscale's."""
+    is_fresh: bool = True
+    """False: a metric of beanscale's has no value for want of a fresh reading, or for an error in the query."""
 
     @property
     def wanted(self) -> WantedTubes:
@@ -74,9 +84,11 @@ def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationC
     """Return the values that the HPA controller would get."""
     observed: list[Observed] = []
     queried: list[Metric] = []
+    is_fresh = True
     for query in asked:
         if not isinstance(query, MetricQuery):
             observed.append(NotQueried() if query is None else Missing(query))
+            is_fresh = is_fresh and query is None
             continue
         metric = resolve(query, context)
         try:
@@ -86,16 +98,17 @@ def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationC
             continue
         except MetricError as error:
             observed.append(Missing(str(error)))
+            is_fresh = is_fresh and isinstance(error, NoResultError | TooFewReadingsError)
         else:
             total = sum(milli(parse_quantity(value.quantity)) for value in values)
             observed.append(Total(total) if values else Missing("the response has no items"))
         queried.append(metric)
-    return MetricReading(tuple(observed), tuple(queried))
+    return MetricReading(tuple(observed), tuple(queried), is_fresh)
 
 
 def read_tubes(metrics: Sequence[Metric]) -> Tubes | None:
-    """Return the tubes of all metrics; None if they aren't known now. Each metric has a value."""
-    if any(state.failure for metric in metrics for state in metric.scope.servers):
+    """Return the tubes of all metrics, which are fresh; None if there are none, or they aren't known now."""
+    if not metrics or any(state.failure for metric in metrics for state in metric.scope.servers):
         return None  # the values may still be recent enough, but what happened since isn't known
     tubes = {
         (server.reading.server_id, tube): server

@@ -250,7 +250,7 @@ class Scaler(Collector):
         self._poller.demand.request_ages(wanted.ages, now, autoscaler.namespace)
         tubes, idle_for_s = None, 0.0
         if options.idle_s is not None or target.scale.spec_replicas == 0:
-            tubes = read_tubes(reading.queried) if reading.queried and reading.missing is None else None
+            tubes = read_tubes(reading.queried) if reading.is_fresh else None
             idle_for_s = _idle_for_s(target, tubes)
         target.missing_since = (target.missing_since or now) if reading.missing is not None else None
         changes = target.history.changes(now, max(target.periods_s))

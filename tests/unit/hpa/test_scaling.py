@@ -31,7 +31,11 @@ WINDOW = {"scaleUp": {"stabilizationWindowSeconds": 30}}
             {"behavior": WINDOW},
             "scales to 0 after 5 min without jobs, and from 0 once a job is ready",
         ),
-        ({"immediate": "true", "scale-to-zero": "5m"}, {"minimum": 2}, "scales up within a second"),
+        (
+            {"immediate": "true", "scale-to-zero": "5m"},
+            {"minimum": 2},
+            "scales up within a second; scales up from 0 once a job is ready",
+        ),
         ({"scale-to-zero": "5m"}, {"cpu": True}, "scales up from 0 once a job is ready"),
         ({"immediate": "true"}, {"behavior": WINDOW}, "does nothing"),
         ({"immediate": "true", "paused": "true"}, {}, "does nothing while it is paused (annotation beanscale/paused)"),

@@ -74,6 +74,31 @@ def test_a_period_below_the_sync_period_counts_as_one_sync() -> None:
     assert make_plan(situation(autoscaler, jobs(ready=20), spec=5, changes=[(6.0, 4)])).change is None
 
 
+@pytest.mark.parametrize("policy", [{"type": "Pods", "value": 2**31 - 1}, {"type": "Percent", "value": 2**31 - 1}])
+def test_a_policy_that_overflows_the_controllers_int32_allows_nothing(policy: dict[str, Any]) -> None:
+    autoscaler = annotated(IMMEDIATE, behavior={"scaleUp": {"policies": [policy | {"periodSeconds": 15}]}}, maximum=900)
+    assert make_plan(situation(autoscaler, jobs(ready=900), spec=200)).change is None
+
+
+@pytest.mark.parametrize(
+    ("ready", "spec", "present", "replicas"),
+    [
+        # Its pods are being created: at the controller's next sync, 21 is within tolerance of 10 pods.
+        (21, 10, 1, None),
+        (23, 10, 1, 12),
+        # A rollout has 13 pods for a moment, of which 24 and 28 are within tolerance.
+        (24, 10, 13, 12),
+        (28, 10, 13, 13),
+        (21, 10, 13, None),
+    ],
+)
+def test_pods_that_start_or_are_replaced_add_none(ready: int, spec: int, present: int, replicas: int | None) -> None:
+    many = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 15}]}}
+    autoscaler = annotated(IMMEDIATE, behavior=many, maximum=100)
+    change = make_plan(situation(autoscaler, jobs(ready=ready), spec=spec, present=present)).change
+    assert (change and change.replicas) == replicas
+
+
 def test_a_metric_of_another_adapter_neither_adds_nor_keeps() -> None:
     found = {"type": "External", "external": {"metric": {"name": "lag"}, "current": {"averageValue": "9"}}}
     autoscaler = annotated(
@@ -143,6 +168,32 @@ def test_from_zero(state: Any, activation: str, replicas: int | None) -> None:
     assert change is None or change.direction is Direction.FROM_ZERO
 
 
+@pytest.mark.parametrize("metric", ["beanstalkd_tube_drain_seconds", "beanstalkd_tube_jobs_put_per_second"])
+@pytest.mark.parametrize(
+    ("state", "activation", "replicas"),
+    [
+        (jobs(ready=3), "0", 1),
+        (jobs(ready=3), "10", None),
+        (jobs(), "0", None),
+        (jobs(ready=3, pause_left=60, pauses=1), "0", None),
+        (server(tube(ready=3), failure="connection refused"), "0", None),
+    ],
+)
+def test_from_zero_although_a_metric_has_no_number_yet(
+    metric: str, state: Any, activation: str, replicas: int | None
+) -> None:
+    """No job is deleted while no pod runs, so the drain time would be unknown forever."""
+    of_tube = external(metric, {"matchLabels": {"tube": "orders"}}, averageValue="60")
+    autoscaler = annotated(TO_ZERO | {"beanscale/activation": activation}, of_tube, behavior=MANY)
+    change = make_plan(situation(autoscaler, state, spec=0)).change
+    assert (change and change.replicas) == replicas
+
+
+def test_from_zero_to_a_minimum_that_was_raised_meanwhile() -> None:
+    change = make_plan(situation(annotated(TO_ZERO, minimum=3), jobs(ready=1), spec=0)).change
+    assert (change and change.replicas) == 3
+
+
 def test_from_zero_by_kubernetes_itself() -> None:
     """With minReplicas 0, only what the HPA scaled to 0, and would scale up again."""
     zero = {"minimum": 0, "current": 0, "behavior": MANY}
@@ -179,9 +230,32 @@ def test_to_zero(fields: dict[str, Any], given_: dict[str, Any], state: Any, cha
 
 @pytest.mark.parametrize("metric", [CPU, external("another", averageValue="2")])
 def test_not_to_zero_with_a_metric_of_someone_else(metric: Any) -> None:
-    autoscaler = annotated(TO_ZERO, external(averageValue="2"), metric)
+    """Scaling up isn't affected."""
+    autoscaler = annotated(BOTH, external(averageValue="2"), metric, behavior=MANY)
     plan = make_plan(situation(autoscaler, jobs(), idle_for_s=10.0))
     assert (plan.change, names(plan.obstacles)) == (None, ["other_metric"])
+    plan = make_plan(situation(autoscaler, jobs(ready=20)))
+    assert plan.change is not None
+    assert (plan.change.replicas, names(plan.obstacles)) == (10, ["other_metric"])
+
+
+def test_not_to_zero_while_another_hpa_selects_the_same_pods() -> None:
+    conditions = [
+        condition("AbleToScale", "SucceededGetScale"),
+        condition("ScalingActive", "AmbiguousSelector", "False"),
+    ]
+    autoscaler = annotated(TO_ZERO, conditions=conditions)
+    assert make_plan(situation(autoscaler, jobs(), idle_for_s=10.0)).change is None
+
+
+def test_an_hpa_without_any_metric_of_beanscale_is_reported() -> None:
+    (obstacle,) = make_plan(
+        situation(annotated(IMMEDIATE, external("lag", averageValue="2")), jobs(ready=20))
+    ).obstacles
+    assert (obstacle.reason, obstacle.sentence) == (
+        "other_metric",
+        "beanscale serves none of its metrics, like lag; correct the name, or remove beanscale/immediate",
+    )
 
 
 def test_a_metric_without_a_value() -> None:
