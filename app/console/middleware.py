@@ -43,6 +43,8 @@ HEADERS: Mapping[str, str] = {
 _MAX_UPLOADS = 16
 """Bodies in flight: each may take MAX_BODY of memory."""
 _MAX_FIELDS = 10
+_MAX_PROXIES = 10
+"""Entries of X-Forwarded-For that are read: thousands fit into a header, and each takes 20 µs."""
 _MAX_LOGGED_PATH = 200
 _OPEN_PATHS = ("/login", "/healthz")
 JOBS = "jobs"
@@ -176,11 +178,12 @@ def client_address(scope: Scope, headers: Headers, trusted: Sequence[Network]) -
     """Return the peer's address; if it is a trusted proxy's, the last one in X-Forwarded-For that isn't.
 
     Each proxy appends the address of its client, so the entries are true from the right, up to and including the first
-    that isn't a trusted proxy's. The entries before it are whatever that client sent.
+    that isn't a trusted proxy's. The entries before it are whatever that client sent. Behind more than _MAX_PROXIES
+    proxies, return the address of one.
     """
     address = str(scope["client"][0]) if scope.get("client") else ""
     entries = [entry for header in headers.getlist("x-forwarded-for") for entry in header.split(",")]
-    for entry in reversed(entries):
+    for entry in entries[: -_MAX_PROXIES - 1 : -1]:
         peer = _parse_address(address)
         if peer is None or not any(peer in network for network in trusted):
             break

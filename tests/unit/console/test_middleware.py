@@ -271,6 +271,8 @@ async def test_behind_an_unknown_proxy_a_browser_that_signed_in_before_isnt_lock
         pytest.param("10.0.0.1", ["[2001:db8::1]:4711"], "2001:db8::1", id="IPv6 with a port"),
         pytest.param("::ffff:10.0.0.1", ["2001:db8::1"], "2001:db8::1", id="an IPv4 proxy on an IPv6 socket"),
         pytest.param("10.0.0.1", ["203.0.113.1, unknown"], "10.0.0.1", id="not an address"),
+        pytest.param("10.0.0.1", ["203.0.113.1", *["10.0.0.2"] * 9], "203.0.113.1", id="ten proxies"),
+        pytest.param("10.0.0.1", ["203.0.113.1", *["10.0.0.2"] * 3000], "10.0.0.2", id="an endless list"),
         pytest.param("10.0.0.1", [""], "10.0.0.1", id="empty"),
         pytest.param("10.0.0.1", [], "10.0.0.1", id="no header"),
         pytest.param("203.0.113.9", ["203.0.113.1"], "203.0.113.9", id="a peer that isn't trusted"),
