@@ -117,7 +117,7 @@
 {{- if include "beanscale.scalingAnnotations" (list $ .) }}
 {{- $here := get $scaled .namespace | default dict }}
 {{- $resource := include "beanscale.targetResource" .target }}
-{{- $_ := set $here $resource (append (get $here $resource | default list) .target.name | uniq | sortAlpha) }}
+{{- $_ := set $here $resource (append (get $here $resource | default list) .target.name) }}
 {{- $_ := set $scaled .namespace $here }}
 {{- end }}
 {{- end }}

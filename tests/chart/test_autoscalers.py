@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.hpa.autoscaler import parse_hpa
+from app.hpa.obstacles import obstacles
 from app.metrics.built_in import NAMES
 from tests.chart.conftest import Chart, Manifest
 
@@ -371,6 +373,7 @@ def scaling(chart: Chart, values: Manifest, which: str, version: str) -> tuple[i
     """Return minReplicas and the annotations of the HPA."""
     name = "checkout" if which == "autoscalers: checkout" else "beanscale-hello-world"
     found = chart.render(values, f"--kube-version={version}").one("HorizontalPodAutoscaler", name)
+    assert obstacles(parse_hpa(found)) == ()
     return found["spec"]["minReplicas"], found["metadata"].get("annotations", {})
 
 
@@ -479,6 +482,9 @@ def test_where_the_server_cant_scale_up_it_isnt_asked_to_and_the_notes_say_why(
     values = {"autoscalers": [CHECKOUT | given], "forwardTo": forward}
     found = chart.render(values).one("HorizontalPodAutoscaler", "checkout")
     assert "annotations" not in found["metadata"]
+    # Of an external metric, the spec doesn't show who serves it.
+    asked = found | {"metadata": found["metadata"] | {"annotations": IMMEDIATE}}
+    assert obstacles(parse_hpa(asked)) or "queue_length" in str(given)
     sentence = f"HPA beanscale/checkout is scaled up only by Kubernetes, every 15 seconds: {why}"
     assert sentence in chart.notes(values)
     assert "only by Kubernetes" not in chart.notes(values | {"autoscalers": [CHECKOUT | given | {"immediate": False}]})
@@ -495,7 +501,9 @@ def test_where_the_server_cant_scale_up_it_isnt_asked_to_and_the_notes_say_why(
     ],
 )
 def test_the_server_scales_up_by_what_it_can_compute(chart: Chart, given: Manifest) -> None:
-    assert autoscaler(chart, CHECKOUT | given)["metadata"]["annotations"] == IMMEDIATE
+    found = autoscaler(chart, CHECKOUT | given)
+    assert found["metadata"]["annotations"] == IMMEDIATE
+    assert obstacles(parse_hpa(found)) == ()
 
 
 def test_a_disabled_autoscaler_is_not_validated(chart: Chart) -> None:
@@ -517,6 +525,8 @@ def test_the_notes_tell_what_the_server_scales(chart: Chart) -> None:
         "HPA shop/checkout has minReplicas 1, and the server scales its target to zero, after 90s without jobs" in notes
     )
     assert "scale it at once:" in notes
+    many = [CHECKOUT | {"name": f"h{number}", "target": {"name": f"w{number}"}} for number in range(12)]
+    assert "beanscale/h7, beanscale/h8 and 3 more. To pause" in chart.notes({"autoscalers": many})
     silent = chart.notes({"autoscalers": [CHECKOUT], **DISABLED})
     assert "within a second" not in silent
     assert "HPA beanscale" not in silent
