@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
-from app.hpa.autoscaler import Autoscaler, Scale
+from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Scale
 from app.hpa.obstacles import Obstacle, obstacles
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -142,6 +142,8 @@ class Scaler(Collector):
         self._max_age_s = max_age_s
         self._clock = clock
         self._targets: dict[str, _Target] = {}
+        self._followed = False
+        """All HPAs have been seen once, so that others are new."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
         # Of their own, so that reports never delay a change.
         self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
@@ -175,7 +177,7 @@ class Scaler(Collector):
                     async with asyncio.timeout(MIN_PERIOD_S):
                         snapshot = await self._poller.newer_than(snapshot)
                 if not self._poller.awaited():
-                    await self._evaluate_all()
+                    await self.evaluate_all()
                 await asyncio.sleep(_PAUSE_S)
         finally:
             for threads in (self._threads, self._event_threads):
@@ -218,15 +220,19 @@ class Scaler(Collector):
         yield from self._patches.collect()
         yield from self._rejections.collect()
 
-    async def _evaluate_all(self) -> None:
+    async def evaluate_all(self) -> None:
+        """Plan for all HPAs once, by the present snapshot, and start the changes."""
         hpas, now = self.hpas.current, self._clock()
         for key in self._targets.keys() - hpas.keys():
             del self._targets[key]
         for number, (key, hpa) in enumerate(hpas.items(), 1):
             target = self._targets.get(key)
             if target is None or target.hpa.reference.uid != hpa.reference.uid:
-                target = self._targets[key] = _new_target(hpa, now)
+                history = self._start_history(hpa.autoscaler, now)
+                target = self._targets[key] = _new_target(hpa, history)
             elif target.hpa is not hpa:
+                if hpa.autoscaler.knows_pods and not target.hpa.autoscaler.knows_pods:
+                    target.history = self._start_history(hpa.autoscaler, now)
                 _update(target, hpa, now)
             try:
                 self._evaluate(target, now)
@@ -235,6 +241,17 @@ class Scaler(Collector):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
                 now = self._clock()
+        self._followed = self.hpas.error is None
+
+    def _start_history(self, autoscaler: Autoscaler, now: Instant) -> History:
+        """Return the history of an HPA that is seen, or whose number of pods is known, for the first time."""
+        replicas = autoscaler.scale.spec_replicas if autoscaler.knows_pods else 0
+        scaled_s = self._server_time(now).timestamp() - (autoscaler.scaled_at_s or 0.0)
+        # Before the start, another process may have scaled; before an HPA has annotations, only the controller does.
+        if self._followed and scaled_s > max(_periods_s(autoscaler)) + SYNC_PERIOD_S:
+            return History(replicas)
+        lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, replicas)
+        return History.start(replicas, lowest, now)
 
     def _evaluate(self, target: _Target, now: Instant) -> None:
         """Plan, report what is in the way, and start the change."""
@@ -403,11 +420,9 @@ class Scaler(Collector):
         self._event_threads.submit(create)
 
 
-def _new_target(hpa: Hpa, now: Instant) -> _Target:
+def _new_target(hpa: Hpa, history: History) -> _Target:
     autoscaler = hpa.autoscaler
     scale = autoscaler.scale if autoscaler.knows_pods else Scale(0, 0)
-    lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, scale.spec_replicas)
-    history = History.start(scale.spec_replicas, lowest, now)
     return _Target(hpa, queries(autoscaler), scale, history, _periods_s(autoscaler))
 
 
