@@ -148,7 +148,8 @@ class Scaler(Collector):
         # Of their own, so that reports never delay a change.
         self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
         self._event_places = BoundedSemaphore(_MAX_EVENTS)
-        self._running: set[asyncio.Task[None]] = set()
+        self.running: set[asyncio.Task[None]] = set()
+        """The changes in progress."""
         self._rejected_lines = RateLimitedWarning(burst=20, interval_s=1.0)
         self._patches = Counter(
             "beanscale_scaler_patches",
@@ -285,11 +286,11 @@ class Scaler(Collector):
         if plan.change is None:
             target.failed = None
             target.planned = None if is_new else planned
-        elif target.wait_until_s <= now.monotonic_s and len(self._running) < THREADS + MAX_PENDING:
+        elif target.wait_until_s <= now.monotonic_s and len(self.running) < THREADS + MAX_PENDING:
             target.busy = True
             task = asyncio.create_task(self._change(target, situation, now))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
 
     async def _change(self, target: _Target, situation: Situation, evaluated_at: Instant) -> None:
         apply = partial(self._apply, target.hpa, target.asked, target.history, situation, evaluated_at)

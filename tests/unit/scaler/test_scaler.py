@@ -86,7 +86,7 @@ class World:
         if hpa != known:
             self.scaler.hpas.current = {"shop/orders": hpa} if hpa else {}
         await self.scaler.evaluate_all()
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        await asyncio.gather(*self.scaler.running)
 
 
 def document(*, current: int | None = 1, annotations: Mapping[str, str] = BOTH, **fields: Any) -> Json:
