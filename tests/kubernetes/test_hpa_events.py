@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import greenstalk
 import pytest
 import yaml
 
@@ -15,8 +16,10 @@ from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.kube.events import ObjectReference, create_event
+from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes.attackers import Authority
-from tests.kubernetes.cluster_objects import Patient, kubernetes, namespace
+from tests.kubernetes.cluster_objects import Patient, eventually, kubernetes, namespace
+from tests.kubernetes.conftest import serving
 from tests.kubernetes.people import RBAC, cluster_ca
 
 __all__ = ["cluster_ca", "kubernetes", "namespace"]
@@ -28,12 +31,14 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 def autoscaler(kubernetes: Kubernetes, namespace: str) -> Iterator[Autoscaler]:
     path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
     target = {"type": "AverageValue", "averageValue": "2"}
+    annotations = {"beanscale/scale-to-zero": "5m"}
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
         "maxReplicas": 3,
         "metrics": [{"type": "External", "external": {"metric": {"name": "tube-orders"}, "target": target}}],
     }
-    created = kubernetes.request("POST", path, body={"metadata": {"name": "orders"}, "spec": spec})
+    body = {"metadata": {"name": "orders", "annotations": annotations}, "spec": spec}
+    created = kubernetes.request("POST", path, body=body)
     yield parse_hpa(created)
     kubernetes.request("DELETE", f"{path}/orders")
 
@@ -117,3 +122,28 @@ def test_who_may_list_events_reads_them(
     )
     assert known.error == ("" if may_list else sentence)
     assert ("Scaled" in {each.reason for each in known.events}) is may_list
+
+
+def test_a_change_that_failed_is_in_the_explanation(
+    kubernetes: Kubernetes, autoscaler: Autoscaler, source: Beanstalkd, pki: Path
+) -> None:
+    """Its Deployment doesn't exist."""
+    place = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{autoscaler.namespace}/tube-orders"
+    admin = pki / "admin.crt", pki / "admin.key"
+    options = "--beanstalkd", f"eu={source.host}:{source.port}"
+    with greenstalk.Client((source.host, source.port), use="orders") as jobs:
+        jobs.put("x")
+    with serving(*options, "--scaler") as server, server.client(admin) as client:
+
+        def explained() -> dict[str, Any]:
+            scaling: dict[str, Any] = client.get(place, params={"explain": "true"}).json()["scaling"]
+            return scaling
+
+        eventually(lambda: bool(explained()["failures"]))
+        (failure,) = explained()["failures"]
+        assert (failure["autoscaler"], failure["reason"]) == ("orders", "not_found")
+        assert failure["sentence"].endswith("correct scaleTargetRef, or delete the HPA")
+        assert explained()["enabled"]
+    assert "NotScaled" in read(kubernetes, autoscaler)
+    with serving(*options) as server, server.client(admin) as client:
+        assert client.get(place, params={"explain": "true"}).json()["scaling"] == {"enabled": False, "failures": []}
