@@ -131,7 +131,7 @@ def _when(collected: CollectedAutoscaler, decision: Decision, enabled: bool | No
     autoscaler, current = collected.autoscaler, collected.scale.spec_replicas
     at_zero = current == 0 and scales_from_zero(autoscaler) and decision.decided_by.stage is Stage.DISABLED
     change = _change_by_scaler(collected, now_unix_s) if enabled else None
-    if change is None or change.replicas <= current:
+    if change is None:
         return "until beanscale scales it up" if at_zero and enabled is not False else "at the next sync"
     # Which increases count for the policies, only the scaler knows; the newest ones are in its Events.
     period_s = max((SYNC_PERIOD_S, *(policy.period_s for policy in autoscaler.up.policies)))

@@ -32,9 +32,12 @@ def deleting(stats: TubeStats, deleted: int) -> ServerState:
     return replace(state, reading=replace(state.reading, earlier=MappingProxyType(earlier)))
 
 
-def forecast(state: ServerState, autoscaler: Json | None = None, *, into: str = "orders") -> Forecast:
+def forecast(
+    state: ServerState, autoscaler: Json | None = None, *, into: str = "orders", scaling_enabled: bool | None = None
+) -> Forecast:
     now: View = view(state)
     store = AutoscalerStore("not yet")
+    store.scaling_enabled = scaling_enabled
     store.update(evaluate_autoscalers([parse_hpa(autoscaler or hpa(behavior=PROMPT))], now.evaluation), at(0).unix_s)
     return predict_pods(now, store, ORDERS, TubeRef(state.server, into), LOAD)
 
@@ -50,6 +53,18 @@ def test_without_deletions_the_assumption_is_stated() -> None:
     data = forecast(deleting(tube(), 0))
     assert data.points[1] == (at(15).unix_s, 10)
     assert "the rate per pod is unknown" in data.assumption
+
+
+@pytest.mark.parametrize(
+    ("enabled", "second", "words"),
+    [(True, 1, "and beanscale scales up within a second"), (None, 1, "and beanscale"), (False, 15, "every 15 s")],
+)
+def test_beanscale_scales_up_at_once_where_its_scaler_runs(enabled: bool | None, second: int, words: str) -> None:
+    annotated = hpa(behavior=PROMPT, annotations={"immediate": "true"})
+    data = forecast(deleting(tube(), 0), annotated, scaling_enabled=enabled)
+    assert data.points[1] == (at(second).unix_s, 10)
+    assert words in data.assumption
+    assert ("beanscale" in data.assumption) is (enabled is not False)
 
 
 def test_after_one_reading_the_rate_is_unknown_too() -> None:

@@ -221,11 +221,14 @@ def shown(
     pods: int = 1,
     ready: int = 19,
     failures: Sequence[Json] = (),
+    held_for_s: float | None = None,
 ) -> tuple[str, Json]:
     """Return the text from the autoscaler's line on, and the autoscaler's JSON."""
     known = {} if enabled is None else {"scaling": {"enabled": enabled, "failures": failures}}
     answers = {
-        (ORDERS, ""): explanation(tubes=[tube(ready=ready)], items=[item(str(ready + 1), f"{ready} + 1")], **known),
+        (ORDERS, ""): explanation(
+            tubes=[tube(ready=ready)], items=[item(str(ready + 1), f"{ready} + 1", heldForSeconds=held_for_s)], **known
+        ),
         (HPAS, ""): listed(one),
         (DEPLOYMENT, ""): deployment(pods, pods, pods),
         (EVENTS, ""): {"items": []} if events is None else events,
@@ -342,6 +345,20 @@ def test_what_keeps_beanscale_from_scaling_is_shown(one: Json, enabled: bool, wo
     assert words in " ".join(text.split())
 
 
+def test_what_beanscale_does_not_know_is_no_promise() -> None:
+    """A held value, and that of another adapter, count for the HPA only."""
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    busy = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 100}}}
+    last = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": {"averageValue": "2"}}}
+    by_cpu = hpa(
+        external(averageValue="30"), cpu, annotations={"immediate": "true"}, current_metrics=[last, busy], maximum=4
+    )
+    _, found = shown(by_cpu)
+    assert (found["decision"]["pods"], found["decision"]["when"]) == (2, "at the next sync")
+    _, found = shown(hpa(annotations={"immediate": "true"}, maximum=4), held_for_s=9)
+    assert (found["decision"]["pods"], found["decision"]["when"]) == (4, "at the next sync")
+
+
 def test_a_change_that_failed_is_shown_and_none_is_promised() -> None:
     sentence = "kube-apiserver answered PATCH with 403: no; grant it by a Role"
     failures = [{"autoscaler": name, "reason": "forbidden", "sentence": sentence} for name in ("orders", "other")]
@@ -359,7 +376,8 @@ def test_at_zero_kubernetes_report_comes_first_and_then_what_beanscale_does() ->
         (0, "0 pods until beanscale scales it up"),
         (19, "0 pods; beanscale scales to 4 within a second"),
     ):
-        text, found = shown(resting, pods=0, ready=ready)
+        to_zero = event("Scaled", "Scaled Deployment/orders from 1 to 0", created="2026-10-12T08:00:10Z")
+        text, found = shown(resting, {"items": [to_zero]}, pods=0, ready=ready)
         words = " ".join(text.split())
         assert "the HPA reports ScalingDisabled: no; beanscale scales it up once a job is ready" in words
         assert f"Decided by disabled: {when} Annotations" in words
