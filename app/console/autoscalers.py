@@ -26,6 +26,7 @@ from app.explain.report import ScalingReport, report_scaling, scaling_json
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.conditions import reported
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
+from app.hpa.obstacles import obstacles
 from app.hpa.options import NO_OPTIONS
 from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
@@ -143,7 +144,12 @@ def evaluate_autoscalers(
         late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
         units = tuple(metric.definition.unit if metric and metric.definition else None for metric in resolved)
         state = AutoscalerState(
-            autoscaler, observed, decision, units, late, report_scaling(autoscaler, scaling_enabled)
+            autoscaler,
+            observed,
+            decision,
+            units,
+            late,
+            report_scaling(autoscaler, scaling_enabled, obstacles(autoscaler)),
         )
         states.append(state)
         for metric in resolved:

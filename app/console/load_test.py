@@ -19,6 +19,7 @@ from app.console.overview import View, rate, tube_now
 from app.console.prediction import Load, Situation, predict
 from app.hpa.autoscaler import SYNC_PERIOD_S
 from app.hpa.decision import Total
+from app.hpa.obstacles import obstacles
 from app.hpa.options import NO_OPTIONS
 from app.hpa.scaling import scales_up
 from app.jobs.actions import Done, RefusedError
@@ -207,7 +208,7 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
     autoscaler, sync = found.autoscaler, f"the autoscaler syncs every {SYNC_PERIOD_S} s"
     if store.scaling_enabled is False:
         autoscaler = replace(autoscaler, options=NO_OPTIONS)
-    elif scales_up(autoscaler):
+    elif scales_up(autoscaler, obstacles(autoscaler)):
         sync += ", and beanscale scales up within a second"
     situation = Situation(autoscaler, found.observed, position, per_pod)
     if per_pod:

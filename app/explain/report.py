@@ -10,11 +10,11 @@ from app.explain.collect import Collected, CollectedAutoscaler, Explanation
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler
 from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide
-from app.hpa.obstacles import Obstacle, obstacles
+from app.hpa.obstacles import Obstacle
 from app.hpa.options import NO_OPTIONS, ScalingOptions
 from app.hpa.scaling import describe_scaling, scales_from_zero
 from app.quantity import plain
-from app.scaler.plan import Change, Direction, Situation, make_plan
+from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
 from app.scaler.reading import MetricReading, Tubes
 from app.text import count, duration
 
@@ -84,9 +84,10 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
     """Return the report. `now_unix_s` is on the cluster's clock."""
     autoscalers = []
     enabled = collected.scaling_enabled
-    for one in collected.autoscalers:
+    for known in collected.autoscalers:
         # Of a server without its scaler, the annotations promise nothing.
-        autoscaler = replace(one.autoscaler, options=NO_OPTIONS) if enabled is False else one.autoscaler
+        autoscaler = replace(known.autoscaler, options=NO_OPTIONS) if enabled is False else known.autoscaler
+        one = replace(known, autoscaler=autoscaler)
         conditions = summarize(autoscaler)
         # beanscale has just queried the metric itself, so it knows more than the condition.
         hint = "beanscale has no value either, see above"
@@ -100,39 +101,33 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
             for each in conditions
         )
         decision = decide(autoscaler, one.scale, one.observed, now_unix_s)
-        failure = collected.scaling_failure(autoscaler)
-        scaling = report_scaling(one.autoscaler, enabled, failure)
-        when = _when(one, decision, enabled if failure is None else None, now_unix_s)
-        autoscalers.append(AutoscalerReport(one, decision, conditions, scaling, when))
+        plan, failure = _plan(one, now_unix_s), collected.scaling_failure(autoscaler)
+        found = plan.obstacles if failure is None else (failure, *plan.obstacles)
+        scaling = report_scaling(known.autoscaler, enabled, found)
+        change = plan.change if enabled and failure is None else None
+        when = _when(one, decision, change, now_unix_s)
+        autoscalers.append(AutoscalerReport(known, decision, conditions, scaling, when))
     metrics = tuple(MetricReport(each, tuple(find(each))) for each in collected.explanations)
     return Report(collected, metrics, tuple(autoscalers), now_unix_s)
 
 
-def report_scaling(
-    autoscaler: Autoscaler, enabled: bool | None, failure: Obstacle | None = None
-) -> ScalingReport | None:
-    """Return what the scaler does for an HPA, if an annotation asks for it.
-
-    `enabled`: as in ScalingReport; `failure`: why its last change failed.
-    """
+def report_scaling(autoscaler: Autoscaler, enabled: bool | None, found: tuple[Obstacle, ...]) -> ScalingReport | None:
+    """Return what the scaler does for an HPA, if an annotation asks for it. Arguments: as in ScalingReport."""
     if not autoscaler.options.requested:
         return None
     if enabled is False:
         sentence = "scaling.enabled is false on the server, so the annotations have no effect"
         sentence += "; enable it with helm upgrade, or remove them"
         return ScalingReport(autoscaler.options, enabled, sentence, ())
-    sentence = f"beanscale {describe_scaling(autoscaler)}"
-    found = obstacles(autoscaler)
-    return ScalingReport(autoscaler.options, enabled, sentence, found if failure is None else (failure, *found))
+    return ScalingReport(autoscaler.options, enabled, f"beanscale {describe_scaling(autoscaler, found)}", found)
 
 
-def _when(collected: CollectedAutoscaler, decision: Decision, enabled: bool | None, now_unix_s: float) -> str:
-    """Return when the workload is scaled. `enabled`: as in ScalingReport."""
+def _when(collected: CollectedAutoscaler, decision: Decision, change: Change | None, now_unix_s: float) -> str:
+    """Return when the workload is scaled. `change`: what the scaler does now."""
     autoscaler, current = collected.autoscaler, collected.scale.spec_replicas
-    at_zero = current == 0 and scales_from_zero(autoscaler) and decision.decided_by.stage is Stage.DISABLED
-    change = _change_by_scaler(collected, now_unix_s) if enabled else None
+    at_zero = current == 0 and decision.decided_by.stage is Stage.DISABLED
     if change is None:
-        return "until beanscale scales it up" if at_zero and enabled is not False else "at the next sync"
+        return "until beanscale scales it up" if at_zero and scales_from_zero(autoscaler) else "at the next sync"
     # Which increases count for the policies, only the scaler knows; the newest ones are in its Events.
     period_s = max((SYNC_PERIOD_S, *(policy.period_s for policy in autoscaler.up.policies)))
     events = collected.events
@@ -144,13 +139,15 @@ def _when(collected: CollectedAutoscaler, decision: Decision, enabled: bool | No
     return f"beanscale scales to {change.replicas} {soon}{controller}"
 
 
-def _change_by_scaler(collected: CollectedAutoscaler, now_unix_s: float) -> Change | None:
-    """Return what the scaler would change now, as far as this can be known without its history."""
+def _plan(collected: CollectedAutoscaler, now_unix_s: float) -> Plan:
+    """Return what the scaler does now, as far as this can be known without its history."""
 
     def usable(observed: Observed, explanation: Explanation | None) -> Observed:
         """Return what the scaler knows: no other adapter's value, and none that only replaces a reading."""
-        is_read = explanation is not None and all(item.held_for_s is None for item in explanation.items)
-        return observed if is_read else NotQueried()
+        if explanation is None:
+            return NotQueried() if isinstance(observed, Total) else observed
+        is_held = any(item.held_for_s is not None for item in explanation.items)
+        return Missing(f"the value of {explanation.metric} is held by onFailure") if is_held else observed
 
     observed = tuple(map(usable, collected.observed, collected.explanations))
     tubes = [tube for each in collected.explanations if each for tube in each.tubes]
@@ -165,7 +162,7 @@ def _change_by_scaler(collected: CollectedAutoscaler, now_unix_s: float) -> Chan
         changes=(),
         now_unix_s=now_unix_s,
     )
-    return make_plan(situation).change
+    return make_plan(situation)
 
 
 def find(explanation: Explanation) -> Iterator[Finding]:

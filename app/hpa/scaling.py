@@ -3,21 +3,23 @@
 Whether a server's scaler runs at all (`scaling.enabled`) isn't in the HPA.
 """
 
+from collections.abc import Collection, Iterable
+
 from app.hpa.autoscaler import Autoscaler
-from app.hpa.obstacles import obstacles
+from app.hpa.obstacles import Obstacle
 from app.hpa.options import IMMEDIATE, PAUSED, SCALE_TO_ZERO
 from app.quantity import plain
 from app.text import duration
 
 
-def scales_up(autoscaler: Autoscaler) -> bool:
+def scales_up(autoscaler: Autoscaler, found: Iterable[Obstacle]) -> bool:
     """Return whether beanscale scales up from 1 pod or more without waiting for the controller's sync."""
-    return autoscaler.options.active and autoscaler.options.immediate and not _is_kept(autoscaler, IMMEDIATE)
+    return autoscaler.options.active and autoscaler.options.immediate and not _is_ineffective(IMMEDIATE, found)
 
 
-def scales_to_zero(autoscaler: Autoscaler) -> bool:
+def scales_to_zero(autoscaler: Autoscaler, found: Iterable[Obstacle]) -> bool:
     """Return whether beanscale scales to 0."""
-    return scales_from_zero(autoscaler) and not _is_kept(autoscaler, SCALE_TO_ZERO)
+    return scales_from_zero(autoscaler) and not _is_ineffective(SCALE_TO_ZERO, found)
 
 
 def scales_from_zero(autoscaler: Autoscaler) -> bool:
@@ -25,12 +27,15 @@ def scales_from_zero(autoscaler: Autoscaler) -> bool:
     return autoscaler.options.active and autoscaler.options.idle_s is not None and autoscaler.minimum > 0
 
 
-def _is_kept(autoscaler: Autoscaler, annotation: str) -> bool:
-    return any(each.annotation == annotation for each in obstacles(autoscaler))
+def _is_ineffective(annotation: str, found: Iterable[Obstacle]) -> bool:
+    return any(each.annotation == annotation for each in found)
 
 
-def describe_scaling(autoscaler: Autoscaler) -> str:
-    """Return what beanscale does for the HPA: clauses with `beanscale` as their subject; empty without annotations."""
+def describe_scaling(autoscaler: Autoscaler, found: Collection[Obstacle]) -> str:
+    """Return what beanscale does for the HPA: clauses with `beanscale` as their subject; empty without annotations.
+
+    `found`: what keeps it from doing what the annotations ask for.
+    """
     options = autoscaler.options
     if not options.requested:
         return ""
@@ -39,10 +44,10 @@ def describe_scaling(autoscaler: Autoscaler) -> str:
     if options.paused:
         return f"does nothing while it is paused (annotation {PAUSED})"
     clauses = []
-    if scales_up(autoscaler):
+    if scales_up(autoscaler, found):
         also = f", also from 0 once {awaited(autoscaler)}" if autoscaler.minimum == 0 else ""
         clauses.append(f"scales up within a second{also}")
-    if scales_to_zero(autoscaler):
+    if scales_to_zero(autoscaler, found):
         idle = duration(options.idle_s or 0)
         clauses.append(f"scales to 0 after {idle} without jobs, and from 0 once {awaited(autoscaler)}")
     elif scales_from_zero(autoscaler):

@@ -357,6 +357,9 @@ def test_what_beanscale_does_not_know_is_no_promise() -> None:
     assert (found["decision"]["pods"], found["decision"]["when"]) == (2, "at the next sync")
     _, found = shown(hpa(annotations={"immediate": "true"}, maximum=4), held_for_s=9)
     assert (found["decision"]["pods"], found["decision"]["when"]) == (4, "at the next sync")
+    assert found["scaling"]["obstacles"][0]["sentence"].startswith(
+        "the value of tube-orders is held by onFailure; it is"
+    )
 
 
 def test_a_change_that_failed_is_shown_and_none_is_promised() -> None:

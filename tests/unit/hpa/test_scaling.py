@@ -3,6 +3,7 @@
 import pytest
 
 from app.hpa.autoscaler import parse_hpa
+from app.hpa.obstacles import obstacles
 from app.hpa.scaling import describe_scaling
 from tests.unit.hpa.hpas import Json, external, hpa
 
@@ -47,4 +48,5 @@ def test_the_annotations_and_the_spec_decide_what_beanscale_does(
 ) -> None:
     cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
     metrics = [external(averageValue="2"), *([cpu] if spec.pop("cpu", False) else [])]
-    assert describe_scaling(parse_hpa(hpa(*metrics, annotations=annotations, **spec))) == words
+    autoscaler = parse_hpa(hpa(*metrics, annotations=annotations, **spec))
+    assert describe_scaling(autoscaler, obstacles(autoscaler)) == words
