@@ -44,7 +44,7 @@ def create_event(  # noqa: PLR0913, PLR0917 - the parts of an Event
     event = {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"namespace": about.namespace, "name": f"{about.name[: _MAX_NAME - 17]}.{suffix}"},
+        "metadata": {"namespace": about.namespace, "name": f"{about.name[: _MAX_NAME - 17].rstrip('.-')}.{suffix}"},
         "involvedObject": {
             "apiVersion": about.api_version,
             "kind": about.kind,

@@ -30,7 +30,10 @@ class ScaleClient:
 
     def read(self, namespace: str, api_version: str, kind: str, name: str) -> ScaleObject:
         """Return the scale. Raises KubernetesError."""
-        group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        if ".." in api_version:
+            raise KubernetesError(f"{api_version!r} isn't an API version", status=404, reason="NotFound")
+        # An HPA's author may write any text as apiVersion.
+        group = f"/{'apis' if '/' in api_version else 'api'}/{quote(api_version)}"
         resource = self._resources.get((api_version, kind)) or self._look_up(group, api_version, kind)
         path = f"{group}/namespaces/{quote(namespace, safe='')}/{resource}/{quote(name, safe='')}/scale"
         return _parse(path, self._kubernetes.request("GET", path))

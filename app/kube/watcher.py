@@ -22,7 +22,7 @@ type Json = Mapping[str, Any]
 class Watcher[Value](ABC):
     """Publishes the present values of all objects, and again after each change, in a thread.
 
-    After a failure the last ones stay, and the objects are listed again with growing pauses.
+    After a failure the last ones stay. The objects are listed again with pauses, which grow until a watch lasts.
     """
 
     def __init__(self, path: str, query: Query | None = None) -> None:
@@ -53,14 +53,16 @@ class Watcher[Value](ABC):
     def _run(self, kubernetes: Kubernetes) -> None:
         delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
         while True:
+            began_s = time.monotonic()
             try:
                 self._list_and_watch(kubernetes)
-                delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
             except KubernetesError as error:
                 if error.status != _GONE:
                     self._fail(str(error))
             except Exception as error:  # noqa: BLE001 - if this thread ended, no change would ever be seen again
                 self._fail(f"internal error: {error!r}", error)
+            if time.monotonic() - began_s > _MAX_RETRY_S:  # else something ends each watch: a list costs much more
+                delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
             time.sleep(next(delays))
 
     def _list_and_watch(self, kubernetes: Kubernetes) -> None:

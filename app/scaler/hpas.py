@@ -8,10 +8,14 @@ from typing import Any
 import structlog
 
 from app.hpa.autoscaler import Autoscaler, parse_hpa
+from app.hpa.options import parse_options
 from app.kube.events import ObjectReference
 from app.kube.watcher import Watcher
+from app.metrics.query import MetricQuery
 from app.quantity import QuantityError
 from app.ratelimit import RateLimitedWarning
+from app.scaler.plan import once_per_sync
+from app.scaler.reading import queries
 
 PATH = "/apis/autoscaling/v2/horizontalpodautoscalers"
 MAX_HPAS = 5000
@@ -27,20 +31,31 @@ class Hpa:
 
     reference: ObjectReference
     autoscaler: Autoscaler
+    queries: tuple[MetricQuery | str | None, ...]
+    """Of its metrics; see `queries`."""
+    periods_s: frozenset[int]
+    """Seconds over which increases count."""
+
+    @property
+    def workload(self) -> tuple[str, str, str, str]:
+        """The workload, whatever its API version."""
+        workload = self.autoscaler.workload
+        return self.autoscaler.namespace, workload.api_version.rpartition("/")[0], workload.kind, workload.name
 
 
 def read_hpa(found: Mapping[str, Any]) -> Hpa | None:
     """Return an HPA with annotations of beanscale, or None."""
     try:
+        if not parse_options(found["metadata"].get("annotations") or {}).requested:
+            return None
         autoscaler = parse_hpa(found)
+        periods_s = frozenset(policy.period_s for policy in once_per_sync(autoscaler).up.policies)
+        namespace, name = autoscaler.namespace, autoscaler.name
+        reference = ObjectReference("autoscaling/v2", "HorizontalPodAutoscaler", namespace, name, autoscaler.uid)
+        return Hpa(reference, autoscaler, queries(autoscaler), periods_s)
     except (KeyError, TypeError, ValueError, QuantityError) as error:
         _unreadable.warning("HPA is invalid", error=repr(error))
         return None
-    if not autoscaler.options.requested:
-        return None
-    uid = str(found["metadata"].get("uid", ""))
-    reference = ObjectReference("autoscaling/v2", "HorizontalPodAutoscaler", autoscaler.namespace, autoscaler.name, uid)
-    return Hpa(reference, autoscaler)
 
 
 class HpaWatcher(Watcher[Hpa]):
@@ -63,4 +78,4 @@ class HpaWatcher(Watcher[Hpa]):
 
     def log_failure(self, error: str, traceback: Exception | None) -> None:
         """Log that no change of an HPA is seen."""
-        _log.warning("HPAs can't be watched: none is scaled up at once or to zero", error=error, exc_info=traceback)
+        _log.warning("HPAs can't be watched: new and changed ones aren't seen", error=error, exc_info=traceback)

@@ -80,6 +80,11 @@ def queries(autoscaler: Autoscaler) -> tuple[MetricQuery | str | None, ...]:
     return tuple(found)
 
 
+def is_long(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> bool:
+    """Return whether reading the metrics could block an event loop."""
+    return any(resolve(query, context).is_long for query in asked if isinstance(query, MetricQuery))
+
+
 def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> MetricReading:
     """Return the values that the HPA controller would get."""
     observed: list[Observed] = []

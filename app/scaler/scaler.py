@@ -7,7 +7,8 @@ change.
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,19 +24,19 @@ from prometheus_client.registry import Collector
 
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
-from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Scale
+from app.hpa.autoscaler import SYNC_PERIOD_S, Scale
 from app.hpa.obstacles import Obstacle, obstacles
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.events import create_event
 from app.kube.scale import ScaleClient, ScaleObject
-from app.metrics.query import EvaluationContext, MetricQuery
+from app.metrics.query import EvaluationContext
 from app.metrics.rules import Rules
 from app.ratelimit import RateLimitedWarning, backoff
 from app.scaler.history import History
 from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
-from app.scaler.plan import Change, Direction, Plan, Situation, make_plan, once_per_sync
-from app.scaler.reading import Counters, Tubes, queries, read_metrics, read_tubes, without_substitutes
+from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
+from app.scaler.reading import Counters, MetricReading, Tubes, is_long, read_metrics, read_tubes, without_substitutes
 
 THREADS = 8
 MAX_PENDING = 64
@@ -50,27 +51,34 @@ _REPORT_AFTER_S = 15.0
 """A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
 _MAX_RETRY_S = 30.0
 _MAX_WAIT_S = 3.0
-"""For a thread and for kube-apiserver; after that, a newer reading decides."""
+"""For a thread, and then for kube-apiserver; after that, a newer reading decides."""
 _MAX_EVENTS = 1000
 """Events that wait to be created."""
 _SAME_EVENT_S = 600
 """Within so long, the replicas' reports of the same obstacle are one Event."""
-_REASONS = {403: "forbidden", 404: "not_found", 409: "conflict"}
+_CONFLICTS = 3
+"""In a row, before they are reported: one shows only that another replica, or the workload's controller, was first."""
+_REASONS = {400: "denied", 403: "forbidden", 404: "not_found", 405: "denied", 409: "conflict", 422: "denied"}
 REASONS = (
     "condition",
     "conflict",
+    "denied",
     "disabled",
     "forbidden",
+    "internal",
     "invalid_annotation",
     "minimum",
     "no_value",
     "not_found",
     "other_metric",
     "readiness",
+    "shared_target",
     "stabilization",
     "unavailable",
 )
 """All reasons, so that each has a value from the start."""
+_VARYING = frozenset({"condition", "no_value"})
+"""Reasons whose sentence has numbers that change."""
 _ONLY_LOGGED = frozenset({"conflict", "unavailable"})
 """Reasons without an Event: one resolves itself within a second, the other keeps Events from being created."""
 
@@ -82,43 +90,47 @@ class _Target:
     """What is known of one HPA's workload. Belongs to the event loop."""
 
     hpa: Hpa
-    asked: tuple[MetricQuery | str | None, ...]
     scale: Scale
     """As seen last, in the HPA's status or in the workload."""
     history: History
-    periods_s: frozenset[int]
-    """Over which increases count."""
     idle: tuple[Counters, Instant] | None = None
     """The counters of its tubes, and since when they have been these without a job ready or reserved."""
     missing_since: Instant | None = None
     """Since when a metric has had no value."""
     planned: object = None
     """What the last plan was made from; the same leads to the same plan."""
-    reported: frozenset[str] = frozenset()
-    """Reasons of the obstacles that the last plan had."""
+    reported: Mapping[str, str] = field(default_factory=dict)
+    """Key to reason of the obstacles that the last plan had."""
     failed: Obstacle | None = None
     """Why the last change failed."""
+    conflicts: int = 0
+    """Changes in a row that failed because the workload had changed."""
+    evaluated_s: float = 0.0
+    """Monotonic seconds of the last evaluation in a thread."""
     busy: bool = False
     """A thread is changing the workload."""
     wait_until_s: float = 0.0
     """Monotonic seconds before which nothing is changed."""
     delays: Iterator[float] = field(default_factory=lambda: backoff(1.0, _MAX_RETRY_S))
 
+    def is_missing_briefly(self, now: Instant) -> bool:
+        """Return whether it is too early to report that a metric has no value."""
+        return self.missing_since is not None and self.missing_since.age_s(now) < _REPORT_AFTER_S
+
     @property
     def reasons(self) -> frozenset[str]:
         """Why the workload isn't scaled as the annotations ask for."""
-        return self.reported if self.failed is None else self.reported | {self.failed.reason}
+        return frozenset(self.reported.values()) | ({self.failed.reason} if self.failed else set())
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """What a thread found and did."""
 
-    plan: Plan | None
+    plan: Plan | None = None
     """None: it was too late, or the HPA was deleted or changed since."""
-    scale: ScaleObject | None
-    """After the change; None: not read."""
-    history: History
+    scales: tuple[ScaleObject, ...] = ()
+    """As read, and after the change."""
 
 
 class Scaler(Collector):
@@ -145,6 +157,8 @@ class Scaler(Collector):
         self._followed = False
         """All HPAs have been seen once, so that others are new."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
+        self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="scaler-long")
+        self._long: asyncio.Task[None] | None = None
         # Of their own, so that reports never delay a change.
         self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
         self._event_places = BoundedSemaphore(_MAX_EVENTS)
@@ -177,11 +191,12 @@ class Scaler(Collector):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MIN_PERIOD_S):
                         snapshot = await self._poller.newer_than(snapshot)
+                began = self._clock()
                 if not self._poller.awaited():
                     await self.evaluate_all()
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(max(_PAUSE_S, 2 * began.age_s(self._clock())))
         finally:
-            for threads in (self._threads, self._event_threads):
+            for threads in (self._threads, self._event_threads, self._long_thread):
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def warning(self) -> str | None:
@@ -223,56 +238,83 @@ class Scaler(Collector):
 
     async def evaluate_all(self) -> None:
         """Plan for all HPAs once, by the present snapshot, and start the changes."""
-        hpas, now = self.hpas.current, self._clock()
-        for key in self._targets.keys() - hpas.keys():
-            del self._targets[key]
-        for number, (key, hpa) in enumerate(hpas.items(), 1):
-            target = self._targets.get(key)
-            if target is None or target.hpa.reference.uid != hpa.reference.uid:
-                history = self._start_history(hpa.autoscaler, now)
-                target = self._targets[key] = _new_target(hpa, history)
-            elif target.hpa is not hpa:
-                if hpa.autoscaler.knows_pods and not target.hpa.autoscaler.knows_pods:
-                    target.history = self._start_history(hpa.autoscaler, now)
-                _update(target, hpa, now)
+        now = self._clock()
+        self._take_hpas(now)
+        by_workload: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for hpa in (target.hpa for target in self._targets.values()):
+            if hpa.autoscaler.options.active:
+                by_workload[hpa.workload].append(hpa.reference.name)
+        long: list[_Target] = []
+        for number, target in enumerate([*self._targets.values()], 1):
             try:
-                self._evaluate(target, now)
+                found = _excluded(target.hpa, by_workload[target.hpa.workload])
+                if found is not None:
+                    target.idle = target.failed = target.planned = None
+                    self._report(target, found, now)
+                elif is_long(target.hpa.queries, context := self._context(now)):
+                    long.append(target)
+                else:
+                    self._evaluate(target, *_read(target, context), now)
             except Exception as error:  # noqa: BLE001 - one HPA's defect must not end all metrics
                 self._fail(target, error)
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
                 now = self._clock()
+        if long and (self._long is None or self._long.done()):
+            self._long = asyncio.create_task(self._evaluate_long(min(long, key=lambda target: target.evaluated_s)))
+
+    def _take_hpas(self, now: Instant) -> None:
+        """Let the targets be those of the HPAs that the watch shows."""
+        hpas = self.hpas.current
+        for key in self._targets.keys() - hpas.keys():
+            del self._targets[key]
+        for key, hpa in hpas.items():
+            target = self._targets.get(key)
+            if target is None or target.hpa.reference.uid != hpa.reference.uid:
+                scale = hpa.autoscaler.scale if hpa.autoscaler.knows_pods else Scale(0, 0)
+                self._targets[key] = _Target(hpa, scale, self._start_history(hpa, now))
+            elif target.hpa is not hpa:
+                if hpa.autoscaler.knows_pods and not target.hpa.autoscaler.knows_pods:
+                    target.history = self._start_history(hpa, now)
+                _update(target, hpa, now)
         self._followed = self.hpas.error is None
 
-    def _start_history(self, autoscaler: Autoscaler, now: Instant) -> History:
+    def _start_history(self, hpa: Hpa, now: Instant) -> History:
         """Return the history of an HPA that is seen, or whose number of pods is known, for the first time."""
+        autoscaler = hpa.autoscaler
         replicas = autoscaler.scale.spec_replicas if autoscaler.knows_pods else 0
         scaled_s = self._server_time(now).timestamp() - (autoscaler.scaled_at_s or 0.0)
         # Before the start, another process may have scaled; before an HPA has annotations, only the controller does.
-        if self._followed and scaled_s > max(_periods_s(autoscaler)) + SYNC_PERIOD_S:
+        if self._followed and scaled_s > max(hpa.periods_s) + SYNC_PERIOD_S:
             return History(replicas)
         lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, replicas)
         return History.start(replicas, lowest, now)
 
-    def _evaluate(self, target: _Target, now: Instant) -> None:
+    async def _evaluate_long(self, target: _Target) -> None:
+        """Evaluate metrics of many tubes in a thread, which may take a second, a fifth of the time."""
+        began = self._clock()
+        target.evaluated_s = began.monotonic_s
+        try:
+            read = partial(_read, target, self._context(began))
+            results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
+            self._evaluate(target, *results, self._clock())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(target, error)
+        await asyncio.sleep(4 * began.age_s(self._clock()))
+
+    def _context(self, now: Instant) -> EvaluationContext:
+        return EvaluationContext(self._poller.snapshot, now, self._max_age_s, self._rules)
+
+    def _evaluate(self, target: _Target, reading: MetricReading, tubes: Tubes | None, now: Instant) -> None:
         """Plan, report what is in the way, and start the change."""
-        autoscaler, options = target.hpa.autoscaler, target.hpa.autoscaler.options
-        if not options.active:
-            target.idle = None
-            self._report(target, obstacles(autoscaler), now)
-            return
-        context = EvaluationContext(self._poller.snapshot, now, self._max_age_s, self._rules)
-        reading = read_metrics(target.asked, context)
+        hpa, autoscaler, options = target.hpa, target.hpa.autoscaler, target.hpa.autoscaler.options
         wanted = reading.wanted
         self._poller.demand.request(wanted.tubes, now, autoscaler.namespace)
         self._poller.demand.request_ages(wanted.ages, now, autoscaler.namespace)
-        tubes, idle_for_s = None, 0.0
-        if options.idle_s is not None or target.scale.spec_replicas == 0:
-            tubes = read_tubes(reading.queried) if reading.is_fresh else None
-            idle_for_s = _idle_for_s(target, tubes)
+        idle_for_s = _idle_for_s(target, tubes)
         target.missing_since = (target.missing_since or now) if reading.missing is not None else None
-        changes = target.history.changes(now, max(target.periods_s))
-        added = [sum(added for ago_s, added in changes if ago_s < period_s) for period_s in target.periods_s]
+        changes = target.history.changes(now, max(hpa.periods_s))
+        added = [sum(added for ago_s, added in changes if ago_s < period_s) for period_s in hpa.periods_s]
         is_idle = idle_for_s >= (options.idle_s or 0.0)
         planned = reading.observed, target.scale, added, is_idle, tubes and (tubes.waiting, tubes.takeable)
         if planned == target.planned or target.busy:
@@ -281,11 +323,10 @@ class Scaler(Collector):
             autoscaler, target.scale, reading, tubes, idle_for_s, changes, self._server_time(now).timestamp()
         )
         plan = make_plan(situation)
-        is_new = target.missing_since is not None and target.missing_since.age_s(now) < _REPORT_AFTER_S
-        self._report(target, [each for each in plan.obstacles if not (is_new and each.reason == "no_value")], now)
+        self._report(target, plan.obstacles, now)
         if plan.change is None:
-            target.failed = None
-            target.planned = None if is_new else planned
+            target.failed, target.conflicts = None, 0
+            target.planned = None if target.is_missing_briefly(now) else planned
         elif target.wait_until_s <= now.monotonic_s and len(self.running) < THREADS + MAX_PENDING:
             target.busy = True
             task = asyncio.create_task(self._change(target, situation, now))
@@ -293,7 +334,7 @@ class Scaler(Collector):
             task.add_done_callback(self.running.discard)
 
     async def _change(self, target: _Target, situation: Situation, evaluated_at: Instant) -> None:
-        apply = partial(self._apply, target.hpa, target.asked, target.history, situation, evaluated_at)
+        apply = partial(self._apply, target.hpa, target.history, situation, evaluated_at)
         try:
             outcome = await asyncio.get_running_loop().run_in_executor(self._threads, apply)
         except Exception as error:  # noqa: BLE001 - as above
@@ -302,23 +343,19 @@ class Scaler(Collector):
         finally:
             target.busy, target.planned = False, None
         now = self._clock()
-        target.history = outcome.history
-        if outcome.scale is not None:
-            target.scale = Scale(outcome.scale.spec_replicas, outcome.scale.status_replicas)
+        for scale in outcome.scales:
+            target.history = target.history.seen(scale.spec_replicas, now)
+            target.scale = Scale(scale.spec_replicas, scale.status_replicas)
         if outcome.plan is not None:
             self._report(target, outcome.plan.obstacles, now)
-        target.failed, target.delays = None, backoff(1.0, _MAX_RETRY_S)
+        target.failed, target.conflicts, target.delays = None, 0, backoff(1.0, _MAX_RETRY_S)
         target.wait_until_s = now.monotonic_s + MIN_PERIOD_S
 
-    def _apply(
-        self,
-        hpa: Hpa,
-        asked: tuple[MetricQuery | str | None, ...],
-        history: History,
-        situation: Situation,
-        evaluated_at: Instant,
-    ) -> _Outcome:
+    def _apply(self, hpa: Hpa, history: History, situation: Situation, evaluated_at: Instant) -> _Outcome:
         """Plan again with the HPA and the workload as they are now, and change the workload. Raises KubernetesError."""
+        began = self._clock()
+        if evaluated_at.age_s(began) > _MAX_WAIT_S:
+            return _Outcome()
         of = hpa.reference
         path = f"/apis/{of.api_version}/namespaces/{quote(of.namespace, safe='')}/horizontalpodautoscalers"
         try:
@@ -327,27 +364,27 @@ class Scaler(Collector):
             if error.status != 404:
                 raise
             present = None
-        if present is None or present.reference.uid != of.uid or queries(present.autoscaler) != asked:
-            return _Outcome(None, None, history)  # the watch will show it
+        if present is None or present.reference.uid != of.uid or present.queries != hpa.queries:
+            return _Outcome()  # the watch will show it
         workload = present.autoscaler.workload
         scale = self._scales.read(of.namespace, workload.api_version, workload.kind, workload.name)
         now = self._clock()
-        history = history.seen(scale.spec_replicas, now)
-        if evaluated_at.age_s(now) > _MAX_WAIT_S:
-            return _Outcome(None, scale, history)
-        present_scale = Scale(scale.spec_replicas, scale.status_replicas)
-        changes = history.changes(now, max(_periods_s(present.autoscaler)))
-        now_unix_s = self._server_time(now).timestamp()
+        if (took_s := began.age_s(now)) > _MAX_WAIT_S:
+            raise KubernetesError(f"{self._kubernetes.server} took {took_s:.0f} s for two requests", reason="Slow")
         plan = make_plan(
             replace(
-                situation, autoscaler=present.autoscaler, scale=present_scale, changes=changes, now_unix_s=now_unix_s
+                situation,
+                autoscaler=present.autoscaler,
+                scale=Scale(scale.spec_replicas, scale.status_replicas),
+                changes=history.seen(scale.spec_replicas, now).changes(now, max(present.periods_s)),
+                now_unix_s=self._server_time(now).timestamp(),
             )
         )
         if plan.change is None:
-            return _Outcome(plan, scale, history)
+            return _Outcome(plan, (scale,))
         changed = self._scales.change(scale, plan.change.replicas)
         self._report_change(present, plan.change, scale, changed)
-        return _Outcome(plan, changed, history.seen(changed.spec_replicas, self._clock()))
+        return _Outcome(plan, (scale, changed))
 
     def _report_change(self, hpa: Hpa, change: Change, before: ScaleObject, after: ScaleObject) -> None:
         workload, numbers = hpa.autoscaler.workload, f"from {before.spec_replicas} to {after.spec_replicas}"
@@ -365,12 +402,16 @@ class Scaler(Collector):
 
     def _report(self, target: _Target, found: Iterable[Obstacle], now: Instant) -> None:
         """Report the obstacles that the last plan didn't have."""
-        by_reason = {each.reason: each for each in reversed([*found])}
-        for reason in by_reason.keys() - target.reported:
-            self._reject(target.hpa, by_reason[reason], now)
-        target.reported = frozenset(by_reason)
+        by_key = {
+            each.reason if each.reason in _VARYING else f"{each.reason}: {each.sentence}": each
+            for each in found
+            if not (each.reason == "no_value" and target.is_missing_briefly(now))
+        }
+        for key in by_key.keys() - target.reported:
+            self._reject(target.hpa, by_key[key], key, now)
+        target.reported = {key: each.reason for key, each in by_key.items()}
 
-    def _reject(self, hpa: Hpa, obstacle: Obstacle, now: Instant) -> None:
+    def _reject(self, hpa: Hpa, obstacle: Obstacle, key: str, now: Instant) -> None:
         self._rejections.labels(obstacle.reason).inc()
         self._rejected_lines.warning(
             "workload isn't scaled",
@@ -382,8 +423,7 @@ class Scaler(Collector):
         )
         if obstacle.reason not in _ONLY_LOGGED:
             message = f"{hpa.autoscaler.workload} isn't scaled by beanscale: {obstacle.sentence}"
-            key = f"{obstacle.reason} {int(now.unix_s // _SAME_EVENT_S)}"
-            self._create_event(hpa, "Warning", "NotScaled", message, key)
+            self._create_event(hpa, "Warning", "NotScaled", message, f"{key} {int(now.unix_s // _SAME_EVENT_S)}")
 
     def _fail(self, target: _Target, error: Exception) -> None:
         """Report why a change failed, and wait before the next attempt."""
@@ -391,19 +431,21 @@ class Scaler(Collector):
         status = error.status if isinstance(error, KubernetesError) else None
         reason = _REASONS.get(status or 0, "unavailable") if isinstance(error, KubernetesError) else "internal"
         target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if reason == "conflict" else next(target.delays))
-        if target.failed and reason == target.failed.reason:
+        target.conflicts = target.conflicts + 1 if reason == "conflict" else 0
+        if (target.failed and reason == target.failed.reason) or 0 < target.conflicts < _CONFLICTS:
             return
         problem = error.problem if isinstance(error, KubernetesError) else f"internal error: {error!r}"
         fix = {
             "not_found": "correct scaleTargetRef, or delete the HPA",
             "forbidden": f"grant it by a Role in namespace {hpa.reference.namespace} with get and patch on the scale of"
-            f" {hpa.autoscaler.workload}",
+            f" {hpa.autoscaler.workload}, unless an admission policy denies it",
+            "denied": "correct what denies it, such as an admission policy",
             "conflict": "it is tried again with the next reading",
         }.get(reason, "it is tried again, with growing pauses")
         if reason == "internal":
             _log.error("scaler failed", hpa=hpa.reference.name, exc_info=error)
         target.failed = Obstacle(reason, f"{problem}; {fix}")
-        self._reject(hpa, target.failed, now)
+        self._reject(hpa, target.failed, reason, now)
 
     def _create_event(self, hpa: Hpa, kind: Literal["Normal", "Warning"], reason: str, message: str, key: str) -> None:
         if not self._event_places.acquire(blocking=False):
@@ -421,27 +463,34 @@ class Scaler(Collector):
         self._event_threads.submit(create)
 
 
-def _new_target(hpa: Hpa, history: History) -> _Target:
-    autoscaler = hpa.autoscaler
-    scale = autoscaler.scale if autoscaler.knows_pods else Scale(0, 0)
-    return _Target(hpa, queries(autoscaler), scale, history, _periods_s(autoscaler))
+def _excluded(hpa: Hpa, same_workload: Sequence[str]) -> Sequence[Obstacle] | None:
+    """Return why nothing is evaluated for an HPA, if so. `same_workload`: the active HPAs of its workload."""
+    if not hpa.autoscaler.options.active:
+        return obstacles(hpa.autoscaler)
+    other = next((name for name in same_workload if name != hpa.reference.name), None)
+    if other is None:
+        return None
+    what = f"HPA {other} has beanscale annotations for the same workload; delete one of the two, or pause it"
+    return (Obstacle("shared_target", what),)
 
 
 def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
     """Take another version of the HPA. Its status may be older than what was seen of the workload."""
     before, autoscaler = target.hpa.autoscaler, hpa.autoscaler
-    target.hpa, target.periods_s, target.planned = hpa, _periods_s(autoscaler), None
-    asked = queries(autoscaler)
-    if asked != target.asked:
-        target.asked, target.idle = asked, None
+    if hpa.queries != target.hpa.queries:
+        target.idle = None
+    target.hpa, target.planned = hpa, None
     if autoscaler.knows_pods:
         target.scale = autoscaler.scale
     if autoscaler.scaled_at_s != before.scaled_at_s:
         target.history = target.history.seen(autoscaler.desired, now)
 
 
-def _periods_s(autoscaler: Autoscaler) -> frozenset[int]:
-    return frozenset(policy.period_s for policy in once_per_sync(autoscaler).up.policies)
+def _read(target: _Target, context: EvaluationContext) -> tuple[MetricReading, Tubes | None]:
+    """Return what the snapshot shows for an HPA; its tubes only if they are needed."""
+    reading = read_metrics(target.hpa.queries, context)
+    needs_tubes = target.hpa.autoscaler.options.idle_s is not None or target.scale.spec_replicas == 0
+    return reading, read_tubes(reading.queried) if needs_tubes and reading.is_fresh else None
 
 
 def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:

@@ -1,0 +1,209 @@
+"""The scaler beside a kube-apiserver that fails, is slow, or is also used by another replica."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import clock
+from app.beanstalkd.poller import Poller
+from app.beanstalkd.reading import ServerState, Snapshot
+from app.kube.certificates.renewal import KeyRing
+from app.kube.client import Kubernetes
+from app.kube.credentials import find_credentials
+from app.metrics.rules import Rules
+from app.scaler.hpas import HpaWatcher
+from app.scaler.scaler import REASONS, Scaler
+from tests.unit.console.moments import server, tube
+from tests.unit.hpa.hpas import external, hpa
+from tests.unit.kube.apiserver import Answer, Apiserver, serving
+from tests.unit.kube.conftest import cluster, service_account
+
+__all__ = ["cluster", "service_account"]
+
+HPAS = "/apis/autoscaling/v2/horizontalpodautoscalers?limit=500"
+HPA = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/"
+SCALE = "/apis/apps/v1/namespaces/shop/deployments/orders/scale"
+PATCH = f"{SCALE}?fieldManager=beanscale"
+EVENTS = "/api/v1/namespaces/shop/events"
+BUSY = server(tube(ready=20))
+
+
+class Cluster:
+    """What kube-apiserver answers to the scaler."""
+
+    def __init__(self, apiserver: Apiserver) -> None:
+        self.apiserver = apiserver
+        deployments = {"resources": [{"name": "deployments", "kind": "Deployment"}]}
+        self.answer("/apis/apps/v1", deployments)
+        self.answer(SCALE, {"metadata": {"resourceVersion": "7"}, "spec": {"replicas": 1}, "status": {"replicas": 1}})
+
+    def answer(self, path: str, content: Any, status: int = 200, **more: Any) -> None:
+        self.apiserver.answers[path] = Answer(status, json.dumps(content).encode(), **more)
+
+    def have(self, *hpas: Any) -> None:
+        self.answer(HPAS, {"items": hpas})
+        for each in hpas:
+            self.answer(HPA + each["metadata"]["name"], each)
+
+    def requests(self, start: str) -> int:
+        return sum(asked.line.startswith(start) for asked in self.apiserver.asked)
+
+    def events(self) -> list[str]:
+        sent = [json.loads(asked.body) for asked in self.apiserver.asked if asked.line.startswith(f"POST {EVENTS}")]
+        return [each["message"] for each in sent]
+
+
+@pytest.fixture
+def shop(cluster: KeyRing, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster"]:
+    with serving(cluster.serving) as apiserver:  # of its own: the watch runs as long as the process lives
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(apiserver.port))
+        yield Cluster(apiserver)
+
+
+def run(service_account: Path, state: ServerState, within: Callable[[Scaler], Any]) -> None:
+    """Run a scaler that reads `state` until the coroutine `within` ends."""
+
+    async def scale() -> None:
+        poller = Poller([], clock.now)
+        poller.snapshot = Snapshot((fresh(state),))
+        kubernetes = Kubernetes(find_credentials(None, None, service_account))
+        scaler = Scaler(kubernetes, poller, Rules(), max_age_s=60, clock=clock.now)
+        running = asyncio.create_task(scaler.run())
+        try:
+            await within(scaler)
+            assert not running.done()
+        finally:
+            running.cancel()
+
+    asyncio.run(scale())
+
+
+def fresh(state: ServerState) -> ServerState:
+    """Return the state as read now."""
+    assert state.reading is not None
+    stats = [each._replace(answered_at=clock.now()) for each in state.reading.tubes.values()]
+    reading = state.reading.of(state.reading.server_id, clock.now(), stats)
+    return ServerState(state.server, reading, attempted=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+def count(scaler: Scaler, reason: str) -> float:
+    (found,) = (each for each in scaler.collect() if each.name == "beanscale_scaler_rejections")
+    assert {each.labels["reason"] for each in found.samples} == set(REASONS)
+    totals = {each.labels["reason"]: each.value for each in found.samples if each.name.endswith("_total")}
+    return totals[reason]
+
+
+def test_a_conflict_is_reported_only_if_it_lasts(shop: Cluster, service_account: Path) -> None:
+    """Of two replicas that act at the same time, one has a conflict at each change."""
+    shop.have(hpa(annotations={"immediate": "true"}))
+    shop.answer(PATCH, {"code": 409, "message": "the object has been modified"}, 409)
+
+    async def watch(scaler: Scaler) -> None:
+        await until(lambda: shop.requests("PATCH") == 2)
+        assert count(scaler, "conflict") == 0
+        await until(lambda: count(scaler, "conflict") == 1)
+        assert shop.requests("PATCH") == 3
+        assert shop.events() == []
+
+    run(service_account, BUSY, watch)
+
+
+def test_a_slow_kube_apiserver_is_reported(shop: Cluster, service_account: Path) -> None:
+    """A number that was computed seconds ago isn't set any more."""
+    shop.have(hpa(annotations={"immediate": "true"}))
+    shop.apiserver.answers[f"{HPA}orders"].delay_s = 3.2
+
+    async def watch(scaler: Scaler) -> None:
+        await until(lambda: count(scaler, "unavailable") == 1)
+        assert shop.requests("PATCH") == 0
+
+    run(service_account, BUSY, watch)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_denied_change_is_reported_with_its_cause(status: int, shop: Cluster, service_account: Path) -> None:
+    shop.have(hpa(annotations={"immediate": "true"}))
+    shop.answer(PATCH, {"code": status, "message": 'admission webhook "limits" denied the request'}, status)
+
+    async def watch(scaler: Scaler) -> None:
+        await until(lambda: bool(shop.events()))
+        assert count(scaler, "forbidden" if status == 403 else "denied") == 1
+        (message,) = shop.events()
+        assert message.startswith("Deployment/orders isn't scaled by beanscale: ")
+        assert 'admission webhook "limits" denied the request' in message
+        assert "admission policy" in message
+
+    run(service_account, BUSY, watch)
+
+
+def test_two_annotated_hpas_of_one_workload_scale_it_only_after_one_is_paused(
+    shop: Cluster, service_account: Path
+) -> None:
+    """Else one could remove the pod that the other needs, every second."""
+    first, second = (hpa(name=name, annotations={"immediate": "true"}) for name in ("orders", "copy"))
+    shop.have(first, second)
+    shop.answer(PATCH, {"metadata": {"resourceVersion": "8"}, "spec": {"replicas": 4}, "status": {"replicas": 1}})
+
+    async def watch(scaler: Scaler) -> None:
+        await until(lambda: len(shop.events()) == 2)
+        for event, other in zip(sorted(shop.events()), ("copy", "orders"), strict=True):
+            what = f"HPA {other} has beanscale annotations for the same workload; delete one of the two, or pause it"
+            assert event == f"Deployment/orders isn't scaled by beanscale: {what}"
+        assert (count(scaler, "shared_target"), shop.requests("PATCH")) == (2, 0)
+        shop.have(first, hpa(name="copy", annotations={"immediate": "true", "paused": "true"}))
+        await until(lambda: shop.requests("PATCH") > 0)
+
+    run(service_account, BUSY, watch)
+
+
+def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Path) -> None:
+    """Also the next one, after the first is corrected."""
+    shop.have(hpa(annotations={"immediate": "yes", "paused": "no"}))
+
+    async def watch(scaler: Scaler) -> None:
+        await until(lambda: len(shop.events()) == 2)
+        shop.have(hpa(annotations={"immediate": "true", "activation": "-1"}))
+        await until(lambda: len(shop.events()) == 3)
+        assert "annotation beanscale/activation is '-1'" in shop.events()[-1]
+        assert count(scaler, "invalid_annotation") == 3
+
+    run(service_account, BUSY, watch)
+
+
+def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, service_account: Path) -> None:
+    everything = external("beanstalkd_tube_jobs", averageValue="2")
+    hpas = [hpa(everything, name=f"h{number}", annotations={"scale-to-zero": "5m"}) for number in range(3)]
+    for each in hpas:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+    shop.have(*hpas)
+
+    async def watch(_: Scaler) -> None:
+        longest, before = 0.0, time.process_time()
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+            longest, before = max(longest, time.process_time() - before), time.process_time()
+        assert longest < 0.3
+
+    run(service_account, server(*(tube(f"t{number}") for number in range(10_000))), watch)
+
+
+def test_pauses_grow_while_each_watch_ends_at_once(shop: Cluster, service_account: Path) -> None:
+    """A list of thousands of objects costs kube-apiserver much more than a watch."""
+    shop.have()
+    HpaWatcher().start(Kubernetes(find_credentials(None, None, service_account)))
+    time.sleep(4)
+    assert 1 < shop.requests(f"GET {HPAS}") <= 5
