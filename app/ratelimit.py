@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 
 import structlog
@@ -58,6 +58,33 @@ class Slots:
         self._taken[client] -= 1
         if not self._taken[client]:
             del self._taken[client]
+
+
+class FairQueue[Item]:
+    """A queue in which clients take turns: many items of one client delay another's by only one."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[Hashable, deque[Item]] = OrderedDict()
+        """The items of each client, the client whose turn is next first."""
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def put(self, client: Hashable, item: Item, *, first: bool = False) -> None:
+        """Add an item as the last of this client, or as its first."""
+        items = self._items.setdefault(client, deque())
+        if first:
+            items.appendleft(item)
+        else:
+            items.append(item)
+
+    def take(self) -> Item:
+        """Remove and return the next item. Raises KeyError if there is none."""
+        client, items = self._items.popitem(last=False)
+        item = items.popleft()
+        if items:
+            self._items[client] = items  # behind all others
+        return item
 
 
 class RateLimitedWarning:

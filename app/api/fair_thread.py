@@ -1,9 +1,10 @@
 """One thread for long calls, in which clients take turns: many calls of one client delay another's by only one."""
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+
+from app.ratelimit import FairQueue
 
 
 class FairThread:
@@ -11,15 +12,14 @@ class FairThread:
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
-        """The turns of each client, the client whose turn is next first."""
+        self._waiting = FairQueue[asyncio.Future[None]]()
         self._busy = False
 
     async def run[Result](self, client: Hashable, call: Callable[[], Result]) -> Result:
         """Run a blocking call in the thread and return its result."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(client, deque()).append(turn)
+        self._waiting.put(client, turn)
         self._start_next()
         try:
             await turn
@@ -31,10 +31,7 @@ class FairThread:
 
     def _start_next(self) -> None:
         while self._waiting and not self._busy:
-            client, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[client] = turns  # behind all others
+            turn = self._waiting.take()
             if not turn.done():
                 self._busy = True
                 turn.set_result(None)

@@ -54,6 +54,7 @@ class ReviewCache[Result]:
             MAX_CACHED, CACHED_S, getsizeof=lambda result_and_size: result_and_size[1]
         )
         self._pending: dict[Hashable, asyncio.Task[Result]] = {}
+        self._going_on = asyncio.Lock()  # of those that waited for another's review
         self._slots = Slots(MAX_PENDING, MAX_PENDING_EACH)
 
     async def get(self, client: Hashable, key: Hashable, call: Callable[[], Result]) -> Result:
@@ -66,13 +67,17 @@ class ReviewCache[Result]:
         if found is not None:
             return found[0]
         review = self._pending.get(key)
-        if review is None:
-            if not self._slots.take(client):
-                message = f"too many {self._kind}s are pending; retry later"
-                raise StatusError("TooManyRequests", message, {"retryAfterSeconds": 1})
-            review = self._pending[key] = asyncio.create_task(self._review(call))
-            review.add_done_callback(partial(self._finish, client, key))
-        return await asyncio.shield(review)  # shielded: other callers may be waiting for the same review
+        if review is not None:
+            result = await asyncio.shield(review)
+            async with self._going_on:
+                await asyncio.sleep(0)  # hundreds may have waited: the event loop serves others in between
+            return result
+        if not self._slots.take(client):
+            message = f"too many {self._kind}s are pending; retry later"
+            raise StatusError("TooManyRequests", message, {"retryAfterSeconds": 1})
+        review = self._pending[key] = asyncio.create_task(self._review(call))
+        review.add_done_callback(partial(self._finish, client, key))
+        return await asyncio.shield(review)  # others may wait for it
 
     def _finish(self, client: Hashable, key: Hashable, review: asyncio.Task[Result]) -> None:
         del self._pending[key]

@@ -12,7 +12,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import httptools
 from starlette.types import Message
 
 from app.http.exchange import Exchange, plain_response
+from app.http.transport import PacedTransport
 
 if TYPE_CHECKING:
     from app.http.server import HttpServer
@@ -71,12 +72,8 @@ MAX_PARAMETERS = 256
 """Parameters of a query: parsing thousands takes milliseconds, and no client sends more than a few."""
 FRESH_S = 1.0
 """Seconds after connecting, or after a head's first byte, in which the rest is expected: shutdown waits for it."""
-CLOSE_NOTIFY_S = 2.0
-"""How long a client may take to close TLS."""
 _SOCKET_BUFFER = 1 << 13
 """Bytes that the system keeps in each direction of a client without a certificate; Linux doubles it."""
-_TLS_BUFFER = 1 << 13
-"""Bytes that TLS may have received in advance while the connection reads nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +88,11 @@ class Limits:
     """Bytes of a body that are dropped once the response has been sent; a longer body ends the connection, as in Go."""
     unsent: int
     """Bytes of responses that wait for the client, until the application and the next request wait too."""
-    pipelined: float
-    """Requests in a row that may arrive before the previous response was sent; the response after that closes the
-    connection. Pipelining quickly fills the 100 kB or so that TLS and the event loop keep of unread responses."""
 
 
-LIMITS = Limits(target=1 << 14, headers=1000, unread_body=1 << 18, unsent=1 << 16, pipelined=float("inf"))
+LIMITS = Limits(target=1 << 14, headers=1000, unread_body=1 << 18, unsent=1 << 16)
 """For clients that showed a certificate. Each group of a user is a header field of kube-apiserver."""
-LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unread_body=1 << 14, unsent=1 << 14, pipelined=16)
+LIMITS_WITHOUT_CERTIFICATE = Limits(target=1 << 13, headers=100, unread_body=1 << 14, unsent=1 << 14)
 
 
 class InvalidRequestError(Exception):
@@ -120,8 +114,10 @@ class HttpConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, server: "HttpServer") -> None:
+    def __init__(self, server: "HttpServer", peer: str = "") -> None:
         self.server = server
+        self.peer = peer
+        """The client's address."""
         self.phase = Phase.HANDSHAKE
         self.since = server.now
         """When the phase began, in the server's seconds."""
@@ -130,13 +126,12 @@ class HttpConnection(asyncio.Protocol):
         """Set once the client has read enough of what was written; None if it has."""
         self._unsent_since = 0.0  # the server's seconds, while `writable` isn't None
         self._limits = LIMITS_WITHOUT_CERTIFICATE
-        self._handshake: asyncio.Task[None] | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._scope: dict[str, Any] = {}
         self._buffer = b""  # received and not parsed yet
         self._searched = 0  # bytes of the buffer in which no head ends
         self._reading_paused = False
         self._served = False  # whether there has been a request
-        self._pipelined = 0  # requests since the client last waited for a response
         self._exchange: Exchange | None = None
         # The current request, as far as it is parsed:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -156,33 +151,50 @@ class HttpConnection(asyncio.Protocol):
 
     # from the server
 
-    def start(self, client: socket.socket, peer: str) -> None:
-        """Shake hands with a client that was accepted."""
-        self._handshake = asyncio.create_task(self._shake_hands(client, peer))
+    def start(self, client: socket.socket) -> None:
+        """Serve a client that was accepted."""
+        self.transport = transport = PacedTransport(self, self.server.tls_context and self.server.tls_context())
+        self._accepting = asyncio.create_task(self._accept(client, transport))
 
-    async def _shake_hands(self, client: socket.socket, peer: str) -> None:
-        tls: dict[str, Any] = {}
-        if self.server.tls_context is not None:
-            tls = {
-                "ssl": self.server.tls_context(),
-                "ssl_handshake_timeout": PHASES[Phase.HANDSHAKE].timeout_s,
-                "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
-            }
+    async def _accept(self, client: socket.socket, transport: PacedTransport) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: self, client, **tls)
-        except ConnectionResetError:
-            self.server.count("handshake")  # not logged: load balancers check ports that way
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: transport, client)
         except OSError as error:
-            reason = error.reason if isinstance(error, ssl.SSLError) else None
-            self.server.reject("handshake", peer, (reason or str(error)).replace("_", " ").lower())
-        finally:
-            if self.phase is Phase.HANDSHAKE:
-                self.server.forget(self)
+            self.server.forget(self)
+            self.server.reject("handshake", self.peer, error.strerror or str(error))
+
+    def note_activity(self) -> None:
+        """Note that something which the client sent is processed."""
+        if self in self.server.connections:
+            self.server.connections.move_to_end(self)
+
+    def in_turn(self, call: Callable[[], None]) -> None:
+        """Call when it is this client's turn.
+
+        Handshakes, first requests and later ones of one address take turns too, and the newest first request is served
+        first: the kubelet sends each probe on a new connection.
+        """
+        is_first = self.phase is not Phase.HANDSHAKE and not self._served
+        self.server.in_turn((self.peer, self.phase is Phase.HANDSHAKE, is_first), call, first=is_first)
+
+    def reject_tls(self, error: ssl.SSLError) -> None:
+        """Note that the client's TLS is invalid."""
+        self.server.reject(
+            "handshake" if self.phase is Phase.HANDSHAKE else "invalid",
+            self.peer,
+            (error.reason or str(error)).replace("_", " ").lower(),
+        )
+        self._enter(Phase.CLOSING)
 
     @property
     def in_progress(self) -> bool:
         """True while a response isn't complete."""
         return self.phase is Phase.RESPONSE
+
+    @property
+    def may_be_ended(self) -> bool:
+        """True if nothing is lost but a connection of a client without a certificate."""
+        return not self.showed_certificate and not self.in_progress
 
     @property
     def is_fresh(self) -> bool:
@@ -201,24 +213,21 @@ class HttpConnection(asyncio.Protocol):
         phase, since = self.phase, self.since
         if self.writable is not None:
             phase, since = Phase.RESPONSE, self._unsent_since
-        elif phase in {Phase.HANDSHAKE, Phase.RESPONSE}:  # asyncio times the handshake
+        elif phase is Phase.RESPONSE:
             return
         if self.server.now - since <= PHASES[phase].timeout_s:
             return
         if self.phase is not Phase.CLOSING:
             self.server.count(phase.value)
-        if self.phase is Phase.CLOSING or self.writable is not None:
+        if self.phase in {Phase.HANDSHAKE, Phase.CLOSING} or self.writable is not None:
             self.abort()
         else:
             self._close()
 
     def abort(self) -> None:
         """End the connection at once, whatever is in progress."""
-        if self.phase is Phase.HANDSHAKE:
-            assert self._handshake  # noqa: S101 - the server starts each
-            self._handshake.cancel()
-        else:
-            self.transport.abort()
+        self._enter(Phase.CLOSING)
+        self.transport.abort()
 
     # from asyncio
 
@@ -233,8 +242,6 @@ class HttpConnection(asyncio.Protocol):
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, buffer, _SOCKET_BUFFER)
         transport.set_write_buffer_limits(self._limits.unsent)
-        if tls:
-            transport.set_read_buffer_limits(_TLS_BUFFER)
         self.transport = transport
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         certificate = self.server.client_certificate(chain) if chain else None
@@ -251,6 +258,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Let go of everything."""
+        if self.phase is Phase.HANDSHAKE:
+            self.server.count("handshake")  # not logged: load balancers check ports that way
         self._enter(Phase.CLOSING)
         self._buffer = b""
         self.server.forget(self)
@@ -269,7 +278,7 @@ class HttpConnection(asyncio.Protocol):
         if self.writable is not None:
             self.writable.set()
             self.writable = None
-            self._advance()
+            self._advance_soon()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -293,6 +302,12 @@ class HttpConnection(asyncio.Protocol):
         except InvalidRequestError as error:
             self._reject(error)
         self._pause_or_resume_reading()
+
+    def _advance_soon(self) -> None:
+        if self.showed_certificate:
+            asyncio.get_running_loop().call_soon(self._advance)
+        else:
+            self.in_turn(self._advance)
 
     def _pause_or_resume_reading(self) -> None:
         """Read on unless received bytes wait for a response to be sent, or for the application to read the body."""
@@ -377,8 +392,7 @@ class HttpConnection(asyncio.Protocol):
         self._target, self._headers = b"", []
         self._served = True
         self._enter(Phase.RESPONSE)
-        last = self.server.shutting_down or self._pipelined >= self._limits.pipelined
-        self._exchange = Exchange(self, scope, keep_alive=self._keep_alive and not last)
+        self._exchange = Exchange(self, scope, keep_alive=self._keep_alive and not self.server.shutting_down)
         self.server.run(self._exchange)
 
     # bodies
@@ -480,9 +494,8 @@ class HttpConnection(asyncio.Protocol):
             self._close()
             return
         self._enter(Phase.IDLE if self._complete else Phase.BODY)
-        self._pipelined = self._pipelined + 1 if self._buffer and self._complete else 0
         if self._buffer or self._reading_paused:
-            asyncio.get_running_loop().call_soon(self._advance)
+            self._advance_soon()
 
     def _reject(self, error: InvalidRequestError) -> None:
         client = self._scope["client"]

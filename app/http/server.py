@@ -8,11 +8,12 @@ import socket
 import ssl
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from itertools import chain
 from typing import Any, NoReturn
 
 import structlog
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp
 
 from app.http.connection import HttpConnection, without_mapping
 from app.http.exchange import Exchange
-from app.ratelimit import RateLimitedWarning
+from app.ratelimit import FairQueue, RateLimitedWarning
 from app.settings import SettingError, is_ip
 
 MAX_CONNECTIONS = 1000
@@ -28,13 +29,18 @@ MAX_CONNECTIONS = 1000
 OTHER_FILES = 100
 """Open files besides the connections: those to beanstalkd and kube-apiserver, DNS, and the event loop's own."""
 BACKLOG = 1024
-"""Connections that the system accepts before the server does."""
+"""Connections that the system accepts before the server does. It drops more, and clients retry only after a second."""
+ACCEPT_AT_ONCE = 16
+"""Connections in one iteration of the event loop: about as many handshakes as a slice has time for. More would
+displace each other before their turn."""
 SOCKET_RECEIVE_BUFFER = 1 << 15
 """Bytes that the system keeps of what a client sent; Linux doubles it. More would only help a flood."""
 SOCKET_SEND_BUFFER = 1 << 17
 """Bytes that the system keeps of what a client doesn't read. Linux' default is 4 MiB for a stream."""
 EXPIRE_EVERY_S = 1.0
 """Timeouts are checked once a second for all connections: a timer for each request would cost more than its parsing."""
+SLICE_S = 0.01
+"""Of turns, until the event loop serves connections with a certificate again."""
 ACCEPT_AGAIN_S = 0.1
 CLOSE_TIMEOUT_S = 0.5
 """How long clients may take to close when the process ends."""
@@ -128,8 +134,8 @@ class HttpServer:
         """Returns the context for the next handshake. None: plain HTTP."""
         self.client_certificate = client_certificate
         """Returns what requests find in their scope, for a verified chain of certificates (DER, leaf first)."""
-        self.connections: dict[HttpConnection, None] = {}
-        """In the order in which they were accepted, from that moment on."""
+        self.connections: OrderedDict[HttpConnection, None] = OrderedDict()
+        """From the moment when they are accepted on, in the order in which they last sent something."""
         self.ended: Counter[str] = Counter()
         """How many connections the server ended, by reason."""
         self.shutting_down = False
@@ -143,6 +149,9 @@ class HttpServer:
         self._delay_s = 0.0
         self._application: ASGIApp | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._of_peer = Counter[str]()  # connections of each address
+        self._turns = FairQueue[Callable[[], None]]()
+        self._taking_turns = False
         self._warnings: defaultdict[str, RateLimitedWarning] = defaultdict(RateLimitedWarning)
 
     # for the process
@@ -200,7 +209,7 @@ class HttpServer:
         self._application = application
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
-        if self.tls_context is not None:  # uvloop's TLS keeps a buffer as large as the largest read
+        if self.tls_context is not None:  # what comes at once waits for its turn in memory
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 13)
         async with asyncio.TaskGroup() as tasks:
             expiring = tasks.create_task(self._expire_every_second())
@@ -245,7 +254,24 @@ class HttpServer:
         for connection in tuple(self.connections):
             connection.expire()
 
-    def _accept(self, listener: socket.socket, at_once: int = 1) -> None:
+    def in_turn(self, client: Hashable, call: Callable[[], None], *, first: bool) -> None:
+        """Call as soon as it is the client's turn; `first`: before its other calls."""
+        self._turns.put(client, call, first=first)
+        if not self._taking_turns:
+            self._taking_turns = True
+            asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        until = time.perf_counter() + SLICE_S
+        try:
+            while self._turns and time.perf_counter() < until:
+                self._turns.take()()
+        finally:
+            self._taking_turns = bool(self._turns)
+            if self._taking_turns:
+                asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _accept(self, listener: socket.socket, at_once: int = ACCEPT_AT_ONCE) -> None:
         # Not uvloop's server: it stops listening permanently after one EMFILE.
         loop = asyncio.get_running_loop()
         try:
@@ -255,9 +281,10 @@ class HttpServer:
                 if not self.make_room():
                     client.close()
                     continue
-                connection = HttpConnection(self)
+                connection = HttpConnection(self, without_mapping(address)[0])
                 self.connections[connection] = None
-                connection.start(client, without_mapping(address)[0])
+                self._of_peer[connection.peer] += 1
+                connection.start(client)
         except BlockingIOError:
             pass
         except OSError as error:  # no file descriptor is left, or the client is gone
@@ -272,16 +299,23 @@ class HttpServer:
     def make_room(self) -> bool:
         """Return whether another connection may come. At the limit, the one that is idle for longest is ended first.
 
-        Clients without a certificate go before those with one, and of several the one that was accepted first. False if
-        a request is in progress on each.
+        The address with the most connections goes before others, and clients with a certificate go last. False if a
+        request is in progress on each.
         """
         if len(self.connections) < self._limit:
             return True
-        idle = [each for each in self.connections if not each.in_progress]
-        if not idle:
+        greedy = max(self._of_peer, key=lambda peer: self._of_peer[peer])
+        last = next(
+            chain(
+                (each for each in self.connections if each.may_be_ended and each.peer == greedy),
+                (each for each in self.connections if each.may_be_ended),
+                (each for each in self.connections if not each.in_progress),
+            ),
+            None,
+        )
+        if last is None:
             self.count("full")
             return False
-        last = min(idle, key=lambda each: (each.showed_certificate, each.since))
         self.forget(last)
         self.count("room")
         last.abort()
@@ -299,7 +333,11 @@ class HttpServer:
 
     def forget(self, connection: HttpConnection) -> None:
         """Stop counting a connection that ended."""
-        self.connections.pop(connection, None)
+        if connection in self.connections:
+            del self.connections[connection]
+            self._of_peer[connection.peer] -= 1
+            if not self._of_peer[connection.peer]:
+                del self._of_peer[connection.peer]
 
     def count(self, reason: str) -> None:
         """Count a connection that the server ends."""

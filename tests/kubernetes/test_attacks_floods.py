@@ -1,12 +1,9 @@
 """However many come, and as however many users: memory has bounds, and the kubelet is answered meanwhile."""
 
 import resource
-import socket
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from itertools import batched
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from app.http.server import MAX_CONNECTIONS
 from app.kube.client import Kubernetes
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.kubernetes import floods
-from tests.kubernetes.attackers import LIVEZ, MASTER, Line, figure, line, resident_bytes, vanish
+from tests.kubernetes.attackers import MASTER, Line, figure, line, resident_bytes, vanish
 from tests.kubernetes.cluster_objects import eventually
 from tests.kubernetes.conftest import VALUES, Beanscale, Pair, serving
 from tests.kubernetes.interruptible import InterruptibleProxy, interruptible
@@ -59,82 +56,34 @@ def flooded(source: Beanstalkd, wire: tuple[InterruptibleProxy, Path]) -> Iterat
         yield server
 
 
-def loses_nothing(took_s: list[float]) -> bool:
-    """As the kubelet judges by the chart's probes: three answers in a row that take two seconds are too many."""
-    return not any(min(three) > 2 for three in zip(took_s, took_s[1:], took_s[2:], strict=False))
-
-
-@contextmanager
-def answered_meanwhile(server: Beanscale) -> Iterator[list[float]]:
-    """Probe as the kubelet does, on a new connection each time; the seconds that each answer took."""
-    took_s: list[float] = []
-    running = True
-
-    def probe() -> None:
-        while running:
-            began = time.monotonic()
-            with line(server) as kubelet:
-                assert kubelet.ask(LIVEZ).code == 200
-            took_s.append(time.monotonic() - began)
-            time.sleep(0.1)
-
-    with ThreadPoolExecutor(1) as kubelet:
-        probing = kubelet.submit(probe)
-        try:
-            yield took_s
-        finally:
-            running = False
-        probing.result()
-
-
-def flood(server: Beanscale, certificate: Pair | None, head: Callable[[int], str], requests: int) -> list[int]:
-    """The codes of so many requests, no two alike, over a few lines at once."""
-
-    def ask(numbers: tuple[int, ...]) -> list[int]:
-        with line(server, certificate) as own:
-            return [own.ask(f"{head(number)}\r\n\r\n".encode()).code for number in numbers]
-
-    with ThreadPoolExecutor(LINES) as attackers:
-        batches = batched(range(requests), requests // LINES, strict=True)
-        return [code for codes in attackers.map(ask, batches) for code in codes]
+def served(server: Beanscale, aggregator: Pair, flood: Callable[..., Counter[int]], *arguments: object) -> set[int]:
+    """Assert that HPAs and the kubelet are served during a flood; return the codes of its own responses."""
+    probes_s, queries_s, codes = floods.latencies(server, aggregator, METRIC, flood, *arguments)
+    assert floods.p99(probes_s) < 0.5
+    assert floods.p99(queries_s) < 1
+    return set(codes)
 
 
 def test_ten_thousand_users_and_tokens_use_little_memory(flooded: Beanscale, aggregator: Pair) -> None:
-    def token(number: int) -> str:
-        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nauthorization: Bearer made-up-{number}"
-
-    def user(number: int) -> str:
-        return f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: user-{number}"
-
-    def user_with_a_long_name(number: int) -> str:  # /livez needs no review, so there can be more of them
-        return f"GET /livez HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: {number:01900}"
-
-    flood(flooded, aggregator, user_with_a_long_name, LINES)
+    token = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nauthorization: Bearer made-up-{{}}"
+    user = f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: user-{{}}"
+    # /livez needs no review, so there can be more of them
+    long_name = f"GET /livez HTTP/1.1\r\nhost: beanscale\r\nx-remote-user: {'0' * 1900}{{}}"
+    floods.numbered(flooded.port, LINES, long_name, LINES, aggregator)
     before = resident_bytes(flooded)
-    with answered_meanwhile(flooded) as took_s:
-        assert set(flood(flooded, None, token, 800)) == {401}
-        assert set(flood(flooded, aggregator, user, 800)) == {403}
-        assert set(flood(flooded, aggregator, user_with_a_long_name, 8400)) == {200}
+    assert served(flooded, aggregator, floods.numbered, LINES, token, 800) == {401}
+    assert served(flooded, aggregator, floods.numbered, LINES, user, 800, aggregator) == {403}
+    assert served(flooded, aggregator, floods.numbered, 50, long_name, 8400, aggregator) == {200}
     assert resident_bytes(flooded) - before < 16 * MIB
-    assert loses_nothing(took_s)
 
 
 def test_at_the_connection_limit_the_aggregator_keeps_its_connection(flooded: Beanscale, aggregator: Pair) -> None:
     before = resident_bytes(flooded)
-    with line(flooded, aggregator) as shared, ExitStack() as crowd:
-        shared.get("/livez", **MASTER)
-        for _ in range(200):
-            crowd.enter_context(line(flooded))
-        with answered_meanwhile(flooded) as took_s:
-            for _ in range(2 * MAX_CONNECTIONS):  # silent from the first moment
-                crowd.enter_context(closing(socket.create_connection(("127.0.0.1", flooded.port))))
-            assert shared.get("/metrics", **MASTER).code == 200
-            with line(flooded, aggregator) as late:
-                assert late.get("/metrics", **MASTER).code == 200
+    assert served(flooded, aggregator, floods.silent_connections, 2 * MAX_CONNECTIONS) == set()
+    with line(flooded, aggregator) as shared:
         assert figure(shared, "beanscale_connections") <= MAX_CONNECTIONS
         assert figure(shared, 'beanscale_connections_ended_total{reason="room"}') > MAX_CONNECTIONS
     assert resident_bytes(flooded) - before < MAX_CONNECTIONS * 100_000
-    assert loses_nothing(took_s)
 
 
 def test_a_client_that_vanishes_leaves_nothing_open(flooded: Beanscale, aggregator: Pair) -> None:
@@ -201,19 +150,40 @@ def request(target: str, *headers: str) -> bytes:
     return "\r\n".join([f"GET {target} HTTP/1.1", "host: beanscale", *headers, "", ""]).encode()
 
 
-LONG_QUERY = request(f"{METRIC}?labelSelector=tube+in+({'a,' * 3800}b)&timeout=1s")
+def selecting(values: str) -> str:
+    return f"{METRIC}?labelSelector=tube+in+({values})&timeout=1s"
 
 
-@pytest.mark.parametrize("name", ["metrics by token", "expensive requests", "made-up tokens", "unread pipelines"])
+DIFFERENT = ",".join(f"{number:x}" for number in range(1500))
+EXPENSIVE = request("/" + "%22" * 990, "accept: application/yaml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics by token",
+        "selectors by token",
+        "long selectors",
+        "responses in YAML",
+        "made-up tokens",
+        "huge bodies",
+        "unread pipelines",
+    ],
+)
 def test_hpas_and_probes_are_served_during_a_flood(direct: Beanscale, aggregator: Pair, token: str, name: str) -> None:
+    bearer, most = f"authorization: Bearer {token}", MAX_CONNECTIONS - 50
     flood, *arguments = {
-        "metrics by token": (floods.metrics_by_token, token, METRIC),
-        "expensive requests": (floods.expensive_requests, LONG_QUERY),
-        "made-up tokens": (floods.made_up_tokens, METRIC),
-        "unread pipelines": (floods.unread_pipelines, request(f"/{'a' * 7900}"), MAX_CONNECTIONS - 50),
+        "metrics by token": (floods.numbered, 300, f"GET {METRIC}-{{}} HTTP/1.1\r\nhost: beanscale\r\n{bearer}"),
+        "selectors by token": (floods.one_request, 500, request(selecting(DIFFERENT), bearer)),
+        "long selectors": (floods.one_request, 40, request(selecting("a," * 3800))),
+        "responses in YAML": (floods.one_request, most, EXPENSIVE),
+        "made-up tokens": (
+            floods.numbered,
+            300,
+            f"GET {METRIC} HTTP/1.1\r\nhost: beanscale\r\nauthorization: Bearer made-up-{{}}",
+        ),
+        "huge bodies": (floods.huge_bodies, 40),
+        "unread pipelines": (floods.unread_pipelines, most, request(f"/{'a' * 7900}")),
     }[name]
-    probes_s, queries_s, codes = floods.latencies(direct, aggregator, METRIC, flood, *arguments)
-    assert not codes.keys() - {401, 403, 429}
-    assert floods.p99(probes_s) < 0.5
-    assert floods.p99(queries_s) < 1
+    assert not served(direct, aggregator, flood, *arguments) - {401, 403, 429}
     assert resident_bytes(direct, "VmHWM") < 200 * MIB

@@ -283,7 +283,7 @@ async def test_while_it_hangs_beanscales_metrics_are_served_and_its_queue_is_sho
     go_on = Event()
     beside.adapter.answer = Answer(body=json.dumps(VALUES).encode(), held=go_on)
     waiting = [asyncio.create_task(beside.metric(THEIRS)) for _ in range(MOST_ASKED)]
-    for _ in range(100):
+    for _ in range(4 * MOST_ASKED):
         await asyncio.sleep(0)  # until all of them wait
     one_more = await beside.metric(THEIRS)
     assert f"has {MOST_ASKED} requests pending already; retry later" in status(one_more)[2]

@@ -73,6 +73,28 @@ async def test_concurrent_reviews_of_the_same_request_share_one_call(kubernetes:
     assert kubernetes.observed == [("Review", "yes")]
 
 
+async def test_hundreds_of_callers_of_one_review_keep_no_other_waiting(kubernetes: Kubernetes) -> None:
+    """Each goes on with a request that may take milliseconds."""
+    reviews, order = kubernetes.reviews(), list[str]()
+
+    async def request() -> None:
+        await reviews.get("client", "key", kubernetes)
+        order.append("request")
+
+    async def other() -> None:
+        while "request" not in order:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        order.append("other")
+
+    tasks = [asyncio.create_task(each) for each in (*(request() for _ in range(300)), other())]
+    await until(lambda: kubernetes.asked == 1)
+    kubernetes.may_answer.set()
+    await asyncio.gather(*tasks)
+    assert order.index("other") < 50
+
+
 async def test_a_cancelled_caller_does_not_cancel_the_others(kubernetes: Kubernetes) -> None:
     reviews = kubernetes.reviews()
     leaves, stays = (asyncio.create_task(reviews.get("client", "key", kubernetes)) for _ in range(2))

@@ -15,14 +15,14 @@ def loopback() -> Loopback:
 
 
 @pytest.fixture
-async def connect(loopback: Loopback) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
+async def connect(loopback: Loopback) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     clients: list[Client] = []
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         serving = asyncio.create_task(loopback.server.serve(loopback.answer, listener, drain_s=0))
 
-        async def connect() -> Client:
-            clients.append(Client(*await asyncio.open_connection(*address)))
+        async def connect(source: str = "127.0.0.1") -> Client:
+            clients.append(Client(*await asyncio.open_connection(*address, local_addr=(source, 0))))
             await settled()
             return clients[-1]
 
@@ -38,5 +38,5 @@ async def connect(loopback: Loopback) -> AsyncIterator[Callable[[], Awaitable[Cl
 
 
 @pytest.fixture
-async def client(connect: Callable[[], Awaitable[Client]]) -> Client:
+async def client(connect: Callable[..., Awaitable[Client]]) -> Client:
     return await connect()

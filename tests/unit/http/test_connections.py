@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_at_the_limit_the_longest_idle_connection_is_closed(
-    loopback: Loopback, connect: Callable[[], Awaitable[Client]]
+    loopback: Loopback, connect: Callable[..., Awaitable[Client]]
 ) -> None:
     clients = []
     for _ in range(4):
@@ -25,8 +25,20 @@ async def test_at_the_limit_the_longest_idle_connection_is_closed(
     assert (await clients[0].ask(b"")).endswith("<>")
 
 
+async def test_at_the_limit_the_address_with_the_most_connections_loses_one(
+    loopback: Loopback, connect: Callable[..., Awaitable[Client]]
+) -> None:
+    alone = await connect()
+    many = [await connect("127.0.0.2") for _ in range(3)]
+    await many[0].ask(GET)
+    assert loopback.server.make_room()
+    assert await many[1].rest() == b""
+    for client in (alone, many[0], many[2]):
+        await client.ask(GET)
+
+
 async def test_at_the_limit_no_busy_connection_is_closed(
-    loopback: Loopback, connect: Callable[[], Awaitable[Client]]
+    loopback: Loopback, connect: Callable[..., Awaitable[Client]]
 ) -> None:
     clients = [await connect() for _ in range(4)]
     for client in clients:

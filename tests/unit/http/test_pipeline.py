@@ -4,12 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.http.connection import LIMITS_WITHOUT_CERTIFICATE
 from tests.unit.http.loopback import GET, Client, Loopback, settled
 
 pytestmark = pytest.mark.anyio
 
-MAX_PIPELINED = int(LIMITS_WITHOUT_CERTIFICATE.pipelined)
 MAX_READ = 1 << 18
 """Bytes that asyncio reads at once."""
 
@@ -26,22 +24,15 @@ async def test_of_thousands_of_pipelined_requests_most_stay_with_the_client(loop
     (connection,) = loopback.server.connections
     assert len(connection._buffer) < MAX_READ  # noqa: SLF001 - what it keeps is the point
     loopback.hold.set()
-    assert (await client.rest()).count(b"<x-next>") <= MAX_PIPELINED + 1
-
-
-async def test_after_many_pipelined_requests_the_connection_is_closed(client: Client) -> None:
-    client.writer.write(GET * (MAX_PIPELINED + 5))
-    for _ in range(MAX_PIPELINED):
+    for _ in range(100):
         assert "connection: close" not in await client.ask(b"")
-    assert "connection: close" in await client.ask(b"")
-    assert await client.rest() == b""
 
 
 async def test_a_pipelining_client_delays_no_other(connect: Callable[[], Awaitable[Client]]) -> None:
     greedy, other = await connect(), await connect()
-    greedy.writer.write(GET * 15)
+    greedy.writer.write(GET * 5000)
     await other.ask(GET)
-    assert (await greedy.reader.read(1 << 20)).count(b"<x-next>") < 15
+    assert (await greedy.reader.read(1 << 20)).count(b"<x-next>") < 2500
 
 
 async def test_malformed_data_after_a_request_gets_its_own_response(client: Client) -> None:
