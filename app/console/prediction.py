@@ -124,7 +124,8 @@ class Controller:
         if all(total <= current * target for total, target in totals):
             return False
         takeable = any(total for total, _ in totals)
-        tubes = Tubes((), waiting=takeable, takeable=takeable, read_at=Instant(now_s, now_s))
+        at = Instant(now_s, now_s)
+        tubes = Tubes((), waiting=takeable, takeable=takeable, oldest_at=at, newest_at=at)
         scale, reading = Scale(current, current), MetricReading(tuple(observed), ())
         change = plan.make_plan(plan.Situation(autoscaler, scale, reading, tubes, 0.0, changes, now_s)).change
         if change is None or change.replicas <= current:

@@ -157,7 +157,7 @@ def _plan(collected: CollectedAutoscaler, now_unix_s: float) -> Plan:
         collected.autoscaler,
         collected.scale,
         MetricReading(observed, ()),
-        Tubes((), waiting=takeable, takeable=takeable, read_at=read_at),
+        Tubes((), waiting=takeable, takeable=takeable, oldest_at=read_at, newest_at=read_at),
         idle_for_s=0,
         changes=(),
         now_unix_s=now_unix_s,

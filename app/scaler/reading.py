@@ -36,8 +36,9 @@ class Tubes(NamedTuple):
     """A job is ready or reserved."""
     takeable: bool
     """A job is ready in a tube that isn't paused."""
-    read_at: Instant
-    """Time of the oldest reading."""
+    oldest_at: Instant
+    """Time of the oldest reply that this is known by."""
+    newest_at: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +122,19 @@ def read_tubes(metrics: Sequence[Metric]) -> Tubes | None:
         for server in (ServerReading(state, state.reading) for state in metric.scope.servers if state.reading)
         for tube in metric.scope.tubes_of(server)
     }
-    counters, waiting, takeable, read_at = [], False, False, []
+    counters, waiting, takeable = [], False, False
+    # Of a pattern, a listing shows which tubes there are.
+    scopes = [metric.scope for metric in metrics]
+    listed = (state.reading for scope in scopes if scope.named is None for state in scope.servers)
+    times = [reading.listed_at for reading in listed if reading]
     try:
         for (server_id, tube), server in sorted(tubes.items(), key=lambda item: item[0]):
             stats = server.reading.tubes.get(tube)
-            read_at.append(server.reading.answered_at(tube))
+            times.append(server.reading.answered_at(tube))
             counters.append((server_id, tube, stats.total_jobs if stats else 0, stats.cmd_delete if stats else 0))
             if stats:
                 waiting = waiting or bool(stats.current_jobs_ready or stats.current_jobs_reserved)
                 takeable = takeable or bool(stats.current_jobs_ready and not stats.is_paused)
     except InvalidFieldError:
         return None
-    listings = [state.reading.listed_at for metric in metrics for state in metric.servers if state.reading]
-    return Tubes(tuple(counters), waiting, takeable, min((*read_at, *listings), key=MONOTONIC))
+    return Tubes(tuple(counters), waiting, takeable, min(times, key=MONOTONIC), max(times, key=MONOTONIC))

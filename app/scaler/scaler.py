@@ -499,5 +499,5 @@ def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:
         target.idle = None
         return 0.0
     if target.idle is None or target.idle[0] != tubes.counters:
-        target.idle = tubes.counters, tubes.read_at
-    return target.idle[1].age_s(tubes.read_at)
+        target.idle = tubes.counters, tubes.newest_at
+    return max(0.0, target.idle[1].age_s(tubes.oldest_at))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,3 +115,29 @@ async def test_after_a_start_all_pods_may_have_been_added_just_now() -> None:
     assert await world.read(1, ready=30) == [4]
     assert await world.read(10, ready=30) == []
     assert await world.read(18, ready=30) == [8]
+
+
+async def test_the_idle_time_begins_with_the_reply_that_shows_the_last_job() -> None:
+    """The listing beside it may be older: the job may still have been there then."""
+    world = World(document(annotations={"beanscale/scale-to-zero": "10s"}))
+    listed = server(tube(), second=0)
+    assert listed.reading is not None
+
+    async def read(second: float) -> list[int]:
+        world.second, before = second, len(world.patches)
+        tubes = {"orders": tube(second=second)._replace(total_jobs=1, cmd_delete=1)}
+        old = replace(listed, reading=replace(listed.reading, tubes=tubes, listed_at=at(second - 0.9)))
+        world.poller.snapshot = Snapshot((old,))
+        await world.evaluate()
+        return world.patches[before:]
+
+    assert await read(1) == []
+    assert await read(10.9) == []
+    assert await read(11) == [0]
+
+
+async def test_a_job_between_two_readings_begins_the_idle_time_again() -> None:
+    world = World(document(annotations={"beanscale/scale-to-zero": "10s"}))
+    assert await world.read(0) == []
+    assert await world.read(9, put=1) == []
+    assert await world.read(18) == []
