@@ -123,15 +123,15 @@ async def test_the_idle_time_begins_with_the_reply_that_shows_the_last_job() -> 
     listed = server(tube(), second=0)
     assert listed.reading is not None
 
-    async def read(second: float) -> list[int]:
+    async def read(second: float, listed_before_s: float = 0.0) -> list[int]:
         world.second, before = second, len(world.patches)
         tubes = {"orders": tube(second=second)._replace(total_jobs=1, cmd_delete=1)}
-        old = replace(listed, reading=replace(listed.reading, tubes=tubes, listed_at=at(second - 0.9)))
+        old = replace(listed, reading=replace(listed.reading, tubes=tubes, listed_at=at(second - listed_before_s)))
         world.poller.snapshot = Snapshot((old,))
         await world.evaluate()
         return world.patches[before:]
 
-    assert await read(1) == []
+    assert await read(1, listed_before_s=0.9) == []
     assert await read(10.9) == []
     assert await read(11) == [0]
 
