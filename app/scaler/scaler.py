@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from threading import BoundedSemaphore
 from typing import Literal
@@ -40,7 +40,7 @@ from app.scaler.reading import Counters, MetricReading, Tubes, is_long, read_met
 
 THREADS = 8
 MAX_PENDING = 64
-"""Changes that wait for a thread; more would be late, and are computed again from the next reading."""
+"""Changes that wait for a thread; others are computed again from the next reading."""
 MIN_PERIOD_S = 1.0
 """Between two changes of one workload."""
 _PAUSE_S = 0.2
@@ -50,8 +50,6 @@ _SLICE = 20
 _REPORT_AFTER_S = 15.0
 """A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
 _MAX_RETRY_S = 30.0
-_MAX_WAIT_S = 3.0
-"""For a thread, and then for kube-apiserver; after that, a newer reading decides."""
 _MAX_EVENTS = 1000
 """Events that wait to be created."""
 _SAME_EVENT_S = 600
@@ -254,7 +252,7 @@ class Scaler(Collector):
                 elif is_long(target.hpa.queries, context := self._context(now)):
                     long.append(target)
                 else:
-                    self._evaluate(target, *_read(target, context), now)
+                    self._evaluate(target, *_read(target.hpa, target.scale, context), now)
             except Exception as error:  # noqa: BLE001 - one HPA's defect must not end all metrics
                 self._fail(target, error)
             if number % _SLICE == 0:
@@ -295,7 +293,7 @@ class Scaler(Collector):
         began = self._clock()
         target.evaluated_s = began.monotonic_s
         try:
-            read = partial(_read, target, self._context(began))
+            read = partial(_read, target.hpa, target.scale, self._context(began))
             results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
             self._evaluate(target, *results, self._clock())
         except Exception as error:  # noqa: BLE001 - as above
@@ -329,12 +327,12 @@ class Scaler(Collector):
             target.planned = None if target.is_missing_briefly(now) else planned
         elif target.wait_until_s <= now.monotonic_s and len(self.running) < THREADS + MAX_PENDING:
             target.busy = True
-            task = asyncio.create_task(self._change(target, situation, now))
+            task = asyncio.create_task(self._change(target, situation))
             self.running.add(task)
             task.add_done_callback(self.running.discard)
 
-    async def _change(self, target: _Target, situation: Situation, evaluated_at: Instant) -> None:
-        apply = partial(self._apply, target.hpa, target.history, situation, evaluated_at)
+    async def _change(self, target: _Target, situation: Situation) -> None:
+        apply = partial(self._apply, target.hpa, target.history, situation)
         try:
             outcome = await asyncio.get_running_loop().run_in_executor(self._threads, apply)
         except Exception as error:  # noqa: BLE001 - as above
@@ -351,11 +349,8 @@ class Scaler(Collector):
         target.failed, target.conflicts, target.delays = None, 0, backoff(1.0, _MAX_RETRY_S)
         target.wait_until_s = now.monotonic_s + MIN_PERIOD_S
 
-    def _apply(self, hpa: Hpa, history: History, situation: Situation, evaluated_at: Instant) -> _Outcome:
-        """Plan again with the HPA and the workload as they are now, and change the workload. Raises KubernetesError."""
-        began = self._clock()
-        if evaluated_at.age_s(began) > _MAX_WAIT_S:
-            return _Outcome()
+    def _apply(self, hpa: Hpa, history: History, situation: Situation) -> _Outcome:
+        """Plan again with what is there now, and change the workload. Raises KubernetesError."""
         of = hpa.reference
         path = f"/apis/{of.api_version}/namespaces/{quote(of.namespace, safe='')}/horizontalpodautoscalers"
         try:
@@ -368,16 +363,18 @@ class Scaler(Collector):
             return _Outcome()  # the watch will show it
         workload = present.autoscaler.workload
         scale = self._scales.read(of.namespace, workload.api_version, workload.kind, workload.name)
-        now = self._clock()
-        if (took_s := began.age_s(now)) > _MAX_WAIT_S:
-            raise KubernetesError(f"{self._kubernetes.server} took {took_s:.0f} s for two requests", reason="Slow")
+        now, present_scale = self._clock(), Scale(scale.spec_replicas, scale.status_replicas)
+        reading, tubes = _read(present, present_scale, self._context(now))
+        same = tubes is not None and situation.tubes is not None and tubes.counters == situation.tubes.counters
         plan = make_plan(
-            replace(
-                situation,
-                autoscaler=present.autoscaler,
-                scale=Scale(scale.spec_replicas, scale.status_replicas),
-                changes=history.seen(scale.spec_replicas, now).changes(now, max(present.periods_s)),
-                now_unix_s=self._server_time(now).timestamp(),
+            Situation(
+                present.autoscaler,
+                present_scale,
+                reading,
+                tubes,
+                situation.idle_for_s if same else 0.0,
+                history.seen(scale.spec_replicas, now).changes(now, max(present.periods_s)),
+                self._server_time(now).timestamp(),
             )
         )
         if plan.change is None:
@@ -451,9 +448,10 @@ class Scaler(Collector):
         if not self._event_places.acquire(blocking=False):
             return
 
+        at = self._server_time(self._clock())
+
         def create() -> None:
             try:
-                at = self._server_time(self._clock())
                 create_event(self._kubernetes, hpa.reference, kind, reason, message, at, key)
             except KubernetesError as error:
                 self._rejected_lines.warning("Event can't be created", hpa=hpa.reference.name, error=str(error))
@@ -486,10 +484,10 @@ def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
         target.history = target.history.seen(autoscaler.desired, now)
 
 
-def _read(target: _Target, context: EvaluationContext) -> tuple[MetricReading, Tubes | None]:
+def _read(hpa: Hpa, scale: Scale, context: EvaluationContext) -> tuple[MetricReading, Tubes | None]:
     """Return what the snapshot shows for an HPA; its tubes only if they are needed."""
-    reading = read_metrics(target.hpa.queries, context)
-    needs_tubes = target.hpa.autoscaler.options.idle_s is not None or target.scale.spec_replicas == 0
+    reading = read_metrics(hpa.queries, context)
+    needs_tubes = hpa.autoscaler.options.idle_s is not None or scale.spec_replicas == 0
     return reading, read_tubes(reading.queried) if needs_tubes and reading.is_fresh else None
 
 

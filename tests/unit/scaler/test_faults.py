@@ -19,9 +19,10 @@ from app.metrics.rules import Rules
 from app.scaler.hpas import HpaWatcher
 from app.scaler.scaler import REASONS, Scaler
 from tests.unit.console.moments import server, tube
-from tests.unit.hpa.hpas import external, hpa
+from tests.unit.hpa.hpas import condition, external, hpa
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
 from tests.unit.kube.conftest import cluster, service_account
+from tests.unit.scaler.situations import with_put
 
 __all__ = ["cluster", "service_account"]
 
@@ -66,7 +67,7 @@ def shop(cluster: KeyRing, monkeypatch: pytest.MonkeyPatch) -> Iterator["Cluster
         yield Cluster(apiserver)
 
 
-def run(service_account: Path, state: ServerState, within: Callable[[Scaler], Any]) -> None:
+def run(service_account: Path, state: ServerState, within: Callable[[Scaler, Poller], Any]) -> None:
     """Run a scaler that reads `state` until the coroutine `within` ends."""
 
     async def scale() -> None:
@@ -76,7 +77,7 @@ def run(service_account: Path, state: ServerState, within: Callable[[Scaler], An
         scaler = Scaler(kubernetes, poller, Rules(), max_age_s=60, clock=clock.now)
         running = asyncio.create_task(scaler.run())
         try:
-            await within(scaler)
+            await within(scaler, poller)
             assert not running.done()
         finally:
             running.cancel()
@@ -111,7 +112,7 @@ def test_a_conflict_is_reported_only_if_it_lasts(shop: Cluster, service_account:
     shop.have(hpa(annotations={"immediate": "true"}))
     shop.answer(PATCH, {"code": 409, "message": "the object has been modified"}, 409)
 
-    async def watch(scaler: Scaler) -> None:
+    async def watch(scaler: Scaler, _: Poller) -> None:
         await until(lambda: shop.requests("PATCH") == 2)
         assert count(scaler, "conflict") == 0
         await until(lambda: count(scaler, "conflict") == 1)
@@ -121,16 +122,40 @@ def test_a_conflict_is_reported_only_if_it_lasts(shop: Cluster, service_account:
     run(service_account, BUSY, watch)
 
 
-def test_a_slow_kube_apiserver_is_reported(shop: Cluster, service_account: Path) -> None:
-    """A number that was computed seconds ago isn't set any more."""
+@pytest.mark.parametrize("jobs", [{"ready": 20}, {"ready": 4}, {}])
+def test_a_slow_kube_apiserver_gets_the_number_of_the_newest_reading(
+    jobs: dict[str, int], shop: Cluster, service_account: Path
+) -> None:
     shop.have(hpa(annotations={"immediate": "true"}))
-    shop.apiserver.answers[f"{HPA}orders"].delay_s = 3.2
+    shop.apiserver.answers[f"{HPA}orders"].delay_s = 1.5
 
-    async def watch(scaler: Scaler) -> None:
-        await until(lambda: count(scaler, "unavailable") == 1)
-        assert shop.requests("PATCH") == 0
+    async def watch(_: Scaler, poller: Poller) -> None:
+        await until(lambda: shop.requests(f"GET {HPA}") > 0)
+        poller.snapshot = Snapshot((fresh(server(tube(**jobs))),))
+        await until(lambda: shop.requests(f"GET {SCALE}") > 0)
+        await asyncio.sleep(0.3)
+        patches = [json.loads(asked.body) for asked in shop.apiserver.asked if asked.line.startswith("PATCH")]
+        assert [each["spec"]["replicas"] for each in patches] == {20: [4], 4: [2], 0: []}[jobs.get("ready", 0)]
 
     run(service_account, BUSY, watch)
+
+
+def test_a_job_that_was_put_meanwhile_keeps_the_pod(shop: Cluster, service_account: Path) -> None:
+    shop.have(hpa(annotations={"scale-to-zero": "1s"}, conditions=[condition("AbleToScale", "ReadyForNewScale")]))
+    shop.apiserver.answers[f"{HPA}orders"].delay_s = 2
+
+    async def watch(_: Scaler, poller: Poller) -> None:
+        idle = server(tube())
+        while not shop.requests(f"GET {HPA}"):
+            poller.snapshot = Snapshot((fresh(idle),))
+            await asyncio.sleep(0.2)
+        # A worker has already deleted it.
+        poller.snapshot = Snapshot((fresh(with_put(idle, 1, 1)),))
+        await until(lambda: shop.requests(f"GET {SCALE}") > 0)
+        await asyncio.sleep(0.5)
+        assert shop.requests("PATCH") == 0
+
+    run(service_account, server(tube()), watch)
 
 
 @pytest.mark.parametrize("status", [400, 403, 422])
@@ -138,7 +163,7 @@ def test_a_denied_change_is_reported_with_its_cause(status: int, shop: Cluster, 
     shop.have(hpa(annotations={"immediate": "true"}))
     shop.answer(PATCH, {"code": status, "message": 'admission webhook "limits" denied the request'}, status)
 
-    async def watch(scaler: Scaler) -> None:
+    async def watch(scaler: Scaler, _: Poller) -> None:
         await until(lambda: bool(shop.events()))
         assert count(scaler, "forbidden" if status == 403 else "denied") == 1
         (message,) = shop.events()
@@ -157,7 +182,7 @@ def test_two_annotated_hpas_of_one_workload_scale_it_only_after_one_is_paused(
     shop.have(first, second)
     shop.answer(PATCH, {"metadata": {"resourceVersion": "8"}, "spec": {"replicas": 4}, "status": {"replicas": 1}})
 
-    async def watch(scaler: Scaler) -> None:
+    async def watch(scaler: Scaler, _: Poller) -> None:
         await until(lambda: len(shop.events()) == 2)
         for event, other in zip(sorted(shop.events()), ("copy", "orders"), strict=True):
             what = f"HPA {other} has beanscale annotations for the same workload; delete one of the two, or pause it"
@@ -173,7 +198,7 @@ def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Pat
     """Also the next one, after the first is corrected."""
     shop.have(hpa(annotations={"immediate": "yes", "paused": "no"}))
 
-    async def watch(scaler: Scaler) -> None:
+    async def watch(scaler: Scaler, _: Poller) -> None:
         await until(lambda: len(shop.events()) == 2)
         shop.have(hpa(annotations={"immediate": "true", "activation": "-1"}))
         await until(lambda: len(shop.events()) == 3)
@@ -190,7 +215,7 @@ def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, servic
         each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
     shop.have(*hpas)
 
-    async def watch(_: Scaler) -> None:
+    async def watch(_: Scaler, __: Poller) -> None:
         longest, before = 0.0, time.process_time()
         deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
