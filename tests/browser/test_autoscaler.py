@@ -185,11 +185,13 @@ def test_what_beanscale_does_and_reported_is_shown(guest: Person, cluster: Clust
     mark = page.locator("svg .happened.scaled")
     expect(mark.locator("title")).to_have_text(f"beanscale: Scaled Deployment/orders from 1 to 2: {WHY}")
     expect(page.locator("svg .happened.error title")).to_have_text("beanscale: forbidden: <b>no</b>")
-    plot = page.locator(".plot")
-    plot.press("End")
-    for _ in range(24):
-        plot.press("ArrowLeft")
-    expect(page.get_by_role("status").filter(has_text="Scaled Deployment/orders")).to_have_count(1)
+    spoken = page.locator(".plot + [role=status]")
+    page.locator(".plot").press("End")
+    for _ in range(120):
+        if "Scaled Deployment/orders from 1 to 2" in (spoken.text_content() or ""):
+            break
+        page.locator(".plot").press("ArrowLeft")
+    expect(spoken).to_contain_text("Scaled Deployment/orders from 1 to 2")
     page.get_by_role("button", name="as a table").click()
     expect(page.locator(".chart-table")).to_contain_text("Scaled Deployment/orders from 1 to 2")
     card = guest.goes_to("/autoscalers").get_by_role("listitem").filter(has_text="shop/orders")
