@@ -441,8 +441,8 @@ def explain(**options: Any) -> int:
     """Explain the value of METRIC, and why its autoscalers do or don't scale.
 
     Shows what the metric counts, each server and tube with its reading and age, the arithmetic, and for each
-    HorizontalPodAutoscaler that uses the metric the steps to its number of pods. Exit status 1: the metric can't be
-    queried.
+    HorizontalPodAutoscaler that uses the metric the steps to its number of pods, what beanscale does by its
+    annotations, and its Events. Exit status 1: the metric can't be queried.
 
     \b
       beanscale explain tube-orders -n shop
