@@ -14,6 +14,7 @@ from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Condition, Scale
 from app.hpa.decision import Observed, Total, decide, scale_down_limit, scale_up_limit
 from app.scaler import plan
+from app.scaler.history import LATER_S
 from app.scaler.reading import MetricReading, Tubes
 
 MAX_S = 3600
@@ -118,7 +119,7 @@ class Controller:
         autoscaler, current = self._autoscaler, self.pods
         if not autoscaler.options.active or current >= autoscaler.maximum:
             return False
-        changes = [(now_s - at_s, added) for at_s, added in self._scalings if added > 0]
+        changes = [(now_s - at_s - LATER_S, added) for at_s, added in self._scalings if added > 0]
         pairs = zip(observed, autoscaler.metrics, strict=True)
         totals = [(each.amount, metric.target.amount) for each, metric in pairs if isinstance(each, Total)]
         if all(total <= current * target for total, target in totals):

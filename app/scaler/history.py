@@ -8,12 +8,14 @@ many.
 from dataclasses import dataclass, replace
 
 from app.clock import Instant
+from app.hpa.autoscaler import SYNC_PERIOD_S
 from app.hpa.decision import Changes
 
 _MAX_PERIOD_S = 1800.0
 """The longest periodSeconds that Kubernetes accepts."""
-_MARGIN_S = 1.0
-"""Syncs are a little more than their period apart: what was just a period ago may still count at the next one."""
+LATER_S = SYNC_PERIOD_S + 1.0
+"""By this much longer an increase counts: the controller would have made it up to a sync later, and syncs are a little
+more than their period apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,10 @@ class History:
             return self
         if replicas < self.replicas:
             return replace(self, replicas=replicas)
-        kept = tuple(each for each in self.increases if each[0].age_s(now) <= _MAX_PERIOD_S)
+        kept = tuple(each for each in self.increases if each[0].age_s(now) <= _MAX_PERIOD_S + LATER_S)
         return History(replicas, (*kept, (now, replicas - self.replicas)))
 
     def changes(self, now: Instant, period_s: float) -> Changes:
-        """Return the increases that may count for policies of at most this period."""
-        ages = ((at.age_s(now) - _MARGIN_S, added) for at, added in self.increases)
+        """Return the increases that count for policies of at most this period, with their age as the controller's."""
+        ages = ((at.age_s(now) - LATER_S, added) for at, added in self.increases)
         return tuple((ago_s, added) for ago_s, added in ages if ago_s < period_s)

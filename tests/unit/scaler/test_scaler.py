@@ -113,8 +113,8 @@ async def test_pods_of_a_new_hpa_were_there_before() -> None:
 async def test_after_a_start_all_pods_may_have_been_added_just_now() -> None:
     world = World(document(current=3, minimum=2), replicas=3)
     assert await world.read(1, ready=30) == [4]
-    assert await world.read(10, ready=30) == []
-    assert await world.read(18, ready=30) == [8]
+    assert await world.read(31, ready=30) == []
+    assert await world.read(33, ready=30) == [8]
 
 
 async def test_the_idle_time_begins_with_the_reply_that_shows_the_last_job() -> None:
