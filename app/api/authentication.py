@@ -68,7 +68,7 @@ class Authenticator:
         token = rest[0] if rest and scheme.lower() == b"bearer" else b""
         if certificate is None and not token:
             return _ANONYMOUS  # also before the configuration is loaded: the kubelet's probes have no credential
-        by_certificate = self.caller_by_certificate(scope)
+        by_certificate = self._caller_by_certificate(scope, certificate)
         if by_certificate is not None:
             return by_certificate
         unauthorized = StatusError("Unauthorized", "Unauthorized")
@@ -90,9 +90,8 @@ class Authenticator:
             unauthorized.add_note(owner.problem)
         raise unauthorized
 
-    def caller_by_certificate(self, scope: Scope) -> Caller | None:
+    def _caller_by_certificate(self, scope: Scope, certificate: ClientCertificate | None) -> Caller | None:
         """Return the caller if the client certificate alone proves it."""
-        certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
         config = self._auth_config.current
         if certificate is None or config is None or not certificate.is_valid_at(time.time()):
             return None

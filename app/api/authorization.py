@@ -10,7 +10,7 @@ from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.request import AuthenticatedBy, Caller, Request, list_options
+from app.api.request import AuthenticatedBy, Caller, Request
 from app.api.review_cache import Observe, ReviewCache
 from app.api.status import StatusError
 from app.kube.errors import KubernetesError
@@ -87,7 +87,7 @@ def attributes(request: Request, matched: Mapping[str, str], *, parse_query: boo
     verb = _VERBS.get(request.method, "")
     labels: tuple[Condition, ...] = ()
     if request.query and parse_query and verb in {"list", "deletecollection"}:
-        options = list_options(request.query)
+        options = request.options
         if verb == "list" and options.watch:
             verb = "watch"
         if len(request.query) <= _MAX_SELECTING:

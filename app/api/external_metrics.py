@@ -15,7 +15,7 @@ from app.api import table
 from app.api.discovery import KIND
 from app.api.fair_thread import FairThread
 from app.api.negotiation import Representation, negotiate
-from app.api.request import ListOptions, Request, list_options
+from app.api.request import ListOptions, Request
 from app.api.response import respond
 from app.api.status import StatusError
 from app.beanstalkd.reading import Snapshot
@@ -108,7 +108,7 @@ class ExternalMetrics:
 
 def checked_options(request: Request) -> ListOptions:
     """Return the options of a list that can be had. Raises StatusError."""
-    options = list_options(request.query)
+    options = request.options
     if options.error:
         raise StatusError("BadRequest", options.error)
     if options.watch:
@@ -118,7 +118,7 @@ def checked_options(request: Request) -> ListOptions:
 
 
 def _explain(scaling: Mapping[str, Any], metric: Metric, _: Representation, request: Request) -> tuple[Response, float]:
-    selector = request.parameter("labelSelector") or ""
+    selector = request.parameters.get("labelSelector", [""])[0]
     explained = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION, **metric.explain(selector)}
     content = {**explained, "scaling": scaling}
     return respond(content, request, negotiate(request.header(b"accept"))), -math.inf

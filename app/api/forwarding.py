@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from app.api.external_metrics import checked_options
 from app.api.negotiation import negotiate
-from app.api.request import Request, parse_query
+from app.api.request import Request
 from app.api.response import respond
 from app.api.status import CODES, StatusError
 from app.kube.reviews import ResourceAttributes
@@ -108,7 +108,7 @@ class Forwarding(Collector):
         form = negotiate(request.header(b"accept"))
         checked_options(request)
         # encoded again from what was parsed, which is what was authorized
-        parameters = {name: values for name, values in parse_query(request.query).items() if name not in _NOT_FORWARDED}
+        parameters = {name: values for name, values in request.parameters.items() if name not in _NOT_FORWARDED}
         query = urlencode(parameters, doseq=True, errors="surrogateescape")
 
         def get(until: float) -> Response:

@@ -45,6 +45,7 @@ class Request:
     """
 
     __slots__ = (
+        "_options",
         "_parameters",
         "allowed_by",
         "attributes",
@@ -77,6 +78,7 @@ class Request:
         self.status = 0
         """The HTTP status code once the response has started."""
         self._parameters: Mapping[str, list[str]] | None = None
+        self._options: ListOptions | None = None
 
     def decode_path(self) -> str:
         """Decode the path once and return it. Raises StatusError 400.
@@ -100,9 +102,24 @@ class Request:
         """Return the first value of a query parameter, or None if it is absent."""
         if name.encode() not in self.query:
             return None
+        return self.parameters.get(name, [None])[0]
+
+    @property
+    def parameters(self) -> Mapping[str, list[str]]:
+        """The values of each query parameter, parsed once."""
         if self._parameters is None:
             self._parameters = parse_query(self.query)
-        return self._parameters.get(name, [None])[0]
+        return self._parameters
+
+    @property
+    def options(self) -> "ListOptions":
+        """The options of a list, parsed once."""
+        if self._options is None:
+            query = self.query
+            commas = query.count(b",") + query.lower().count(b"%2c")
+            is_light = len(query) <= MAX_CACHED_QUERY and commas <= _MAX_CACHED_COMMAS
+            self._options = _cached_options(query) if is_light else _parse_options(self.parameters)
+        return self._options
 
     @property
     def wants_indent(self) -> bool:
@@ -133,17 +150,8 @@ class ListOptions:
     """Why the list can't be had; the selector is then everything if it couldn't be parsed."""
 
 
-def list_options(query: bytes) -> ListOptions:
-    """Parse a query string."""
-    commas = query.count(b",") + query.lower().count(b"%2c")
-    is_light = len(query) <= MAX_CACHED_QUERY and commas <= _MAX_CACHED_COMMAS
-    return _cached_options(query) if is_light else _parse_options(query)
-
-
-def _parse_options(query: bytes) -> ListOptions:
-    if not query:
-        return ListOptions()
-    parameters = {name: values[0] for name, values in parse_query(query).items()}
+def _parse_options(several: Mapping[str, list[str]]) -> ListOptions:
+    parameters = {name: values[0] for name, values in several.items()}
     errors = [
         f"{name} must be an integer"
         for name in ("limit", "timeoutSeconds")
@@ -161,4 +169,6 @@ def _parse_options(query: bytes) -> ListOptions:
     return ListOptions(selector, watch, "; ".join(errors))
 
 
-_cached_options = lru_cache(maxsize=1024)(_parse_options)  # an HPA repeats the same query forever
+@lru_cache(maxsize=1024)  # an HPA repeats the same query forever
+def _cached_options(query: bytes) -> ListOptions:
+    return _parse_options(parse_query(query))

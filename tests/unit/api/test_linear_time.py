@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.api.negotiation import JSON, YAML, Kind, negotiate
-from app.api.request import list_options, percent_decoded
+from app.api.request import percent_decoded
 from app.api.status import StatusError
 from app.metrics.selector import SelectorError, parse_selector
 from tests.linear_time import PHASES, is_linear
+from tests.unit.api.requests import request
 
 SIZE = 1 << 14
 """Characters, of which the HTTP server accepts as many at most."""
@@ -36,8 +37,8 @@ def selector(text: str) -> None:
 
 
 def query(text: str) -> None:
-    list_options(text.encode())
-    list_options(b"labelSelector=" + text.encode())
+    for each in (text, f"labelSelector={text}"):
+        assert request(query=each.encode()).options
 
 
 def path(text: str) -> None:

@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.request import MAX_CACHED_QUERY, list_options, parse_query
+from app.api.request import MAX_CACHED_QUERY, ListOptions, parse_query
 from app.metrics.selector import MAX_CONDITIONS
+from tests.unit.api.requests import request
+
+
+def list_options(query: bytes) -> ListOptions:
+    return request(query=query).options
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,12 @@ def test_only_short_queries_are_cached() -> None:
     assert list_options(b"limit=1") is list_options(b"limit=1")
     long = b"limit=1&x=" + b"a" * MAX_CACHED_QUERY
     assert list_options(long) is not list_options(long)
+
+
+def test_a_query_is_parsed_once_for_each_request() -> None:
+    made = request(query=b"labelSelector=a&x=" + b"a" * MAX_CACHED_QUERY)
+    assert made.options is made.options
+    assert made.parameters is made.parameters
 
 
 @pytest.mark.parametrize("comma", [b",", b"%2c", b"%2C"])
