@@ -10,9 +10,9 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -149,26 +149,43 @@ class LoginLimiter:
         return [bucket, self._all]
 
 
-class ConcurrencyLimiter:
-    """Limits requests whose body is still arriving, per address and in total."""
+class FormLimiter:
+    """Limits forms of clients that aren't signed in and whose body is still arriving, per address and in total.
 
-    def __init__(self, per_source: int = 10, total: int = 100, what: str = "sign-ins") -> None:
+    Beyond a limit the one that has waited longest is ended. Browsers send the body just after the head, so clients that
+    don't can't keep others from signing in, whose address may be the same.
+    """
+
+    def __init__(self, per_source: int = 10, total: int = 100) -> None:
         self._limits = per_source, total
-        self._what = what
-        self._active: Counter[str] = Counter()
+        self._arriving: OrderedDict[asyncio.Timeout, str] = OrderedDict()
+        """The deadline of each and its source, the oldest first."""
 
-    @contextmanager
-    def admit(self, source: str) -> Iterator[None]:
-        """Count one request while in the context. Raises RequestError (503) beyond a limit."""
+    @asynccontextmanager
+    async def arriving(self, source: str, within_s: float) -> AsyncIterator[None]:
+        """Limit the time in the context. Raises TimeoutError, and RequestError (503) beyond a limit."""
         key, (per_source, total) = network_of(source), self._limits
-        if self._active[key] >= per_source or self._active.total() >= total:
-            raise RequestError(f"too many {self._what} at once: retry in a moment", 503)
-        self._active[key] += 1
+        of_source = [each for each, other in self._arriving.items() if other == key]
+        if len(of_source) >= per_source:
+            self._end(of_source[0])
+        elif len(self._arriving) >= total:
+            self._end(next(iter(self._arriving)))
+        deadline = asyncio.timeout(within_s)
         try:
-            yield
+            async with deadline:
+                self._arriving[deadline] = key
+                yield
+        except TimeoutError:
+            if deadline not in self._arriving:
+                raise RequestError("too many sign-ins at once: retry in a moment", 503) from None
+            raise
         finally:
-            self._active[key] -= 1
-            self._active += Counter()  # drops zeros
+            self._arriving.pop(deadline, None)
+
+    def _end(self, deadline: asyncio.Timeout) -> None:
+        del self._arriving[deadline]
+        if not deadline.expired():
+            deadline.reschedule(0)
 
 
 def network_of(source: str) -> str:

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clock import Instant
 from app.console.errors import FOR_SCRIPTS, RequestError, error_response, sentence
-from app.console.login import ConcurrencyLimiter, Session, Sessions, session_cookie
-from app.ratelimit import RateLimitedWarning
+from app.console.login import FormLimiter, Session, Sessions, session_cookie
+from app.ratelimit import RateLimitedWarning, Slots
 from app.settings import Network
 
 MAX_BODY = 4 << 20
@@ -71,10 +71,8 @@ class SecurityMiddleware:
     prefix: str
     clock: Callable[[], Instant]
     trusted_proxies: Sequence[Network] = ()
-    _forms: ConcurrencyLimiter = field(default_factory=ConcurrencyLimiter, init=False)
-    _uploads: ConcurrencyLimiter = field(
-        default_factory=lambda: ConcurrencyLimiter(_MAX_UPLOADS, _MAX_UPLOADS, "requests"), init=False
-    )
+    _forms: FormLimiter = field(default_factory=FormLimiter, init=False)
+    _uploads: Slots = field(default_factory=lambda: Slots(_MAX_UPLOADS, _MAX_UPLOADS), init=False)
     _rejections: RateLimitedWarning = field(default_factory=RateLimitedWarning, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,12 +137,7 @@ class SecurityMiddleware:
         if is_action and self.read_only:
             raise RequestError("the console is read-only (--read-only): nothing was changed", 403)
         session: Session | None = state["session"]
-        if session is None:
-            with self._forms.admit(state["source"]):
-                body = await _read_body(receive, headers, MAX_FORM, FORM_S)
-        else:
-            with self._uploads.admit(""):
-                body = await _read_body(receive, headers, MAX_BODY if is_action else MAX_FORM, BODY_S)
+        body = await self._body(state, receive, headers, MAX_BODY if session and is_action else MAX_FORM)
         state["form"] = _parse_form(headers, body)
         token = headers.get("x-csrf-token") or state["form"].get("csrf") or ""
         if path != "/login" and not (session and session.accepts(token)):
@@ -155,6 +148,23 @@ class SecurityMiddleware:
             return message.pop() if message else await receive()
 
         return replayed
+
+    async def _body(self, state: Mapping[str, Any], receive: Receive, headers: Headers, limit: int) -> bytes:
+        """Return the request's body. Raises RequestError."""
+        within_s = BODY_S if state["session"] else FORM_S
+        try:
+            if state["session"] is None:
+                async with self._forms.arriving(state["source"], within_s):
+                    return await _read_body(receive, headers, limit)
+            if not self._uploads.take(""):
+                raise RequestError("too many requests at once: retry in a moment", 503)
+            try:
+                async with asyncio.timeout(within_s):
+                    return await _read_body(receive, headers, limit)
+            finally:
+                self._uploads.release("")
+        except TimeoutError:
+            raise RequestError(f"the request body didn't arrive within {within_s:.0f} s", 408) from None
 
     def _log(self, scope: Scope, status: int) -> None:
         state = scope["state"]
@@ -250,25 +260,21 @@ def _parse_form(headers: Headers, body: bytes) -> Mapping[str, str]:
         raise RequestError(f"the form isn't UTF-8, or has more than {_MAX_FIELDS} fields") from None
 
 
-async def _read_body(receive: Receive, headers: Headers, limit: int, within_s: float) -> bytes:
-    """Return the whole body. Raises RequestError: 413 beyond `limit` bytes, 408 after `within_s` seconds."""
+async def _read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """Return the whole body. Raises RequestError: 413 beyond `limit` bytes, 408 if the connection ends before."""
     too_large = RequestError(f"the request body exceeds {limit:,} bytes", 413)
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced[:20]) > limit:
         raise too_large
     body, more = bytearray(), True
-    try:
-        async with asyncio.timeout(within_s):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestError("the connection ended in the middle of the request", 408)
-                body += message.get("body", b"")
-                if len(body) > limit:
-                    raise too_large
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise RequestError(f"the request body didn't arrive within {within_s:.0f} s", 408) from None
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError("the connection ended in the middle of the request", 408)
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large
+        more = message.get("more_body", False)
     return bytes(body)
 
 

@@ -1,11 +1,11 @@
 """Wrong passwords are limited per source and in total; the right password isn't delayed by others."""
 
-from contextlib import ExitStack, suppress
+import asyncio
 
 import pytest
 
 from app.console.errors import RequestError
-from app.console.login import ALL_GUESSES, GUESSES, MAX_SOURCES, ConcurrencyLimiter, LoginLimiter, network_of
+from app.console.login import ALL_GUESSES, GUESSES, MAX_SOURCES, FormLimiter, LoginLimiter, network_of
 
 
 def wrong(limiter: LoginLimiter, source: str, times: int, now_s: float = 0) -> int:
@@ -62,24 +62,25 @@ def test_a_source_is(source: str, network: str) -> None:
     assert network_of(source) == network
 
 
-def enter(limiter: ConcurrencyLimiter, source: str, times: int, stack: ExitStack) -> int:
-    """How many of so many at once were let in."""
-    inside = 0
-    for _ in range(times):
-        with suppress(RequestError):
-            stack.enter_context(limiter.admit(source))
-            inside += 1
-    return inside
+@pytest.mark.anyio
+async def test_of_slow_unauthenticated_clients_those_that_wait_longest_are_ended() -> None:
+    limiter, ended = FormLimiter(per_source=3, total=5), list[str]()
 
+    async def form(source: str, name: str) -> None:
+        try:
+            async with limiter.arriving(source, 60):
+                await asyncio.sleep(60)
+        except RequestError as error:
+            assert error.status == 503  # noqa: PT017 - any other end is a failure
+            ended.append(name)
 
-def test_slow_unauthenticated_clients_are_limited() -> None:
-    limiter = ConcurrencyLimiter(per_source=3, total=5)
-    with ExitStack() as stack:
-        assert enter(limiter, "10.0.0.1", 9, stack) == 3
-        assert enter(limiter, "10.0.0.2", 9, stack) == 2
-        assert enter(limiter, "10.0.0.3", 9, stack) == 0
-    with ExitStack() as stack:
-        assert enter(limiter, "10.0.0.3", 9, stack) == 3
+    tasks = []
+    for source, name in (("10.0.0.1", "a"), ("10.0.0.2", "b"), ("10.0.0.3", "c")):
+        tasks += [asyncio.create_task(form(source, f"{name}{number}")) for number in range(4)]
+        await asyncio.sleep(0.01)
+    assert set(ended) == {"a0", "b0", "a1", "a2", "a3", "b1", "c0"}
+    for task in tasks:
+        task.cancel()
 
 
 def test_a_browser_that_signed_in_before_has_its_own_limit() -> None:
