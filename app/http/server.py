@@ -35,7 +35,7 @@ ACCEPT_AT_ONCE = 16
 displace each other before their turn."""
 SOCKET_RECEIVE_BUFFER = 1 << 15
 """Bytes that the system keeps of what a client sent; Linux doubles it. More would only help a flood."""
-SOCKET_SEND_BUFFER = 1 << 17
+SOCKET_SEND_BUFFER = 1 << 15
 """Bytes that the system keeps of what a client doesn't read. Linux' default is 4 MiB for a stream."""
 EXPIRE_EVERY_S = 1.0
 """Timeouts are checked once a second for all connections: a timer for each request would cost more than its parsing."""

@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.server import SOCKET_SEND_BUFFER, HttpServer, ShutdownStats, listen
+from app.http.server import MAX_CONNECTIONS, SOCKET_SEND_BUFFER, HttpServer, ShutdownStats, listen
 from app.settings import SettingError
 
 pytestmark = pytest.mark.anyio
@@ -158,3 +158,4 @@ def test_the_socket_buffers_little_of_an_unread_response() -> None:
             while True:
                 kept += accepted.send(bytes(1 << 14))
         assert kept < 2 * SOCKET_SEND_BUFFER
+        assert kept * MAX_CONNECTIONS < 100 << 20  # of the pod's memory too
