@@ -42,7 +42,7 @@ from scripts.lib.demo_progress import (
 from scripts.lib.demo_screen import picture, svg
 
 JOBS = 20
-OBSERVE_EVERY_S = 0.5
+OBSERVE_EVERY_S = 0.25
 CAPTURE_SIZE = (100, 34)
 
 
@@ -95,8 +95,11 @@ def run(console: Console, arguments: argparse.Namespace) -> None:
     cluster = Cluster(kubernetes, NAMESPACE, f"{RELEASE}-hello-world")
     scaling = parse_scaling(cluster.hpa())
     with closing(Beanstalkd(tools.kubectl, NAMESPACE, f"{RELEASE}-beanstalkd")) as beanstalkd:
+        before = cluster.scalings()
         seen = scale(console, View(cluster, beanstalkd, scaling), tools)
     console.print(f"\nProven: {proof(scaling, JOBS, milestones(scaling, JOBS, seen))}")
+    for message in (message for uid, message in cluster.scalings().items() if uid not in before):
+        console.print(f"Event of the HPA: {message}")
     if arguments.capture:
         width, height = CAPTURE_SIZE
         drawn = svg(picture(scaling, JOBS, seen, width, height), width, "scripts/demo")
@@ -125,10 +128,11 @@ def scale(console: Console, view: View, tools: Tools) -> tuple[Observation, ...]
         wait_until_idle(console, title, view)
         title = f"put {JOBS} jobs"
         deleted_before = view.beanstalkd.tube(view.scaling.tube).deleted
+        before = view.observe(0, deleted_before)
         view.beanstalkd.put(view.scaling.tube, JOBS)
         title = "watch it scale"
         with _show(console, view.scaling) as show:
-            return watch(show, view, deleted_before)
+            return watch(show, view, before, deleted_before)
     except (BeanstalkdError, StuckError) as error:
         hint = f"{tools.typed_kubectl} -n {NAMESPACE} describe hpa,pods"
         raise StepError(title, str(error), hint) from error
@@ -150,10 +154,10 @@ def wait_until_idle(console: Console, title: str, view: View) -> None:
             time.sleep(OBSERVE_EVERY_S)
 
 
-def watch(show: Show, view: View, deleted_before: int) -> tuple[Observation, ...]:
+def watch(show: Show, view: View, before: Observation, deleted_before: int) -> tuple[Observation, ...]:
     """Observe and show the state until the minimum number of pods is left. Raises StuckError."""
     start = time.monotonic()
-    seen: list[Observation] = []
+    seen = [before]
     while True:
         seen.append(view.observe(time.monotonic() - start, deleted_before))
         show(seen)

@@ -10,7 +10,7 @@ from typing import Any
 
 import greenstalk
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, Query
 from app.kube.errors import KubernetesError
 from scripts.lib.demo_progress import Observation, Scaling, parse_conditions, parse_per_pod
 
@@ -101,14 +101,22 @@ class Cluster:
     def hpa(self) -> dict[str, Any]:
         return self._get("/apis/autoscaling/v2", f"horizontalpodautoscalers/{self._name}")
 
-    def ready_pods(self) -> int:
-        return int(self._get("/apis/apps/v1", f"deployments/{self._name}").get("status", {}).get("readyReplicas", 0))
+    def deployment(self) -> dict[str, Any]:
+        return self._get("/apis/apps/v1", f"deployments/{self._name}")
+
+    def scalings(self) -> dict[str, str]:
+        """Return the messages of beanscale's Events about the HPA's scaling, by uid, oldest first."""
+        query = {"fieldSelector": f"involvedObject.name={self._name},reason=Scaled"}
+        found = self._get("/api/v1", "events", query)["items"]
+        ours = [each for each in found if (each.get("source") or {}).get("component") == "beanscale"]
+        ours.sort(key=lambda each: each["metadata"]["creationTimestamp"])
+        return {each["metadata"]["uid"]: each["message"] for each in ours}
 
     def metric(self, name: str) -> int:
         return sum(int(item["value"]) for item in self._get("/apis/external.metrics.k8s.io/v1beta1", name)["items"])
 
-    def _get(self, group: str, resource: str) -> dict[str, Any]:
-        return self._kubernetes.request("GET", f"{group}/namespaces/{self._namespace}/{resource}")
+    def _get(self, group: str, resource: str, query: Query | None = None) -> dict[str, Any]:
+        return self._kubernetes.request("GET", f"{group}/namespaces/{self._namespace}/{resource}", query=query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ class View:
 
         tube = attempt(lambda: self.beanstalkd.tube(self.scaling.tube))
         hpa = attempt(self.cluster.hpa) or {}
+        deployment = attempt(self.cluster.deployment)
         return Observation(
             at_s=at_s,
             ready=tube.ready if tube else None,
@@ -140,7 +149,9 @@ class View:
             metric=attempt(lambda: self.cluster.metric(self.scaling.metric)),
             per_pod=parse_per_pod(hpa),
             desired=hpa.get("status", {}).get("desiredReplicas"),
-            pods=attempt(self.cluster.ready_pods),
+            pods=deployment and deployment.get("status", {}).get("readyReplicas", 0),
+            replicas=deployment and deployment["spec"]["replicas"],
+            current=hpa.get("status", {}).get("currentReplicas"),
             conditions=parse_conditions(hpa),
             errors=tuple(errors),
         )

@@ -93,9 +93,13 @@ class Observation:
     per_pod: Fraction | None
     """The metric in the HPA's status: jobs per pod."""
     desired: int | None
-    """Pods that the HPA wants."""
+    """Pods that the HPA wants, as of its controller's last sync."""
     pods: int | None
     """Ready pods of the Deployment."""
+    replicas: int | None
+    """Pods that the Deployment should have: set by the HPA controller, or by beanscale before its sync."""
+    current: int | None
+    """Pods that the HPA controller found at its last sync."""
     conditions: tuple[Condition, ...] = ()
     errors: tuple[str, ...] = ()
 
@@ -106,7 +110,8 @@ class Observation:
     def __str__(self) -> str:
         return (
             f"jobs: {shown(self.ready)} ready, {shown(self.reserved)} reserved; metric: {shown(self.metric)};"
-            f" the HPA sees {shown(self.per_pod)} per pod, wants {pods(self.desired)}; {pods(self.pods)} ready"
+            f" the HPA sees {shown(self.per_pod)} per pod, wants {pods(self.desired)};"
+            f" Deployment: {pods(self.replicas)}, {shown(self.pods)} ready"
         )
 
 
@@ -114,10 +119,14 @@ class Observation:
 class Milestones:
     """When each step was first observed, in seconds since the jobs were put; None: not yet."""
 
-    desired_s: float | None = None
-    """The HPA wants as many pods as the jobs need."""
+    scaled_s: float | None = None
+    """The Deployment should have as many pods as the jobs need."""
+    by_beanscale: bool = False
+    """True if that was before the HPA controller's sync."""
+    synced_s: float | None = None
+    """The HPA controller's next sync; without beanscale, the earliest time of scaling."""
     peak: int = 0
-    """The maximum number of pods that it wanted."""
+    """The maximum number of pods that the Deployment should have."""
     ready_s: float | None = None
     """All of these are ready."""
     done_s: float | None = None
@@ -180,31 +189,36 @@ def jobs_lost(put: int, seen: Observation) -> bool:
 
 
 def milestones(scaling: Scaling, put: int, run: Iterable[Observation]) -> Milestones:
-    """Return which steps were reached after `put` jobs were put at second 0."""
-    desired = ready = done = back = None
+    """Return which steps were reached after `put` jobs were put at second 0. The first observation is from before."""
+    scaled = synced = ready = done = back = first = None
     peak = 0
+    by_beanscale = False
     for seen in run:
-        if seen.jobs is None or seen.desired is None or seen.pods is None:
+        if seen.jobs is None or seen.desired is None or seen.pods is None or seen.replicas is None:
             continue
+        status = (seen.current, seen.desired, seen.per_pod)
+        first = first or status
+        if synced is None and status != first:
+            synced = seen.at_s
         enough = max(scaling.pods_for(seen.jobs), min(scaling.min_pods + 1, scaling.pods_for(put)))
-        if desired is None and seen.desired >= enough:
-            desired = seen.at_s
-        if seen.desired > peak:
-            peak, ready = seen.desired, None
-        if desired is not None and ready is None and seen.pods >= peak:
+        if scaled is None and seen.replicas >= enough:
+            scaled, by_beanscale = seen.at_s, synced is None
+        if seen.replicas > peak:
+            peak, ready = seen.replicas, None
+        if scaled is not None and ready is None and seen.pods >= peak:
             ready = seen.at_s
         if done is None and seen.jobs == 0 and not jobs_lost(put, seen):
             done = seen.at_s
         if back is None and done is not None and is_idle(scaling, seen):
             back = seen.at_s
-    return Milestones(desired, peak, ready, done, back)
+    return Milestones(scaled, by_beanscale, synced, peak, ready, done, back)
 
 
 def unchanged_s(run: Sequence[Observation]) -> float:
     """Return for how many seconds jobs, desired pods and ready pods are unchanged."""
     last = run[-1]
     for seen in reversed(run):
-        if (seen.jobs, seen.desired, seen.pods) != (last.jobs, last.desired, last.pods):
+        if (seen.jobs, seen.desired, seen.replicas, seen.pods) != (last.jobs, last.desired, last.replicas, last.pods):
             return last.at_s - seen.at_s
     return last.at_s - run[0].at_s
 
@@ -212,20 +226,27 @@ def unchanged_s(run: Sequence[Observation]) -> float:
 def steps(scaling: Scaling, put: int, reached: Milestones) -> list[tuple[str, Step, float | None]]:
     """Return the steps in order: description, state, and the second when it was reached.
 
-    A step can be skipped: if pods start slowly, the jobs are done before all pods are ready.
+    A step can be skipped: if pods start slowly, the jobs are done before all pods are ready. The HPA controller's sync
+    is no condition of the others.
     """
-    peak = reached.peak if reached.desired_s is not None else scaling.pods_for(put)
+    peak = reached.peak if reached.scaled_s is not None else scaling.pods_for(put)
+    by = "" if reached.scaled_s is None else " by beanscale" if reached.by_beanscale else " by the HPA controller"
+    synced = Step.PENDING if reached.synced_s is None else Step.REACHED
     ordered = [
-        (f"the HPA wants {pods(peak)}", reached.desired_s),
+        (f"scaled to {pods(peak)}{by}", reached.scaled_s),
         (f"{pods(peak)} ready", reached.ready_s),
         (f"all {put} jobs done", reached.done_s),
         (f"back to {pods(scaling.min_pods)}", reached.back_s),
     ]
     last = max((position for position, (_, when) in enumerate(ordered) if when is not None), default=-1)
-    return [
+    listed = [
         (what, Step.REACHED if when is not None else Step.SKIPPED if position < last else Step.PENDING, when)
         for position, (what, when) in enumerate(ordered)
     ]
+    alone = reached.by_beanscale and reached.synced_s is not None
+    meaning = "without beanscale, the HPA would have scaled" if alone else "the HPA controller's next sync"
+    listed.insert(1, (meaning, synced, reached.synced_s))
+    return listed
 
 
 def changes(before: Observation | None, seen: Observation) -> list[str]:
@@ -238,14 +259,15 @@ def changes(before: Observation | None, seen: Observation) -> list[str]:
 
 
 def proof(scaling: Scaling, put: int, reached: Milestones) -> str:
-    """Return e.g. `20 jobs put → the HPA wants 10 pods after 4.2 s → …`."""
+    """Return e.g. `20 jobs put → scaled to 10 pods by beanscale after 0.9 s → …`."""
     parts = [f"{what} after {when:.1f} s" for what, _, when in steps(scaling, put, reached) if when is not None]
     return " → ".join([f"{put} jobs put", *parts])
 
 
 def stuck(scaling: Scaling, put: int, reached: Milestones, last: Observation) -> str:
     """Return which step wasn't reached in time, and what is known about the cause."""
-    missing = next(what for what, state, _ in steps(scaling, put, reached) if state is Step.PENDING)
+    ordered = steps(scaling, put, reached)
+    missing = next(what for what, state, _ in (ordered[0], *ordered[2:]) if state is Step.PENDING)
     abnormal = [f"the HPA {each}" for each in last.conditions if not each.is_normal()]
     causes = [*last.errors, *abnormal] or [str(last)]
     return f"no progress for {scaling.timeout_s:.0f} s while waiting for “{missing}”: {'; '.join(causes)}"

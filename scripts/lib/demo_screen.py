@@ -87,7 +87,7 @@ _MARGIN = 7
 """Columns left of the charts, for their scales."""
 _MAX_WIDTH = 110
 _MAX_ROWS = 7
-_WITHOUT_CHARTS = 17
+_WITHOUT_CHARTS = 18
 """Lines of the picture besides the two bar charts."""
 _MARKS = {Step.REACHED: "green", Step.SKIPPED: "yellow", Step.PENDING: "dim"}
 
@@ -113,7 +113,7 @@ def picture(scaling: Scaling, put: int, run: Sequence[Observation], width: int, 
         _one_line(_metric_line(scaling, last)),
         *labelled(metric, "", _MARGIN),
         *space,
-        _legend("pods", (PODS, "ready", last.pods), (WANTED, "desired", last.desired)),
+        _legend("pods", (PODS, "ready", last.pods), (WANTED, "desired", last.replicas)),
         *labelled(pods, str(scaling.max_pods), _MARGIN),
         *time_axis(columns, seconds_per_column(run, columns), _MARGIN),
         *_hpa(last),
@@ -151,7 +151,7 @@ def _metric(seen: Observation) -> Column:
 
 
 def _pods(seen: Observation) -> Column:
-    return None if seen.pods is None else (seen.pods, max(seen.pods, seen.desired or 0))
+    return None if seen.pods is None else (seen.pods, max(seen.pods, seen.replicas or 0))
 
 
 def _title(scaling: Scaling, put: int, last: Observation, width: int) -> Text:

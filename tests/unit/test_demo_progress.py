@@ -27,12 +27,17 @@ from scripts.lib.demo_progress import (
 
 SCALING = Scaling("tube-hello-world", Fraction(2), min_pods=1, max_pods=10, timeout_s=120)
 ACTIVE = Condition("ScalingActive", holds=True, reason="ValidMetricFound", message="it was able to")
-REST = Observation(0, 0, 0, 0, 0, Fraction(0), 1, 1, (ACTIVE,))
+REST = Observation(0, 0, 0, 0, 0, Fraction(0), 1, 1, 1, 1, (ACTIVE,))
 
 
 def seen(at_s: float, jobs: int, desired: int, pods: int, deleted: int | None = None) -> Observation:
     done = 20 - jobs if deleted is None else deleted
-    return replace(REST, at_s=at_s, ready=jobs, metric=jobs, deleted=done, desired=desired, pods=pods)
+    state = replace(REST, at_s=at_s, ready=jobs, metric=jobs, deleted=done, desired=desired, pods=pods)
+    return replace(state, replicas=desired, current=desired)
+
+
+def seen_before_a_sync(at_s: float, jobs: int, replicas: int) -> Observation:
+    return replace(seen(at_s, jobs, 1, 1), replicas=replicas)
 
 
 UP_AND_BACK = (seen(0, 20, 1, 1), seen(4, 19, 10, 1), seen(9, 10, 10, 10), seen(15, 0, 10, 10), seen(60, 0, 1, 1))
@@ -90,17 +95,29 @@ def test_at_rest_there_are_no_jobs_and_no_surplus_pods() -> None:
 
 
 def test_each_milestone_has_the_second_of_the_first_sample_that_shows_it() -> None:
-    assert milestones(SCALING, 20, UP_AND_BACK) == Milestones(desired_s=4, peak=10, ready_s=9, done_s=15, back_s=60)
+    assert milestones(SCALING, 20, UP_AND_BACK) == Milestones(
+        scaled_s=4, synced_s=4, peak=10, ready_s=9, done_s=15, back_s=60
+    )
+
+
+def test_beanscale_scaled_if_the_controller_had_not_synced() -> None:
+    run = (seen_before_a_sync(0, 0, 1), seen_before_a_sync(1, 20, 10), *UP_AND_BACK[2:])
+    reached = milestones(SCALING, 20, run)
+    assert (reached.scaled_s, reached.by_beanscale, reached.synced_s) == (1, True, 9)
+    assert proof(SCALING, 20, reached).startswith(
+        "20 jobs put → scaled to 10 pods by beanscale after 1.0 s"
+        " → without beanscale, the HPA would have scaled after 9.0 s → "
+    )
 
 
 def test_scale_up_is_complete_when_desired_pods_match_the_jobs() -> None:
     """With a sync every 15 s one pod has done three jobs before the autoscaler looks for the first time."""
     reached = milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(15, 17, 9, 1)))
-    assert (reached.desired_s, reached.peak) == (15, 9)
+    assert (reached.scaled_s, reached.peak) == (15, 9)
 
 
 def test_a_smaller_first_step_is_not_a_complete_scale_up() -> None:
-    assert milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(4, 19, 4, 1))).desired_s is None
+    assert milestones(SCALING, 20, (seen(0, 20, 1, 1), seen(4, 19, 4, 1))).scaled_s is None
 
 
 def test_pods_are_ready_only_when_the_largest_desired_number_is() -> None:
@@ -130,15 +147,17 @@ def test_quiet_is_counted_from_the_last_change_of_jobs_or_pods() -> None:
 
 def test_the_proof_is_one_sentence_with_numbers() -> None:
     assert proof(SCALING, 20, milestones(SCALING, 20, UP_AND_BACK)) == (
-        "20 jobs put → the HPA wants 10 pods after 4.0 s → 10 pods ready after 9.0 s"
+        "20 jobs put → scaled to 10 pods by the HPA controller after 4.0 s"
+        " → the HPA controller's next sync after 4.0 s → 10 pods ready after 9.0 s"
         " → all 20 jobs done after 15.0 s → back to 1 pod after 60.0 s"
     )
 
 
 def test_pods_that_started_after_the_last_job_are_omitted_from_the_proof() -> None:
-    reached = Milestones(desired_s=4, peak=10, ready_s=None, done_s=15)
+    reached = Milestones(scaled_s=4, peak=10, ready_s=None, done_s=15)
     assert [state for _, state, _ in steps(SCALING, 20, reached)] == [
         Step.REACHED,
+        Step.PENDING,
         Step.SKIPPED,
         Step.REACHED,
         Step.PENDING,
@@ -149,7 +168,8 @@ def test_a_line_is_drawn_for_each_change_and_none_for_none() -> None:
     before, after = seen(0, 20, 1, 1), replace(seen(4.2, 19, 10, 1), per_pod=Fraction(19))
     assert changes(before, replace(before, at_s=1)) == []
     assert changes(before, after) == [
-        "   4.2 s  jobs: 19 ready, 0 reserved; metric: 19; the HPA sees 19 per pod, wants 10 pods; 1 pod ready"
+        "   4.2 s  jobs: 19 ready, 0 reserved; metric: 19; the HPA sees 19 per pod, wants 10 pods;"
+        " Deployment: 10 pods, 1 ready"
     ]
 
 
@@ -175,7 +195,7 @@ def test_a_timeout_names_the_missing_step_and_its_reason() -> None:
     blocked = Condition("ScalingActive", holds=False, reason="FailedGetExternalMetric", message="503")
     last = replace(seen(120, 19, 1, 1), conditions=(blocked,))
     assert stuck(SCALING, 20, milestones(SCALING, 20, (last,)), last) == (
-        "no progress for 120 s while waiting for “the HPA wants 10 pods”: the HPA reports: 503"
+        "no progress for 120 s while waiting for “scaled to 10 pods”: the HPA reports: 503"
     )
 
 

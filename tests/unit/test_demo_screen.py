@@ -19,7 +19,9 @@ LIMITED = Condition("ScalingLimited", holds=True, reason="TooManyReplicas", mess
 
 def seen(at_s: float, ready: int, reserved: int, desired: int, pods: int) -> Observation:
     jobs = ready + reserved
-    return Observation(at_s, ready, reserved, 20 - jobs, jobs, Fraction(jobs, pods), desired, pods, (LIMITED,))
+    return Observation(
+        at_s, ready, reserved, 20 - jobs, jobs, Fraction(jobs, pods), desired, pods, desired, pods, (LIMITED,)
+    )
 
 
 RUN = (seen(0, 19, 1, 1, 1), seen(4, 18, 1, 10, 1), seen(9, 9, 10, 10, 10), seen(20, 0, 0, 10, 10))
@@ -100,7 +102,7 @@ def test_the_picture_has_the_numbers_of_the_bars() -> None:
         "19 through kube-apiserver; the HPA sees 1.9 per pod, target 2",
         "10 ready   ■ 10 desired",
         "HPA    wants more pods than maxReplicas allows",
-        "✓ the HPA wants 10 pods     4.0 s after the jobs were put",
+        "✓ scaled to 10 pods by the HPA controller     4.0 s after the jobs were put",
         "… all 20 jobs done",
     ):
         assert words in screen
