@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from bench_autoscaler import hpa
 from bench_report import Row, machine, show
 from bench_results import BENCHMARKS, Bench
 from bench_rules import rules, rules_text
+from bench_scale import scale
 from bench_servers import BenchError, beanscale, peer
 
-ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**BENCHMARKS, "rules": rules, "hpa": hpa}
-"""The HPA last: its pods would affect the others."""
+ALL: Mapping[str, Callable[[Bench], list[Row]]] = {**BENCHMARKS, "rules": rules, "scale": scale}
+"""Scaling last: its pods would affect the others."""
 
 
 @click.command()
