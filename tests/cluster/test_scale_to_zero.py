@@ -41,6 +41,34 @@ def test_helm_test_passes_without_a_worker(resting: Release) -> None:
     assert "is active and at 0 replicas" in resting.helm("test", "--logs", "--timeout", PATIENCE)
 
 
+@pytest.fixture
+def idle(release: Release) -> Iterator[Release]:
+    """Scaled to no worker by the server, as on every Kubernetes before 1.37."""
+    release.upgrade({"helloWorld": {"secondsPerJob": 1, "autoscaling": {"minReplicas": 0, "idleFor": "5s"}}})
+    release.wait(release.workers, "jsonpath={.spec.replicas}=0")
+    yield release
+    release.kubectl("scale", release.workers, "--replicas=1")  # an HPA ignores a workload that the server scaled to 0
+    release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
+    release.wait_for_pods_wanted(1)
+
+
+def test_the_server_scales_to_zero_and_back(idle: Release) -> None:
+    """With no more permissions than the chart grants."""
+    assert idle.read(idle.autoscaler)["spec"]["minReplicas"] == 1
+    assert "is at 0 replicas; beanscale scales it up" in idle.helm("test", "--logs", "--timeout", PATIENCE)
+    with idle.beanstalkd() as client:
+        for _ in range(6):
+            client.put(b"job", delay=3600)
+        client.kick(6)  # all at once, so that no poll counts only some of them
+        idle.wait(idle.workers, "jsonpath={.spec.replicas}=3", 10)
+    idle.wait(idle.workers, "jsonpath={.spec.replicas}=0")
+    events = idle.read("events", "--field-selector=reason=Scaled,source=beanscale")["items"]
+    messages = "\n".join(each["message"] for each in events)
+    for numbers in ("from 1 to 0: no job was ready, reserved, put or deleted for 5 s", "from 0 to 3: tube-hello-world"):
+        assert f"Scaled Deployment/beanscale-hello-world {numbers}" in messages
+    assert not idle.read("events", "--field-selector=reason=NotScaled")["items"]
+
+
 def test_an_unsupported_cluster_is_rejected_with_the_fix_before_the_install() -> None:
-    given = ("--kube-version", "1.36.0", "--set", "helloWorld.autoscaling.minReplicas=0")
+    given = ("--kube-version=1.36.0", "--set=helloWorld.autoscaling.minReplicas=0,scaling.enabled=false")
     assert "HPAScaleToZero" in refused("helm", "template", CHART, *given)
