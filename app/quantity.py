@@ -15,6 +15,8 @@ _FACTORS: dict[str, Fraction] = {
     **{f"{suffix}i": Fraction(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
 }
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([eE])([+-]?[0-9]{1,9})|([a-zA-Z]*))")
+_MAX_LENGTH = 1000
+"""Characters; kube-apiserver doesn't validate those in annotations."""
 _MAX_EXPONENT = 30
 _DECIMALS = 6
 
@@ -25,7 +27,7 @@ class QuantityError(ValueError):
 
 def parse_quantity(text: str) -> Fraction:
     """Parse a quantity such as `2`, `1500m`, `3k`, `4Gi` or `1e3`. Raises QuantityError."""
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     number, is_power, exponent, suffix = match.groups() if match else ("", None, "", None)
     if is_power and abs(int(exponent)) <= _MAX_EXPONENT:
         return Fraction(number) * Fraction(10) ** int(exponent)

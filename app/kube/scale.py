@@ -3,12 +3,15 @@
 Blocking and thread-safe.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
+
+_GROUP = re.compile(r"[a-z0-9.-]*")
 
 
 class ScaleObject(NamedTuple):
@@ -26,16 +29,16 @@ class ScaleClient:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
-        self._resources: dict[tuple[str, str], str] = {}
+        self._resources: dict[tuple[str, str], tuple[str, str]] = {}
+        """API version and kind to the path of an API version that has the kind, and to its resource there."""
 
     def read(self, namespace: str, api_version: str, kind: str, name: str) -> ScaleObject:
         """Return the scale. Raises KubernetesError."""
-        if ".." in api_version:
-            raise KubernetesError(f"{api_version!r} isn't an API version", status=404, reason="NotFound")
-        # An HPA's author may write any text as apiVersion.
-        group = f"/{'apis' if '/' in api_version else 'api'}/{quote(api_version)}"
-        resource = self._resources.get((api_version, kind)) or self._look_up(group, api_version, kind)
-        path = f"{group}/namespaces/{quote(namespace, safe='')}/{resource}/{quote(name, safe='')}/scale"
+        key = api_version, kind
+        if key not in self._resources:
+            self._resources[key] = self._look_up(api_version, kind)
+        version, resource = self._resources[key]
+        path = f"{version}/namespaces/{quote(namespace, safe='')}/{resource}/{quote(name, safe='')}/scale"
         return _parse(path, self._kubernetes.request("GET", path))
 
     def change(self, scale: ScaleObject, replicas: int) -> ScaleObject:
@@ -50,15 +53,23 @@ class ScaleClient:
         )
         return _parse(scale.path, changed)
 
-    def _look_up(self, group: str, api_version: str, kind: str) -> str:
-        for resource in self._kubernetes.request("GET", group).get("resources") or ():
-            name = resource.get("name", "")
-            if resource.get("kind") == kind and "/" not in name:
-                self._resources[api_version, kind] = name
-                return str(name)
-        raise KubernetesError(
-            f"{self._kubernetes.server} has no {kind} in {api_version}", status=404, reason="NotFound"
-        )
+    def _look_up(self, api_version: str, kind: str) -> tuple[str, str]:
+        """Return where the kind is: like the HPA controller, by its group, whichever version the HPA names."""
+        group = api_version.rpartition("/")[0]
+        missing = f"{self._kubernetes.server} has no {kind} in {api_version!r}"
+        if not _GROUP.fullmatch(group):  # an HPA's author may write any text
+            raise KubernetesError(missing, status=404, reason="NotFound")
+        versions = ["/api/v1"]
+        if group:
+            found = self._kubernetes.request("GET", f"/apis/{group}")
+            served = [found.get("preferredVersion") or {}, *(found.get("versions") or ())]
+            versions = [f"/apis/{each['groupVersion']}" for each in served if each.get("groupVersion")]
+        for version in dict.fromkeys(versions):
+            for resource in self._kubernetes.request("GET", version).get("resources") or ():
+                name = resource.get("name", "")
+                if resource.get("kind") == kind and "/" not in name:
+                    return version, str(name)
+        raise KubernetesError(missing, status=404, reason="NotFound")
 
 
 def _parse(path: str, found: Mapping[str, Any]) -> ScaleObject:

@@ -74,7 +74,8 @@ def queries(autoscaler: Autoscaler) -> tuple[MetricQuery | str | None, ...]:
     found: list[MetricQuery | str | None] = []
     for metric in autoscaler.metrics:
         try:
-            query = MetricQuery(metric.name, autoscaler.namespace, parse_selector(metric.selector))
+            # client-go lowercases the name.
+            query = MetricQuery(metric.name.lower(), autoscaler.namespace, parse_selector(metric.selector))
             found.append(query if metric.source == EXTERNAL else None)
         except SelectorError as error:
             found.append(f"its selector is invalid: {error}")

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Scale
+from app.hpa.decision import pods
 from app.hpa.obstacles import Obstacle, obstacles
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -380,11 +381,14 @@ class Scaler(Collector):
         if plan.change is None:
             return _Outcome(plan, (scale,))
         changed = self._scales.change(scale, plan.change.replicas)
-        self._report_change(present, plan.change, scale, changed)
+        if changed.spec_replicas != plan.change.replicas:
+            what = f"{workload} has {pods(changed.spec_replicas)} after {plan.change.replicas} were set"
+            raise KubernetesError(what, status=422, reason="Changed")
+        self._report_change(present, plan.change, scale)
         return _Outcome(plan, (scale, changed))
 
-    def _report_change(self, hpa: Hpa, change: Change, before: ScaleObject, after: ScaleObject) -> None:
-        workload, numbers = hpa.autoscaler.workload, f"from {before.spec_replicas} to {after.spec_replicas}"
+    def _report_change(self, hpa: Hpa, change: Change, before: ScaleObject) -> None:
+        workload, numbers = hpa.autoscaler.workload, f"from {before.spec_replicas} to {change.replicas}"
         self._patches.labels(change.direction).inc()
         _log.info(
             "workload scaled",
@@ -392,10 +396,10 @@ class Scaler(Collector):
             workload=str(workload),
             hpa=hpa.reference.name,
             before=before.spec_replicas,
-            after=after.spec_replicas,
+            after=change.replicas,
             why=change.why,
         )
-        self._create_event(hpa, "Normal", "Scaled", f"Scaled {workload} {numbers}: {change.why}", after.version)
+        self._create_event(hpa, "Normal", "Scaled", f"Scaled {workload} {numbers}: {change.why}", before.version)
 
     def _report(self, target: _Target, found: Iterable[Obstacle], now: Instant) -> None:
         """Report the obstacles that the last plan didn't have."""
@@ -436,7 +440,7 @@ class Scaler(Collector):
             "not_found": "correct scaleTargetRef, or delete the HPA",
             "forbidden": f"grant it by a Role in namespace {hpa.reference.namespace} with get and patch on the scale of"
             f" {hpa.autoscaler.workload}, unless an admission policy denies it",
-            "denied": "correct what denies it, such as an admission policy",
+            "denied": "correct what denies or changes it, such as an admission policy",
             "conflict": "it is tried again with the next reading",
         }.get(reason, "it is tried again, with growing pauses")
         if reason == "internal":

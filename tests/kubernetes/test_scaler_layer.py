@@ -61,7 +61,26 @@ def test_a_scale_is_changed_only_as_it_was_read(
     assert kubernetes.request("GET", path)["spec"]["replicas"] == 2
 
 
-@pytest.mark.parametrize(("version", "kind"), [("apps/v1", "Gadget"), ("example.com/v1", "Deployment"), ("v1", "Pod")])
+@pytest.mark.parametrize("version", ["apps/v1beta1", "apps/none"])
+def test_the_group_decides_whichever_version_the_hpa_names(
+    kubernetes: Kubernetes, namespace: str, workload: tuple[str, str], version: str
+) -> None:
+    """The HPA controller ignores the version, too, so old manifests still work."""
+    kind, path = workload
+    assert ScaleClient(kubernetes).read(namespace, version, kind, "idle").path == f"{path}/scale"
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("apps/v1", "Gadget"),
+        ("example.com/v1", "Deployment"),
+        ("v1", "Pod"),
+        ("", "Deployment"),
+        ("../api/v1", "Deployment"),
+        ("apps/v1?watch=true/v1", "Deployment"),
+    ],
+)
 def test_a_kind_that_has_no_scale(kubernetes: Kubernetes, namespace: str, version: str, kind: str) -> None:
     with pytest.raises(KubernetesError) as caught:
         ScaleClient(kubernetes).read(namespace, version, kind, "idle")

@@ -51,6 +51,11 @@ def test_valid_annotations(annotations: dict[str, str], options: ScalingOptions)
             "annotation beanscale/activation is 'ten'; write a number of at least 0, like 10",
         ),
         (
+            "beanscale/activation",
+            "9" * 5000,
+            f"annotation beanscale/activation is '{'9' * 60}'; write a number of at least 0, like 10",
+        ),
+        (
             "beanscale/imediate",
             "true",
             "annotation beanscale/imediate is unknown; valid: beanscale/activation, beanscale/immediate,"

@@ -39,8 +39,8 @@ class Cluster:
 
     def __init__(self, apiserver: Apiserver) -> None:
         self.apiserver = apiserver
-        deployments = {"resources": [{"name": "deployments", "kind": "Deployment"}]}
-        self.answer("/apis/apps/v1", deployments)
+        self.answer("/apis/apps", {"preferredVersion": {"groupVersion": "apps/v1"}})
+        self.answer("/apis/apps/v1", {"resources": [{"name": "deployments", "kind": "Deployment"}]})
         self.answer(SCALE, {"metadata": {"resourceVersion": "7"}, "spec": {"replicas": 1}, "status": {"replicas": 1}})
 
     def answer(self, path: str, content: Any, status: int = 200, **more: Any) -> None:
@@ -170,6 +170,25 @@ def test_a_denied_change_is_reported_with_its_cause(status: int, shop: Cluster, 
         assert message.startswith("Deployment/orders isn't scaled by beanscale: ")
         assert 'admission webhook "limits" denied the request' in message
         assert "admission policy" in message
+
+    run(service_account, BUSY, watch)
+
+
+def test_a_change_that_is_changed_by_an_admission_webhook_is_not_repeated_every_second(
+    shop: Cluster, service_account: Path
+) -> None:
+    shop.have(hpa(annotations={"immediate": "true"}))
+    shop.answer(PATCH, {"metadata": {"resourceVersion": "8"}, "spec": {"replicas": 2}, "status": {"replicas": 1}})
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: bool(shop.events()))
+        (message,) = shop.events()
+        assert message.startswith(
+            "Deployment/orders isn't scaled by beanscale: Deployment/orders has 2 pods after 4 were"
+        )
+        assert count(scaler, "denied") == 1
+        await asyncio.sleep(6)
+        assert shop.requests("PATCH") <= 4
 
     run(service_account, BUSY, watch)
 

@@ -248,6 +248,16 @@ def test_not_to_zero_while_another_hpa_selects_the_same_pods() -> None:
     assert make_plan(situation(autoscaler, jobs(), idle_for_s=10.0)).change is None
 
 
+def test_a_metric_is_queried_as_the_controller_queries_it() -> None:
+    """client-go lowercases the name, so with both tubes the controller gets an error."""
+    autoscaler = annotated(BOTH, external("tube-Orders", averageValue="2"), behavior=MANY)
+    both = server(tube("Orders", ready=20), tube("orders", ready=1))
+    assert make_plan(situation(autoscaler, both)).change is None
+    assert make_plan(situation(autoscaler, both, spec=0)).change is None
+    change = make_plan(situation(autoscaler, server(tube("Orders", ready=20)))).change
+    assert (change and change.replicas) == 10
+
+
 def test_an_hpa_without_any_metric_of_beanscale_is_reported() -> None:
     (obstacle,) = make_plan(
         situation(annotated(IMMEDIATE, external("lag", averageValue="2")), jobs(ready=20))

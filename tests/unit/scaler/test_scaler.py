@@ -55,6 +55,8 @@ class World:
         if status := self.refused.get(f"{method} {path}"):
             raise KubernetesError(f"answered {method} {path} with {status}: no", status=status)
         match method, path:
+            case "GET", "/apis/apps":
+                return {"preferredVersion": {"groupVersion": "apps/v1"}}
             case "GET", "/apis/apps/v1":
                 return {"resources": [{"name": "deployments", "kind": "Deployment"}]}
             case "GET", _ if path == HPA:
