@@ -94,6 +94,22 @@ def test_argo_cd_ignores_what_is_written_at_runtime(chart: Chart) -> None:
     }
 
 
+def test_hpas_of_users_get_the_annotations_and_permissions_that_the_chart_renders(chart: Chart) -> None:
+    section = (TOP / "chart/README.md").read_text().partition("## Scale within a second")[2].partition("\n## ")[0]
+    values, *manifests = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
+    objects = chart.render(values)
+    theirs = {each["kind"]: each for each in manifests}
+    ours = {
+        each["kind"]: each for each in objects if each["metadata"].get("namespace") == "shop" and each["kind"] in theirs
+    }
+    assert ours.keys() == {"HorizontalPodAutoscaler", "Role", "RoleBinding"}
+    assert ours["Role"]["rules"] == theirs["Role"]["rules"]
+    assert ours["RoleBinding"]["subjects"] == theirs["RoleBinding"]["subjects"]
+    hpa, other = (each["HorizontalPodAutoscaler"] for each in (ours, theirs))
+    assert hpa["metadata"]["annotations"] == other["metadata"]["annotations"]
+    assert all(hpa["spec"][key] == other["spec"][key] for key in ("scaleTargetRef", "minReplicas", "maxReplicas"))
+
+
 def test_helm_shows_the_manual(chart: Chart) -> None:
     assert chart.helm("show", "readme", str(chart.path)).stdout == (TOP / "chart/README.md").read_text() + "\n"
 
