@@ -51,7 +51,7 @@ def _obstacles(autoscaler: Autoscaler) -> Iterator[Obstacle]:
         yield Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}", IMMEDIATE)
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
     if not external:
-        what = f"none of its metrics is external; add one of beanscale, or remove {IMMEDIATE}"
+        what = f"none of the HPA's metrics is external; add one of beanscale, or remove {IMMEDIATE}"
         yield Obstacle("other_metric", what, IMMEDIATE)
     elif all(metric.target.kind is TargetKind.VALUE for metric in external):
         what = "with a target of type Value, the HPA multiplies by the ready pods, which beanscale doesn't know"

@@ -100,10 +100,10 @@ def _unserved(situation: Situation) -> Iterator[Obstacle]:
     external = [(metric, isinstance(one, NotQueried)) for metric, one in pairs if metric.source == EXTERNAL]
     unserved = [metric for metric, is_unserved in external if is_unserved]
     if options.idle_s is not None and unserved:
-        what = f"beanscale doesn't serve its metric {unserved[0]}, which may need a pod"
+        what = f"beanscale doesn't serve the HPA's metric {unserved[0]}, which may need a pod"
         yield Obstacle("other_metric", f"{what}; correct or remove it, or remove {SCALE_TO_ZERO}", SCALE_TO_ZERO)
     if options.immediate and unserved and len(unserved) == len(external):
-        what = f"beanscale serves none of its metrics, like {unserved[0]}"
+        what = f"beanscale serves none of the HPA's metrics, like {unserved[0]}"
         yield Obstacle("other_metric", f"{what}; correct the name, or remove {IMMEDIATE}", IMMEDIATE)
 
 

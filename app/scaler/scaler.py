@@ -27,6 +27,7 @@ from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Scale
 from app.hpa.decision import pods
 from app.hpa.obstacles import Obstacle, obstacles
+from app.hpa.options import IMMEDIATE, SCALE_TO_ZERO
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.events import create_event
@@ -104,8 +105,6 @@ class _Target:
     """Why the last change failed."""
     conflicts: int = 0
     """Changes in a row that failed because the workload had changed."""
-    evaluated_s: float = 0.0
-    """Monotonic seconds of the last evaluation in a thread."""
     busy: bool = False
     """A thread is changing the workload."""
     wait_until_s: float = 0.0
@@ -174,7 +173,7 @@ class Scaler(Collector):
             self._patches.labels(direction)
         self._rejections = Counter(
             "beanscale_scaler_rejections",
-            "Beginnings of a time in which an annotated HPA's workload isn't scaled by beanscale, by reason.",
+            "Beginnings of a time in which beanscale can't do what an HPA's annotations ask for, by reason.",
             ["reason"],
             registry=None,
         )
@@ -224,7 +223,7 @@ class Scaler(Collector):
         )
         rejected = GaugeMetricFamily(
             "beanscale_scaler_rejected",
-            "Annotated HPAs whose workload isn't scaled by beanscale now, by reason.",
+            "HPAs for which beanscale can't do now what their annotations ask for, by reason.",
             labels=["reason"],
         )
         targets = self._targets.values()
@@ -260,7 +259,7 @@ class Scaler(Collector):
                 await asyncio.sleep(0)
                 now = self._clock()
         if long and (self._long is None or self._long.done()):
-            self._long = asyncio.create_task(self._evaluate_long(min(long, key=lambda target: target.evaluated_s)))
+            self._long = asyncio.create_task(self._evaluate_long(long))
 
     def _take_hpas(self, now: Instant) -> None:
         """Let the targets be those of the HPAs that the watch shows."""
@@ -289,17 +288,17 @@ class Scaler(Collector):
         lowest = 0 if autoscaler.options.idle_s is not None else min(autoscaler.minimum, replicas)
         return History.start(replicas, lowest, now)
 
-    async def _evaluate_long(self, target: _Target) -> None:
-        """Evaluate metrics of many tubes in a thread, which may take a second, a fifth of the time."""
-        began = self._clock()
-        target.evaluated_s = began.monotonic_s
-        try:
-            read = partial(_read, target.hpa, target.scale, self._context(began))
-            results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
-            self._evaluate(target, *results, self._clock())
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(target, error)
-        await asyncio.sleep(4 * began.age_s(self._clock()))
+    async def _evaluate_long(self, targets: Iterable[_Target]) -> None:
+        """Evaluate metrics of many tubes, each in a thread, and altogether in a fifth of the time."""
+        for target in targets:
+            began = self._clock()
+            try:
+                read = partial(_read, target.hpa, target.scale, self._context(began))
+                results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
+                self._evaluate(target, *results, self._clock())
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fail(target, error)
+            await asyncio.sleep(4 * began.age_s(self._clock()))
 
     def _context(self, now: Instant) -> EvaluationContext:
         return EvaluationContext(self._poller.snapshot, now, self._max_age_s, self._rules)
@@ -423,7 +422,8 @@ class Scaler(Collector):
             error=obstacle.sentence,
         )
         if obstacle.reason not in _ONLY_LOGGED:
-            message = f"{hpa.autoscaler.workload} isn't scaled by beanscale: {obstacle.sentence}"
+            what = {IMMEDIATE: "up ", SCALE_TO_ZERO: "to 0 "}.get(obstacle.annotation, "")
+            message = f"{hpa.autoscaler.workload} isn't scaled {what}by beanscale: {obstacle.sentence}"
             self._create_event(hpa, "Warning", "NotScaled", message, f"{key} {int(now.unix_s // _SAME_EVENT_S)}")
 
     def _fail(self, target: _Target, error: Exception) -> None:

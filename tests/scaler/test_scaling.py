@@ -144,7 +144,7 @@ def test_what_an_hpa_delays_or_forbids_is_reported_once_and_left_to_the_controll
     scaled.fleet(name)
     scaled.hpa(name, external(tube), behavior=PROMPT | behavior, immediate="true")
     put(jobs, 20)
-    assert f"Fleet/{name} isn't scaled by beanscale: " in message(scaled, name, "NotScaled")
+    assert f"Fleet/{name} isn't scaled up by beanscale: " in message(scaled, name, "NotScaled")
     stays(lambda: scaled.replicas(name), 1, 8)
     assert len(scaled.events(name)) == 1
 

@@ -213,6 +213,26 @@ def test_two_annotated_hpas_of_one_workload_scale_it_only_after_one_is_paused(
     run(service_account, BUSY, watch)
 
 
+@pytest.mark.parametrize(
+    ("annotations", "spec", "begin"),
+    [
+        ({"immediate": "true"}, {"behavior": {"scaleUp": {"selectPolicy": "Disabled"}}}, "up by beanscale: behavior."),
+        ({"scale-to-zero": "5m"}, {"minimum": 2}, "to 0 by beanscale: beanscale/scale-to-zero requires minReplicas 1"),
+    ],
+)
+def test_what_is_not_done_is_named(
+    annotations: dict[str, str], spec: Any, begin: str, shop: Cluster, service_account: Path
+) -> None:
+    """The other annotation may still have its effect."""
+    shop.have(hpa(annotations=annotations, **spec))
+
+    async def watch(*_: object) -> None:
+        await until(lambda: bool(shop.events()))
+        assert shop.events()[0].startswith(f"Deployment/orders isn't scaled {begin}")
+
+    run(service_account, server(tube()), watch)
+
+
 def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Path) -> None:
     """Also the next one, after the first is corrected."""
     shop.have(hpa(annotations={"immediate": "yes", "paused": "no"}))
@@ -243,6 +263,25 @@ def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, servic
         assert longest < 0.3
 
     run(service_account, server(*(tube(f"t{number}") for number in range(10_000))), watch)
+
+
+def test_each_of_many_such_hpas_is_evaluated_often(shop: Cluster, service_account: Path) -> None:
+    """A pattern of a rule covers many tubes if beanstalkd has many, even if few match."""
+    everything = external("beanstalkd_tube_jobs", averageValue="1k")
+    hpas = [hpa(everything, name=f"h{number}", annotations={"immediate": "true"}) for number in range(30)]
+    for each in hpas:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+    shop.have(*hpas)
+    tubes = [tube(f"t{number}") for number in range(150)]
+
+    async def watch(scaler: Scaler, poller: Poller) -> None:
+        await until(lambda: len(scaler.hpas.current) == len(hpas))
+        await asyncio.sleep(1)
+        poller.snapshot = Snapshot((fresh(server(*tubes, tube("busy", ready=3000))),))
+        await asyncio.sleep(3)
+        assert shop.requests(f"GET {HPA}") >= len(hpas)
+
+    run(service_account, server(*tubes), watch)
 
 
 def test_pauses_grow_while_each_watch_ends_at_once(shop: Cluster, service_account: Path) -> None:

@@ -264,7 +264,7 @@ def test_an_hpa_without_any_metric_of_beanscale_is_reported() -> None:
     ).obstacles
     assert (obstacle.reason, obstacle.sentence) == (
         "other_metric",
-        "beanscale serves none of its metrics, like lag; correct the name, or remove beanscale/immediate",
+        "beanscale serves none of the HPA's metrics, like lag; correct the name, or remove beanscale/immediate",
     )
 
 
