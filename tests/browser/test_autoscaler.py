@@ -206,6 +206,7 @@ def test_without_permission_for_events_a_sentence_is_shown(guest: Person, cluste
     cluster.forbids(EVENTS)
     cluster.has_pods(2, 14)
     page = of_orders(guest)
+    expect(page.locator("#events-error")).to_be_visible()
     expect(page.locator("#events-error")).to_have_text(
         "Its Events can't be read: this account must be allowed to list events in namespace shop."
     )
