@@ -220,7 +220,8 @@ class AutoscalerStore:
         """Store a result, and forget autoscalers that aren't in it. `collected` has more exact values of some."""
         self.result, self.error, self._read_s, self._failed = result, None, now_s, False
         self._tracks = {each.name: self._tracks.get(each.name) or ReplicaTrack() for each in result.states}
-        self.reported = {name: known for name, known in self.reported.items() if name in self._tracks}
+        # A copy, because the poller's threads add to it.
+        self.reported = {name: known for name, known in self.reported.copy().items() if name in self._tracks}
         for each in result.states:
             exact = collected.get(each.name)
             value, target = _value_and_target(each.autoscaler, exact.observed if exact else each.observed)
@@ -242,7 +243,8 @@ class AutoscalerStore:
 
     def events(self, names: Iterable[ObjectName]) -> Sequence[Event]:
         """Return what beanscale reported in the Events of some autoscalers, as far as they have been read."""
-        known = [(name, self.reported[name]) for name in names if name in self.reported]
+        reported = self.reported
+        known = [(name, reported[name]) for name in names if name in reported]
         return [event for name, each in known for event in reported_events(name, each.known.events, each.ahead_s)]
 
     def series(self, name: ObjectName) -> Json | None:
