@@ -529,12 +529,12 @@ _BEFORE_PATH = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 def _readable(head: bytes) -> tuple[bytes, bytes]:
     """Return the method, and the head as the parser accepts it: GET for a method that it doesn't know, and escapes for
-    bytes beyond ASCII in the target. The application refuses the method.
+    bytes beyond ASCII in the target, as many as may be. The application refuses the method.
     """
     method, space, rest = head.partition(b" ")
     if not rest.isascii():
         line, end, fields = rest.partition(b"\n")
-        rest = _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line) + end + fields
+        rest = _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line, MAX_ESCAPES + 1) + end + fields
     readable = b"GET" if method not in _METHODS and _METHOD.fullmatch(method) else method
     return method, readable + space + rest
 

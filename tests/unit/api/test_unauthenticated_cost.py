@@ -50,6 +50,7 @@ EXPENSIVE: Mapping[str, bytes] = {
     "too many parameters": head(f"{METRIC}?{filled('a&')}timeout=1s&pretty=1"),
     "escaped path": head("/" + filled("%41")),
     "path that isn't UTF-8": head("/" + filled("%ff")),
+    "bytes beyond ASCII": b"GET /" + b"\xff" * (MAX_HEAD - 100) + b" HTTP/1.1\r\nhost: x\r\n\r\n",
     "long path as YAML": head("/" + filled("a"), YAML),
     "quotes as YAML": head("/" + filled("%22"), YAML),
     "line ends as YAML": head("/" + filled("%0a"), YAML),
