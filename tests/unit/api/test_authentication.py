@@ -1,6 +1,7 @@
 """The user of a request is that of Kubernetes' own servers."""
 
 import asyncio
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from app.api.authentication import ANONYMOUS, MAX_TOKEN, Authenticator
 from app.api.request import Caller, Request
+from app.api.review_cache import MAX_PENDING_EACH
 from app.api.status import StatusError
 from app.api.tls import ClientCertificate
 from app.kube.auth_config import AuthConfig, AuthConfigWatcher, parse
@@ -339,3 +341,28 @@ def test_long_headers_are_parsed_each_time_and_not_cached() -> None:
     assert first is not None
     assert second is not None
     assert first.user is not second.user
+
+
+async def test_an_address_has_a_share_of_the_reviews_of_tokens() -> None:
+    go_on = threading.Event()
+
+    def review(_token: str) -> TokenOwner:
+        assert go_on.wait(60)
+        return TokenOwner(None)
+
+    to = authenticator(review)
+
+    async def code(address: str, number: int) -> int:
+        try:
+            await to.caller({**with_token(b"Bearer made-up-%d" % number), "client": (address, 1)})
+        except StatusError as error:
+            return error.code
+        return 200
+
+    waiting = [asyncio.create_task(code("192.0.2.1", number)) for number in range(MAX_PENDING_EACH)]
+    await asyncio.sleep(0)
+    assert await code("192.0.2.1", MAX_PENDING_EACH) == 429
+    waiting.append(asyncio.create_task(code("192.0.2.2", MAX_PENDING_EACH)))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert set(await asyncio.gather(*waiting)) == {401}
