@@ -145,14 +145,18 @@ def forbidden(user: User, what: Attributes, reason: str) -> StatusError:
         message = f"forbidden: User {_quoted(user.name)} cannot {what.verb} path {_quoted(what.path)}{why}"
         return StatusError("Forbidden", message, {})
     scope = f"in the namespace {_quoted(what.namespace)}"
-    resource, group = _quoted(what.resource), _quoted(what.group)
+    kind, group = _short(what.resource), _quoted(what.group)
     return StatusError(
         "Forbidden",
-        f"{what.resource}.{what.group}{f' {_quoted(what.name)}' if what.name else ''} is forbidden:"
-        f" User {_quoted(user.name)} cannot {what.verb} resource {resource} in API group {group} {scope}{why}",
-        {**({"name": what.name} if what.name else {}), "group": what.group, "kind": what.resource},
+        f"{kind}.{what.group}{f' {_quoted(what.name)}' if what.name else ''} is forbidden:"
+        f" User {_quoted(user.name)} cannot {what.verb} resource {_quoted(kind)} in API group {group} {scope}{why}",
+        {**({"name": what.name} if what.name else {}), "group": what.group, "kind": kind},
     )
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"
+
+
 def _quoted(text: str) -> str:
-    return json.dumps(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
+    return json.dumps(_short(text))

@@ -1,6 +1,7 @@
 """What is asked of Kubernetes about a request, and what its answer lets happen."""
 
 import asyncio
+import json
 import threading
 
 import pytest
@@ -12,6 +13,7 @@ from app.api.review_cache import MAX_PENDING
 from app.api.status import StatusError
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
+from app.kube.upstream import GROUP
 from tests.unit.api.requests import request
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +138,20 @@ async def test_evaluation_errors_of_a_denial_are_logged_and_not_returned() -> No
         await authorizer.check(by_token(EVE), what("/metrics"))
     assert str(refused.value) == 'forbidden: User "eve" cannot get path "/metrics": because'
     assert refused.value.__notes__ == ['clusterrole "x" not found']
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        PathAttributes("/" + "a" * 8000, "get"),
+        ResourceAttributes("shop", "list", GROUP, "v1beta1", "a" * 8000),
+        ResourceAttributes("a" * 8000, "list", GROUP, "v1beta1", "tube-a"),
+    ],
+)
+async def test_a_denial_repeats_only_the_beginning_of_a_long_name(denied: Attributes) -> None:
+    with pytest.raises(StatusError) as refused:
+        await Authorizer(lambda *_: Decision(False, "")).check(by_token(EVE), denied)
+    assert len(json.dumps(refused.value.content)) < 3000
 
 
 async def test_reviews_of_other_clients_never_delay_what_kube_apiserver_forwards() -> None:

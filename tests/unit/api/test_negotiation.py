@@ -55,6 +55,7 @@ def test_only_the_beginning_of_a_very_long_list_is_parsed() -> None:
     assert negotiate("image/png," * (MAX_RANGES - 1) + YAML) == Representation(YAML)
     with pytest.raises(StatusError):
         negotiate("image/png," * MAX_RANGES + YAML)
+    assert negotiate(f"{YAML}{';a=b' * 8};q=0.1,{JSON};q=0.5") == Representation(YAML)
 
 
 @given(st.text(alphabet="ab*/;=,q01. ", max_size=300) | st.binary().map(lambda raw: raw.decode("latin-1")))
