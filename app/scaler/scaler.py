@@ -102,7 +102,7 @@ class _Target:
     reported: Mapping[str, str] = field(default_factory=dict)
     """Key to reason of the obstacles that the last plan had."""
     failed: Obstacle | None = None
-    """Why the last change failed."""
+    """Why the last change failed, or none is tried."""
     conflicts: int = 0
     """Changes in a row that failed because the workload had changed."""
     busy: bool = False
@@ -202,7 +202,7 @@ class Scaler(Collector):
         return f"HPAs can't be watched: {self.hpas.error}" if self.hpas.error else None
 
     def failures(self, namespace: str) -> Mapping[str, Obstacle]:
-        """Return why the last change failed of HPAs of a namespace, by name."""
+        """Return why the last change failed, or none is tried, of HPAs of a namespace, by name."""
         return {
             target.hpa.reference.name: target.failed
             for target in self._targets.values()
@@ -247,7 +247,8 @@ class Scaler(Collector):
             try:
                 found = _excluded(target.hpa, by_workload[target.hpa.workload])
                 if found is not None:
-                    target.idle = target.failed = target.planned = None
+                    target.idle = target.planned = None
+                    target.failed = found[0] if target.hpa.autoscaler.options.active else None
                     self._report(target, found, now)
                 elif is_long(target.hpa.queries, context := self._context(now)):
                     long.append(target)

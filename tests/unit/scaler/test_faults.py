@@ -207,6 +207,7 @@ def test_two_annotated_hpas_of_one_workload_scale_it_only_after_one_is_paused(
             what = f"HPA {other} has beanscale annotations for the same workload; delete one of the two, or pause it"
             assert event == f"Deployment/orders isn't scaled by beanscale: {what}"
         assert (count(scaler, "shared_target"), shop.requests("PATCH")) == (2, 0)
+        assert scaler.failures("shop").keys() == {"copy", "orders"}  # for explanations
         shop.have(first, hpa(name="copy", annotations={"immediate": "true", "paused": "true"}))
         await until(lambda: shop.requests("PATCH") > 0)
 
