@@ -43,7 +43,7 @@ from scripts.lib.demo_screen import picture, svg
 
 JOBS = 20
 OBSERVE_EVERY_S = 0.25
-CAPTURE_SIZE = (100, 34)
+CAPTURE_SIZE = (100, 35)
 
 
 class StuckError(Exception):

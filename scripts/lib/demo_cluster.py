@@ -109,7 +109,7 @@ class Cluster:
         query = {"fieldSelector": f"involvedObject.name={self._name},reason=Scaled"}
         found = self._get("/api/v1", "events", query)["items"]
         ours = [each for each in found if (each.get("source") or {}).get("component") == "beanscale"]
-        ours.sort(key=lambda each: each["metadata"]["creationTimestamp"])
+        ours.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))  # times have whole seconds
         return {each["metadata"]["uid"]: each["message"] for each in ours}
 
     def metric(self, name: str) -> int:

@@ -252,6 +252,7 @@ def cluster(kubernetes: Kubernetes, namespace: str, folder: Path) -> Iterator[Cl
     ]
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     kubernetes.request("POST", accounts, body={"metadata": {"name": ACCOUNT}})
+    _remove_leftovers(kubernetes)
     with ExitStack() as stack:
         for path, content in made:
             kubernetes.request("POST", path, body=content)
@@ -262,6 +263,26 @@ def cluster(kubernetes: Kubernetes, namespace: str, folder: Path) -> Iterator[Cl
         file = folder / "account.kubeconfig"
         file.write_text(json.dumps(config), encoding="utf-8")
         yield Cluster(kubernetes, namespace, file)
+
+
+def _remove_leftovers(kubernetes: Kubernetes) -> None:
+    """Remove what an interrupted run has left where only one can be."""
+    api_service = f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}"
+    crd = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{_FLEET['metadata']['name']}"
+    with suppress(KubernetesError):
+        if kubernetes.request("GET", api_service)["spec"]["service"]["namespace"].startswith("scaler-"):
+            kubernetes.request("DELETE", api_service)
+    with suppress(KubernetesError):
+        kubernetes.request("DELETE", crd)
+        eventually(lambda: not exists(kubernetes, crd), "the end of fleets of an interrupted run", 60)
+
+
+def exists(kubernetes: Kubernetes, path: str) -> bool:
+    """Return whether there is an object or a list."""
+    try:
+        return bool(kubernetes.request("GET", path))
+    except KubernetesError:
+        return False
 
 
 @dataclass
@@ -278,16 +299,20 @@ class Versions:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        listed = self.kubernetes.request("GET", self.path)
-        for each in listed["items"]:
-            self._note(each)
-        self._thread = threading.Thread(target=self._watch, args=(listed["metadata"]["resourceVersion"],))
+        self._thread = threading.Thread(target=self._watch, args=(self._list(),))
         self._thread.start()
         return self
 
     def __exit__(self, *_reason: object) -> None:
         self._over.set()
         self._thread.join(60)
+
+    def _list(self) -> str:
+        """Return the version of the list."""
+        listed = self.kubernetes.request("GET", self.path)
+        for each in listed["items"]:
+            self._note(each)
+        return str(listed["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
         while not self._over.is_set():
@@ -298,6 +323,7 @@ class Versions:
                         self._note(event["object"])
             except KubernetesError:
                 time.sleep(0.2)
+                version = self._list()
 
     def _note(self, content: Json) -> None:
         self.seen.setdefault(content["metadata"]["name"], []).append((time.monotonic(), content))
@@ -321,6 +347,11 @@ def writer(content: Json) -> str:
     fields = content["metadata"].get("managedFields", ())
     setters = [each for each in fields if "f:replicas" in each.get("fieldsV1", {}).get("f:spec", {})]
     return ", ".join(f"{each['manager']}/{each.get('subresource', '')}" for each in setters)
+
+
+def minor_version(kubernetes: Kubernetes) -> int:
+    """Return e.g. 37, of Kubernetes 1.37."""
+    return int(kubernetes.request("GET", "/version")["minor"].rstrip("+"))
 
 
 def eventually[T](look: Callable[[], T], what: str, within_s: float = 30) -> T:

@@ -13,11 +13,10 @@ import pytest
 
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
-from app.kube.errors import KubernetesError
 from tests.beanstalkd.conftest import Beanstalkd, beanstalkd, running_beanstalkd
 from tests.kubernetes.cluster_objects import Patient
 from tests.kubernetes.conftest import pki
-from tests.scaler.cluster import FLEETS, Cluster, Json, Versions, cluster, eventually
+from tests.scaler.cluster import FLEETS, Cluster, Json, Versions, cluster, eventually, exists
 
 __all__ = ["beanstalkd", "pki"]
 
@@ -52,21 +51,14 @@ def registered(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory)
     def catch_up(fleet: Json) -> None:
         """Do what a workload's controller does."""
         spec, status = fleet["spec"], fleet.get("status") or {}
-        if spec["replicas"] != status.get("replicas"):
+        if spec["replicas"] != status.get("replicas") and "deletionTimestamp" not in fleet["metadata"]:
             made.patch(FLEETS, "fleets", fleet["metadata"]["name"], status={"replicas": spec["replicas"]})
 
     with cluster(kubernetes, namespace, tmp_path_factory.mktemp("account")) as made:
-        eventually(lambda: _exists(kubernetes, made.path(FLEETS, "fleets")), "the resource of fleets")
+        eventually(lambda: exists(kubernetes, made.path(FLEETS, "fleets")), "the resource of fleets")
         with Versions(kubernetes, made.path(FLEETS, "fleets"), on_change=catch_up):
             yield made
     kubernetes.request("DELETE", f"/api/v1/namespaces/{namespace}")
-
-
-def _exists(kubernetes: Kubernetes, path: str) -> bool:
-    try:
-        return bool(kubernetes.request("GET", path))
-    except KubernetesError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from tests.scaler.cluster import (
     Versions,
     eventually,
     external,
+    minor_version,
     stays,
     writer,
 )
@@ -77,6 +78,7 @@ def test_jobs_scale_up_at_once_and_the_controller_agrees(scaled: Cluster, jobs: 
     for each, options in ((name, {"immediate": "true"}), (f"{name}-plain", {})):
         scaled.fleet(each)
         scaled.hpa(each, external(tube), **options)
+    eventually(lambda: scaled.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync")
     put(jobs, 20)
     has(scaled, name, 10)
     assert writer(scaled.read(FLEETS, "fleets", name)) == SCALER
@@ -181,6 +183,24 @@ def test_a_workload_at_zero_scales_to_the_computed_number(scaled: Cluster, jobs:
     assert message(scaled, name, "Scaled").startswith(
         f"Scaled Fleet/{name} from 0 to 7: {tube} is 20, target 3 per pod"
     )
+
+
+def test_a_workload_that_kubernetes_scaled_to_zero_starts_at_once(
+    scaled: Cluster, jobs: Jobs, name: str, tube: str
+) -> None:
+    """By the HPA's own minReplicas: 0. One that a person scaled to 0 is disabled, and stays there."""
+    if minor_version(scaled.kubernetes) < 37:
+        pytest.skip("this Kubernetes doesn't scale to 0")
+    scaled.allow(f"{name}-by-hand")
+    for each, replicas in ((name, 1), (f"{name}-by-hand", 0)):
+        scaled.fleet(each, replicas)
+        scaled.hpa(each, external(tube), minimum=0, immediate="true")
+    has(scaled, name, 0, SCALED_DOWN_S)
+    time.sleep(2)
+    put(jobs, 20)
+    has(scaled, name, 10)
+    assert message(scaled, name, "Scaled").startswith(f"Scaled Fleet/{name} from 0 to 10: ")
+    stays(lambda: scaled.replicas(f"{name}-by-hand"), 0, 4)
 
 
 @pytest.mark.parametrize("replicas", [0, 1])
