@@ -121,6 +121,7 @@ async def test_masters_and_probes_need_no_review() -> None:
         ("GET", b"fieldSelector=metadata.name%3Da", {"verb": "list"}),
         ("GET", b"limit=x&labelSelector=b", {"verb": "list", "labels": (Condition("b", "Exists"),)}),
         ("GET", b"labelSelector=" + b"a," * 4000 + b"a", {"verb": "list"}),
+        ("GET", b"labelSelector=a+in+(" + b"b," * 2100 + b"b)", {"verb": "list"}),
     ],
 )
 async def test_a_review_contains_the_selectors_of_a_list(

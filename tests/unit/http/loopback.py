@@ -1,7 +1,7 @@
 """A server on loopback whose clock the tests set, and its clients."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -78,3 +78,19 @@ async def settled() -> None:
     """The bytes on loopback have come, and what they cause has happened."""
     for _ in range(10):
         await asyncio.sleep(0.002)
+
+
+async def until_unread(server: HttpServer) -> None:
+    """Until the server waits for a client that doesn't read on, and the system keeps no more for it."""
+    before: list[asyncio.Event | None] = [None]
+    async with asyncio.timeout(60):
+        while not any(before) or before != [each.writable for each in server.connections]:
+            before = [each.writable for each in server.connections]
+            await asyncio.sleep(0.1)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what a busy machine may take long for."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.001)

@@ -1,11 +1,9 @@
 """Who stops in the middle is let go in time, and who only has to wait for us is not."""
 
-import asyncio
-
 import pytest
 
 from app.http.connection import PHASES, Phase
-from tests.unit.http.loopback import GET, Client, Loopback, settled
+from tests.unit.http.loopback import GET, Client, Loopback, settled, until_unread
 
 pytestmark = pytest.mark.anyio
 
@@ -47,18 +45,9 @@ async def test_a_slowly_sent_request_gets_no_more_time(loopback: Loopback, clien
     assert loopback.server.ended == {"head": 1}
 
 
-async def until_unread(loopback: Loopback) -> None:
-    """Until the server waits for a client that doesn't read on, and the system keeps no more for it."""
-    before: list[asyncio.Event | None] = [None]
-    async with asyncio.timeout(60):
-        while not any(before) or before != [each.writable for each in loopback.server.connections]:
-            before = [each.writable for each in loopback.server.connections]
-            await asyncio.sleep(0.1)
-
-
 async def is_waited_for_and_then_let_go(loopback: Loopback) -> None:
     """Who doesn't read on."""
-    await until_unread(loopback)
+    await until_unread(loopback.server)
     loopback.pass_s(PHASES[Phase.RESPONSE].timeout_s - 1)
     await settled()
     assert [connection.phase for connection in loopback.server.connections] == [Phase.RESPONSE]
@@ -93,7 +82,7 @@ async def test_a_slow_application_causes_no_timeout(loopback: Loopback, client: 
 async def test_a_client_that_doesnt_close_is_closed(loopback: Loopback, client: Client) -> None:
     client.reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
     client.writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    await until_unread(loopback)
+    await until_unread(loopback.server)
     loopback.pass_s(PHASES[Phase.RESPONSE].timeout_s - 1)
     assert len(loopback.server.connections) == 1
     loopback.pass_s(2)

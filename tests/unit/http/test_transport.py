@@ -22,7 +22,7 @@ from app.http.connection import PHASES, Phase
 from app.http.server import HttpServer, listen
 from app.http.tls import server_context
 from app.ratelimit import FairQueue
-from tests.unit.http.loopback import settled
+from tests.unit.http.loopback import until, until_unread
 
 pytestmark = pytest.mark.anyio
 WORK_S = 0.02
@@ -158,8 +158,7 @@ async def test_a_long_response_is_complete_before_tls_is_closed(secure: Secure) 
     async with asyncio.timeout(60):
         assert (await reader.read()).endswith(b"\r\n\r\n" + b"x" * (1 << 22))
     writer.close()
-    await settled()
-    assert not secure.http.connections
+    await until(lambda: not secure.http.connections)
 
 
 async def test_a_client_that_closes_tls_gets_the_response_to_its_last_request(secure: Secure) -> None:
@@ -187,15 +186,14 @@ async def test_a_client_that_reads_nothing_is_not_processed_further(secure: Secu
     reader, writer = await secure.connect(client_context())
     reader._transport.pause_reading()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
     writer.write(get("/") + get("/work/unread") * 1000)
-    await settled()
+    await until_unread(secure.http)
     secure.now[0] += PHASES[Phase.RESPONSE].timeout_s - 1
     secure.http.expire()
-    await settled()
+    await asyncio.sleep(0.05)
     assert (len(secure.http.connections), secure.worked) == (1, [])
     secure.now[0] += 2
     secure.http.expire()
-    await settled()
-    assert not secure.http.connections
+    await until(lambda: not secure.http.connections)
 
 
 @pytest.mark.parametrize(
@@ -209,18 +207,18 @@ async def test_what_is_not_tls_is_logged_and_closed(secure: Secure, sent: bytes,
         async with asyncio.timeout(60):
             await reader.read()
     writer.close()
-    await settled()
+    await until(lambda: not secure.http.connections)
     assert secure.http.ended == {"handshake": 1}
     assert [entry["error"] for entry in logged] == [error]
-    assert not secure.http.connections
 
 
 async def test_a_client_that_only_connects_is_disconnected(secure: Secure) -> None:
     reader, writer = await secure.connect(None)
     gone = await secure.connect(None)
+    await until(lambda: len(secure.http.connections) == 2)
     gone[1].close()
-    await settled()
-    assert (len(secure.http.connections), secure.http.ended) == (1, {"handshake": 1})
+    await until(lambda: len(secure.http.connections) == 1)
+    assert secure.http.ended == {"handshake": 1}
     secure.now[0] += PHASES[Phase.HANDSHAKE].timeout_s + 1
     secure.http.expire()
     async with asyncio.timeout(60):
