@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from app.api.external_metrics import ExternalMetrics
-from app.api.request import Request
+from app.api.request import Caller, Request
 from app.api.status import StatusError
 from app.clock import Instant
-from app.kube.reviews import ResourceAttributes
+from app.kube.reviews import ResourceAttributes, User
 from app.metrics.query import EvaluationContext, WantedTubes
 from tests.unit.api.requests import request
 from tests.unit.metrics.given import ago, counts, glob, known, next_job, rule, server, tube, unread
@@ -170,3 +170,17 @@ async def test_many_large_responses_at_once_use_no_more_memory_than_one() -> Non
         assert await peak(5) < 1.5 * await peak(1)
     finally:
         tracemalloc.stop()
+
+
+async def test_long_responses_to_one_user_delay_another_user_by_one() -> None:
+    given = known(server("eu", *(tube(f"tube-{number}") for number in range(3000))))
+    metrics, order = ExternalMetrics(ignored), list[str]()
+
+    async def ask(user: str, number: int) -> None:
+        asked, what = about("beanstalkd_tube_jobs", b"limit=%d" % number)
+        asked.caller = Caller(User(user, ()), "token")
+        await metrics.respond(asked, what, given)
+        order.append(user)
+
+    await asyncio.gather(*(ask("eve", number) for number in range(5)), ask("hpa", 5))
+    assert order.index("hpa") <= 2
