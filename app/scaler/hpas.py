@@ -1,5 +1,6 @@
 """The HPAs whose annotations ask beanscale to scale their workload: followed by one watch over all HPAs."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -74,8 +75,19 @@ class HpaWatcher(Watcher[Hpa]):
         """Replace `current`."""
         if len(values) > MAX_HPAS >= len(self.current):
             _log.warning("too many HPAs have beanscale annotations: only some are scaled", limit=MAX_HPAS)
-        self.current = dict(sorted(values.items())[:MAX_HPAS]) if len(values) > MAX_HPAS else values
+        self.current = values if len(values) <= MAX_HPAS else _some_of_each_namespace(values)
 
     def log_failure(self, error: str, traceback: Exception | None) -> None:
         """Log that no change of an HPA is seen."""
         _log.warning("HPAs can't be watched: new and changed ones aren't seen", error=error, exc_info=traceback)
+
+
+def _some_of_each_namespace(values: Mapping[str, Hpa]) -> Mapping[str, Hpa]:
+    """Return MAX_HPAS of the HPAs, as many of each namespace as of the others."""
+    before: Counter[str] = Counter()
+    ranked: list[tuple[int, str]] = []
+    for key in sorted(values):
+        namespace = values[key].reference.namespace
+        ranked.append((before[namespace], key))
+        before[namespace] += 1
+    return {key: values[key] for _, key in sorted(ranked)[:MAX_HPAS]}

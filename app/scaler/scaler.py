@@ -43,6 +43,8 @@ from app.scaler.reading import Counters, MetricReading, Tubes, is_long, read_met
 THREADS = 8
 MAX_PENDING = 64
 """Changes that wait for a thread; others are computed again from the next reading."""
+_MAX_REJECTED = 2
+"""Changes of workloads whose last change was rejected: they must not delay those of others."""
 MIN_PERIOD_S = 1.0
 """Between two changes of one workload."""
 _PAUSE_S = 0.2
@@ -162,6 +164,8 @@ class Scaler(Collector):
         self._event_places = BoundedSemaphore(_MAX_EVENTS)
         self.running: set[asyncio.Task[None]] = set()
         """The changes in progress."""
+        self._rejected: set[asyncio.Task[None]] = set()
+        """Those of them whose last attempt was rejected."""
         self._rejected_lines = RateLimitedWarning(burst=20, interval_s=1.0)
         self._patches = Counter(
             "beanscale_scaler_patches",
@@ -326,11 +330,15 @@ class Scaler(Collector):
         if plan.change is None:
             target.failed, target.conflicts = None, 0
             target.planned = None if target.is_missing_briefly(now) else planned
-        elif target.wait_until_s <= now.monotonic_s and len(self.running) < THREADS + MAX_PENDING:
+        elif target.wait_until_s <= now.monotonic_s:
+            is_rejected = target.failed is not None and target.failed.reason not in _ONLY_LOGGED
+            if len(self.running) >= THREADS + MAX_PENDING or (is_rejected and len(self._rejected) >= _MAX_REJECTED):
+                return
             target.busy = True
             task = asyncio.create_task(self._change(target, situation))
-            self.running.add(task)
-            task.add_done_callback(self.running.discard)
+            for tasks in (self.running, self._rejected) if is_rejected else (self.running,):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
 
     async def _change(self, target: _Target, situation: Situation) -> None:
         apply = partial(self._apply, target.hpa, target.history, situation)

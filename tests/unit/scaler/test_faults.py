@@ -16,6 +16,7 @@ from app.kube.certificates.renewal import KeyRing
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.metrics.rules import Rules
+from app.scaler import hpas
 from app.scaler.hpas import HpaWatcher
 from app.scaler.scaler import REASONS, Scaler
 from tests.unit.console.moments import server, tube
@@ -234,6 +235,37 @@ def test_what_is_not_done_is_named(
     run(service_account, server(tube()), watch)
 
 
+def test_rejected_changes_delay_no_other(shop: Cluster, service_account: Path) -> None:
+    """Anyone who may create HPAs can let the scaler try what it isn't allowed to do."""
+    many = [hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(120)]
+    for each in many:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+    other = hpa(external("tube-other", averageValue="2"), annotations={"immediate": "true"})
+    shop.have(*many, other)
+    shop.apiserver.answer = Answer(403, b"{}", delay_s=0.4)
+
+    async def watch(scaler: Scaler, poller: Poller) -> None:
+        await until(lambda: count(scaler, "forbidden") == len(many))
+        poller.snapshot = Snapshot((fresh(server(tube(ready=20), tube("other", ready=20))),))
+        began = time.monotonic()
+        await until(lambda: shop.requests(f"GET {SCALE}") > 0)
+        assert time.monotonic() - began < 2.5
+
+    run(service_account, BUSY, watch)
+
+
+def test_no_namespace_displaces_the_hpas_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hpas, "MAX_HPAS", 4)
+    watcher = HpaWatcher()
+    found = {}
+    for name in ("a/1", "a/2", "a/3", "a/4", "z/1"):
+        document = hpa(name=name[2:], annotations={"immediate": "true"})
+        document["metadata"]["namespace"] = name[0]
+        found[name] = watcher.parse(document)
+    watcher.publish({name: each for name, each in found.items() if each})
+    assert watcher.current.keys() == {"a/1", "a/2", "a/3", "z/1"}
+
+
 def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Path) -> None:
     """Also the next one, after the first is corrected."""
     shop.have(hpa(annotations={"immediate": "yes", "paused": "no"}))
@@ -250,10 +282,10 @@ def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Pat
 
 def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, service_account: Path) -> None:
     everything = external("beanstalkd_tube_jobs", averageValue="2")
-    hpas = [hpa(everything, name=f"h{number}", annotations={"scale-to-zero": "5m"}) for number in range(3)]
-    for each in hpas:
+    many = [hpa(everything, name=f"h{number}", annotations={"scale-to-zero": "5m"}) for number in range(3)]
+    for each in many:
         each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
-    shop.have(*hpas)
+    shop.have(*many)
 
     async def watch(_: Scaler, __: Poller) -> None:
         longest, before = 0.0, time.process_time()
@@ -269,18 +301,17 @@ def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, servic
 def test_each_of_many_such_hpas_is_evaluated_often(shop: Cluster, service_account: Path) -> None:
     """A pattern of a rule covers many tubes if beanstalkd has many, even if few match."""
     everything = external("beanstalkd_tube_jobs", averageValue="1k")
-    hpas = [hpa(everything, name=f"h{number}", annotations={"immediate": "true"}) for number in range(30)]
-    for each in hpas:
+    many = [hpa(everything, name=f"h{number}", annotations={"immediate": "true"}) for number in range(60)]
+    for each in many:
         each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
-    shop.have(*hpas)
+    shop.have(*many)
     tubes = [tube(f"t{number}") for number in range(150)]
 
     async def watch(scaler: Scaler, poller: Poller) -> None:
-        await until(lambda: len(scaler.hpas.current) == len(hpas))
+        await until(lambda: len(scaler.hpas.current) == len(many))
         await asyncio.sleep(1)
         poller.snapshot = Snapshot((fresh(server(*tubes, tube("busy", ready=3000))),))
-        await asyncio.sleep(3)
-        assert shop.requests(f"GET {HPA}") >= len(hpas)
+        await until(lambda: shop.requests(f"GET {HPA}") >= len(many))
 
     run(service_account, server(*tubes), watch)
 
