@@ -120,9 +120,8 @@ def test_a_restart_of_the_server_starts_the_idle_time_again(
         eventually(lambda: cluster.replicas(name) == 0, "0 after the idle time", SOON_S)
 
 
-@pytest.mark.usefixtures("server")
 def test_after_an_outage_of_kube_apiserver_it_goes_on(
-    cluster: Cluster, wired: tuple[Wire, Path], jobs: Jobs, name: str
+    cluster: Cluster, server: Beanscale, wired: tuple[Wire, Path], jobs: Jobs, name: str
 ) -> None:
     """The controller, which isn't cut off, doesn't scale up from 0 here."""
     cluster.fleet(name, 0)
@@ -134,6 +133,7 @@ def test_after_an_outage_of_kube_apiserver_it_goes_on(
     wired[0].cut = False
     eventually(lambda: cluster.replicas(name) == 10, "10 replicas", 20)
     assert writer(cluster.read(FLEETS, "fleets", name)) == SCALER
+    assert len(logged(server, "isn't scaled", name, "unavailable")) == 1
 
 
 def test_a_conflict_at_every_patch_changes_nothing_and_ends_with_it(
@@ -154,6 +154,7 @@ def test_a_conflict_at_every_patch_changes_nothing_and_ends_with_it(
     eventually(lambda: cluster.replicas(name) == 10, "10 replicas", SOON_S)
     assert len(cluster.events(name, "NotScaled")) <= 1
     assert 'beanscale_scaler_rejections_total{reason="conflict"} 1.0' in metrics(server, pki)
+    assert len(logged(server, "isn't scaled", name, "conflict")) == 1
 
 
 def metrics(server: Beanscale, pki: Path) -> str:

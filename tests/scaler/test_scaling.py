@@ -67,6 +67,11 @@ def has(cluster: Cluster, name: str, replicas: int, within_s: float = SOON_S) ->
     eventually(lambda: cluster.replicas(name) == replicas, f"{replicas} replicas of {name}", within_s)
 
 
+def is_synced(cluster: Cluster, name: str) -> None:
+    """Wait for the controller's first sync, before which the scaler doesn't know how many pods there are."""
+    eventually(lambda: cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync")
+
+
 def message(cluster: Cluster, name: str, reason: str) -> str:
     """Return the message of the HPA's only Event of beanscale with that reason."""
     (event,) = eventually(lambda: cluster.events(name, reason), f"an Event {reason}")
@@ -78,7 +83,7 @@ def test_jobs_scale_up_at_once_and_the_controller_agrees(scaled: Cluster, jobs: 
     for each, options in ((name, {"immediate": "true"}), (f"{name}-plain", {})):
         scaled.fleet(each)
         scaled.hpa(each, external(tube), **options)
-    eventually(lambda: scaled.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync")
+    is_synced(scaled, name)
     put(jobs, 20)
     has(scaled, name, 10)
     assert writer(scaled.read(FLEETS, "fleets", name)) == SCALER
@@ -104,6 +109,7 @@ def test_a_deployment_scales_too_also_during_its_rollout(scaled: Cluster, jobs: 
     template = {"metadata": {"annotations": {"version": "2"}}}
     scaled.patch(DEPLOYMENTS, "deployments", name, spec={"template": template})
     eventually(lambda: scaled.read(DEPLOYMENTS, "deployments", name)["status"]["replicas"] > 2, "a rollout")
+    is_synced(scaled, name)
     put(jobs, 20)
     eventually(lambda: scaled.replicas(name, DEPLOYMENTS, "deployments") == 10, "10 replicas", SOON_S)
     scaled.delete(HPAS, "horizontalpodautoscalers", name)
@@ -336,6 +342,7 @@ def test_a_workload_that_is_scaled_by_hand_follows_its_hpa(scaled: Cluster, jobs
     """More pods than computed are the controller's to remove. Without scale-to-zero, 0 means disabled."""
     scaled.fleet(name)
     scaled.hpa(name, external(tube), immediate="true", behavior=PROMPT | {"scaleDown": {"selectPolicy": "Disabled"}})
+    is_synced(scaled, name)
     put(jobs, 6)
     has(scaled, name, 3)
     scaled.scale(name, 8)
