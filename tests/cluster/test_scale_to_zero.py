@@ -66,7 +66,8 @@ def test_the_server_scales_to_zero_and_back(idle: Release) -> None:
     messages = "\n".join(each["message"] for each in events)
     for numbers in ("from 1 to 0: no job was ready, reserved, put or deleted for 5 s", "from 0 to 3: tube-hello-world"):
         assert f"Scaled Deployment/beanscale-hello-world {numbers}" in messages
-    assert not idle.read("events", "--field-selector=reason=NotScaled")["items"]
+    uid = idle.read(idle.autoscaler)["metadata"]["uid"]  # other tests had one of the same name
+    assert not idle.read("events", f"--field-selector=reason=NotScaled,involvedObject.uid={uid}")["items"]
 
 
 def test_an_unsupported_cluster_is_rejected_with_the_fix_before_the_install() -> None:
