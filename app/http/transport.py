@@ -48,9 +48,15 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client, to be processed in a turn."""
-        if not self._is_closing:
-            self._received += data
-            self._go_on()
+        if self._is_closing:
+            return
+        is_next = self._connection.showed_certificate and self._wants_data and self._is_read and not self._received
+        self._received += data
+        if is_next and not self._has_turn:  # the usual case, of each request of kube-apiserver: without waiting
+            self._process()
+            if not self._received:
+                return
+        self._go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Let go of everything."""
@@ -111,7 +117,9 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
         if self._tls is None:
             self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        part, self._received = self._received[:TURN], self._received[TURN:]
+        part, self._received = self._received, b""
+        if len(part) > TURN:
+            part, self._received = part[:TURN], part[TURN:]
         self._incoming.write(part)
         pieces, has_ended = [], False
         try:
@@ -120,7 +128,10 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
                 self._open()
             while piece := self._tls.read(_READ):
                 pieces.append(piece)
-            has_ended = True
+                if not self._incoming.pending and not self._tls.pending():
+                    break  # what follows would only raise SSLWantReadError
+            else:
+                has_ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
@@ -131,7 +142,7 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
             return
         self._flush()
         if pieces:
-            self._connection.data_received(b"".join(pieces))
+            self._connection.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if has_ended:
             self.close()
 
@@ -140,8 +151,8 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
         self._connection.connection_made(self)
 
     def _flush(self) -> None:
-        if (data := self._outgoing.read()) and not self._tcp.is_closing():
-            self._tcp.write(data)
+        if self._outgoing.pending and not self._tcp.is_closing():
+            self._tcp.write(self._outgoing.read())
 
     # from the connection
 
@@ -160,9 +171,9 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
         if self._tls is None:
             self._tcp.write(data)
             return
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._tls.write(rest) :]  # one record at a time
+        written = self._tls.write(data)
+        while written < len(data):  # one record at a time
+            written += self._tls.write(memoryview(data)[written:])
         self._flush()
 
     def pause_reading(self) -> None:
