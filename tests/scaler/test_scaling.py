@@ -68,8 +68,16 @@ def has(cluster: Cluster, name: str, replicas: int, within_s: float = SOON_S) ->
 
 
 def is_synced(cluster: Cluster, name: str) -> None:
-    """Wait for the controller's first sync, before which the scaler doesn't know how many pods there are."""
-    eventually(lambda: cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync")
+    """Wait until the controller has read the scale, before which the scaler leaves it alone.
+
+    It finds a new kind of resource only after up to half a minute.
+    """
+
+    def able() -> bool:
+        conditions = cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions", ())
+        return any((each["type"], each["status"]) == ("AbleToScale", "True") for each in conditions)
+
+    eventually(able, "a sync", 60)
 
 
 def message(cluster: Cluster, name: str, reason: str) -> str:
@@ -268,6 +276,31 @@ def test_an_idle_workload_scales_to_zero_after_its_time(scaled: Cluster, jobs: J
     has(scaled, name, 0)
     said = message(scaled, name, "Scaled")
     assert said == f"Scaled Fleet/{name} from 1 to 0: no job was ready, reserved, put or deleted for {idle_s} s"
+
+
+def test_a_job_that_no_worker_watches_for_begins_the_idle_time_again(
+    scaled: Cluster, source: Beanstalkd, name: str
+) -> None:
+    """Its tube doesn't exist before and after it. Ten of them, because readings come every second."""
+    idle_s, names, deleted_at = 8, [f"{name}-{number}" for number in range(10)], {}
+    scaled.allow(*names)
+    for each in names:
+        scaled.fleet(each)
+        scaled.hpa(each, external(f"tube-{each}"), immediate="true", scale_to_zero=f"{idle_s}s")
+    for each in names:
+        has(scaled, each, 0, 3 * idle_s)
+    with Versions(scaled.kubernetes, scaled.path(FLEETS, "fleets")) as fleets:
+        for each in names:
+            with greenstalk.Client((source.host, source.port), encoding=None, use=each) as client:
+                job = client.put(b"short")
+                has(scaled, each, 1)
+                client.delete(job)
+            deleted_at[each] = time.monotonic()
+        for each in names:
+            has(scaled, each, 0, 3 * idle_s)
+    took_s = [fleets.replicas(each)[-1][0] - deleted_at[each] for each in names]
+    assert min(took_s) >= idle_s - 0.1, took_s
+    assert max(took_s) <= idle_s + SOON_S, took_s
 
 
 def test_a_tube_whose_jobs_are_taken_at_once_is_never_scaled_to_zero(
