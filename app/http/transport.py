@@ -107,7 +107,7 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
         self._has_turn = False
         self._go_on()
 
-    def _process(self) -> None:
+    def _process(self) -> None:  # noqa: C901 - what comes before, with and after data
         """Process a part of what was received."""
         self._connection.note_activity()
         if self._context is None:

@@ -505,8 +505,11 @@ def _read(hpa: Hpa, scale: Scale, context: EvaluationContext) -> tuple[MetricRea
 
 
 def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:
-    """Return for how long nothing has happened in the tubes, by beanstalkd's replies."""
-    if tubes is None or tubes.waiting:
+    """Return for how long nothing has happened in the tubes, by beanstalkd's replies, since there has been a pod.
+
+    Another replica may have seen a job of a tube that existed only between two readings of this one.
+    """
+    if tubes is None or tubes.waiting or target.scale.spec_replicas == 0:
         target.idle = None
         return 0.0
     if target.idle is None or target.idle[0] != tubes.counters:

@@ -143,3 +143,15 @@ async def test_a_job_between_two_readings_begins_the_idle_time_again() -> None:
     assert await world.read(0) == []
     assert await world.read(9, put=1) == []
     assert await world.read(18) == []
+
+
+async def test_the_idle_time_begins_with_the_pod_that_another_replica_added() -> None:
+    """That replica may have seen a job that came and went between two readings of this one."""
+    annotations = {"beanscale/scale-to-zero": "10s"}
+    world = World(document(current=0, annotations=annotations), replicas=0)
+    for second in range(60):
+        assert await world.read(second) == []
+    world.document, world.replicas = document(current=1, annotations=annotations), 1
+    assert await world.read(60) == []
+    assert await world.read(69.9) == []
+    assert await world.read(70) == [0]
