@@ -132,7 +132,7 @@ def test_a_change_that_failed_is_in_the_explanation(
     admin = pki / "admin.crt", pki / "admin.key"
     options = "--beanstalkd", f"eu={source.host}:{source.port}"
     with greenstalk.Client((source.host, source.port), use="orders") as jobs:
-        jobs.put("x")
+        job = jobs.put("x")
     with serving(*options, "--scaler") as server, server.client(admin) as client:
 
         def explained() -> dict[str, Any]:
@@ -147,3 +147,5 @@ def test_a_change_that_failed_is_in_the_explanation(
     assert "NotScaled" in read(kubernetes, autoscaler)
     with serving(*options) as server, server.client(admin) as client:
         assert client.get(place, params={"explain": "true"}).json()["scaling"] == {"enabled": False, "failures": []}
+    with greenstalk.Client((source.host, source.port)) as jobs:
+        jobs.delete(job)  # other tests list the tubes
