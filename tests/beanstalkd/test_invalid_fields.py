@@ -11,6 +11,7 @@ from app.api.telemetry import PollCollector
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import ReplyParser
 from app.beanstalkd.reading import TubeRef
+from app.console.autoscalers import AutoscalerStore
 from app.console.events import EventLog
 from app.console.history import History, PastTubes
 from app.console.overview import Query, View, overview, tube_page
@@ -114,7 +115,7 @@ async def test_it_fails_what_needs_it_alone(
             for sort in ("ready", "reserved", "waiting", "deletedPerSecond"):
                 rows = {row["tube"]: row for row in overview(view, Query(sort=sort))["tubes"]}
                 assert (rows["odd"]["ready"], rows["even"]["waiting"], rows["even"]["reserved"]) == (1, 0, 0)
-            page = tube_page(view, first(poller), "odd", None)["tube"]  # type: ignore[arg-type]
+            page = tube_page(view, first(poller), "odd", AutoscalerStore("no cluster"))["tube"]
             shown = {"current-waiting": "waiting", "cmd-delete": "deleted", "current-jobs-reserved": "reserved"}
             assert [name for name, number in page.items() if name in shown.values() and number is None] == [
                 shown[field]
