@@ -46,6 +46,7 @@ def idle(release: Release) -> Iterator[Release]:
     """Scaled to no worker by the server, as on every Kubernetes before 1.37."""
     release.upgrade({"helloWorld": {"secondsPerJob": 1, "autoscaling": {"minReplicas": 0, "idleFor": "5s"}}})
     release.wait(release.workers, "jsonpath={.spec.replicas}=0")
+    eventually(lambda: not release.read(release.autoscaler)["status"].get("currentReplicas"), "the HPA reports none")
     yield release
     release.kubectl("scale", release.workers, "--replicas=1")  # an HPA ignores a workload that the server scaled to 0
     release.helm("rollback", "1", "--wait", "--timeout", PATIENCE)
