@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import Reading, Snapshot
-from app.explain.events import BEANSCALE, HpaEvent
+from app.explain.events import HpaEvent
 from app.hpa.autoscaler import Autoscaler
+from app.kube.events import COMPONENT
 from app.metrics.built_in import STATES
 from app.metrics.rules import COUNTED
 from app.settings import ObjectName, Server
@@ -159,7 +160,7 @@ def of_autoscalers(before: Iterable[Autoscaler], after: Iterable[Autoscaler], no
 def reported_events(name: ObjectName, known: Iterable[HpaEvent], ahead_s: float) -> Iterator[Event]:
     """Yield what beanscale itself reported in Events of an HPA. `ahead_s`: of this clock, before the cluster's."""
     for each in known:
-        if each.component == BEANSCALE:
+        if each.component == COMPONENT:
             text = each.message if len(each.message) <= _MAX_TEXT else f"{each.message[:_MAX_TEXT]}…"
             kind = "scaled" if each.is_scaling else "not-scaled"
             yield Event(each.at_s + ahead_s, kind, f"beanscale: {text}", autoscaler=name)

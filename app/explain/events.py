@@ -13,12 +13,11 @@ from app.clock import now
 from app.hpa.autoscaler import Autoscaler
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
+from app.kube.events import COMPONENT
 from app.text import printable
 
 type Json = Mapping[str, Any]
 
-BEANSCALE = "beanscale"
-"""The component that beanscale's own Events name."""
 MAX_EVENTS = 50
 """The newest ones; kube-apiserver keeps an Event for an hour."""
 _MAX_PAGES = 4
@@ -46,7 +45,7 @@ class HpaEvent:
     @property
     def is_scaling(self) -> bool:
         """True if it reports that beanscale has scaled the workload."""
-        return (self.component, self.reason) == (BEANSCALE, "Scaled")
+        return (self.component, self.reason) == (COMPONENT, "Scaled")
 
     def to_json(self) -> Json:
         """Return it as JSON."""

@@ -10,6 +10,7 @@ from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 
 COMPONENT = "beanscale"
+"""The component that beanscale's own Events name."""
 _MAX_MESSAGE = 1024
 """Characters, as kube-apiserver accepts (ValidateEventCreate)."""
 _MAX_NAME = 253
