@@ -2,18 +2,38 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, TargetKind
 from app.hpa.options import IMMEDIATE, SCALE_TO_ZERO
 from app.text import duration
+
+type Reason = Literal[
+    "condition",
+    "conflict",
+    "denied",
+    "disabled",
+    "forbidden",
+    "internal",
+    "invalid_annotation",
+    "minimum",
+    "no_value",
+    "not_found",
+    "other_metric",
+    "readiness",
+    "shared_target",
+    "stabilization",
+    "unavailable",
+]
+REASONS: tuple[Reason, ...] = get_args(Reason.__value__)
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """Why beanscale doesn't do what an annotation asks for."""
 
-    reason: str
-    """One word, as in the label of beanscale_scaler_rejections_total."""
+    reason: Reason
+    """As in the label of beanscale_scaler_rejections_total."""
     sentence: str
     """Cause and fix, without a full stop."""
     annotation: str = ""

@@ -13,12 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from threading import BoundedSemaphore
-from typing import Literal
 from urllib.parse import quote
 
 import structlog
-from prometheus_client import Counter
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -26,19 +23,18 @@ from app.beanstalkd.poller import Poller
 from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Scale
 from app.hpa.decision import pods
-from app.hpa.obstacles import Obstacle, obstacles
-from app.hpa.options import IMMEDIATE, SCALE_TO_ZERO
+from app.hpa.obstacles import REASONS, Obstacle, Reason, obstacles
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
-from app.kube.events import create_event
 from app.kube.scale import ScaleClient, ScaleObject
 from app.metrics.query import EvaluationContext
 from app.metrics.rules import Rules
-from app.ratelimit import RateLimitedWarning, backoff
+from app.ratelimit import backoff
 from app.scaler.history import History
 from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
-from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
+from app.scaler.plan import Plan, Situation, make_plan
 from app.scaler.reading import Counters, MetricReading, Tubes, is_long, read_metrics, read_tubes, without_substitutes
+from app.scaler.reports import TRANSIENT, Reporter, describe_failure
 
 THREADS = 8
 MAX_PENDING = 64
@@ -54,35 +50,8 @@ _SLICE = 20
 _REPORT_AFTER_S = 15.0
 """A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
 _MAX_RETRY_S = 30.0
-_MAX_EVENTS = 1000
-"""Events that wait to be created."""
-_SAME_EVENT_S = 600
-"""Within so long, the replicas' reports of the same obstacle are one Event."""
 _CONFLICTS = 3
 """In a row, before they are reported: one shows only that another replica, or the workload's controller, was first."""
-_REASONS = {400: "denied", 403: "forbidden", 404: "not_found", 405: "denied", 409: "conflict", 422: "denied"}
-REASONS = (
-    "condition",
-    "conflict",
-    "denied",
-    "disabled",
-    "forbidden",
-    "internal",
-    "invalid_annotation",
-    "minimum",
-    "no_value",
-    "not_found",
-    "other_metric",
-    "readiness",
-    "shared_target",
-    "stabilization",
-    "unavailable",
-)
-"""All reasons, so that each has a value from the start."""
-_VARYING = frozenset({"condition", "no_value"})
-"""Reasons whose sentence has numbers that change."""
-_ONLY_LOGGED = frozenset({"conflict", "unavailable"})
-"""Reasons without an Event: one resolves itself within a second, the other keeps Events from being created."""
 
 _log = structlog.get_logger()
 
@@ -101,7 +70,7 @@ class _Target:
     """Since when a metric has had no value."""
     planned: object = None
     """What the last plan was made from; the same leads to the same plan."""
-    reported: Mapping[str, str] = field(default_factory=dict)
+    reported: Mapping[str, Reason] = field(default_factory=dict)
     """Key to reason of the obstacles that the last plan had."""
     failed: Obstacle | None = None
     """Why the last change failed, or none is tried."""
@@ -118,7 +87,7 @@ class _Target:
         return self.missing_since is not None and self.missing_since.age_s(now) < _REPORT_AFTER_S
 
     @property
-    def reasons(self) -> frozenset[str]:
+    def reasons(self) -> frozenset[Reason]:
         """Why the workload isn't scaled as the annotations ask for."""
         return frozenset(self.reported.values()) | ({self.failed.reason} if self.failed else set())
 
@@ -159,30 +128,11 @@ class Scaler(Collector):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
         self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="scaler-long")
         self._long: asyncio.Task[None] | None = None
-        # Of their own, so that reports never delay a change.
-        self._event_threads = ThreadPoolExecutor(1, thread_name_prefix="scaler-events")
-        self._event_places = BoundedSemaphore(_MAX_EVENTS)
+        self._reporter = Reporter(kubernetes)
         self.running: set[asyncio.Task[None]] = set()
         """The changes in progress."""
         self._rejected: set[asyncio.Task[None]] = set()
         """Those of them whose last attempt was rejected."""
-        self._rejected_lines = RateLimitedWarning(burst=20, interval_s=1.0)
-        self._patches = Counter(
-            "beanscale_scaler_patches",
-            "Changes of a workload's number of pods, by direction.",
-            ["direction"],
-            registry=None,
-        )
-        for direction in Direction:
-            self._patches.labels(direction)
-        self._rejections = Counter(
-            "beanscale_scaler_rejections",
-            "Beginnings of a time in which beanscale can't do what an HPA's annotations ask for, by reason.",
-            ["reason"],
-            registry=None,
-        )
-        for reason in REASONS:
-            self._rejections.labels(reason)
 
     async def run(self) -> None:
         """Scale until cancelled."""
@@ -198,8 +148,9 @@ class Scaler(Collector):
                     await self.evaluate_all()
                 await asyncio.sleep(max(_PAUSE_S, 2 * began.age_s(self._clock())))
         finally:
-            for threads in (self._threads, self._event_threads, self._long_thread):
+            for threads in (self._threads, self._long_thread):
                 threads.shutdown(wait=False, cancel_futures=True)
+            self._reporter.close()
 
     def warning(self) -> str | None:
         """Return for /readyz?verbose why a change of an HPA may not be seen."""
@@ -235,8 +186,7 @@ class Scaler(Collector):
         for reason in REASONS:
             rejected.add_metric([reason], reasons[reason])
         yield rejected
-        yield from self._patches.collect()
-        yield from self._rejections.collect()
+        yield from self._reporter.collect()
 
     async def evaluate_all(self) -> None:
         """Plan for all HPAs once, by the present snapshot, and start the changes."""
@@ -331,7 +281,7 @@ class Scaler(Collector):
             target.failed, target.conflicts = None, 0
             target.planned = None if target.is_missing_briefly(now) else planned
         elif target.wait_until_s <= now.monotonic_s:
-            is_rejected = target.failed is not None and target.failed.reason not in _ONLY_LOGGED
+            is_rejected = target.failed is not None and target.failed.reason not in TRANSIENT
             if len(self.running) >= THREADS + MAX_PENDING or (is_rejected and len(self._rejected) >= _MAX_REJECTED):
                 return
             target.busy = True
@@ -392,86 +342,27 @@ class Scaler(Collector):
         if changed.spec_replicas != plan.change.replicas:
             what = f"{workload} has {pods(changed.spec_replicas)} after {plan.change.replicas} were set"
             raise KubernetesError(what, status=422, reason="Changed")
-        self._report_change(present, plan.change, scale)
+        self._reporter.change(present, plan.change, scale, self._clock())
         return _Outcome(plan, (scale, changed))
-
-    def _report_change(self, hpa: Hpa, change: Change, before: ScaleObject) -> None:
-        workload, numbers = hpa.autoscaler.workload, f"from {before.spec_replicas} to {change.replicas}"
-        self._patches.labels(change.direction).inc()
-        _log.info(
-            "workload scaled",
-            namespace=hpa.reference.namespace,
-            workload=str(workload),
-            hpa=hpa.reference.name,
-            before=before.spec_replicas,
-            after=change.replicas,
-            why=change.why,
-        )
-        self._create_event(hpa, "Normal", "Scaled", f"Scaled {workload} {numbers}: {change.why}", before.version)
 
     def _report(self, target: _Target, found: Iterable[Obstacle], now: Instant) -> None:
         """Report the obstacles that the last plan didn't have."""
-        by_key = {
-            each.reason if each.reason in _VARYING else f"{each.reason}: {each.sentence}": each
-            for each in found
-            if not (each.reason == "no_value" and target.is_missing_briefly(now))
-        }
-        for key in by_key.keys() - target.reported:
-            self._reject(target.hpa, by_key[key], key, now)
-        target.reported = {key: each.reason for key, each in by_key.items()}
-
-    def _reject(self, hpa: Hpa, obstacle: Obstacle, key: str, now: Instant) -> None:
-        self._rejections.labels(obstacle.reason).inc()
-        self._rejected_lines.warning(
-            "workload isn't scaled",
-            namespace=hpa.reference.namespace,
-            workload=str(hpa.autoscaler.workload),
-            hpa=hpa.reference.name,
-            reason=obstacle.reason,
-            error=obstacle.sentence,
-        )
-        if obstacle.reason not in _ONLY_LOGGED:
-            what = {IMMEDIATE: "up ", SCALE_TO_ZERO: "to 0 "}.get(obstacle.annotation, "")
-            message = f"{hpa.autoscaler.workload} isn't scaled {what}by beanscale: {obstacle.sentence}"
-            self._create_event(hpa, "Warning", "NotScaled", message, f"{key} {int(now.unix_s // _SAME_EVENT_S)}")
+        is_early = target.is_missing_briefly(now)
+        found = [each for each in found if not (is_early and each.reason == "no_value")]
+        target.reported = self._reporter.obstacles(target.hpa, found, target.reported, now)
 
     def _fail(self, target: _Target, error: Exception) -> None:
         """Report why a change failed, and wait before the next attempt."""
-        now, hpa = self._clock(), target.hpa
-        status = error.status if isinstance(error, KubernetesError) else None
-        reason = _REASONS.get(status or 0, "unavailable") if isinstance(error, KubernetesError) else "internal"
-        target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if reason == "conflict" else next(target.delays))
-        target.conflicts = target.conflicts + 1 if reason == "conflict" else 0
-        if (target.failed and reason == target.failed.reason) or 0 < target.conflicts < _CONFLICTS:
+        now, failure = self._clock(), describe_failure(target.hpa, error)
+        is_conflict = failure.reason == "conflict"
+        target.wait_until_s = now.monotonic_s + (MIN_PERIOD_S if is_conflict else next(target.delays))
+        target.conflicts = target.conflicts + 1 if is_conflict else 0
+        if (target.failed and failure.reason == target.failed.reason) or 0 < target.conflicts < _CONFLICTS:
             return
-        problem = error.problem if isinstance(error, KubernetesError) else f"internal error: {error!r}"
-        fix = {
-            "not_found": "correct scaleTargetRef, or delete the HPA",
-            "forbidden": f"grant it by a Role in namespace {hpa.reference.namespace} with get and patch on the scale of"
-            f" {hpa.autoscaler.workload}, unless an admission policy denies it",
-            "denied": "correct what denies or changes it, such as an admission policy",
-            "conflict": "it is tried again with the next reading",
-        }.get(reason, "it is tried again, with growing pauses")
-        if reason == "internal":
-            _log.error("scaler failed", hpa=hpa.reference.name, exc_info=error)
-        target.failed = Obstacle(reason, f"{problem}; {fix}")
-        self._reject(hpa, target.failed, reason, now)
-
-    def _create_event(self, hpa: Hpa, kind: Literal["Normal", "Warning"], reason: str, message: str, key: str) -> None:
-        if not self._event_places.acquire(blocking=False):
-            return
-
-        at = self._server_time(self._clock())
-
-        def create() -> None:
-            try:
-                create_event(self._kubernetes, hpa.reference, kind, reason, message, at, key)
-            except KubernetesError as error:
-                self._rejected_lines.warning("Event can't be created", hpa=hpa.reference.name, error=str(error))
-            finally:
-                self._event_places.release()
-
-        self._event_threads.submit(create)
+        if failure.reason == "internal":
+            _log.error("scaler failed", hpa=target.hpa.reference.name, exc_info=error)
+        target.failed = failure
+        self._reporter.obstacle(target.hpa, failure, now)
 
 
 def _excluded(hpa: Hpa, same_workload: Sequence[str]) -> Sequence[Obstacle] | None:

@@ -12,13 +12,14 @@ import pytest
 from app import clock
 from app.beanstalkd.poller import Poller
 from app.beanstalkd.reading import ServerState, Snapshot
+from app.hpa.obstacles import REASONS
 from app.kube.certificates.renewal import KeyRing
 from app.kube.client import Kubernetes
 from app.kube.credentials import find_credentials
 from app.metrics.rules import Rules
 from app.scaler import hpas
 from app.scaler.hpas import HpaWatcher
-from app.scaler.scaler import REASONS, Scaler
+from app.scaler.scaler import Scaler
 from tests.unit.console.moments import server, tube
 from tests.unit.hpa.hpas import condition, external, hpa
 from tests.unit.kube.apiserver import Answer, Apiserver, serving
