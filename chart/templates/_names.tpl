@@ -28,11 +28,7 @@
 {{- end }}
 
 {{- define "beanscale.serviceAccount" -}}
-{{- if .Values.serviceAccount.create }}
 {{- .Values.serviceAccount.name | default (include "beanscale.object" (list . "server")) }}
-{{- else }}
-{{- .Values.serviceAccount.name | default "default" }}
-{{- end }}
 {{- end }}
 
 {{- define "beanscale.apiService" -}}

@@ -256,6 +256,11 @@ def test_rules_can_use_the_servers_of_a_stateful_set(chart: Chart) -> None:
         ),
         ({"beanstalkd": {"external": [{"host": "1:::2"}]}}, "beanstalkd.external: host 1:::2 is no IPv6 address"),
         ({"helloWorld": {"autoscaling": {"minReplicas": 11}}}, "minReplicas (11) exceeds maxReplicas (10)"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.create=false requires serviceAccount.name"),
+        (
+            {"console": {"serviceAccount": {"create": False}}},
+            "console.serviceAccount.create=false requires console.serviceAccount.name",
+        ),
         ({"server": {"hostNetwork": {"enabled": True}}}, "requires a server.containerPort other than 10250"),
         (
             {"server": {"updateStrategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}},

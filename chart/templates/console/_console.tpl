@@ -1,7 +1,5 @@
 {{- define "beanscale.consoleAccount" -}}
-{{- with .Values.console.serviceAccount }}
-{{- .name | default (ternary (include "beanscale.object" (list $ "console")) "default" .create) }}
-{{- end }}
+{{- .Values.console.serviceAccount.name | default (include "beanscale.object" (list . "console")) }}
 {{- end }}
 
 {{/* The Secret in which the console stores its generated password; empty if it generates none. */}}
