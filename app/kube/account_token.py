@@ -1,4 +1,4 @@
-"""Short-lived tokens of another ServiceAccount, by TokenRequest: what a client needs that may do less than beanscale.
+"""Short-lived tokens of another ServiceAccount (TokenRequest), for requests that need fewer rights than beanscale has.
 
 Source: k8s.io/api/authentication/v1, TokenRequest.
 """
@@ -7,7 +7,7 @@ import threading
 import time
 
 from app.kube.client import Kubernetes
-from app.kube.errors import KubernetesError
+from app.kube.errors import KubernetesError, NotKubernetesError
 from app.settings import ObjectName
 
 VALIDITY_S = 600
@@ -54,11 +54,8 @@ class AccountToken:
             "spec": {"expirationSeconds": VALIDITY_S},
         }
         issued_at_s = time.monotonic()
-        token = self._kubernetes.request("POST", path, body=request).get("status", {}).get("token")
+        status = self._kubernetes.request("POST", path, body=request).get("status")
+        token = status.get("token") if isinstance(status, dict) else None
         if not isinstance(token, str) or not token:
-            raise KubernetesError(
-                f"{self._kubernetes.server} issued no token for ServiceAccount {self._account}",
-                "check that it is a kube-apiserver",
-                reason="NotKubernetes",
-            )
+            raise NotKubernetesError(f"{self._kubernetes.server} issued no token for ServiceAccount {self._account}")
         return f"Bearer {token}", issued_at_s

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.kube.errors import KubernetesError
+from app.kube.errors import KubernetesError, NotKubernetesError
 from app.kube.watcher import Watcher
 
 _NAME = "extension-apiserver-authentication"
@@ -125,7 +125,10 @@ class AuthConfigWatcher(Watcher[AuthConfig], Collector):
 
     def parse(self, found: Mapping[str, Any]) -> AuthConfig:
         """Return the configuration. Raises KubernetesError."""
-        return parse(_data(found))
+        data = found.get("data") or {}
+        if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+            raise NotKubernetesError(f"kube-apiserver returned something else for ConfigMap kube-system/{_NAME}")
+        return parse(data)
 
     def publish(self, values: Mapping[str, AuthConfig]) -> None:
         """Replace `current`. Raises KubernetesError if there is no ConfigMap; then the last one stays."""
@@ -148,17 +151,6 @@ class AuthConfigWatcher(Watcher[AuthConfig], Collector):
     def log_failure(self, error: str, traceback: Exception | None) -> None:
         """Log that it can't be read."""
         _log.warning("authentication configuration can't be read", error=error, exc_info=traceback)
-
-
-def _data(config_map: Any) -> Mapping[str, str]:
-    data = (config_map.get("data") or {}) if isinstance(config_map, dict) else None
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise _nonsense(f"returned something else for ConfigMap kube-system/{_NAME}")
-    return data
-
-
-def _nonsense(what: str) -> KubernetesError:
-    return KubernetesError(f"kube-apiserver {what}", "check that it is a kube-apiserver", reason="NotKubernetes")
 
 
 def _bundle(configuration: Mapping[str, str], key: str) -> str:

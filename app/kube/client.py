@@ -23,7 +23,7 @@ import urllib3
 
 from app.clock import Instant
 from app.kube.credentials import Credentials, find_credentials
-from app.kube.errors import KubernetesError
+from app.kube.errors import KubernetesError, NotKubernetesError
 
 _MAX_CONNECTIONS = 28
 """Kept open at most: about 24 threads that send requests, and the watches."""
@@ -99,6 +99,15 @@ class Kubernetes:
                 self.clock_ahead_s = ahead_s
         return self._object(call, response.status, response.data)
 
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Return an object, or None if there is none. Raise KubernetesError."""
+        try:
+            return self.request("GET", path)
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+            return None
+
     def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[list[dict[str, Any]], str]]:
         """Yield the items of a list page by page, each with the list's resourceVersion. Raise KubernetesError.
 
@@ -111,9 +120,11 @@ class Kubernetes:
             )
             items, metadata = listed.get("items") or [], listed.get("metadata") or {}
             if not isinstance(metadata, dict) or not isinstance(items, list):
-                raise _not_a_list(f"{self.server} answered GET {path} with something other than a list")
+                raise NotKubernetesError(f"{self.server} answered GET {path} with something other than a list")
             if not all(isinstance(each, dict) for each in items):
-                raise _not_a_list(f"{self.server} answered GET {path} with a list of something other than objects")
+                raise NotKubernetesError(
+                    f"{self.server} answered GET {path} with a list of something other than objects"
+                )
             yield items, str(metadata.get("resourceVersion", ""))
             more = metadata.get("continue") or ""
             if not more:
@@ -143,7 +154,7 @@ class Kubernetes:
                     for line in filter(None, lines):
                         event = self._object(call, 200, line)
                         if event.get("type") == "ERROR":
-                            raise self._rejected(call, event.get("object") or {}, 500)
+                            raise self._rejected(call, event.get("object"), 500)
                         yield event
             finally:
                 response.close()  # an unread stream can't go back to the pool
@@ -169,21 +180,20 @@ class Kubernetes:
         except (ValueError, RecursionError):
             parsed = None
         if http_status >= 300:  # not JSON: a proxy's own response
-            raise self._rejected(call, parsed if isinstance(parsed, dict) else {}, http_status)
+            raise self._rejected(call, parsed, http_status)
         if not isinstance(parsed, dict):
-            raise KubernetesError(
-                f"{self.server} answered {call} with something other than a JSON object",
-                "check that it is a kube-apiserver",
-                status=http_status,
-                reason="NotKubernetes",
+            raise NotKubernetesError(
+                f"{self.server} answered {call} with something other than a JSON object", status=http_status
             )
         return parsed
 
-    def _rejected(self, call: str, status_object: Mapping[str, Any], http_status: int) -> KubernetesError:
-        code = status_object.get("code")
+    def _rejected(self, call: str, content: object, http_status: int) -> KubernetesError:
+        """Return the error for a `Status` object, or for anything else that came in its place."""
+        given = content if isinstance(content, dict) else {}
+        code = given.get("code")
         status = code if isinstance(code, int) and code else http_status
-        reason = str(status_object.get("reason") or "")
-        message = str(status_object.get("message") or reason or "no reason given").rstrip(".")
+        reason = str(given.get("reason") or "")
+        message = str(given.get("message") or reason or "no reason given").rstrip(".")
         return KubernetesError(
             f"{self.server} answered {call} with {status}: {message}",
             _HINTS.get(status, "kube-apiserver's log has details"),
@@ -201,10 +211,6 @@ class Kubernetes:
             hint = "check that the server is running, and that its address is correct and reachable from here"
         reason = "ConnectionReset" if isinstance(root, CONNECTION_RESET) else "Unreachable"
         return KubernetesError(f"{self.server} can't be reached for {call}: {cause(error)}", hint, reason=reason)
-
-
-def _not_a_list(problem: str) -> KubernetesError:
-    return KubernetesError(problem, "check that it is a kube-apiserver", reason="NotKubernetes")
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:

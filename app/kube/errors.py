@@ -23,3 +23,10 @@ class KubeconfigError(KubernetesError):
 
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem, hint, reason="Kubeconfig")
+
+
+class NotKubernetesError(KubernetesError):
+    """A response that no kube-apiserver sends; nothing in it counts."""
+
+    def __init__(self, problem: str, *, status: int | None = None) -> None:
+        super().__init__(problem, "check that it is a kube-apiserver", status=status, reason="NotKubernetes")

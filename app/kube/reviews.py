@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.kube.client import Kubernetes
-from app.kube.errors import KubernetesError
+from app.kube.errors import NotKubernetesError
 
 _TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path, not a password
 _ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -152,9 +152,5 @@ def _are_strings(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _invalid(kind: str, what: str) -> KubernetesError:
-    return KubernetesError(
-        f"kube-apiserver answered a {kind} with an object {what}, so no request is allowed",
-        "check that it is a kube-apiserver",
-        reason="NotKubernetes",
-    )
+def _invalid(kind: str, what: str) -> NotKubernetesError:
+    return NotKubernetesError(f"kube-apiserver answered a {kind} with an object {what}, so no request is allowed")

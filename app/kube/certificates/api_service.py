@@ -32,17 +32,15 @@ class Published:
 
 def read(kubernetes: Kubernetes, name: str, service: ObjectName) -> Published:
     """Return what is published. Raise KubernetesError, with reason `NotOurs` if it points to another Service."""
-    try:
-        spec: dict[str, Any] = kubernetes.request("GET", f"{_COLLECTION}/{name}")["spec"]
-    except KubernetesError as error:
-        if error.status == 404:
-            raise KubernetesError(
-                f"{kubernetes.server} has no APIService {name}, so it sends no requests to beanscale",
-                "the chart renders it with apiService.create=true: run helm upgrade",
-                status=404,
-                reason="NotFound",
-            ) from error
-        raise
+    found = kubernetes.find(f"{_COLLECTION}/{name}")
+    if found is None:
+        raise KubernetesError(
+            f"{kubernetes.server} has no APIService {name}, so it sends no requests to beanscale",
+            "the chart renders it with apiService.create=true: run helm upgrade",
+            status=404,
+            reason="NotFound",
+        )
+    spec: dict[str, Any] = found["spec"]
     target = spec.get("service")
     owner = ObjectName(str(target.get("namespace", "")), str(target.get("name", ""))) if target else None
     if owner != service:

@@ -17,18 +17,15 @@ def publish(kubernetes: Kubernetes, config_map: ObjectName, bundle: bytes) -> No
     Raise KubernetesError.
     """
     path = f"/api/v1/namespaces/{config_map.namespace}/configmaps/{config_map.name}"
-    try:
-        found = kubernetes.request("GET", path)
-    except KubernetesError as error:
-        if error.status != 404:
-            raise
+    found = kubernetes.find(path)
+    if found is None:
         raise KubernetesError(
             f"{kubernetes.server} has no ConfigMap {config_map} for the CA, so clients such as Prometheus can't verify"
             " beanscale",
             "the chart renders it: run helm upgrade",
             status=404,
             reason="NotFound",
-        ) from error
+        )
     ca = bundle.decode("ascii") or None  # in a merge patch, None removes the key
     if (found.get("data") or {}).get(KEY) != ca:
         kubernetes.request("PATCH", path, body={"data": {KEY: ca}}, content_type="application/merge-patch+json")

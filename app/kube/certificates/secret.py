@@ -68,7 +68,7 @@ def reconcile(  # noqa: PLR0913 - the parts of a certificate, and where it is ke
     held = before.ring if before else None
     done: tuple[str, ...] = ()
     for _ in range(_MAX_ATTEMPTS):
-        found = _get(kubernetes, secret)
+        found = kubernetes.find(_path(secret))
         if found is None:
             _create(kubernetes, secret, before.metadata if before else {})
             done = ("secret-recreated",)
@@ -174,7 +174,7 @@ def read_provided_secret(kubernetes: Kubernetes, secret: ObjectName, name: str, 
 
     Raise KubernetesError if the Secret can't be read, CertificateError if the certificate can't be served.
     """
-    found = _get(kubernetes, secret)
+    found = kubernetes.find(_path(secret))
     if found is None:
         raise KubernetesError(
             f"{kubernetes.server} has no Secret {secret} with the serving certificate",
@@ -249,15 +249,6 @@ def _roots(
         if issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc and issued_by(certificate, issuer):
             found += _roots(issuer, [each for each in intermediates if each != issuer], authorities, now)
     return found
-
-
-def _get(kubernetes: Kubernetes, secret: ObjectName) -> dict[str, Any] | None:
-    try:
-        return kubernetes.request("GET", _path(secret))
-    except KubernetesError as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 def _data(found: dict[str, Any]) -> Mapping[str, bytes]:

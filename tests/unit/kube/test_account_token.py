@@ -77,8 +77,8 @@ def test_others_use_a_valid_token_while_one_thread_waits_for_the_next(
     assert len(apiserver.asked) == 2
 
 
-@pytest.mark.parametrize("token", [None, "", 7])
-def test_a_response_without_a_token_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver, token: object) -> None:
-    apiserver.answer = issued(token)
+@pytest.mark.parametrize("status", [{"token": None}, {"token": ""}, {"token": 7}, {}, None, "Success"])
+def test_a_response_without_a_token_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver, status: object) -> None:
+    apiserver.answer = Answer(body=json.dumps({"status": status}).encode())
     with pytest.raises(KubernetesError, match="issued no token for ServiceAccount shop/forward"):
         AccountToken(kubernetes, ObjectName("shop", "forward"))()

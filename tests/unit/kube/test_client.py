@@ -79,6 +79,16 @@ def test_a_failure_is_not_retried(kubernetes: Kubernetes, apiserver: Apiserver) 
     assert len(apiserver.asked) == 1
 
 
+def test_an_object_that_doesnt_exist_is_none(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(404, status(404, "NotFound", 'pods "a" not found'))
+    assert kubernetes.find("/api/v1/namespaces/shop/pods/a") is None
+    apiserver.answer = Answer(403, status(403, "Forbidden", "no"))
+    with pytest.raises(KubernetesError, match="with 403: no"):
+        kubernetes.find("/api/v1/namespaces/shop/pods/a")
+    apiserver.answer = Answer(body=b'{"kind": "Pod"}')
+    assert kubernetes.find("/api/v1/namespaces/shop/pods/a") == {"kind": "Pod"}
+
+
 def test_a_response_other_than_a_json_object_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     apiserver.answer = Answer(200, b"ok")
     with pytest.raises(KubernetesError, match="check that it is a kube-apiserver") as refused:
@@ -127,6 +137,15 @@ def test_a_watch_that_is_too_old_is_expired(kubernetes: Kubernetes, apiserver: A
     with pytest.raises(KubernetesError, match="WATCH /api/v1/pods with 410: too old") as expired:
         list(kubernetes.watch("/api/v1/pods"))
     assert (expired.value.status, expired.value.reason) == (410, "Expired")
+
+
+@pytest.mark.parametrize("found", [b"null", b'"gone"', b"[]"])
+def test_a_watch_that_fails_without_a_status_is_an_error(
+    kubernetes: Kubernetes, apiserver: Apiserver, found: bytes
+) -> None:
+    apiserver.answer = Answer(body=b'{"type": "ERROR", "object": %b}\n' % found)
+    with pytest.raises(KubernetesError, match="WATCH /api/v1/pods with 500: no reason given"):
+        list(kubernetes.watch("/api/v1/pods"))
 
 
 def test_a_rejected_watch_is_an_error(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
