@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.kube.errors import KubeconfigError
 from app.logs import LogFormat, LogLevel, configure
 from app.settings import (
     InvalidFileError,
@@ -59,49 +60,36 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 def servers_option(help_text: str) -> Decorator:
     """Return the option --beanstalkd of commands that take several servers."""
-    return click.option(
-        "--beanstalkd", type=SERVER, multiple=True, required=True, metavar="[NAME=]HOST[:PORT]", help=help_text
-    )
+    return click.option("--beanstalkd", type=SERVER, multiple=True, required=True, help=help_text)
 
 
 def bind_options(address: str, port: int, protocol: str) -> Decorator:
     """Return the options --bind and --port."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = click.option(
-            "--port", type=PORT, default=port, show_default=True, help=f"Port to listen on, for {protocol}."
-        )(function)
-        return click.option(
-            "--bind",
-            default=address,
-            show_default=True,
-            metavar="ADDRESS",
-            help="Address to listen on; :: for all, 0.0.0.0 for all of IPv4.",
-        )(function)
-
-    return decorate
+    bind_help = "Address to listen on; :: for all, 0.0.0.0 for all of IPv4."
+    bind_option = click.option("--bind", default=address, show_default=True, metavar="ADDRESS", help=bind_help)
+    port_help = f"Port to listen on, for {protocol}."
+    port_option = click.option("--port", type=PORT, default=port, show_default=True, help=port_help)
+    return lambda function: bind_option(port_option(function))
 
 
 def logging_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --log-format and --log-level."""
-    levels = click.Choice(["debug", "info", "warning", "error"])
-    function = click.option("--log-level", type=levels, default="info", show_default=True, help="Lowest level to log.")(
-        function
-    )
-    formats = click.Choice(["text", "json"])
-    return click.option("--log-format", type=formats, default="text", show_default=True, help="Format of the log.")(
-        function
-    )
+    levels, formats = click.Choice(["debug", "info", "warning", "error"]), click.Choice(["text", "json"])
+    level = click.option("--log-level", type=levels, default="info", show_default=True, help="Lowest level to log.")
+    format_ = click.option("--log-format", type=formats, default="text", show_default=True, help="Format of the log.")
+    return format_(level(function))
 
 
 def kubernetes_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --kubeconfig and --context."""
-    function = click.option("--context", help="Context of the kubeconfig. Default: its current context.")(function)
-    return click.option(
+    kubeconfig = click.option(
         "--kubeconfig",
         type=FILE,
         help="Path to the kubeconfig. Default: in a pod its ServiceAccount, else $KUBECONFIG or ~/.kube/config.",
-    )(function)
+    )
+    context = click.option("--context", help="Context of the kubeconfig. Default: its current context.")
+    return kubeconfig(context(function))
 
 
 @click.group(
@@ -158,7 +146,6 @@ def cli() -> None:
 @click.option(
     "--service",
     type=OBJECT,
-    metavar="NAMESPACE/NAME",
     help="The Service of this server; the certificate names it.",
 )
 @click.option(
@@ -210,7 +197,6 @@ def cli() -> None:
 @click.option(
     "--forward-to",
     type=SERVICE_PORT,
-    metavar="NAMESPACE/SERVICE[:PORT]",
     help="Service of the adapter that serves all other metrics, over HTTPS. Default PORT: 443.",
 )
 @click.option(
@@ -222,7 +208,6 @@ def cli() -> None:
 @click.option(
     "--forward-account",
     type=OBJECT,
-    metavar="NAMESPACE/NAME",
     help="ServiceAccount whose short-lived token is sent to --forward-to; it must be allowed to list external metrics.",
 )
 @click.option(
@@ -313,7 +298,6 @@ def _load_rules(file: Path | None, servers: Sequence[Server]) -> Any:
 @click.option(
     "--password-secret",
     type=OBJECT,
-    metavar="NAMESPACE/NAME",
     help="Secret with the password in its key `password`; created there if the key is missing.",
 )
 @click.option(
@@ -399,13 +383,9 @@ def worker(beanstalkd: Server, log_format: LogFormat, log_level: LogLevel, **opt
 
 @cli.command()
 @servers_option("beanstalkd server to check; repeatable, as for serve.")
-@click.option(
-    "--service", type=OBJECT, required=True, metavar="NAMESPACE/NAME", help="The Service of `beanscale serve`."
-)
+@click.option("--service", type=OBJECT, required=True, help="The Service of `beanscale serve`.")
 @click.option("--apiservice", type=NAME, default=APISERVICE, show_default=True, help="The APIService of that Service.")
-@click.option(
-    "--hpa", type=OBJECT, metavar="NAMESPACE/NAME", help="A HorizontalPodAutoscaler that must have a metric value."
-)
+@click.option("--hpa", type=OBJECT, help="A HorizontalPodAutoscaler that must have a metric value.")
 @click.option(
     "--tube-prefix", default="beanscale-smoke-", show_default=True, help="Beginning of the scratch tube's name."
 )
@@ -468,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problems = [f"{error.format_message().rstrip('.')}; see {command} --help"]
     except InvalidFileError as error:
         command, problems = "beanscale", list(error.errors)
-    except (click.ClickException, SettingError) as error:
+    except (click.ClickException, SettingError, KubeconfigError) as error:
         command, problems = "beanscale", [str(error)]
     for problem in problems:
         print(f"{command}: {' '.join(problem.split()).removesuffix('.')}", file=sys.stderr)  # noqa: T201

@@ -40,7 +40,6 @@ from app.kube.certificates.controller import CertificateController, CertificateT
 from app.kube.certificates.renewal import Lifetimes
 from app.kube.client import Kubernetes, connect
 from app.kube.credentials import ReloadedCa
-from app.kube.errors import KubeconfigError
 from app.kube.reviews import review_access, review_token
 from app.kube.upstream import Address, UpstreamAdapter
 from app.logs import AuditLog
@@ -49,7 +48,7 @@ from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
 from app.metrics.tenancy import outages
 from app.scaler.scaler import Scaler
-from app.settings import ObjectName, Server, ServicePort, SettingError
+from app.settings import ObjectName, Server, ServicePort
 from app.text import listing
 
 TlsMode = Literal["self", "provided"]
@@ -99,11 +98,8 @@ class ServeSettings:
 
 
 def run(settings: ServeSettings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status. Raise SettingError."""
-    try:
-        components = Components(settings, connect(settings.kubeconfig, settings.context))
-    except KubeconfigError as error:
-        raise SettingError(str(error)) from error
+    """Serve until SIGTERM or SIGINT; return the exit status. Raise KubeconfigError, SettingError."""
+    components = Components(settings, connect(settings.kubeconfig, settings.context))
     # What is loaded by now is never freed: without this, each garbage collection takes 10 ms and more to scan it.
     gc.freeze()
     with listen(settings.bind, settings.port) as listener:

@@ -78,12 +78,20 @@ class ConsoleSettings:
 
 
 def run(settings: ConsoleSettings) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit status. Raises SettingError."""
+    """Serve until SIGTERM or SIGINT; return the exit status. Raise SettingError, KubeconfigError if one was named."""
     check(settings)
     sys.setswitchinterval(0.001)  # the pages' thread must not keep the event loop waiting for the default of 5 ms
     pair = settings.tls_cert, settings.tls_key
     certificate = CertificateFiles(pair[0], pair[1]) if pair[0] and pair[1] else None
-    kubernetes, reason = _connect(settings)
+    kubernetes, reason = None, "the console runs without Kubernetes (--no-kubernetes)"
+    if settings.kubernetes:
+        try:
+            kubernetes = connect(settings.kubeconfig, settings.context)
+            reason = "waiting for the first reply of kube-apiserver"
+        except KubeconfigError as error:
+            if settings.kubeconfig or settings.context or settings.password_secret:
+                raise
+            reason = str(error)
     with listen(settings.bind, settings.port) as listener:
         # For each TLS connection, of which clients may open a thousand, asyncio's own loop takes 275 kB, uvloop 38 kB.
         uvloop.run(run_and_exit(_serve(settings, kubernetes, reason, listener, certificate)))
@@ -110,18 +118,6 @@ def check(settings: ConsoleSettings) -> None:
         raise SettingError("--password-secret needs a cluster: remove --no-kubernetes")
     if settings.password_secret is not None and settings.password_file is not None:
         raise SettingError("there is one password: use --password-file or --password-secret, not both")
-
-
-def _connect(settings: ConsoleSettings) -> tuple[Kubernetes | None, str]:
-    """Return the cluster and why autoscalers aren't known yet. Raises SettingError if a named one can't be used."""
-    if not settings.kubernetes:
-        return None, "the console runs without Kubernetes (--no-kubernetes)"
-    try:
-        return connect(settings.kubeconfig, settings.context), "waiting for the first reply of kube-apiserver"
-    except KubeconfigError as error:
-        if settings.kubeconfig or settings.context or settings.password_secret:
-            raise SettingError(str(error)) from error
-        return None, str(error)
 
 
 def _password_reader(settings: ConsoleSettings, kubernetes: Kubernetes | None) -> ReadPassword:

@@ -16,7 +16,6 @@ from app.explain.text_report import render
 from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes, connect
 from app.kube.credentials import own_namespace
-from app.kube.errors import KubeconfigError
 from app.metrics.selector import SelectorError, parse_selector
 from app.settings import SettingError
 
@@ -39,7 +38,7 @@ class ExplainSettings:
 
 
 def run(settings: ExplainSettings) -> int:
-    """Explain on standard output. Return 0, or 1 if the metric can't be queried. Raises SettingError."""
+    """Print the explanation; return 0, or 1 if the metric can't be queried. Raise KubeconfigError, SettingError."""
     if not _METRIC.fullmatch(settings.metric):
         raise SettingError(
             f"{settings.metric[:60]!r} is not a valid metric name: '/', '%' and spaces are not allowed; '/' is not"
@@ -49,11 +48,8 @@ def run(settings: ExplainSettings) -> int:
         parse_selector(settings.selector)
     except SelectorError as error:
         raise SettingError(f"{settings.selector[:60]!r} is not a label selector: {error}") from error
-    try:
-        kubernetes = connect(settings.kubeconfig, settings.context)
-        namespace = settings.namespace or own_namespace(settings.kubeconfig, settings.context)
-    except KubeconfigError as error:
-        raise SettingError(str(error)) from error
+    kubernetes = connect(settings.kubeconfig, settings.context)
+    namespace = settings.namespace or own_namespace(settings.kubeconfig, settings.context)
     try:
         report = explain(kubernetes, ExplainQuery(settings.metric, namespace, settings.selector))
     except CheckFailedError as error:

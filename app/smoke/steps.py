@@ -16,7 +16,6 @@ import click
 from app.jobs.client import BeanstalkdError
 from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes, connect
-from app.kube.errors import KubeconfigError
 from app.settings import ObjectName, Server, SettingError
 from app.smoke.hpa_status import check_hpa
 from app.smoke.metrics_api import MetricsApi
@@ -108,12 +107,9 @@ class Retrier:
 
 
 def run(settings: SmokeSettings) -> int:
-    """Run and print all checks. Return 0 if all passed, else 1. Raise SettingError."""
+    """Run and print all checks. Return 0 if all passed, else 1. Raise KubeconfigError, SettingError."""
     check_tube_prefix(settings.tube_prefix)
-    try:
-        kubernetes = connect(settings.kubeconfig, settings.context)
-    except KubeconfigError as error:
-        raise SettingError(str(error)) from error
+    kubernetes = connect(settings.kubeconfig, settings.context)
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

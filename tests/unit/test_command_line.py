@@ -35,7 +35,15 @@ def _leave_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["serve", "--beanstalkd", "a", "--port", "x"], "'x' is not a valid integer range"),
         (["serve", "--beanstalkd", "a", "--max-age", "15"], "'15' isn't a duration"),
         (["serve", "--beanstalkd", "a", "--kubeconfig", "/nope"], "File '/nope' does not exist"),
-        (["serve", "--beanstalkd", "a", "--kubeconfig", "/etc/passwd"], "/etc/passwd as a kubeconfig"),
+        *(
+            ([*command, "--kubeconfig", "/etc/passwd"], "beanscale: can't use /etc/passwd as a kubeconfig")
+            for command in (
+                ["serve", "--beanstalkd", "a"],
+                ["console", "--beanstalkd", "a"],
+                ["smoke", "--beanstalkd", "a", "--service", "a/b"],
+                ["explain", "tube-a"],
+            )
+        ),
         (["serve", "--beanstalkd", "a"], "there is no kubeconfig at"),
         (["serve", "--beanstalkd", "a", "--tls-secret", "x"], "--tls-secret requires --service"),
         (["serve", "--beanstalkd", "a", "--service", "x"], "isn't NAMESPACE/NAME"),
