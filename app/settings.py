@@ -62,7 +62,7 @@ class Server:
     @property
     def address(self) -> str:
         """`HOST:PORT`, IPv6 in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,11 @@ class ServicePort:
     def host(self) -> str:
         """The DNS name, which its certificate must have: `SERVICE.NAMESPACE.svc`."""
         return f"{self.service.name}.{self.service.namespace}.svc"
+
+
+def host_port(host: str, port: int | str) -> str:
+    """Return `HOST:PORT` as in a URL, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_server(text: str) -> Server:

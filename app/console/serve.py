@@ -37,7 +37,7 @@ from app.kube.errors import KubeconfigError
 from app.metrics.query import EvaluationContext
 from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
-from app.settings import Network, ObjectName, Server, SettingError
+from app.settings import Network, ObjectName, Server, SettingError, host_port
 
 SHUTDOWN_S = 2.0
 """For requests in flight after a signal."""
@@ -192,9 +192,8 @@ async def _serve(
     background += [password.run()] if password else []
     background += [autoscalers.run()] if kubernetes else []
     background += [certificate.run()] if certificate else []
-    host, port = listener.getsockname()[:2]
-    scheme = "https" if certificate else "http"
-    page = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
+    scheme, address = "https" if certificate else "http", host_port(*listener.getsockname()[:2])
+    page = f"{scheme}://{address}{settings.path_prefix}/"
     _log.info("listening", page=page, read_only=settings.read_only)
     server = HttpServer(max_connections(), (lambda: certificate.context) if certificate else None)
     return await server.serve_until_stopped(

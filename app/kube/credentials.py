@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from app.kube.errors import KubeconfigError
+from app.settings import host_port
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -73,8 +74,8 @@ def find_credentials(
         return f"Bearer {token}"
 
     authorization()
-    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Credentials(server, ReloadedCa(service_account / "ca.crt", "the pod's service account"), authorization)
+    ca = ReloadedCa(service_account / "ca.crt", "the pod's service account")
+    return Credentials(f"https://{host_port(host, port)}", ca, authorization)
 
 
 def own_namespace(kubeconfig: Path | None, context: str | None, service_account: Path = SERVICE_ACCOUNT) -> str:

@@ -12,7 +12,7 @@ import structlog
 from app import clock
 from app.beanstalkd.protocol import check_tube_name
 from app.http.server import HttpServer, listen, max_connections, on_shutdown_signal
-from app.settings import Server
+from app.settings import Server, host_port
 from app.worker.loop import Worker
 from app.worker.page import WorkerInfo, hello_app
 
@@ -58,8 +58,7 @@ async def _work_and_serve(settings: WorkerSettings, listener: socket.socket) -> 
         stop.set()
 
     on_shutdown_signal(shut_down)
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    url = f"http://{host_port(*listener.getsockname()[:2])}/"
     _log.info("worker started", page=url, tube=settings.tube, server=settings.server.address)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(page.serve(hello_app(info, lambda: worker.state, clock.now), listener, CLOSE_TIMEOUT_S))
