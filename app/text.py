@@ -1,7 +1,9 @@
 """Durations, counts and lists, as beanscale writes them for people and as Kubernetes writes them."""
 
+import re
 from collections.abc import Iterable
 
+_FIRST_WORD = re.compile(r"(?!beanstalkd|beanscale)[a-z]+(?=[\s,:;\u2019']|\.(?:\s|$)|$)")
 _SINGULAR = {
     "jobs": "job",
     "seconds": "second",
@@ -47,6 +49,20 @@ def listing(items: Iterable[str], word: str = "and") -> str:
     """Return `a`, `a and b`, or `a, b and c`; an empty string for no items."""
     *others, last = list(items) or [""]
     return f"{', '.join(others)} {word} {last}" if others else last
+
+
+def capital(sentence: str) -> str:
+    """Return a sentence with a capital; names such as minReplicas, tube-orders and beanstalkd stay as they are.
+
+    static/words.js follows the same rule.
+    """
+    first = _FIRST_WORD.match(sentence)
+    return f"{sentence[0].upper()}{sentence[1:]}" if first else sentence
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return at most `limit` characters of the text, and `…` if it has more."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def printable(text: str) -> str:

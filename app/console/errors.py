@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from app.jobs.actions import RefusedError
 from app.jobs.client import BeanstalkdError
 from app.settings import SettingError
+from app.text import capital
 
 FOR_SCRIPTS = ("/api/", "/events", "/actions/")
 """Paths whose errors are JSON."""
@@ -72,6 +73,5 @@ def error_response(message: str, status: int) -> JSONResponse:
 
 
 def sentence(clause: str) -> str:
-    """Return a clause with a capital and a full stop, as the console shows it; `beanstalkd` stays in lower case."""
-    first = clause[:1] if clause.startswith("beanstalkd") else clause[:1].upper()
-    return f"{first}{clause[1:]}{'' if clause.endswith('.') else '.'}"
+    """Return a clause with a capital and a full stop, as the console shows it."""
+    return f"{capital(clause)}{'' if clause.endswith('.') else '.'}"

@@ -13,7 +13,7 @@ from app.kube.events import COMPONENT
 from app.metrics.built_in import STATES
 from app.metrics.rules import COUNTED
 from app.settings import ObjectName, Server
-from app.text import count, duration
+from app.text import count, duration, shortened
 
 MAX_EVENTS = 5000
 SHOWN_S = 3600.0
@@ -161,6 +161,5 @@ def reported_events(name: ObjectName, known: Iterable[HpaEvent], ahead_s: float)
     """Yield what beanscale itself reported in Events of an HPA. `ahead_s`: of this clock, before the cluster's."""
     for each in known:
         if each.component == COMPONENT:
-            text = each.message if len(each.message) <= _MAX_TEXT else f"{each.message[:_MAX_TEXT]}…"
-            kind = "scaled" if each.is_scaling else "not-scaled"
+            kind, text = "scaled" if each.is_scaling else "not-scaled", shortened(each.message, _MAX_TEXT)
             yield Event(each.at_s + ahead_s, kind, f"beanscale: {text}", autoscaler=name)

@@ -14,7 +14,7 @@ from app.hpa.autoscaler import Autoscaler
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.kube.events import COMPONENT
-from app.text import printable
+from app.text import printable, shortened
 
 type Json = Mapping[str, Any]
 
@@ -84,16 +84,11 @@ def list_events(kubernetes: Kubernetes, autoscaler: Autoscaler) -> HpaEvents:
                 break
             now_s = kubernetes.server_time(now()).timestamp()
             found += (_parse(each, now_s) for each in items)
-    except KubernetesError as refused:
-        error = _describe(refused, autoscaler.namespace)
+    except KubernetesError as failure:
+        why = f"this account must be allowed to list events in namespace {autoscaler.namespace}"
+        error = f"its Events can't be read: {why if failure.status == 403 else failure.problem}"
     found.sort(key=lambda event: event.at_s, reverse=True)
     return HpaEvents(tuple(found[:MAX_EVENTS]), error)
-
-
-def _describe(error: KubernetesError, namespace: str) -> str:
-    if error.status == 403:
-        return f"its Events can't be read: this account must be allowed to list events in namespace {namespace}"
-    return f"its Events can't be read: {error.problem}"
 
 
 def _parse(event: Json, now_s: float) -> HpaEvent:
@@ -110,9 +105,9 @@ def _parse(event: Json, now_s: float) -> HpaEvent:
     return HpaEvent(
         at_s=next(known, now_s),
         is_warning=event.get("type") == "Warning",
-        reason=_bounded(event.get("reason"), _MAX_WORD),
-        message=_bounded(event.get("message"), _MAX_MESSAGE),
-        component=_bounded(source.get("component") or event.get("reportingComponent"), _MAX_WORD),
+        reason=_one_line(event.get("reason"), _MAX_WORD),
+        message=_one_line(event.get("message"), _MAX_MESSAGE),
+        component=_one_line(source.get("component") or event.get("reportingComponent"), _MAX_WORD),
         times=max(1, series.get("count") or event.get("count") or 1),
     )
 
@@ -124,6 +119,5 @@ def _seconds(time: str | None) -> float | None:
         return None
 
 
-def _bounded(text: str | None, limit: int) -> str:
-    line = printable(text or "")
-    return line if len(line) <= limit else f"{line[:limit]}…"
+def _one_line(text: str | None, limit: int) -> str:
+    return shortened(printable(text or ""), limit)

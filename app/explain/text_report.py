@@ -9,7 +9,7 @@ from app.explain.events import HpaEvents
 from app.explain.report import AutoscalerReport, MetricReport, Report
 from app.hpa.decision import Stage, Total, pods
 from app.quantity import plain
-from app.text import count, duration, measured, printable
+from app.text import capital, count, duration, measured, printable
 
 WIDTH = 100
 _MAX_CELL = 40
@@ -76,7 +76,7 @@ def _metric(report: MetricReport) -> Iterator[str]:
     if report.findings:
         yield "Findings"
         for finding in report.findings:
-            yield from wrapped(f"{finding.sentence[:1].upper()}{finding.sentence[1:]}", label="- ")
+            yield from wrapped(capital(finding.sentence), label="- ")
             if finding.hint:
                 yield from wrapped(finding.hint, indent=4, label="→ ")
         yield ""
@@ -162,7 +162,7 @@ def _events(known: HpaEvents, now_unix_s: float) -> Iterator[str]:
     if len(known.events) > _MAX_EVENTS:
         yield from wrapped(f"and {len(known.events) - _MAX_EVENTS} more")
     if known.error:
-        yield from wrapped(f"{known.error[:1].upper()}{known.error[1:]}.")
+        yield from wrapped(f"{capital(known.error)}.")
 
 
 def _ago(age_s: float | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.hpa.autoscaler import Autoscaler, Condition
 from app.hpa.scaling import awaited, scales_from_zero
+from app.text import shortened
 
 METRICS_READER = "kubectl get clusterrolebinding | grep metrics-reader"
 """Shows whether the HPA controller may read external metrics."""
@@ -89,8 +90,7 @@ def reported(autoscaler: Autoscaler, kind: str) -> str:
     if condition is None:
         return f"the HPA reports no {kind}"
     message = " ".join(condition.message.split()) or _EXPLANATIONS.get(condition.reason, "")
-    shown = message if len(message) <= _MAX_QUOTED else f"{message[:_MAX_QUOTED]}…"
-    return f"the HPA reports {condition.reason}{f': {shown}' if shown else ''}"
+    return f"the HPA reports {condition.reason}{f': {shortened(message, _MAX_QUOTED)}' if message else ''}"
 
 
 def confirmed(autoscaler: Autoscaler, kind: str, *reasons: str) -> str:

@@ -142,7 +142,7 @@ async def test_every_action_does_what_it_reports(
     [
         pytest.param("put", {}, 400, "A job has one body: send body, bodyHex or a file.", id="no body"),
         pytest.param("put", {"body": "", "bodyHex": ""}, 400, "A job has one body", id="two bodies"),
-        pytest.param("put", {"bodyHex": "abc"}, 400, "BodyHex must be pairs of hex digits.", id="half a byte"),
+        pytest.param("put", {"bodyHex": "abc"}, 400, "bodyHex must be pairs of hex digits.", id="half a byte"),
         pytest.param("put", {"body": "\ud800"}, 400, "lone surrogate", id="lone surrogate"),
         pytest.param("put", {"body": "", "priority": -1}, 400, "Priority must be an integer", id="bad number"),
         pytest.param("put", {"body": "x" * 70_000}, 503, "the job has 70,000 bytes, the limit is 65,535", id="too big"),

@@ -3,7 +3,7 @@
 import pytest
 
 from app.settings import parse_duration
-from app.text import count, duration, duration_value, listing, measured
+from app.text import capital, count, duration, duration_value, listing, measured
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,24 @@ def test_count(number: int, text: str) -> None:
 )
 def test_a_number_with_its_unit(number: str, unit: str | None, text: str) -> None:
     assert measured(number, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("clause", "sentence"),
+    [
+        ("jobs wait", "Jobs wait"),
+        ("don't: it can't", "Don't: it can't"),
+        ("unknown", "Unknown"),
+        ("", ""),
+        ("beanstalkd eu can't be read", "beanstalkd eu can't be read"),
+        ("beanscale has no value", "beanscale has no value"),
+        ("bodyHex must be hex", "bodyHex must be hex"),
+        ("tube-orders is 4", "tube-orders is 4"),
+        ("behavior.scaleUp is set", "behavior.scaleUp is set"),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_and_names_stay(clause: str, sentence: str) -> None:
+    assert capital(clause) == sentence
 
 
 @pytest.mark.parametrize(("items", "text"), [("", ""), ("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])

@@ -132,7 +132,8 @@ def test_a_substitute_is_one_statement() -> None:
 def test_a_server_that_fails_is_not_ok_while_its_reading_counts() -> None:
     failing = server(ageSeconds=3, failure="connection refused", failingForSeconds=2)
     text = " ".join(written(explanation(servers=[failing])).split())
-    assert "connection refused; its last reading, 3 s old, still counts" in text
+    reason = "connection refused; its last reading, 3 s old, still counts"
+    assert f"- beanstalkd eu at eu.example:11300 can't be read for 2 s: {reason}" in text
     assert "eu.example:11300 failing for 2 s, see Findings" in text
 
 
