@@ -25,7 +25,7 @@ class ScaleObject(NamedTuple):
 
 
 class ScaleClient:
-    """Reads and changes scales. The resource of each kind is looked up once."""
+    """Reads and changes scales. The resource of each kind is looked up once, and again after a 404."""
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
@@ -39,7 +39,12 @@ class ScaleClient:
             self._resources[key] = self._look_up(api_version, kind)
         version, resource = self._resources[key]
         path = f"{version}/namespaces/{quote(namespace, safe='')}/{resource}/{quote(name, safe='')}/scale"
-        return _parse(path, self._kubernetes.request("GET", path))
+        try:
+            return _parse(path, self._kubernetes.request("GET", path))
+        except KubernetesError as error:
+            if error.status == 404:  # a version may be served no longer, so the next read looks the kind up again
+                self._resources.pop(key, None)
+            raise
 
     def change(self, scale: ScaleObject, replicas: int) -> ScaleObject:
         """Set the number of pods. Raises KubernetesError, with status 409 if the workload has changed since."""

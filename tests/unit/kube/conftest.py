@@ -36,6 +36,7 @@ def apiserver(listener: Apiserver, monkeypatch: pytest.MonkeyPatch) -> Apiserver
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(listener.port))
     listener.answer = Answer()
+    listener.answers.clear()
     listener.asked.clear()
     listener.hang_ups = 0
     return listener
