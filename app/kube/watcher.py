@@ -61,7 +61,8 @@ class Watcher[Value](ABC):
                     self._fail(str(error))
             except Exception as error:  # noqa: BLE001 - if this thread ended, no change would ever be seen again
                 self._fail(f"internal error: {error!r}", error)
-            if time.monotonic() - began_s > _MAX_RETRY_S:  # else something ends each watch: a list costs much more
+            # The pauses go on growing while something ends each watch early: listing costs far more than watching.
+            if time.monotonic() - began_s > _MAX_RETRY_S:
                 delays = backoff(_FIRST_RETRY_S, _MAX_RETRY_S)
             time.sleep(next(delays))
 
@@ -74,7 +75,7 @@ class Watcher[Value](ABC):
             values |= {_key(each): value for each in items if (value := self.parse(each)) is not None}
         self._publish(values)
         ends_s = 0.0
-        while ends_s <= time.monotonic():  # else not kube-apiserver ended it: a proxy that restarts, or is none
+        while ends_s <= time.monotonic():  # kube-apiserver ends no watch earlier, but a proxy in between may
             ends_s = time.monotonic() + _WATCH_S - 1
             query = {**self._query, "resourceVersion": version, "allowWatchBookmarks": "true"}
             for event in kubernetes.watch(self._path, query=query, timeout_s=_WATCH_S):

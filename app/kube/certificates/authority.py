@@ -109,6 +109,16 @@ def make_authority(names: Iterable[str], now: datetime, lifetime: timedelta) -> 
 
     kube-apiserver and Prometheus trust it, and its key is in a Secret: it must be worth nothing for other names.
     """
+    permitted = _constraints(names)
+    # A kind of name that isn't among them would be permitted as a whole unless it is excluded.
+    excluded: list[x509.GeneralName] = [
+        x509.IPAddress(network)
+        for network in map(ipaddress.ip_network, ("0.0.0.0/0", "::/0"))
+        if not any(isinstance(each, x509.IPAddress) and each.value.version == network.version for each in permitted)
+    ]
+    if not any(isinstance(each, x509.DNSName) for each in permitted):
+        excluded.append(x509.DNSName(""))
+    constraints = x509.NameConstraints(sorted(permitted, key=str), excluded or None)
     key = ec.generate_private_key(ec.SECP256R1())
     # Dated, so that people can distinguish two CAs in one bundle.
     subject = _name(f"beanscale CA {now:%Y-%m-%dT%H:%M:%S}Z")
@@ -117,9 +127,9 @@ def make_authority(names: Iterable[str], now: datetime, lifetime: timedelta) -> 
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(_key_usage(is_authority=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_name_constraints(names), critical=True)
+        .add_extension(constraints, critical=True)
     )
     certificate = builder.sign(key, hashes.SHA256())
     return Authority(certificate.public_bytes(Encoding.PEM), _key_pem(key), certificate)
@@ -135,7 +145,7 @@ def make_serving(authority: Authority, names: Iterable[str], now: datetime, life
         .not_valid_before(now - BACKDATED)
         .not_valid_after(min(now + lifetime, authority.expires_at))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(_key_usage(is_authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
     )
@@ -224,26 +234,11 @@ def _constraints(names: Iterable[str]) -> set[x509.GeneralName]:
     return {x509.IPAddress(ipaddress.ip_network(each)) if is_ip(each) else x509.DNSName(each) for each in names}
 
 
-def _name_constraints(names: Iterable[str]) -> x509.NameConstraints:
-    """Permit these names; a kind of name that isn't among them would be permitted as a whole unless it is excluded."""
-    permitted = _constraints(names)
-    excluded: list[x509.GeneralName] = [
-        x509.IPAddress(network)
-        for network in map(ipaddress.ip_network, ("0.0.0.0/0", "::/0"))
-        if not any(isinstance(each, x509.IPAddress) and each.value.version == network.version for each in permitted)
-    ]
-    if not any(isinstance(each, x509.DNSName) for each in permitted):
-        excluded.append(x509.DNSName(""))
-    return x509.NameConstraints(sorted(permitted, key=str), excluded or None)
-
-
-def _key_usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
+def _key_usage(*, is_authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=digital_signature,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
+        digital_signature=not is_authority,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
