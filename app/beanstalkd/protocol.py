@@ -56,7 +56,6 @@ _LISTED = re.compile(rb"- " + _TUBE)
 _INTEGER = re.compile(rb"0|-?[1-9]\d{0,39}")
 _ID = re.compile(rb'^id: ("?)([0-9a-f]{1,64})\1$', re.MULTILINE)
 _VERSION = re.compile(rb'^version: "?([0-9][0-9A-Za-z.+-]{0,40})"?$', re.MULTILINE)
-_DRAINING = re.compile(rb"^draining: (true|false)$", re.MULTILINE)
 
 _WITH_BODY = frozenset({b"OK", b"FOUND", b"RESERVED"})
 _MAX_SIZE_DIGITS = 10
@@ -147,13 +146,8 @@ class JobTotals(NamedTuple):
     timeouts: int | None = None
     """Counter of jobs whose time to run (TTR) ended; restarts at 0 with the server."""
 
-    @property
-    def by_state(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """Jobs, in the order above."""
-        return self.ready, self.reserved, self.delayed, self.buried
 
-
-_TOTALS = (*(b"current-jobs-%b" % state.encode() for state in JobTotals._fields[1:-1]), b"job-timeouts")
+_TOTALS = (*(f"current-jobs-{state}" for state in JobTotals._fields[1:-1]), "job-timeouts")
 _COUNTS = tuple(field.replace("_", "-").encode() for field in TubeStats._fields[2:-1])
 _USUAL = re.compile(
     rb"---\nname: "
@@ -193,11 +187,7 @@ def parse_tube(body: bytes, tube: str, answered_at: Instant) -> TubeStats:
     if name is None or name[2] != asked:
         answered = name[2].decode() if name else "none"
         raise ProtocolError(f"answered about tube {answered!r} instead of {tube!r}", names_tube=True)
-    return _parse_each_field(body, tube, answered_at)
-
-
-def _parse_each_field(body: bytes, tube: str, answered_at: Instant) -> TubeStats:
-    """Parse a reply that has more, fewer or other fields than usual. Raises ProtocolError for a second name."""
+    # It has more, fewer or other fields than usual.
     sent: dict[bytes, list[bytes]] = {}
     for line in body.split(b"\n"):
         key, _, value = line.partition(b": ")
@@ -251,21 +241,6 @@ def parse_server_id(body: bytes) -> str:
     return str(ids[0][1], "ascii")
 
 
-def parse_draining(body: bytes) -> bool | None:
-    """Return True if a `stats` reply says that no job is accepted; None before beanstalkd 1.12, which doesn't say."""
-    match = _DRAINING.search(body[:MAX_STATS])
-    return match[1] == b"true" if match else None
-
-
-def parse_job_totals(body: bytes, answered_at: Instant) -> JobTotals:
-    """Return what a `stats` reply says of the jobs in all tubes together."""
-    sent: dict[bytes, list[bytes]] = {}
-    for key, _, value in _FIELD.findall(body[:MAX_STATS]):
-        sent.setdefault(key, []).append(value)
-    counts = (parse_count(key, sent.get(key, ())) for key in _TOTALS)
-    return JobTotals._make((answered_at, *(None if isinstance(count, InvalidField) else count for count in counts)))
-
-
 def parse_stats(body: bytes) -> Mapping[str, str]:
     """Return the fields of a `stats` or `stats-job` reply, without those that come more than once."""
     fields = [(key.decode(), value.decode()) for key, _, value in _FIELD.findall(body[:MAX_STATS])]
@@ -276,6 +251,17 @@ def parse_stats(body: bytes) -> Mapping[str, str]:
 def parse_field(stats: Mapping[str, str], name: str) -> int | InvalidField:
     """Return a field of `parse_stats` that is an integer."""
     return parse_count(name.encode(), [stats[name].encode()] if name in stats else [])
+
+
+def parse_draining(stats: Mapping[str, str]) -> bool | None:
+    """Return True if a `stats` reply says that no job is accepted; None before beanstalkd 1.12, which doesn't say."""
+    return {"true": True, "false": False}.get(stats.get("draining", ""))
+
+
+def parse_job_totals(stats: Mapping[str, str], answered_at: Instant) -> JobTotals:
+    """Return what a `stats` reply says of the jobs in all tubes together."""
+    counts = (parse_field(stats, name) for name in _TOTALS)
+    return JobTotals._make((answered_at, *(count if isinstance(count, int) else None for count in counts)))
 
 
 class Reply(NamedTuple):
@@ -358,7 +344,3 @@ class ReplyParser:
     def rest(self) -> bytes:
         """Return the bytes that no reply has used: the beginning of a body that was too large."""
         return bytes(self._received[self._read :])
-
-    def __bool__(self) -> bool:
-        """Return whether bytes are left that no reply has used."""
-        return self._read < len(self._received)

@@ -37,7 +37,6 @@ MIN_TIMEOUTS_S = 10.0
 _LISTINGS = 2
 """Checkpoints of listings that are kept at any age: the last has the present counters, the one before the earlier."""
 
-
 _DEFAULT = "default"
 _RETURNS = ("cmd-release", "cmd-bury", "job-timeouts")
 """Counters of jobs that workers took and didn't delete. beanstalkd has them only for all tubes together."""
@@ -380,8 +379,8 @@ class Recorder:
             restarted,
             returned,
             before.returned_at if same else now,
-            parse_draining(stats),
-            (*recent, parse_job_totals(stats, now)),
+            parse_draining(fields),
+            (*recent, parse_job_totals(fields, now)),
         )
 
     def record_sweep(

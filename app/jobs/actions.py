@@ -105,13 +105,15 @@ def job_stats(client: Client, job_id: int, tube: str) -> JobStats:
         stats = client.stats_job(job_id)
     except greenstalk.NotFoundError:
         raise GoneError(f"job {job_id} no longer exists: a worker finished it, or another client deleted it") from None
-    with _complete():
+    try:
         if not _is_name(stats["tube"], tube):
             raise RefusedError(
                 f"job {job_id} is in tube {stats['tube']}, not {tube}: IDs restart when beanstalkd restarts without a"
                 " binlog; reload"
             )
         return JobStats(job_id, State(stats["state"]), stats["pri"], stats["ttr"], stats["time-left"], stats["age"])
+    except KeyError as missing:
+        raise ValueError(f"stats without {missing}") from missing  # an invalid reply, see translated_errors
 
 
 class TubeCounts(dict[State, int]):
@@ -136,15 +138,6 @@ def tube_counts(client: Client, tube: str) -> TubeCounts:
     if not counts:
         raise ValueError("stats-tube without any number of jobs")  # an invalid reply, see translated_errors
     return counts
-
-
-@contextmanager
-def _complete() -> Iterator[None]:
-    """Raise ValueError for a missing field: an invalid reply, see translated_errors."""
-    try:
-        yield
-    except KeyError as missing:
-        raise ValueError(f"stats without {missing}") from missing
 
 
 def _is_name(parsed: str | int, tube: str) -> bool:

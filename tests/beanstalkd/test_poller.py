@@ -58,10 +58,10 @@ async def test_the_jobs_of_all_tubes_are_summed(beanstalkd: Beanstalkd) -> None:
         jobs.reserve()
         async with polling(address(beanstalkd)) as poller:
             await until(lambda: first(poller).reading is not None)
-            assert reading(poller).jobs.by_state == (3, 1, 1, 1)  # type: ignore[union-attr]
+            assert reading(poller).jobs[1:5] == (3, 1, 1, 1)  # type: ignore[union-attr]
             jobs.use("checkout")
             jobs.kick(1)
-            await until(lambda: reading(poller).jobs.by_state == (4, 1, 1, 0))  # type: ignore[union-attr]
+            await until(lambda: reading(poller).jobs[1:5] == (4, 1, 1, 0))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["007", "1_000", "Upper.Case", "a/b;c$(d)+e_f", "z" * 200])

@@ -15,6 +15,7 @@ from app.beanstalkd.protocol import (
     parse_draining,
     parse_job_totals,
     parse_server_id,
+    parse_stats,
     parse_tube,
     parse_tube_names,
     stats_tube,
@@ -62,7 +63,7 @@ def test_the_order_of_fields_does_not_matter() -> None:
     reordered = parse_tube(b"\n".join([start, name, *reversed(fields), end]), "checkout", AT)
     assert reordered._replace(body=b"") == parse_tube(stats(), "checkout", AT)._replace(body=b"")
     first, *others = JOBS.splitlines(keepends=True)
-    assert parse_job_totals(b"---\n" + b"".join([*reversed(others), first]), AT) == parse_job_totals(JOBS, AT)
+    assert parse_stats(b"---\n" + b"".join([*reversed(others), first])) == parse_stats(JOBS)
 
 
 @pytest.mark.parametrize("value", [3, -3, 2**64 - 1, "two", "", "2.5", "3\nnew-field: 4"])
@@ -231,7 +232,7 @@ def test_a_stream_of_another_protocol_is_rejected_at_the_first_byte_that_differs
     ],
 )
 def test_a_servers_draining_state_is_parsed(stats: bytes, draining: bool | None) -> None:
-    assert parse_draining(stats) is draining
+    assert parse_draining(parse_stats(stats)) is draining
 
 
 JOBS = (
@@ -241,7 +242,8 @@ JOBS = (
 
 
 def test_a_servers_number_of_jobs_is_parsed() -> None:
-    assert parse_job_totals(b"---\n" + JOBS + b"total-jobs: 99\n", AT) == (AT, 7, 3, 2, 9223372036854775807, 5)
+    stats = parse_stats(b"---\n" + JOBS + b"total-jobs: 99\n")
+    assert parse_job_totals(stats, AT) == (AT, 7, 3, 2, 9223372036854775807, 5)
 
 
 @pytest.mark.parametrize(
@@ -256,9 +258,16 @@ def test_a_servers_number_of_jobs_is_parsed() -> None:
     ],
 )
 def test_an_invalid_number_of_jobs_is_unknown_and_the_others_are_parsed(stats: bytes, invalid: str) -> None:
-    right = parse_job_totals(b"---\n" + JOBS, AT)
-    assert parse_job_totals(b"---\n" + stats, AT) == right._replace(**{invalid: None})
+    right = parse_job_totals(parse_stats(b"---\n" + JOBS), AT)
+    assert parse_job_totals(parse_stats(b"---\n" + stats), AT) == right._replace(**{invalid: None})
 
 
 def test_a_name_that_looks_like_numbers_of_jobs_is_none() -> None:
-    assert parse_job_totals(b"---\nhostname: " + JOBS.replace(b"\n", b" "), AT) == (AT, None, None, None, None, None)
+    assert parse_job_totals(parse_stats(b"---\nhostname: " + JOBS.replace(b"\n", b" ")), AT) == (
+        AT,
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
