@@ -522,7 +522,7 @@ def test_the_notes_tell_what_the_server_scales(chart: Chart) -> None:
         "The server scales up within a second by HPA beanscale/beanscale-hello-world, shop/checkout. To pause" in notes
     )
     assert (
-        "HPA shop/checkout has minReplicas 1, and the server scales its target to zero, after 90s without jobs" in notes
+        "HPA shop/checkout has minReplicas 1, and the server scales its target to zero after 90s without jobs" in notes
     )
     assert "scale it at once:" in notes
     many = [CHECKOUT | {"name": f"h{number}", "target": {"name": f"w{number}"}} for number in range(12)]
@@ -530,6 +530,16 @@ def test_the_notes_tell_what_the_server_scales(chart: Chart) -> None:
     silent = chart.notes({"autoscalers": [CHECKOUT], **DISABLED})
     assert "within a second" not in silent
     assert "HPA beanscale" not in silent
+
+
+def test_the_notes_name_a_paused_hpa_as_paused(chart: Chart) -> None:
+    paused = CHECKOUT | {"minReplicas": 0, "idleFor": "90s", "annotations": {"beanscale/paused": "true"}}
+    sentence = "beanscale/checkout has the annotation beanscale/paused, so the server doesn't scale its target"
+    notes = chart.notes({"autoscalers": [paused]})
+    assert notes.count("beanscale/checkout") == notes.count(sentence) == 1
+    for running in ({"annotations": {"beanscale/paused": "false"}}, {"annotations": {"team": "shop"}}):
+        assert "beanscale-hello-world, beanscale/checkout. To" in chart.notes({"autoscalers": [paused | running]})
+    assert sentence not in chart.notes({"autoscalers": [CHECKOUT | {"annotations": paused["annotations"]}], **DISABLED})
 
 
 @pytest.mark.parametrize(

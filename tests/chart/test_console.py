@@ -185,8 +185,15 @@ PORT_FORWARD = "kubectl port-forward -n beanscale service/beanscale-console 8081
         ({}, f"{PORT_FORWARD}/"),
         ({"pathPrefix": "/queues"}, f"{PORT_FORWARD}/queues/"),
         ({"service": {"type": "NodePort", "nodePort": 30001}}, "http://ANY-NODE:30001/"),
-        ({"service": {"type": "NodePort"}}, "kubectl get service -n beanscale beanscale-console"),
-        ({"service": {"type": "LoadBalancer"}}, "kubectl get service -n beanscale beanscale-console"),
+        (
+            {"service": {"type": "NodePort"}, "tls": {"secretName": "mine"}, "pathPrefix": "/q"},
+            "kubectl get service -n beanscale beanscale-console -o jsonpath='{.spec.ports[0].nodePort}'"
+            "   # the PORT of https://ANY-NODE:PORT/q/",
+        ),
+        (
+            {"service": {"type": "LoadBalancer", "port": 8080}, "pathPrefix": "/q"},
+            "kubectl get service -n beanscale beanscale-console   # http://EXTERNAL-IP:8080/q/",
+        ),
         ({"ingress": {"enabled": True, "hosts": ["a.example.com"]}, "pathPrefix": "/q"}, "http://a.example.com/q/"),
         (
             {"ingress": {"enabled": True, "hosts": ["a.example.com"], "tls": [{"secretName": "a"}]}},

@@ -31,8 +31,10 @@
 {{ ternary "https" "http" (gt (len .ingress.tls) 0) }}://{{ .ingress.hosts | first | default "ADDRESS-OF-THE-INGRESS" | replace "*" "ANY-NAME" }}{{ .pathPrefix }}/
 {{- else if .service.nodePort -}}
 {{ $scheme }}://ANY-NODE:{{ int .service.nodePort }}{{ .pathPrefix }}/
+{{- else if eq .service.type "NodePort" -}}
+kubectl get service -n {{ $service }} -o jsonpath='{.spec.ports[0].nodePort}'   # the PORT of {{ $scheme }}://ANY-NODE:PORT{{ .pathPrefix }}/
 {{- else if ne .service.type "ClusterIP" -}}
-kubectl get service -n {{ $service }}   # it is at this address{{ with .pathPrefix }}, at {{ . }}/{{ end }}
+kubectl get service -n {{ $service }}   # {{ $scheme }}://EXTERNAL-IP:{{ $port }}{{ .pathPrefix }}/
 {{- else -}}
 kubectl port-forward -n {{ replace " " " service/" $service }} 8081:{{ $port }}   # {{ $scheme }}://127.0.0.1:8081{{ .pathPrefix }}/
 {{- end }}
