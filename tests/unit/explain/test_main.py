@@ -469,3 +469,38 @@ def test_the_namespace_is_the_contexts_or_the_pods_own(tmp_path: Path, monkeypat
     (tmp_path / "namespace").write_text("beanscale\n")
     assert own_namespace(None, None, tmp_path) == "beanscale"
     assert own_namespace(config, None, tmp_path) == "default"
+
+
+def test_the_readme_shows_what_explain_prints() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text().partition("-n beanscale\ntube-hello-world")[2]
+    name, at_most = "beanscale-hello-world", "the desired replica count is more than the maximum replica count"
+    found = hpa(
+        external("tube-hello-world", {"matchLabels": {"paused": "false"}}, averageValue="2"),
+        current=10,
+        behavior={"scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 15}]}},
+        conditions=[*ACTIVE[:2], condition("ScalingLimited", "TooManyReplicas", message=at_most)],
+        annotations={"immediate": "true"},
+    )
+    found["metadata"] |= {"name": name, "namespace": "beanscale"}
+    found["spec"]["scaleTargetRef"]["name"] = name
+    answer = explanation(
+        metric="tube-hello-world",
+        namespace="beanscale",
+        selector="paused=false",
+        tubes=[tube("hello-world", ready=47, reserved=10)],
+        items=[item("57", "47 + 10")],
+        scaling={"enabled": True, "failures": []},
+    )
+    scaled = event("Scaled", f"Scaled Deployment/{name} from 1 to 10: maxReplicas is 10")
+    answers: Json = {
+        (f"{METRICS.replace('shop', 'beanscale')}/tube-hello-world", ""): answer,
+        (f"{METRICS.replace('shop', 'beanscale')}/tube-hello-world", "paused=false"): answer,
+        (HPAS.replace("shop", "beanscale"), ""): listed(found),
+        (f"/apis/apps/v1/namespaces/beanscale/deployments/{name}", ""): deployment(10, 10, 10),
+        (EVENTS.replace("shop", "beanscale"), ""): {"items": [scaled]},
+    }
+    query = ExplainQuery("tube-hello-world", "beanscale")
+    text = "\n".join(render(make_report(collect(Cluster(answers), query), NOW_S)))
+    first, _, rest = readme.partition("\n…\n")
+    assert text.startswith(f"tube-hello-world{first.partition('\n')[0]}\n")
+    assert text.endswith(f"\n{rest.partition('```')[0]}")
