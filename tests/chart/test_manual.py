@@ -117,7 +117,8 @@ def test_helm_shows_the_manual(chart: Chart) -> None:
 def quoted() -> list[str]:
     """Return the literal parts of the messages that the documents quote; … and '…' stand for variable parts."""
     lines = [line for each in DOCUMENTS for line in each.read_text().splitlines()]
-    table = [line.partition(" | ")[0] for line in lines if line.startswith(("| HPA:", "| Event:", "| `helm install`:"))]
+    rows = ("| HPA:", "| Event:", "| log:", "| the console", "| `beanstalkd …", "| `helm install`:")
+    table = [line.partition(" | ")[0] for line in lines if line.startswith(rows)]
     table += [line.partition("`: ")[0] + "`" for line in lines if line.startswith("- `") and "…" in line]
     messages = [message for line in table for message in re.findall(r"`([^`]+)`", line) if message != "helm install"]
     parts = [part.strip(" ;:,'()") for message in messages for part in re.split(r"…|'[^']*'", message)]
@@ -135,3 +136,18 @@ def test_messages_are_quoted_exactly() -> None:
     text = sources()
     assert len(quoted()) >= 10
     assert [part for part in quoted() if part.removesuffix(": connection refused") not in text] == []
+
+
+def anchors(document: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["README.md", "chart/README.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    document = (TOP / name).read_text()
+    for path, _, anchor in (link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", document)):
+        if not path.startswith("https://"):
+            target = (TOP / name).parent / path if path else TOP / name
+            assert target.exists(), path
+            assert not anchor or anchor in anchors(target.read_text()), anchor
