@@ -7,7 +7,6 @@ the path, the audit ID and the addresses.
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -54,26 +53,27 @@ class Audit:
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Return `app`, audited."""
-        return partial(self._handle, app)
 
-    async def _handle(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        started = perf_counter()
-        request = scope["request"] = Request(scope)
-        request.audit_id = audit_id(request)
+        async def audited(scope: Scope, receive: Receive, send: Send) -> None:
+            started = perf_counter()
+            request = scope["request"] = Request(scope)
+            request.audit_id = audit_id(request)
 
-        async def send_audited(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                request.status = message["status"]
-                headers = message["headers"]
-                headers.append((b"audit-id", request.audit_id))
-                if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append(_NO_CACHE)
-            await send(message)
+            async def send_audited(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    request.status = message["status"]
+                    headers = message["headers"]
+                    headers.append((b"audit-id", request.audit_id))
+                    if not any(name == b"cache-control" for name, _ in headers):
+                        headers.append(_NO_CACHE)
+                await send(message)
 
-        await app(scope, receive, send_audited)
-        duration_s = perf_counter() - started
-        self._observe(request.status, duration_s)
-        self.note(request, scope["client"], duration_s)
+            await app(scope, receive, send_audited)
+            duration_s = perf_counter() - started
+            self._observe(request.status, duration_s)
+            self.note(request, scope["client"], duration_s)
+
+        return audited
 
     def note(self, request: Request, client: tuple[str, int] | None, duration_s: float) -> None:
         """Log a request, if it is to be logged."""
@@ -82,8 +82,7 @@ class Audit:
             if self._logs_all and not is_probe:
                 _log.info("request", **_values(request, client, duration_s))
         elif not (is_failure and is_probe):
-            is_authenticated = request.caller is not None and request.caller.by != "anonymous"
-            added = (self._of_users if is_authenticated else self._of_unauthenticated).admit()
+            added = (self._of_users if request.is_authenticated else self._of_unauthenticated).admit()
             if added is not None:
                 event = "request failed" if is_failure else "request refused"
                 _log.warning(event, **_values(request, client, duration_s), **added)

@@ -55,9 +55,14 @@ class Authenticator:
     ) -> None:
         self._auth_config = auth_config
         self._review_token = review_token
-        self._reviews = ReviewCache(
-            "TokenReview", TOKEN_THREADS, _verdict, ("authenticated", "unauthenticated"), observe
-        )
+
+        def verdict(owner: TokenOwner) -> str:
+            if owner.user is not None:
+                return "authenticated"
+            return "undecided" if owner.problem else "unauthenticated"  # a problem: kube-apiserver may decide soon
+
+        cached = "authenticated", "unauthenticated"
+        self._reviews = ReviewCache("TokenReview", TOKEN_THREADS, verdict, cached, observe)
 
     async def caller(self, scope: Scope) -> Caller:
         """Return the caller. Raises StatusError: 401, 429 or 503 if the token can't be reviewed now."""
@@ -103,12 +108,6 @@ class Authenticator:
             if user is not None:
                 return Caller(user, "front-proxy")
         return _caller_of_certificate(certificate) if certificate.signed_by(config.client_anchors) else None
-
-
-def _verdict(owner: TokenOwner) -> str:
-    if owner.user is not None:
-        return "authenticated"
-    return "undecided" if owner.problem else "unauthenticated"  # with a problem, kube-apiserver may decide soon
 
 
 def _why_not(certificate: ClientCertificate, config: AuthConfig | None) -> str:

@@ -65,8 +65,8 @@ class Authorization:
         request: Request = scope["request"]
         assert request.caller  # noqa: S101 - set by Authentication
         # An unauthenticated client's query isn't parsed: it is rejected in less time.
-        known = request.caller.by != "anonymous"
-        request.attributes = attributes(request, scope.get("path_params", {}), parse_query=known)
+        matched = scope.get("path_params", {})
+        request.attributes = attributes(request, matched, parse_query=request.is_authenticated)
         # Ignoring these headers would do with all rights what the client meant to try with few.
         if b"impersonate" in b"\n".join(request.headers) and any(
             name.replace(b"_", b"-").startswith(b"impersonate-") for name in request.headers

@@ -23,7 +23,7 @@ from app.clock import Instant, rfc3339
 from app.kube.reviews import ResourceAttributes
 from app.kube.upstream import GROUP, GROUP_VERSION
 from app.metrics.metric import Metric
-from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, WantedTubes
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, WantedTubes
 from app.metrics.resolve import resolve
 
 MAX_CACHED = 256
@@ -118,9 +118,8 @@ def checked_options(request: Request) -> ListOptions:
 
 
 def _explain(scaling: Mapping[str, Any], metric: Metric, _: Representation, request: Request) -> tuple[Response, float]:
-    selector = request.parameters.get("labelSelector", [""])[0]
-    explained = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION, **metric.explain(selector)}
-    content = {**explained, "scaling": scaling}
+    explained = metric.explain(request.parameters.get("labelSelector", [""])[0])
+    content = {"kind": "MetricExplanation", "apiVersion": GROUP_VERSION, **explained, "scaling": scaling}
     return respond(content, request, negotiate(request.header(b"accept"))), -math.inf
 
 
@@ -130,21 +129,19 @@ def _respond(metric: Metric, form: Representation, request: Request) -> tuple[Re
         values = metric.values()
     except MetricError as error:
         raise StatusError(error.reason, str(error), {"group": GROUP, "kind": metric.query.metric}) from error
-    items = list(map(_item, values))
+    items = [
+        {
+            "metricName": value.metric_name,
+            "metricLabels": value.labels,
+            "timestamp": rfc3339(value.answered_at),
+            **({} if value.window_s is None else {"window": value.window_s}),
+            "value": value.quantity,
+        }
+        for value in values
+    ]
     if form.kind is not None:
         rows = list(zip(values, items, strict=True))
         content = table.table(rows, form.kind, metric, request.parameter("includeObject") or "")
         return respond(content, request, form), -math.inf
     content = {"kind": KIND, "apiVersion": GROUP_VERSION, "metadata": {}, "items": items}
     return respond(content, request, form), metric.fresh_until_s(values)
-
-
-def _item(value: MetricValue) -> Mapping[str, Any]:
-    window = {} if value.window_s is None else {"window": value.window_s}
-    return {
-        "metricName": value.metric_name,
-        "metricLabels": value.labels,
-        "timestamp": rfc3339(value.answered_at),
-        **window,
-        "value": value.quantity,
-    }

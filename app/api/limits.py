@@ -5,7 +5,6 @@ Source: k8s.io/apiserver/pkg/server/filters/maxinflight.go and timeout.go.
 
 import asyncio
 import math
-from functools import partial
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -84,46 +83,47 @@ class Limits:
 
     def of_responses(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with a deadline, and a limit on what waits for its reader."""
-        return partial(self._respond, app)
+
+        async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            started, task = self._started, asyncio.current_task()
+            assert task  # noqa: S101 - a coroutine runs in one
+            start: Message | None = None
+
+            async def send_limited(message: Message) -> None:
+                """Send, once it is known how large the response is."""
+                nonlocal start
+                if message["type"] == "http.response.start":
+                    started.pop(task, None)
+                    start = message
+                elif start is None or len(message["body"]) <= _LARGE:
+                    if start is not None:
+                        await send(start)
+                        start = None
+                    await send(message)
+                else:
+                    await self._send_large(scope, receive, send, start, memoryview(message["body"]))
+
+            started[task] = perf_counter()
+            self.requests += 1
+            try:
+                await app(scope, receive, send_limited)
+            except asyncio.CancelledError:
+                if started.get(task) != math.inf:
+                    raise
+                message = "Timeout: request did not complete within the allotted timeout"
+                raise StatusError("Timeout", message, {}) from None
+            finally:
+                self.requests -= 1
+                if started.pop(task, None) == math.inf:
+                    task.uncancel()
+
+        return limited
 
     async def _reject(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.rejected += 1
         headers = {"retry-after": "1", "x-content-type-options": "nosniff"}
         text = "Too many requests, please try again later.\n"  # not a Status, as in Kubernetes
         await PlainTextResponse(text, 429, headers)(scope, receive, send)
-
-    async def _respond(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        started, task = self._started, asyncio.current_task()
-        assert task  # noqa: S101 - a coroutine runs in one
-        start: Message | None = None
-
-        async def send_limited(message: Message) -> None:
-            """Send, once it is known how large the response is."""
-            nonlocal start
-            if message["type"] == "http.response.start":
-                started.pop(task, None)
-                start = message
-            elif start is None or len(message["body"]) <= _LARGE:
-                if start is not None:
-                    await send(start)
-                    start = None
-                await send(message)
-            else:
-                await self._send_large(scope, receive, send, start, memoryview(message["body"]))
-
-        started[task] = perf_counter()
-        self.requests += 1
-        try:
-            await app(scope, receive, send_limited)
-        except asyncio.CancelledError:
-            if started.get(task) != math.inf:
-                raise
-            message = "Timeout: request did not complete within the allotted timeout"
-            raise StatusError("Timeout", message, {}) from None
-        finally:
-            self.requests -= 1
-            if started.pop(task, None) == math.inf:
-                task.uncancel()
 
     async def _send_large(self, scope: Scope, receive: Receive, send: Send, start: Message, body: memoryview) -> None:
         """Send piece by piece, not faster than it is read: `send` waits for the reader."""

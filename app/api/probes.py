@@ -36,7 +36,7 @@ class Probe:
         lines = []
         for name, failure in failures.items():
             warning = None if failure or name not in self.warnings else self.warnings[name]()
-            reason = _WITHHELD if _is_anonymous(request) else failure or warning
+            reason = failure or warning if request.is_authenticated else _WITHHELD
             if failure:
                 lines.append(f"[-]{name} failed: {reason}")
             else:
@@ -50,9 +50,5 @@ class Probe:
         failure = self.checks[name]()
         if failure is None:
             return PlainTextResponse("ok")
-        reason = _WITHHELD if _is_anonymous(request) else failure
+        reason = failure if request.is_authenticated else _WITHHELD
         return PlainTextResponse(f"internal server error: {reason}\n", 500, headers=_NOSNIFF)
-
-
-def _is_anonymous(request: Request) -> bool:
-    return request.caller is None or request.caller.by == "anonymous"

@@ -122,10 +122,14 @@ class Request:
         return self._options
 
     @property
+    def is_authenticated(self) -> bool:
+        """True if a credential proved who the caller is; False before Authentication too."""
+        return self.caller is not None and self.caller.by != "anonymous"
+
+    @property
     def wants_indent(self) -> bool:
         """True if JSON is to be indented for people: by `pretty` of an authenticated client, else by the User-Agent."""
-        is_known = self.caller is not None and self.caller.by != "anonymous"
-        if is_known and (pretty := self.parameter("pretty")):
+        if self.is_authenticated and (pretty := self.parameter("pretty")):
             return pretty in {"1", "t", "T", "true", "TRUE", "True"}
         return self.headers.get(b"user-agent", b"").startswith(_PEOPLE)
 

@@ -108,19 +108,6 @@ def unless_known(etag: str, request: Request, response: Response) -> Response:
     return response
 
 
-def status_response(error: StatusError, request: Request) -> Response:
-    """Return the error as a `Status`; in JSON if nothing acceptable is available."""
-    try:
-        representation = negotiate(request.header(b"accept"))
-    except StatusError:
-        representation = Representation()
-    response = respond(error.content, request, representation, error.code)
-    response.headers["x-content-type-options"] = "nosniff"
-    if retry_after_s := (error.details or {}).get("retryAfterSeconds"):
-        response.headers["retry-after"] = str(retry_after_s)
-    return response
-
-
 class ErrorResponses:
     """Middleware: decodes the path, and answers every exception with a `Status`."""
 
@@ -145,9 +132,18 @@ class ErrorResponses:
             await self._answer(unexpected, scope, receive, send)
 
     async def _answer(self, error: StatusError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the error as a `Status`; in JSON if nothing acceptable is available."""
         request: Request = scope["request"]
         request.error = without_traceback(error)
-        await status_response(error, request)(scope, receive, send)
+        try:
+            representation = negotiate(request.header(b"accept"))
+        except StatusError:
+            representation = Representation()
+        response = respond(error.content, request, representation, error.code)
+        response.headers["x-content-type-options"] = "nosniff"
+        if retry_after_s := (error.details or {}).get("retryAfterSeconds"):
+            response.headers["retry-after"] = str(retry_after_s)
+        await response(scope, receive, send)
 
 
 def without_traceback(error: StatusError) -> StatusError:
