@@ -35,6 +35,21 @@ def test_an_example_renders(chart: Chart, values: Any) -> None:
     chart.render(values)
 
 
+def test_the_examples_in_comments_of_values_render(chart: Chart) -> None:
+    def uncomment(match: re.Match[str]) -> str:
+        indent, key, lines = match.groups()
+        return f"{indent}{key}:\n{lines.replace('# ', '')}"
+
+    text, number = re.subn(
+        r"^( *)(\w+): \[\]\n((?:\1# (?:- |  ).*\n)+)",
+        uncomment,
+        (chart.path / "values.yaml").read_text(),
+        flags=re.MULTILINE,
+    )
+    assert number >= 8
+    chart.render(yaml.safe_load(text))
+
+
 def platform(name: str) -> Any:
     """Return the YAML block of a paragraph of "Platforms"."""
     paragraph = (TOP / "chart/README.md").read_text().partition(f"\n**{name}")[2]
