@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from app.metrics.rules import UNITS, FormulaError
+from app.metrics.rules import FIELDS, UNITS, FormulaError
 from app.quantity import MAX_MILLI, show_number
 from app.settings import SettingError, did_you_mean
 
@@ -92,26 +92,25 @@ class ParsedFormula:
         return shown + self.text[end:]
 
 
-def parse_formula(text: str, names: frozenset[str]) -> ParsedFormula:
-    """Parse a formula over fields of these names. Raises SettingError, with the position of the mistake."""
+def parse_formula(text: str) -> ParsedFormula:
+    """Parse a formula over FIELDS. Raises SettingError, with the position of the mistake."""
     if len(text) > MAX_CHARACTERS:
         raise SettingError(f"is {len(text):,} characters long, and a formula has at most {MAX_CHARACTERS:,}")
     if not text.strip():
         raise SettingError("is empty; write a formula, like ready + reserved")
-    parser = _Parser(text, names)
+    parser = _Parser(text)
     tree = parser.parse()
     if not parser.named:
-        raise SettingError(f"names no field, so it would never change; there are {', '.join(sorted(names))}")
+        raise SettingError(f"names no field, so it would never change; there are {', '.join(sorted(FIELDS))}")
     return ParsedFormula(text, tuple(sorted(parser.named)), tree)
 
 
 class _Parser:
     """Parses a text, and checks that its syntax tree has nothing but what a formula may have."""
 
-    def __init__(self, text: str, names: frozenset[str]) -> None:
+    def __init__(self, text: str) -> None:
         self.named: list[tuple[int, str]] = []
         self._text = text
-        self._names = names
 
     def parse(self) -> ast.expr:
         """Return the tree, with positions in the text and Fractions as constants. Raises SettingError."""
@@ -166,13 +165,13 @@ class _Parser:
     def _check_field(self, position: int, name: str) -> None:
         if name in FUNCTIONS:
             raise SettingError(f"has {name!r} {self._at(position)}, which is a function: write {name}(…)")
-        if name not in self._names:
-            raise self._unknown("field", position, name, self._names)
+        if name not in FIELDS:
+            raise self._unknown("field", position, name, FIELDS)
         self.named.append((position, name))
 
     def _check_divisor(self, node: ast.expr) -> None:
         """Reject a division by 0 that no field can change."""
-        if any(isinstance(each, ast.Name) and each.id in self._names for each in ast.walk(node)):
+        if not _is_number(node):
             return
         try:
             never_works = _evaluate(node, {}, self._text) == 0
@@ -261,7 +260,8 @@ def _unit(node: ast.expr) -> tuple[str | None, bool]:
 
 
 def _is_number(node: ast.expr) -> bool:
-    return not any(isinstance(each, ast.Name) and each.id in UNITS for each in ast.walk(node))
+    """Return whether the value doesn't depend on any field."""
+    return not any(isinstance(each, ast.Name) and each.id in FIELDS for each in ast.walk(node))
 
 
 def _segment(node: ast.expr, text: str) -> str:

@@ -1,6 +1,6 @@
 """The base class of all metrics. `resolve` returns one of its subclasses, and callers need to know no others.
 
-A tube that no server lists has 0 jobs, because beanstalkd forgets an empty tube that nobody uses; but only if every
+A tube that no server lists has 0 jobs, because beanstalkd forgets an empty tube that no client uses; but only if every
 server in scope has a fresh reading. Anything else that isn't known is an error, never a number.
 """
 
@@ -143,7 +143,7 @@ class Metric(ABC):
         """Return rule, readings and arithmetic, or the error, as JSON. `selector`: the query's, as it was written."""
         context, definition = self.context, self.definition
         ignored = definition.without_paused if definition and self.ignores_paused else ""
-        told: dict[str, Any] = {
+        explained: dict[str, Any] = {
             "metric": self.query.metric,
             "namespace": self.query.namespace,
             "selector": selector,
@@ -176,24 +176,25 @@ class Metric(ABC):
             readings = [ServerReading(state, state.reading) for state in scope.servers if state.reading]
             tubes = [(tube, server) for server in readings for tube in scope.tubes_of(server)]
             tubes.sort(key=lambda pair: pair[0])
-            told["servers"] = [server_info(state, scope.named, context) for state in scope.servers]
+            explained["servers"] = [server_info(state, scope.named, context) for state in scope.servers]
             for tube, server in tubes[:MAX_EXPLAINED]:
                 info = tube_info(server, tube, context)
-                told["tubes"].append({**info, "ignored": info["paused"] and bool(ignored)})
-            told["tubesOmitted"] = max(0, len(tubes) - MAX_EXPLAINED)
+                explained["tubes"].append({**info, "ignored": info["paused"] and bool(ignored)})
+            explained["tubesOmitted"] = max(0, len(tubes) - MAX_EXPLAINED)
         try:
             values, arithmetic = self.calculations(MAX_EXPLAINED)
-            told["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
-            told["itemsOmitted"] = len(values) - len(told["items"])
-            if values:
-                told["total"] = _total(values)
+            explained["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
+            explained["itemsOmitted"] = len(values) - len(explained["items"])
+            if values:  # added up as an autoscaler does: in thousandths, each rounded up
+                total = sum(milli(parse_quantity(value.quantity)) for value in values)
+                explained["total"] = format_quantity(Fraction(min(total, MAX_MILLI), 1000))
             else:
                 _ = self.scope  # why the selector matches nothing
         except MetricError as error:
             near = list(error.near) if isinstance(error, UnknownMetricError) else []
             first_read = isinstance(error, TooFewReadingsError)  # it has begun with this query
-            told["error"] = {"reason": error.reason, "message": str(error), "near": near, "firstRead": first_read}
-        return told
+            explained["error"] = {"reason": error.reason, "message": str(error), "near": near, "firstRead": first_read}
+        return explained
 
 
 class UnresolvedMetric(Metric):
@@ -221,12 +222,6 @@ class UnresolvedMetric(Metric):
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:  # noqa: ARG002 - of all metrics
         """Raise the error."""
         raise self._error
-
-
-def _total(values: Iterable[MetricValue]) -> str:
-    """Return the sum of all values as an autoscaler adds them: in thousandths, each rounded up."""
-    thousandths = sum(milli(parse_quantity(value.quantity)) for value in values)
-    return format_quantity(Fraction(min(thousandths, MAX_MILLI), 1000))
 
 
 def _item(value: MetricValue, arithmetic: str) -> Json:

@@ -93,16 +93,12 @@ class PerTubeMetric(Metric):
         return values, arithmetic
 
     def _of_server(
-        self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str], paused: str | None = None
+        self, server: ServerReading, tubes: Sequence[str], fields: Sequence[str], paused: str | None
     ) -> Iterator[MetricValue]:
         """Yield the values with this label `paused`, or without it if None. Raises NoValueError, InvalidFieldError."""
         context, reading = self.context, server.reading
         matches, label = self.query.selector.matches, self.measured.label
-        common = (
-            {"server": server.state.server.name}
-            if paused is None
-            else {"server": server.state.server.name, PAUSED: paused}
-        )
+        common = {"server": server.state.server.name} | ({} if paused is None else {PAUSED: paused})
         oldest_s = context.now.monotonic_s - context.limit_s
         for tube in tubes:
             stats = reading.tubes.get(tube)

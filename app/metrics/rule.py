@@ -263,14 +263,13 @@ class OperatorRuleMetric(RuleMetric):
         policy = self.rule.on_failure
         if isinstance(policy, Substitute):  # without labels: rules_file.py refuses it together with `per`
             return MetricValue(self.query.metric, {}, format_quantity(policy.value), self.context.now)
-        told = f"onFailure of {self.rule.name} ({policy_text(policy)})"
         if not (isinstance(policy, Hold) and isinstance(error, StaleReadingError)):
-            told = f"onFailure of {self.rule.name} is {policy_text(policy)}"
+            state = f"is {policy_text(policy)}"
         elif error.age_s is None:
-            told += " has no reading to hold since beanscale started"
+            state = f"({policy_text(policy)}) has no reading to hold since beanscale started"
         else:
-            told += f" expired {error.age_s - self.context.limit_s:.0f} s ago"
-        raise type(error)(f"{error}; {told}", error.age_s) from error
+            state = f"({policy_text(policy)}) expired {error.age_s - self.context.limit_s:.0f} s ago"
+        raise type(error)(f"{error}; onFailure of {self.rule.name} {state}", error.age_s) from error
 
 
 def _is_paused(server: ServerReading, tube: str) -> bool:

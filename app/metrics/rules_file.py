@@ -33,7 +33,6 @@ import yaml
 from app.metrics.built_in import TUBE_PREFIX
 from app.metrics.formula import MAX, MAX_DIGITS, parse_formula
 from app.metrics.rules import (
-    FIELDS,
     Fail,
     Formula,
     Glob,
@@ -57,7 +56,7 @@ MAX_ITEMS = 1_000
 MAX_ERRORS = 100
 MAX_UNIT = 20
 """Characters."""
-DEFAULT_FORMULA: Formula = parse_formula("ready + reserved", FIELDS)
+DEFAULT_FORMULA: Formula = parse_formula("ready + reserved")
 
 _KEYS = ("name", "tubes", "servers", "value", "per", "onFailure", "maxAge", "paused", "busy", "unit", "namespaces")
 _SUBRESOURCES = frozenset({"finalize", "status"})
@@ -222,11 +221,11 @@ def _rule(value: Any, where: str, server_names: Collection[str], has_tenancy: bo
 
 
 def _formula(keys: _Map) -> Formula:
-    formula = keys.get("value", lambda text: parse_formula(_text(text), FIELDS), DEFAULT_FORMULA)
+    formula = keys.get("value", lambda text: parse_formula(_text(text)), DEFAULT_FORMULA)
     keep = keys.get("busy", _busy, "")
     if keep:
         try:
-            return parse_formula(f"max({formula.text}, {keep} * reserved)", FIELDS)
+            return parse_formula(f"max({formula.text}, {keep} * reserved)")
         except SettingError as error:
             keys.error(f"busy: max(value, {keep} * reserved) {error}")
     return formula

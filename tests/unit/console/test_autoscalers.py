@@ -24,7 +24,7 @@ from app.hpa.autoscaler import Autoscaler, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Total
 from app.metrics.formula import parse_formula
 from app.metrics.query import EvaluationContext
-from app.metrics.rules import FIELDS, Glob, Rule, Rules
+from app.metrics.rules import Glob, Rule, Rules
 from app.settings import ObjectName
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube, unread
 from tests.unit.explain.cluster import DEPLOYMENT, EVENTS, METRICS, Cluster, deployment, event, listed
@@ -33,7 +33,7 @@ from tests.unit.hpa.hpas import condition, external, hpa
 
 NAME = ObjectName("shop", "orders")
 ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
-RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready", FIELDS), frozenset({"eu"}))})
+RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready"), frozenset({"eu"}))})
 
 
 def known(*states: ServerState, rules: Rules = RULES) -> EvaluationContext:

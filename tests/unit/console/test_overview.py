@@ -11,7 +11,7 @@ from app.console.errors import RequestError
 from app.console.history import POINTS, PastTubes
 from app.console.overview import MAX_SIZE, Query, overview, parse_query
 from app.metrics.formula import parse_formula
-from app.metrics.rules import FIELDS, Glob, Rule, Rules
+from app.metrics.rules import Glob, Rule, Rules
 from app.settings import ObjectName, Server
 from tests.unit.console.moments import at, sampled, server, tube, unread, view
 
@@ -200,7 +200,7 @@ def test_a_row_has_notes(stats: Any, notes: list[str]) -> None:
 def test_a_row_notes_a_tube_that_requires_a_rule_until_there_is_one() -> None:
     unnamed = view(server(tube("mail/eu", buried=1)))
     assert overview(unnamed, Query())["tubes"][0]["notes"] == ["buried-jobs", "needs-rule"]
-    named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), parse_formula("ready", FIELDS))}))
+    named = replace(unnamed, rules=Rules({"mail": Rule("mail", Glob(("mail/*",)), parse_formula("ready"))}))
     assert overview(named, Query())["tubes"][0]["notes"] == ["buried-jobs"]
 
 

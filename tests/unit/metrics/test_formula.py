@@ -23,7 +23,7 @@ LIVE = {name: Fraction(0) for name in FIELDS} | {
 
 
 def value(text: str) -> Fraction:
-    return parse_formula(text, FIELDS).value(LIVE)
+    return parse_formula(text).value(LIVE)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_a_formula_is_computed_exactly(text: str, expected: Fraction) -> None:
     ],
 )
 def test_a_formulas_unit_follows_from_its_fields_where_it_is_clear(text: str, unit: str | None) -> None:
-    assert parse_formula(text, FIELDS).unit == unit
+    assert parse_formula(text).unit == unit
 
 
 def test_a_formula_has_its_text_and_fields() -> None:
-    formula: Formula = parse_formula("ready + max(ready, 2 * delayed)", FIELDS)
+    formula: Formula = parse_formula("ready + max(ready, 2 * delayed)")
     assert formula.text == "ready + max(ready, 2 * delayed)"
     assert formula.fields == {"ready", "delayed"}
 
@@ -148,7 +148,7 @@ def test_a_formula_has_its_text_and_fields() -> None:
 )
 def test_an_invalid_formula_is_reported_with_the_position(text: str, mistake: str) -> None:
     with pytest.raises(SettingError) as refused:
-        parse_formula(text, FIELDS)
+        parse_formula(text)
     assert str(refused.value).startswith(mistake)
 
 
@@ -177,7 +177,7 @@ def test_a_formula_without_a_value_has_a_reason(text: str, reason: str) -> None:
 
 def test_the_largest_value_is_the_largest_that_an_autoscaler_accepts() -> None:
     """It counts thousandths in an int64; of 2^63 - 1 jobs it would make -1."""
-    largest = parse_formula("ready", FIELDS)
+    largest = parse_formula("ready")
     assert largest.value({"ready": Fraction(MAX)}) == MAX
     assert MAX * 1000 < 2**63 <= (MAX + 1) * 1000
     with pytest.raises(FormulaError, match="above the Kubernetes limit"):
@@ -185,7 +185,7 @@ def test_the_largest_value_is_the_largest_that_an_autoscaler_accepts() -> None:
 
 
 def test_intermediate_results_can_exceed_the_limit() -> None:
-    assert parse_formula("total * total / total", FIELDS).value({"total": Fraction(MAX)}) == MAX
+    assert parse_formula("total * total / total").value({"total": Fraction(MAX)}) == MAX
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_intermediate_results_can_exceed_the_limit() -> None:
     ids=["product", "quotient", "difference", "fractions", "parentheses", "functions", "minuses"],
 )
 def test_the_largest_formulas_are_cheap(text: str) -> None:
-    formula = parse_formula(text, FIELDS)
+    formula = parse_formula(text)
     began = process_time()
     for _ in range(10):
         with suppress(FormulaError):
@@ -211,7 +211,7 @@ def test_the_largest_formulas_are_cheap(text: str) -> None:
 
 
 def test_the_arithmetic_can_be_shown_with_its_numbers() -> None:
-    formula = parse_formula("ready +  0.5*delayed / max(1, put_per_second, ready)", FIELDS)
+    formula = parse_formula("ready +  0.5*delayed / max(1, put_per_second, ready)")
     assert formula.shown(LIVE) == "3 +  0.5*4 / max(1, ≈0.333, 3)"
 
 
@@ -289,9 +289,9 @@ def test_any_formula_has_the_value_that_python_gives_it(tree: Tree, fields: dict
         expected = reference(fields)
     except ZeroDivisionError:
         with pytest.raises((SettingError, FormulaError), match="divides by"):
-            parse_formula(text, FIELDS).value(fields)
+            parse_formula(text).value(fields)
         return
-    formula = parse_formula(text, FIELDS)
+    formula = parse_formula(text)
     if 0 <= expected <= MAX:
         assert formula.value(fields) == expected
     else:
@@ -307,15 +307,15 @@ def test_operators_have_the_precedence_of_python(chain: list[tuple[str, int]]) -
     operands = "".join(f" {operator} Fraction({operand})" for operator, operand in chain)
     expected = eval(f"Fraction(3){operands}")  # noqa: S307 - made of numbers and four operators
     text = "ready" + "".join(f"{operator}{operand}" for operator, operand in chain)
-    assert parse_formula(f"max(0, {text})", FIELDS).value(LIVE) == max(0, expected)
+    assert parse_formula(f"max(0, {text})").value(LIVE) == max(0, expected)
 
 
 @given(TREES, VALUES)
 def test_the_shown_arithmetic_is_the_formulas(tree: Tree, fields: dict[str, Fraction]) -> None:
     whole = {name: Fraction(int(number)) for name, number in fields.items()}
     with suppress(SettingError, FormulaError):
-        formula = parse_formula(f"{tree[0]} + ready", FIELDS)
-        with_numbers = parse_formula(f"{formula.shown(whole)} + 0 * ready", FIELDS)
+        formula = parse_formula(f"{tree[0]} + ready")
+        with_numbers = parse_formula(f"{formula.shown(whole)} + 0 * ready")
         assert with_numbers.value(whole) == formula.value(whole)
 
 

@@ -11,7 +11,7 @@ from app.beanstalkd.reading import ServerState
 from app.metrics.formula import parse_formula
 from app.metrics.query import TooFewReadingsError
 from app.metrics.rates import Growth, per_second
-from app.metrics.rules import FIELDS, Rule
+from app.metrics.rules import Rule
 from tests.unit.metrics.given import ago, asked, by_label, counts, glob, known, quantities, server, tube
 from tests.unit.test_quantity import value_of
 
@@ -88,7 +88,7 @@ def test_the_sum_of_very_many_rates_is_exact_to_the_billionth(growths: list[tupl
 def test_a_formula_can_use_the_rates_of_thousands_of_tubes() -> None:
     tubes = [tube(f"t{number}", cmd_delete=3) for number in range(1000)]  # each over a window of its own
     earlier = {f"t{number}": counts(31 + number / 1000, 0, 0) for number in range(1000)}
-    minutely = Rule("minutely", glob("t*"), parse_formula("60 * deleted_per_second", FIELDS))
+    minutely = Rule("minutely", glob("t*"), parse_formula("60 * deleted_per_second"))
     (value,) = asked("minutely", "", known(server("eu", *tubes, earlier=earlier), rules=[minutely]))
     exact = added_up([(60 * 3, 30_000 + number) for number in range(1000)])
     assert exact <= value_of(value.quantity) < exact + Fraction(61, 10**9)

@@ -57,7 +57,7 @@ def test_a_rule_is_parsed_with_all_its_keys() -> None:
         "checkout-backlog": Rule(
             name="checkout-backlog",
             tubes=Glob(("checkout", "checkout-*", "007", "A/b;c.d$(e)+_")),
-            formula=parse_formula("max(ready + reserved + 0.5 * delayed, 2 * reserved)", FIELDS),
+            formula=parse_formula("max(ready + reserved + 0.5 * delayed, 2 * reserved)"),
             ignores_paused=True,
             servers=frozenset({"eu", "us"}),
             per=frozenset({Label.TUBE, Label.SERVER}),
@@ -72,7 +72,7 @@ def test_a_rule_is_parsed_with_all_its_keys() -> None:
 
 def test_a_rule_requires_only_a_name_and_tubes() -> None:
     rules = rules_of("metrics: [{name: a, tubes: [x]}]")
-    assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved", FIELDS))
+    assert rules.metrics["a"] == Rule("a", Glob(("x",)), parse_formula("ready + reserved"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.hpa.autoscaler import Scale
 from app.hpa.decision import Total, decide
 from app.metrics.formula import parse_formula
-from app.metrics.rules import FIELDS, Glob, Hold, Rule, Rules
+from app.metrics.rules import Glob, Hold, Rule, Rules
 from app.scaler.plan import Change, Direction, make_plan
 from tests.unit.console.moments import server, tube, unread
 from tests.unit.hpa.hpas import RULES, condition, external
@@ -278,7 +278,7 @@ def test_a_metric_without_a_value() -> None:
 
 @pytest.mark.parametrize("policy", [Hold(600.0)])
 def test_what_onfailure_puts_in_place_of_a_reading_scales_nothing(policy: Any) -> None:
-    rule = Rule("work", Glob(("orders",)), parse_formula("ready", FIELDS), on_failure=policy)
+    rule = Rule("work", Glob(("orders",)), parse_formula("ready"), on_failure=policy)
     autoscaler = annotated(BOTH, external("work", averageValue="2"), behavior=MANY)
     rules = Rules({"work": rule})
     assert make_plan(situation(autoscaler, jobs(ready=20), rules=rules)).change is not None
