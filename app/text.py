@@ -65,6 +65,11 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
+def quoted(text: str) -> str:
+    """Return the text in quotes, on one line; of a long one the first 60 characters and its length."""
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}… ({len(text):,} characters)"
+
+
 def printable(text: str) -> str:
     """Return the text in one line, with `?` for what a terminal might execute or what changes its direction."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

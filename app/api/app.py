@@ -97,7 +97,7 @@ class Api:
         routes["/"] = routes["/index.html"] = lambda _: _listed(paths, 200)
         authorization = Middleware(Authorization, self.authorizer)
         # Not `Starlette(...)`: it handles exceptions outermost, where Audit misses the response, or innermost, where
-        # errors of our own middleware don't arrive. ErrorResponses stands between.
+        # errors of the other middlewares don't arrive. ErrorResponses stands between.
         return Router(
             routes=[_Route(path, _Asgi(endpoint), middleware=[authorization]) for path, endpoint in routes.items()],
             default=Authorization(_Asgi(not_found), self.authorizer),

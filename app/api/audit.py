@@ -18,6 +18,7 @@ from app.api.request import Request
 from app.kube.reviews import ResourceAttributes
 from app.logs import AuditLog
 from app.ratelimit import RateLimitedWarning
+from app.text import shortened
 
 MAX_AUDIT_ID = 256
 """Bytes. Kubernetes' own are 36 long."""
@@ -130,7 +131,7 @@ def _short(value: Any) -> Any:
     if isinstance(value, tuple):
         more = [f"… {len(value)} in all"] if len(value) > _MAX_GROUPS else []
         return [_short(each) for each in value[:_MAX_GROUPS]] + more
-    return value[:_MAX_TEXT] + "…" if isinstance(value, str) and len(value) > _MAX_TEXT else value
+    return shortened(value, _MAX_TEXT) if isinstance(value, str) else value
 
 
 def audit_id(request: Request) -> bytes:

@@ -16,6 +16,7 @@ from app.api.status import StatusError
 from app.kube.errors import KubernetesError
 from app.kube.reviews import Condition, Decision, PathAttributes, ResourceAttributes, User
 from app.kube.upstream import GROUP, VERSION
+from app.text import shortened
 
 PRIVILEGED = "system:masters"
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
@@ -145,7 +146,7 @@ def forbidden(user: User, what: Attributes, reason: str) -> StatusError:
         message = f"forbidden: User {_quoted(user.name)} cannot {what.verb} path {_quoted(what.path)}{why}"
         return StatusError("Forbidden", message, {})
     scope = f"in the namespace {_quoted(what.namespace)}"
-    kind, group = _short(what.resource), _quoted(what.group)
+    kind, group = shortened(what.resource, _MAX_QUOTED), _quoted(what.group)
     return StatusError(
         "Forbidden",
         f"{kind}.{what.group}{f' {_quoted(what.name)}' if what.name else ''} is forbidden:"
@@ -154,9 +155,5 @@ def forbidden(user: User, what: Attributes, reason: str) -> StatusError:
     )
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 1]}…"
-
-
 def _quoted(text: str) -> str:
-    return json.dumps(_short(text))
+    return json.dumps(shortened(text, _MAX_QUOTED))

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from app.clock import Instant
 from app.settings import SettingError
+from app.text import quoted
 
-_MAX_QUOTED = 60  # characters of a rejected name in the error
+_MAX_QUOTED = 60
+"""Bytes of an invalid number in the error."""
 _TUBE_NAME = re.compile(r"(?!-)[A-Za-z0-9\-+/;.$_()]{1,200}")
 
 
@@ -25,9 +27,8 @@ class TubeNameError(SettingError):
 def check_tube_name(name: str) -> str:
     """Return `name` if beanstalkd accepts it (doc/protocol.txt: 1 to 200 bytes). Raises TubeNameError."""
     if not is_tube_name(name):
-        quoted = repr(name) if len(name) <= _MAX_QUOTED else f"{name[:_MAX_QUOTED]!r}… ({len(name)} characters)"
         raise TubeNameError(
-            f"{quoted} is not a valid tube name: use 1 to 200 of the characters A-Z a-z 0-9 - + / ; . $ _ ( ),"
+            f"{quoted(name)} is not a valid tube name: use 1 to 200 of the characters A-Z a-z 0-9 - + / ; . $ _ ( ),"
             " with no '-' at the start"
         )
     return name

@@ -50,9 +50,9 @@ class Exchange:
     def __init__(self, connection: "HttpConnection", scope: Scope, *, keep_alive: bool) -> None:
         self.scope = scope
         self.keep_alive = keep_alive
-        """Whether the connection may take another request; `close_after_response` and the application revoke it."""
+        """False if this response is the connection's last: `close_after_response` and the application set it."""
         self.started = False
-        """Whether a part of the response has been written."""
+        """True once a part of the response has been written."""
         self._connection = connection
         self._start: Message | None = None
         self._remaining: int | None = None  # bytes of the body that content-length still promises

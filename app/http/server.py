@@ -139,7 +139,7 @@ class HttpServer:
         self.ended: Counter[str] = Counter()
         """How many connections the server ended, by reason."""
         self.shutting_down = False
-        """Whether each response is its connection's last."""
+        """True if each response is its connection's last."""
         self.now = clock()
         """Seconds of the clock for all timeouts. Advances with each `expire`."""
         self.date_header = b""

@@ -47,7 +47,7 @@ from app.jobs.client import ANY_FAILURE, TIMEOUT_S, BeanstalkdError, Client, con
 from app.settings import Server
 
 COPY_DELAY_S = 31
-"""Whole seconds: far longer than a move takes, and unusual enough to recognize our own copy."""
+"""Whole seconds: far longer than a move takes, and unusual enough to recognize the copy by it."""
 _ATTEMPTS = 3
 _RETRY_S = 0.1
 """beanstalkd may take a moment to see that a connection has ended."""

@@ -16,7 +16,7 @@ ALL_TUBES = Glob(("*",))
 
 @dataclass(frozen=True, slots=True)
 class PerTube:
-    """A metric with a value for each server and tube, or several that a label tells apart."""
+    """A metric with a value for each server and tube, or several that differ in a label."""
 
     name: str
     meaning: str

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from app.beanstalkd.protocol import InvalidFieldError, PartialTubeStats, TubeStats, check_tube_name
 from app.settings import SettingError, is_dns_label
+from app.text import quoted
 
 COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
     "ready": attrgetter("current_jobs_ready"),
@@ -92,7 +93,6 @@ UNITS: Mapping[str, str] = {
 
 MAX_PATTERN = 200
 """Characters of a pattern."""
-_SHOWN = 60
 _MAGIC = re.compile(r"[*?\[]")
 _SET = re.compile(r"\[!?+.[^]]*\]", re.DOTALL)
 """As Python's fnmatch reads it: a `]` that comes first is one of its characters."""
@@ -115,7 +115,7 @@ def check_namespace_pattern(text: str) -> str:
         return _check_pattern(text, "namespace", f"{ascii_lowercase}{digits}-")
     if not is_dns_label(text):
         raise SettingError(
-            f"{_shorten(text)} is not a valid namespace: use at most 63 lower-case letters, digits and '-', with a"
+            f"{quoted(text)} is not a valid namespace: use at most 63 lower-case letters, digits and '-', with a"
             " letter or digit at each end"
         )
     return text
@@ -123,17 +123,13 @@ def check_namespace_pattern(text: str) -> str:
 
 def _check_pattern(text: str, kind: str, characters: str) -> str:
     if len(text) > MAX_PATTERN:
-        raise SettingError(f"{_shorten(text)} is too long: the limit of a pattern is {MAX_PATTERN} characters")
+        raise SettingError(f"{quoted(text)} is too long: the limit of a pattern is {MAX_PATTERN} characters")
     other = next((each for each in text if each not in f"{characters}*?[]!"), None)
     if other is not None:
-        raise SettingError(f"{_shorten(text)} can't match a {kind}: {other!r} isn't allowed in a {kind}'s name")
+        raise SettingError(f"{quoted(text)} can't match a {kind}: {other!r} isn't allowed in a {kind}'s name")
     if "[" in _SET.sub("", text):
-        raise SettingError(f"{_shorten(text)} has a '[' without a ']' that ends its set of characters")
+        raise SettingError(f"{quoted(text)} has a '[' without a ']' that ends its set of characters")
     return text
-
-
-def _shorten(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}… ({len(text):,} characters)"
 
 
 class FormulaError(Exception):

@@ -70,7 +70,7 @@ _END_OF_STRING = re.compile(r"(?<![^ \t\r\n\0])\0")
 _END = ""
 _INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})", re.ASCII)
 MAX_CONDITIONS = 100
-"""Of a selector: nobody writes more by hand, and each takes microseconds for every tube."""
+"""Of a selector: people write fewer, and each takes microseconds for every tube."""
 _MAX_PROBLEMS = 100
 """Reported of one condition: each is many times longer than the value that it is about."""
 
