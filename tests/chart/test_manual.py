@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.hpa.obstacles import REASONS
 from tests.chart.conftest import Chart
 
 TOP = Path(__file__).parents[2]
@@ -123,6 +124,18 @@ def test_hpas_of_users_get_the_annotations_and_permissions_that_the_chart_render
     hpa, other = (each["HorizontalPodAutoscaler"] for each in (ours, theirs))
     assert hpa["metadata"]["annotations"] == other["metadata"]["annotations"]
     assert all(hpa["spec"][key] == other["spec"][key] for key in ("scaleTargetRef", "minReplicas", "maxReplicas"))
+
+
+def cells(column: int, first: str) -> set[str]:
+    """Return what is in backticks in a column of the manual's table whose first row begins with `first`."""
+    table = (TOP / "chart/README.md").read_text().partition(f"\n{first}")[2].partition("\n\n")[0]
+    return {cell for row in table.splitlines()[2:] for cell in re.findall(r"`([^`]+)`", row.split(" | ")[column])}
+
+
+def test_all_alerts_and_reasons_are_listed(chart: Chart) -> None:
+    (rule,) = chart.render({"prometheusRule": {"enabled": True}}).of("PrometheusRule")
+    assert cells(0, "| alert | severity |") == {each["alert"] for each in rule["spec"]["groups"][0]["rules"]}
+    assert cells(1, "| message | reason | fix |") == set(REASONS)
 
 
 def test_helm_shows_the_manual(chart: Chart) -> None:
