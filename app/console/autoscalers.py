@@ -27,7 +27,7 @@ from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, parse_hpa
 from app.hpa.conditions import reported
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide, with_target
 from app.hpa.obstacles import obstacles
-from app.hpa.options import NO_OPTIONS
+from app.hpa.scaling import effective
 from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
@@ -138,8 +138,7 @@ def evaluate_autoscalers(
     for autoscaler in used:
         resolved = [_resolve(autoscaler, metric, context) for metric in autoscaler.metrics]
         observed = tuple(_observe(autoscaler, *each) for each in zip(autoscaler.metrics, resolved, strict=True))
-        effective = replace(autoscaler, options=NO_OPTIONS) if scaling_enabled is False else autoscaler
-        decision = decide(effective, autoscaler.scale, observed, context.now.unix_s)
+        decision = decide(effective(autoscaler, scaling_enabled), autoscaler.scale, observed, context.now.unix_s)
         shown = resolved[first_external(autoscaler) or 0]
         late = shown is not None and any(is_late(server, context.now) for server in shown.servers)
         units = tuple(metric.definition.unit if metric and metric.definition else None for metric in resolved)

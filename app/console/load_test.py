@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.beanstalkd.reading import TubeRef
@@ -20,8 +20,7 @@ from app.console.prediction import Load, Situation, predict
 from app.hpa.autoscaler import SYNC_PERIOD_S
 from app.hpa.decision import Total
 from app.hpa.obstacles import obstacles
-from app.hpa.options import NO_OPTIONS
-from app.hpa.scaling import scales_up
+from app.hpa.scaling import effective, scales_up
 from app.jobs.actions import Done, RefusedError
 from app.jobs.client import BeanstalkdError, connect
 from app.settings import ObjectName
@@ -205,10 +204,9 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
     state, pods = view.state(ref.server.name), found.autoscaler.scale.status_replicas
     deleted = rate(tube_now(view, state, ref.tube), "deletedPerSecond") if state else None
     per_pod = deleted / pods if deleted and pods else 0.0
-    autoscaler, sync = found.autoscaler, f"the autoscaler syncs every {SYNC_PERIOD_S} s"
-    if store.scaling_enabled is False:
-        autoscaler = replace(autoscaler, options=NO_OPTIONS)
-    elif scales_up(autoscaler, obstacles(autoscaler)):
+    autoscaler = effective(found.autoscaler, store.scaling_enabled)
+    sync = f"the autoscaler syncs every {SYNC_PERIOD_S} s"
+    if scales_up(autoscaler, obstacles(autoscaler)):
         sync += ", and beanscale scales up within a second"
     situation = Situation(autoscaler, found.observed, position, per_pod)
     if per_pod:

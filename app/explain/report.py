@@ -11,8 +11,8 @@ from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler
 from app.hpa.conditions import METRICS_READER, ConditionSummary, summarize
 from app.hpa.decision import Decision, Missing, NotQueried, Observed, Stage, Total, decide
 from app.hpa.obstacles import Obstacle
-from app.hpa.options import NO_OPTIONS, ScalingOptions
-from app.hpa.scaling import describe_scaling, scales_from_zero
+from app.hpa.options import ScalingOptions
+from app.hpa.scaling import describe_scaling, effective, scales_from_zero
 from app.quantity import plain
 from app.scaler.plan import Change, Direction, Plan, Situation, make_plan
 from app.scaler.reading import MetricReading, Tubes
@@ -85,8 +85,7 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
     autoscalers = []
     enabled = collected.scaling_enabled
     for known in collected.autoscalers:
-        # Of a server without its scaler, the annotations promise nothing.
-        autoscaler = replace(known.autoscaler, options=NO_OPTIONS) if enabled is False else known.autoscaler
+        autoscaler = effective(known.autoscaler, enabled)
         one = replace(known, autoscaler=autoscaler)
         conditions = summarize(autoscaler)
         # beanscale has just queried the metric itself, so it knows more than the condition.

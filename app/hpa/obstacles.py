@@ -1,6 +1,5 @@
 """What in an HPA's own spec keeps beanscale from doing what its annotations ask for. Pure."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -43,36 +42,33 @@ class Obstacle:
 def obstacles(autoscaler: Autoscaler) -> tuple[Obstacle, ...]:
     """Return the obstacles, those first that matter most; none for an HPA without annotations, or while paused."""
     options = autoscaler.options
-    if options.errors:
-        return tuple(Obstacle("invalid_annotation", each) for each in options.errors)
-    return tuple(_obstacles(autoscaler)) if options.active else ()
-
-
-def _obstacles(autoscaler: Autoscaler) -> Iterator[Obstacle]:
-    options, up = autoscaler.options, autoscaler.up
+    found = [Obstacle("invalid_annotation", each) for each in options.errors]
+    if not options.active:
+        return tuple(found)
     foreign = sorted({metric.source for metric in autoscaler.metrics if metric.source != EXTERNAL})
     if options.idle_s is not None and autoscaler.minimum != 1:
         fix = "remove the annotation" if autoscaler.minimum == 0 else "set minReplicas to 1"
         by = ", so Kubernetes itself scales to 0" if autoscaler.minimum == 0 else ""
         what = f"{SCALE_TO_ZERO} requires minReplicas 1, but it is {autoscaler.minimum}{by}; {fix}"
-        yield Obstacle("minimum", what, SCALE_TO_ZERO)
+        found.append(Obstacle("minimum", what, SCALE_TO_ZERO))
     if options.idle_s is not None and foreign:
         what = f"{SCALE_TO_ZERO} requires that every metric is of beanscale, but one is of type {foreign[0]}"
         what = f"{what}, which has no value at 0 pods; remove the metric or the annotation"
-        yield Obstacle("other_metric", what, SCALE_TO_ZERO)
+        found.append(Obstacle("other_metric", what, SCALE_TO_ZERO))
     if not options.immediate:
-        return
-    if up.select == "Disabled":
-        fix = f"remove it, or {IMMEDIATE}"
-        yield Obstacle("disabled", f"behavior.scaleUp.selectPolicy is Disabled, so nothing scales up; {fix}", IMMEDIATE)
+        return tuple(found)
+    if autoscaler.up.select == "Disabled":
+        what = f"behavior.scaleUp.selectPolicy is Disabled, so nothing scales up; remove it, or {IMMEDIATE}"
+        found.append(Obstacle("disabled", what, IMMEDIATE))
     elif autoscaler.up_window_s:
         window = f"behavior.scaleUp.stabilizationWindowSeconds is {autoscaler.up_window_s}"
         what = f"{window}, so the HPA waits for {duration(autoscaler.up_window_s)} before it scales up"
-        yield Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}", IMMEDIATE)
+        found.append(Obstacle("stabilization", f"{what}; set it to 0, or remove {IMMEDIATE}", IMMEDIATE))
     external = [metric for metric in autoscaler.metrics if metric.source == EXTERNAL]
     if not external:
         what = f"none of the HPA's metrics is external; add one of beanscale, or remove {IMMEDIATE}"
-        yield Obstacle("other_metric", what, IMMEDIATE)
+        found.append(Obstacle("other_metric", what, IMMEDIATE))
     elif all(metric.target.kind is TargetKind.VALUE for metric in external):
         what = "with a target of type Value, the HPA multiplies by the ready pods, which beanscale doesn't know"
-        yield Obstacle("readiness", f"{what}; use averageValue, or remove {IMMEDIATE}", IMMEDIATE)
+        found.append(Obstacle("readiness", f"{what}; use averageValue, or remove {IMMEDIATE}", IMMEDIATE))
+    return tuple(found)

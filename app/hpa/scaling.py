@@ -4,12 +4,21 @@ Whether a server's scaler runs at all (`scaling.enabled`) isn't in the HPA.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from app.hpa.autoscaler import Autoscaler
 from app.hpa.obstacles import Obstacle
-from app.hpa.options import IMMEDIATE, PAUSED, SCALE_TO_ZERO
+from app.hpa.options import IMMEDIATE, NO_OPTIONS, PAUSED, SCALE_TO_ZERO
 from app.quantity import plain
 from app.text import duration
+
+
+def effective(autoscaler: Autoscaler, scaler_enabled: bool | None) -> Autoscaler:
+    """Return the HPA without annotations if the server's scaler doesn't run: then they promise nothing.
+
+    `scaler_enabled`: None if unknown.
+    """
+    return replace(autoscaler, options=NO_OPTIONS) if scaler_enabled is False else autoscaler
 
 
 def scales_up(autoscaler: Autoscaler, found: Iterable[Obstacle]) -> bool:
