@@ -143,22 +143,21 @@ def decide(
         metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
         autoscaler = replace(autoscaler, conditions=kept, metrics=metrics)
     decision = _model(autoscaler, scale, observed, now_unix_s, changes)
-    steps = decision.steps
     if decision.pods == current:
         return decision
-    if autoscaler.reports("AbleToScale", "FailedUpdateScale"):
-        step = Step(Stage.CONDITION, decision.pods, current, reported(autoscaler, "AbleToScale"))
-        return Decision((*steps, step), step, current, decision.recommendation)
-    same = current == scale.status_replicas == autoscaler.scale.status_replicas == autoscaler.desired
-    if current and same and autoscaler.reports("AbleToScale", *_EVALUATED):
+    sentence = reported(autoscaler, "AbleToScale")
+    if not autoscaler.reports("AbleToScale", "FailedUpdateScale"):
+        same = current == scale.status_replicas == autoscaler.scale.status_replicas == autoscaler.desired
+        if not (current and same and autoscaler.reports("AbleToScale", *_EVALUATED)):
+            return decision
         before = _model(autoscaler, scale, [NotQueried()] * len(observed), now_unix_s, changes)
-        if before.pods != current:
-            sentence = f"{reported(autoscaler, 'AbleToScale')}; {reported(autoscaler, 'ScalingLimited')}"
-            unready = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
-            sentence += "; pods that aren't ready don't count for its target" if unready and scale.ready is None else ""
-            step = Step(Stage.CONDITION, decision.pods, current, sentence)
-            return Decision((*steps, step), step, current, decision.recommendation)
-    return decision
+        if before.pods == current:
+            return decision
+        sentence += f"; {reported(autoscaler, 'ScalingLimited')}"
+        unready = any(metric.target.kind is TargetKind.VALUE for metric in autoscaler.metrics)
+        sentence += "; pods that aren't ready don't count for its target" if unready and scale.ready is None else ""
+    step = Step(Stage.CONDITION, decision.pods, current, sentence)
+    return Decision((*decision.steps, step), step, current, decision.recommendation)
 
 
 def decide_from_zero(autoscaler: Autoscaler, observed: Sequence[Observed], now_unix_s: float) -> Decision:
@@ -327,7 +326,7 @@ def _quotient(dividend: int, divisor: int) -> str:
 
 
 def normalize(
-    autoscaler: Autoscaler, current: int, recommendation: int, now_unix_s: float, changes: Changes | None = None
+    autoscaler: Autoscaler, current: int, recommendation: int, now_unix_s: float, changes: Changes | None
 ) -> list[Step]:
     """Return the steps from the highest recommendation to the next number of pods; at least one."""
     low, high = autoscaler.minimum, autoscaler.maximum
@@ -337,7 +336,13 @@ def normalize(
 
     upwards = number > current
     rules, limited = (autoscaler.up, "ScaleUpLimit") if upwards else (autoscaler.down, "ScaleDownLimit")
-    changed = number != current and changed_in_period(autoscaler, now_unix_s, upwards=upwards)
+    changed = (  # so recently that it counts for the policies
+        number != current
+        and autoscaler.scaled_at_s is not None
+        and autoscaler.has_behavior
+        and rules.select != "Disabled"
+        and now_unix_s - autoscaler.scaled_at_s <= max(policy.period_s for policy in rules.policies)
+    )
     rescaled = autoscaler.reports("AbleToScale", "SucceededRescale")
     if changes is None:
         changes = ()
@@ -390,24 +395,28 @@ def stabilize(autoscaler: Autoscaler, current: int, recommendation: int) -> Step
     return Step(Stage.STABILIZATION, recommendation, current, sentence)
 
 
-def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()) -> int:
+def _before(changes: Changes, period_s: float, current: int) -> int:
+    """Return the pods at the start of a policy's period (getReplicasChangePerPeriod)."""
+    return current - sum(added for ago_s, added in changes if ago_s < period_s)
+
+
+def scale_up_limit(autoscaler: Autoscaler, current: int, changes: Changes) -> int:
     """Return the most pods that one sync may scale up to."""
     if not autoscaler.has_behavior:
         # The controller limits each sync. Whoever scales more often must not exceed that.
-        start = current - sum(added for ago_s, added in changes if ago_s < SYNC_PERIOD_S)
-        return max(current, 2 * start, 4)
+        return max(current, 2 * _before(changes, SYNC_PERIOD_S, current), 4)
     if autoscaler.up.select == "Disabled":
         return current
     proposed = []
     for policy in autoscaler.up.policies:
-        start = current - sum(added for ago_s, added in changes if ago_s < policy.period_s)
+        start = _before(changes, policy.period_s, current)
         more = start + policy.value if policy.kind == "Pods" else math.ceil(start * (1 + policy.value / 100))
         # The controller computes in int32. Beyond that, Go's results are negative (for a percentage, on amd64).
         proposed.append(more if more <= MAX_PODS else -1)
     return max(current, (max if autoscaler.up.select == "Max" else min)(proposed))
 
 
-def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()) -> int:
+def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Changes) -> int:
     """Return the fewest pods that one sync may scale down to."""
     if not autoscaler.has_behavior:
         return 0
@@ -415,18 +424,9 @@ def scale_down_limit(autoscaler: Autoscaler, current: int, changes: Changes = ()
         return current
     proposed = []
     for policy in autoscaler.down.policies:
-        start = current - sum(added for ago_s, added in changes if ago_s < policy.period_s)
-        fewer = start - policy.value if policy.kind == "Pods" else int(start * (1 - policy.value / 100))
-        proposed.append(fewer)
+        start = _before(changes, policy.period_s, current)
+        proposed.append(start - policy.value if policy.kind == "Pods" else int(start * (1 - policy.value / 100)))
     return min(current, (min if autoscaler.down.select == "Max" else max)(proposed))
-
-
-def changed_in_period(autoscaler: Autoscaler, now_unix_s: float, *, upwards: bool) -> bool:
-    """Return whether the last change is so recent that it counts for the policies of that direction."""
-    rules = autoscaler.up if upwards else autoscaler.down
-    if autoscaler.scaled_at_s is None or not autoscaler.has_behavior or rules.select == "Disabled":
-        return False
-    return now_unix_s - autoscaler.scaled_at_s <= max(policy.period_s for policy in rules.policies)
 
 
 def _policies(autoscaler: Autoscaler, current: int, *, upwards: bool) -> str:
