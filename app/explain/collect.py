@@ -310,34 +310,29 @@ def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, events: H
 def _autoscaler(
     kubernetes: Kubernetes, autoscaler: Autoscaler, metrics: "MetricClient", events: HpaEvents
 ) -> CollectedAutoscaler:
-    observed = tuple(
-        metrics.observe(metric) if metric.source == EXTERNAL else NotQueried() for metric in autoscaler.metrics
-    )
-    explanations = tuple(
-        metrics.explained(metric) if metric.source == EXTERNAL else None for metric in autoscaler.metrics
-    )
-    workload = autoscaler.workload
+    results = [metrics.observe(metric) for metric in autoscaler.metrics]
+    workload, scale, scale_error = autoscaler.workload, autoscaler.scale, ""
     if workload.api_version != "apps/v1" or workload.kind not in _SCALABLE:
-        return CollectedAutoscaler(
-            autoscaler, autoscaler.scale, f"{workload} is of another kind", observed, explanations, events
-        )
-    namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
-    path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
-    try:
-        found = kubernetes.request("GET", path)
-        status = found.get("status") or {}
-        replicas = (found.get("spec") or {}).get("replicas", 1)
-        scale = Scale(replicas, status.get("replicas", 0), status.get("readyReplicas", 0))
-    except KubernetesError:
+        scale_error = f"{workload} is of another kind"
+    else:
+        namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
+        path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
         try:
-            # The subresource needs less permission, as it shows nothing of the pods: not even how many are ready.
-            found = kubernetes.request("GET", f"{path}/scale")
-        except KubernetesError as error:
-            why = f"{workload} doesn't exist" if error.status == 404 else f"{workload} can't be read"
-            return CollectedAutoscaler(autoscaler, autoscaler.scale, why, observed, explanations, events)
-        # A Scale omits 0.
-        scale = Scale((found.get("spec") or {}).get("replicas", 0), (found.get("status") or {}).get("replicas", 0))
-    return CollectedAutoscaler(autoscaler, scale, "", observed, explanations, events)
+            found = kubernetes.request("GET", path)
+            status = found.get("status") or {}
+            replicas = (found.get("spec") or {}).get("replicas", 1)
+            scale = Scale(replicas, status.get("replicas", 0), status.get("readyReplicas", 0))
+        except KubernetesError:
+            try:
+                # The subresource needs less permission: it shows nothing of the pods, not even how many are ready.
+                found = kubernetes.request("GET", f"{path}/scale")
+                # A Scale omits 0.
+                replicas = (found.get("spec") or {}).get("replicas", 0)
+                scale = Scale(replicas, (found.get("status") or {}).get("replicas", 0))
+            except KubernetesError as error:
+                scale_error = f"{workload} doesn't exist" if error.status == 404 else f"{workload} can't be read"
+    observed, explanations = tuple(each for each, _ in results), tuple(each for _, each in results)
+    return CollectedAutoscaler(autoscaler, scale, scale_error, observed, explanations, events)
 
 
 class MetricClient:
@@ -357,27 +352,21 @@ class MetricClient:
             raise _not_explained()
         return result
 
-    def observe(self, metric: Metric) -> Observed:
-        """Return what an HPA gets for one of its external metrics."""
+    def observe(self, metric: Metric) -> tuple[Observed, Explanation | None]:
+        """Return what an HPA gets for one of its metrics, and the explanation if there is one."""
+        if metric.source != EXTERNAL:
+            return NotQueried(), None
         try:
             result = self._result(metric.name, metric.selector)
         except SelectorError as error:  # kube-apiserver accepts any selector in an HPA
-            return Missing(f"its selector is invalid: {error}")
+            return Missing(f"its selector is invalid: {error}"), None
         match result:
             case Total():
-                return result
+                return result, None
             case Explanation():
-                return result.observed
+                return result.observed, result
             case CheckFailedError():
-                return Missing(str(result))
-
-    def explained(self, metric: Metric) -> Explanation | None:
-        """Return the explanation of one of an HPA's external metrics, if there is one."""
-        try:
-            result = self._result(metric.name, metric.selector)
-        except SelectorError:
-            return None
-        return result if isinstance(result, Explanation) else None
+                return Missing(str(result)), None
 
     def explanations(self, metric: str) -> tuple[Explanation, ...]:
         """Return the metric's explanations so far, in the order of the queries."""
