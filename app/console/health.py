@@ -1,6 +1,8 @@
 """Whether a beanstalkd can be read right now. Trouble is shown at once, long before its last reading is too old."""
 
-from app.beanstalkd.reading import Reading, ServerState
+from collections.abc import Sequence
+
+from app.beanstalkd.reading import Reading, ServerState, Snapshot
 from app.beanstalkd.session import PERIOD_S, pause_s
 from app.clock import MONOTONIC, Instant
 
@@ -13,6 +15,11 @@ def is_late(state: ServerState, now: Instant) -> bool:
     if state.failure is not None or state.reading is None:
         return True
     return last_reply(state.reading).age_s(now) > LATE_S + _poll_interval_s(state.reading)
+
+
+def late_servers(snapshot: Snapshot, now: Instant) -> Sequence[bool]:
+    """Return for each server whether it is late."""
+    return [is_late(state, now) for state in snapshot.servers]
 
 
 def last_reply(reading: Reading) -> Instant:

@@ -18,7 +18,7 @@ from app.beanstalkd.protocol import InvalidFieldError, TubeStats
 from app.beanstalkd.reading import Reading, Snapshot, TubeRef
 from app.clock import Instant
 from app.console.events import EventLog, of_servers
-from app.console.health import is_late
+from app.console.health import is_late, late_servers
 from app.metrics.built_in import STATES
 from app.settings import Server
 
@@ -250,15 +250,12 @@ class Recorder:
         recorded: Sequence[bool] | None = None
         due_s = 0.0
         while True:
-            now_s, late = self.clock().monotonic_s, self._late()
-            if late != recorded or now_s >= due_s:
+            now = self.clock()
+            late = late_servers(self.poller.snapshot, now)
+            if late != recorded or now.monotonic_s >= due_s:
                 await asyncio.get_running_loop().run_in_executor(self.thread, record)
-                due_s = now_s + RECORD_EVERY_S
+                due_s = now.monotonic_s + RECORD_EVERY_S
                 if late != recorded:
                     recorded = late
                     yield
             await asyncio.sleep(CHECK_EVERY_S)
-
-    def _late(self) -> Sequence[bool]:
-        now = self.clock()
-        return [is_late(state, now) for state in self.poller.snapshot.servers]

@@ -78,11 +78,6 @@ class View:
         return next((state for state in self.snapshot.servers if state.server.name == server), None)
 
     @property
-    def late(self) -> Sequence[bool]:
-        """For each server whether it is late."""
-        return [is_late(state, self.now) for state in self.snapshot.servers]
-
-    @property
     def evaluation(self) -> EvaluationContext:
         """The context that metrics are evaluated in."""
         return EvaluationContext(self.snapshot, self.now, self.max_age_s, self.rules)
@@ -228,11 +223,11 @@ def _problems(view: View, state: ServerState) -> Iterator[Json]:
             " but none takes a job. Check what the workers wait for, or restart them.",
             "tubes": shown,
         }
-    timeouts = state.reading.timeouts_per_second if state.reading else None
-    if timeouts:
+    if reading.timeouts_per_second:
+        often = f"{known(reading.timeouts_per_second)} per second"
         yield {
-            "text": f"Jobs on {name} exceed their time to run (TTR), {known(timeouts)} per second, so other workers get"
-            " them too: workers hang, or the TTR is too short for the work.",
+            "text": f"Jobs on {name} exceed their time to run (TTR), {often}, so other workers get them too: workers"
+            " hang, or the TTR is too short for the work.",
             "tubes": [],
         }
 

@@ -16,6 +16,7 @@ from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import Snapshot
 from app.console.autoscalers import AutoscalerPoller, parse_target, what_if
 from app.console.errors import RequestError
+from app.console.health import late_servers
 from app.console.overview import View, overview, parse_query, servers_json, tube_page
 from app.explain.report import make_report, report_json
 from app.hpa.decision import Missing
@@ -86,16 +87,12 @@ class PageData:
     async def get(self, name: str, query: Query) -> Page:
         """Return a page, computed or shared. Raises RequestError and TubeNameError."""
         view, key = self._view(), (name, tuple(sorted(query.items())))
-        snapshot, now_s = view.snapshot, view.now.monotonic_s
+        snapshot, now_s, late = view.snapshot, view.now.monotonic_s, late_servers(view.snapshot, view.now)
         shared = self._shared.get(key)
-        late = view.late
-        is_old = (
-            shared is None
-            or now_s - shared.started_s >= SHARED_S
-            or shared.snapshot is not snapshot
-            or shared.late != late
-        )
-        if shared is None or (is_old and shared.task.done()):
+        if shared is None or (
+            shared.task.done()
+            and (now_s - shared.started_s >= SHARED_S or shared.snapshot is not snapshot or shared.late != late)
+        ):
             task = asyncio.create_task(self._compute(view, name, query))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who wait may have left
             shared = self._shared[key] = _Shared(snapshot, late, now_s, task)
