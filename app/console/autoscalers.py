@@ -62,14 +62,14 @@ class AutoscalerLink:
 
     autoscaler: ObjectName
     tubes: Glob
-    servers: frozenset[str] | None = None
-    """By name; None: all."""
-    ignores_paused: bool = False
+    servers: frozenset[str]
+    """By name."""
+    ignores_paused: bool
     """Whether the jobs of a paused tube that aren't reserved don't count."""
 
     def covers(self, server: str, tube: str) -> bool:
         """Return whether the autoscaler uses this tube."""
-        return (self.servers is None or server in self.servers) and self.tubes.matches(tube)
+        return server in self.servers and self.tubes.matches(tube)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class AutoscalerState:
     observed: tuple[Observed, ...]
     """One for each of its metrics."""
     decision: Decision
-    units: tuple[str | None, ...] = ()
-    """What each of its metrics counts, in the plural; None if unknown. Empty: all unknown."""
-    late: bool = False
+    units: tuple[str | None, ...]
+    """What each of its metrics counts, in the plural; None if unknown."""
+    late: bool
     """Whether a server of the metric that charts show is late: their line then has a gap."""
-    scaling: ScalingReport | None = None
+    scaling: ScalingReport | None
     """What beanscale does for it, by its annotations; None: it has none."""
 
     @property
@@ -96,10 +96,6 @@ class AutoscalerState:
     def metric_missing(self) -> bool:
         """True if a metric has no value, by the console's readings or by the HPA's conditions."""
         return any(step.stage is Stage.ERROR for step in self.decision.steps)
-
-    def unit(self, position: int) -> str | None:
-        """Return what one of its metrics counts."""
-        return self.units[position] if self.units else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +253,7 @@ class AutoscalerStore:
             "name": name.name,
             **self._tracks[name].series(),
             "target": target,
-            "unit": found.unit(first_external(found.autoscaler) or 0),
+            "unit": found.units[first_external(found.autoscaler) or 0],
             "min": found.autoscaler.minimum,
             "max": found.autoscaler.maximum,
         }
@@ -299,9 +295,9 @@ def _row(state: AutoscalerState) -> Json:
                 "selector": metric.selector,
                 "total": plain(observed.amount) if isinstance(observed, Total) else None,
                 "target": {"type": metric.target.kind.value, "amount": plain(metric.target.amount)},
-                "unit": state.unit(position),
+                "unit": unit,
             }
-            for position, (metric, observed) in enumerate(zip(autoscaler.metrics, state.observed, strict=True))
+            for metric, observed, unit in zip(autoscaler.metrics, state.observed, state.units, strict=True)
         ],
         "current": autoscaler.scale.status_replicas if autoscaler.knows_pods else None,
         "desired": autoscaler.desired if autoscaler.knows_pods else None,
@@ -322,7 +318,7 @@ class _Collecting:
 class AutoscalerPoller:
     """Keeps `store` current while `run` runs, and collects single autoscalers for pages."""
 
-    kubernetes: Kubernetes | None
+    kubernetes: Kubernetes
     namespaces: Sequence[str]
     """Empty: all."""
     store: AutoscalerStore
@@ -337,17 +333,17 @@ class AutoscalerPoller:
     _enabled_read_s: float = field(default=-math.inf, init=False)
 
     async def run(self) -> None:
-        """Poll until cancelled; return immediately without a cluster."""
-        while self.kubernetes is not None:
-            await self._poll(self.kubernetes)
+        """Poll until cancelled."""
+        while True:
+            await self._poll()
             await asyncio.sleep(POLL_EVERY_S)
 
-    async def _poll(self, kubernetes: Kubernetes) -> None:
+    async def _poll(self) -> None:
         loop, context = asyncio.get_running_loop(), self.context()
         enabled = self.store.scaling_enabled
 
         def evaluate() -> PollResult:
-            return evaluate_autoscalers(_list(kubernetes, self.namespaces), context, scaling_enabled=enabled)
+            return evaluate_autoscalers(_list(self.kubernetes, self.namespaces), context, scaling_enabled=enabled)
 
         try:
             result = await asyncio.to_thread(evaluate)
@@ -369,32 +365,32 @@ class AutoscalerPoller:
             and each.task.exception() is None
         }
         await loop.run_in_executor(self.thread, self.store.update, result, now_s, collected)
-        await asyncio.to_thread(self._look_up, kubernetes, result, {event.autoscaler for event in events})
+        await asyncio.to_thread(self._look_up, result, {event.autoscaler for event in events})
 
-    def _look_up(self, kubernetes: Kubernetes, result: PollResult, scaled: Collection[ObjectName | None]) -> None:
+    def _look_up(self, result: PollResult, scaled: Collection[ObjectName | None]) -> None:
         """Read what the HPAs don't have themselves: Events of those that were scaled, and whether the scaler runs."""
         annotated = [each for each in result.states if each.autoscaler.options.requested]
         for each in [each for each in annotated if each.name in scaled][:_MAX_LOOK_UPS]:
-            self._keep_events(kubernetes, each.name, list_events(kubernetes, each.autoscaler))
+            self._keep_events(each.name, list_events(self.kubernetes, each.autoscaler))
         now_s = self.clock().monotonic_s
         if annotated and now_s - self._enabled_read_s > ENABLED_AGE_S:
             self._enabled_read_s = now_s
             autoscaler = annotated[0].autoscaler
             metric = autoscaler.metrics[first_external(autoscaler) or 0]
             with suppress(CheckFailedError, SelectorError):
-                explained = MetricClient(kubernetes, autoscaler.namespace).explanation(metric.name, metric.selector)
+                client = MetricClient(self.kubernetes, autoscaler.namespace)
+                explained = client.explanation(metric.name, metric.selector)
                 self.store.scaling_enabled = explained.scaling_enabled
 
-    def _keep_events(self, kubernetes: Kubernetes, name: ObjectName, known: HpaEvents) -> None:
-        self.store.reported[name] = ReportedEvents(self.clock().monotonic_s, known, kubernetes.clock_ahead_s)
+    def _keep_events(self, name: ObjectName, known: HpaEvents) -> None:
+        self.store.reported[name] = ReportedEvents(self.clock().monotonic_s, known, self.kubernetes.clock_ahead_s)
 
-    def _collect(self, kubernetes: Kubernetes, autoscaler: Autoscaler) -> Collected:
-        name = ObjectName(autoscaler.namespace, autoscaler.name)
-        reported = self.store.reported.get(name)
+    def _collect(self, state: AutoscalerState) -> Collected:
+        reported = self.store.reported.get(state.name)
         if reported and self.clock().monotonic_s - reported.read_s <= EVENTS_AGE_S:
-            return collect_autoscaler(kubernetes, autoscaler, reported.known)
-        collected = collect_autoscaler(kubernetes, autoscaler)
-        self._keep_events(kubernetes, name, collected.autoscalers[0].events)
+            return collect_autoscaler(self.kubernetes, state.autoscaler, reported.known)
+        collected = collect_autoscaler(self.kubernetes, state.autoscaler)
+        self._keep_events(state.name, collected.autoscalers[0].events)
         return collected
 
     async def collect(self, state: AutoscalerState) -> Collected:
@@ -402,10 +398,8 @@ class AutoscalerPoller:
         now_s = self.clock().monotonic_s
         current = self._collecting.get(state.name)
         if current is None or (current.task.done() and now_s - current.started_s > COLLECTED_AGE_S):
-            if self.kubernetes is None:
-                raise LookupError("there is no cluster")
-            work = asyncio.to_thread(self._collect, self.kubernetes, state.autoscaler)
-            current = self._collecting[state.name] = _Collecting(now_s, asyncio.create_task(work))
+            task = asyncio.create_task(asyncio.to_thread(self._collect, state))
+            current = self._collecting[state.name] = _Collecting(now_s, task)
             self._collecting.move_to_end(state.name)
             if len(self._collecting) > MAX_COLLECTED:
                 self._collecting.popitem(last=False)
@@ -414,8 +408,7 @@ class AutoscalerPoller:
     @property
     def cluster_now_s(self) -> float:
         """Unix seconds on the cluster's clock."""
-        ahead_s = self.kubernetes.clock_ahead_s if self.kubernetes else 0.0
-        return self.clock().unix_s - ahead_s
+        return self.clock().unix_s - self.kubernetes.clock_ahead_s
 
 
 def _list(kubernetes: Kubernetes, namespaces: Sequence[str]) -> Iterator[Autoscaler]:
@@ -446,11 +439,9 @@ def parse_target(text: str) -> int | None:
 
 def what_if(collected: Collected, target: int | None, now_unix_s: float) -> Mapping[str, Any] | None:
     """Return the number of pods with another target, in thousandths, of the first external metric."""
-    if target is None or not collected.autoscalers:
-        return None
-    one = collected.autoscalers[0]
+    (one,) = collected.autoscalers
     position = first_external(one.autoscaler)
-    if position is None:
+    if target is None or position is None:
         return None
     before = one.autoscaler.metrics[position].target
     tried = with_target(one.autoscaler, position, replace(before, amount=target))

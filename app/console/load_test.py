@@ -194,7 +194,7 @@ def predict_pods(view: View, store: AutoscalerStore, name: ObjectName, ref: Tube
         return Forecast((), f"no prediction: autoscaler {name} is unknown")
     if not any(link.autoscaler == name and link.covers(ref.server.name, ref.tube) for link in store.result.links):
         return Forecast((), f"no prediction: {name} doesn't use tube {ref.tube}, as far as is known")
-    unit = found.unit(position)
+    unit = found.units[position]
     if unit not in {None, "jobs"}:
         return Forecast((), f"no prediction: {found.autoscaler.metrics[position]} counts {unit}, not jobs")
     if not isinstance(found.observed[position], Total):

@@ -7,14 +7,15 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import Snapshot
-from app.console.autoscalers import AutoscalerPoller, parse_target, what_if
+from app.console.autoscalers import AutoscalerPoller, AutoscalerStore, parse_target, what_if
 from app.console.errors import RequestError
 from app.console.health import late_servers
 from app.console.overview import View, overview, parse_query, servers_json, tube_page
@@ -68,25 +69,25 @@ class _Shared:
     task: asyncio.Task[Page]
 
 
+@dataclass(eq=False)
 class PageData:
     """Pages by name and query."""
 
-    def __init__(
-        self,
-        view: Callable[[], View],
-        demand: Demand,
-        autoscalers: AutoscalerPoller,
-        load_test: Callable[[ObjectName], Json | None] = lambda _: None,
-    ) -> None:
-        self._view = view
-        self._demand = demand
-        self._autoscalers = autoscalers
-        self._load_test = load_test
-        self._shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], _Shared] = OrderedDict()
+    view: Callable[[], View]
+    demand: Demand
+    thread: Executor
+    store: AutoscalerStore
+    autoscalers: AutoscalerPoller | None
+    """None without a cluster."""
+    load_test: Callable[[ObjectName], Json | None]
+    """Returns the run that was started on an autoscaler's page."""
+    _shared: OrderedDict[tuple[str, tuple[tuple[str, str], ...]], _Shared] = field(
+        default_factory=OrderedDict, init=False
+    )
 
     async def get(self, name: str, query: Query) -> Page:
         """Return a page, computed or shared. Raises RequestError and TubeNameError."""
-        view, key = self._view(), (name, tuple(sorted(query.items())))
+        view, key = self.view(), (name, tuple(sorted(query.items())))
         snapshot, now_s, late = view.snapshot, view.now.monotonic_s, late_servers(view.snapshot, view.now)
         shared = self._shared.get(key)
         if shared is None or (
@@ -103,28 +104,28 @@ class PageData:
 
     async def run[T](self, function: Callable[[], T]) -> T:
         """Run in the pages' thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._autoscalers.thread, function)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, function)
 
     async def _compute(self, view: View, name: str, query: Query) -> Page:
-        store = self._autoscalers.store
+        store = self.store
         compute: Callable[[], Json]
         if name == "overview":
             page = await self.run(partial(Page.of, partial(overview, view, parse_query(query))))
-            self._demand.request([row["tube"] for row in page.data["tubes"]], view.now)
+            self.demand.request([row["tube"] for row in page.data["tubes"]], view.now)
             return page
         if name == "tube":
             tube, server = check_tube_name(query.get("name", "")), query.get("server", "")
             state = view.state(server)
             if state is None:
                 raise RequestError(f"no beanstalkd named {server[:63]!r} is configured", 404)
-            self._demand.request([tube], view.now)
+            self.demand.request([tube], view.now)
             compute = partial(tube_page, view, state, tube, store)
         elif name == "autoscalers":
             compute = lambda: {**store.to_json(view.now.unix_s), "servers": servers_json(view)}  # noqa: E731
         elif name == "autoscaler":
             autoscaler = ObjectName(query.get("namespace", ""), query.get("name", ""))
             target, found = parse_target(query.get("target", "")), store.find(autoscaler)
-            if found is None:
+            if found is None or self.autoscalers is None:
                 raise RequestError(
                     f"autoscalers can't be read: {store.error}"
                     if store.error is not None
@@ -132,8 +133,8 @@ class PageData:
                     " shown after a few seconds",
                     404,
                 )
-            collected = await self._autoscalers.collect(found)
-            cluster_now_s = self._autoscalers.cluster_now_s
+            collected = await self.autoscalers.collect(found)
+            cluster_now_s = self.autoscalers.cluster_now_s
             compute = lambda: {  # noqa: E731
                 "now": round(view.now.unix_s, 3),
                 "document": report_json(make_report(collected, cluster_now_s)),
@@ -142,7 +143,7 @@ class PageData:
                 "cluster": store.cluster_json(view.now.unix_s),
                 "metricMissing": any(isinstance(each, Missing) for each in collected.autoscalers[0].observed),
                 "whatIf": what_if(collected, target, cluster_now_s),
-                "loadTest": self._load_test(autoscaler),
+                "loadTest": self.load_test(autoscaler),
                 "events": view.events.of(None, None, [autoscaler], view.now.unix_s, store.events([autoscaler])),
             }
         else:

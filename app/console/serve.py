@@ -34,7 +34,6 @@ from app.http.server import HttpServer, listen, max_connections, run_and_exit
 from app.http.tls import CertificateFiles
 from app.kube.client import Kubernetes, connect
 from app.kube.errors import KubeconfigError
-from app.metrics.query import EvaluationContext
 from app.metrics.resolve import wanted_by_rules
 from app.metrics.rules import Rules
 from app.settings import Network, ObjectName, Server, SettingError, host_port
@@ -143,19 +142,18 @@ async def _serve(
     own_changes = OwnChanges()
     recorder = Recorder(poller, settings.max_age, clock.now, thread)
 
-    def evaluation() -> EvaluationContext:
-        return EvaluationContext(poller.snapshot, clock.now(), settings.max_age, settings.rules)
-
-    add_events = recorder.events.add
-    store, namespaces = AutoscalerStore(reason), settings.namespaces
-    autoscalers = AutoscalerPoller(
-        kubernetes, namespaces, store, evaluation, poller.demand, add_events, clock.now, thread
-    )
+    store, add_events = AutoscalerStore(reason), recorder.events.add
 
     def view() -> View:
         known = recorder.history, recorder.events, recorder.past, store.result.links, settings.rules
         return View(poller.snapshot, clock.now(), settings.max_age, *known, own_changes)
 
+    autoscalers: AutoscalerPoller | None = None
+    if kubernetes:
+        context, namespaces = (lambda: view().evaluation), settings.namespaces
+        autoscalers = AutoscalerPoller(
+            kubernetes, namespaces, store, context, poller.demand, add_events, clock.now, thread
+        )
     sessions, load_test = Sessions(), LoadTest(clock.now, view, store)
     reader = _password_reader(settings, kubernetes) if settings.auth == "password" else None
     password = Password(reader, sessions.end_all) if reader else None
@@ -167,7 +165,7 @@ async def _serve(
     servers = {server.name: server for server in settings.servers}
     actions = Actions(servers, load_test, threads, add_events, clock.now, own_changes)
     more = [*actions.routes(), *JobRoutes(servers).routes()]
-    data = PageData(view, poller.demand, autoscalers, load_test.to_json)
+    data = PageData(view, poller.demand, thread, store, autoscalers, load_test.to_json)
     feeds = Feeds(data, clock.now)
     application = SecurityMiddleware(
         Routes(data, feeds, rendering, static, login).application(more),
@@ -190,7 +188,7 @@ async def _serve(
 
     background: list[Coroutine[Any, Any, None]] = [poller.run(), record()]
     background += [password.run()] if password else []
-    background += [autoscalers.run()] if kubernetes else []
+    background += [autoscalers.run()] if autoscalers else []
     background += [certificate.run()] if certificate else []
     scheme, address = "https" if certificate else "http", host_port(*listener.getsockname()[:2])
     page = f"{scheme}://{address}{settings.path_prefix}/"

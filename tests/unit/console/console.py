@@ -14,7 +14,7 @@ from starlette.routing import Route
 from app.beanstalkd.demand import Demand
 from app.beanstalkd.reading import ServerState, Snapshot
 from app.clock import Instant
-from app.console.autoscalers import AutoscalerPoller, AutoscalerStore
+from app.console.autoscalers import AutoscalerStore
 from app.console.events import EventLog
 from app.console.feed import Feeds
 from app.console.history import History, PastTubes
@@ -25,7 +25,6 @@ from app.console.page_data import PageData
 from app.console.passwords import Password
 from app.console.rendering import Rendering, StaticFiles
 from app.console.routes import Routes
-from app.metrics.query import EvaluationContext
 from app.settings import Network
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
 
@@ -53,10 +52,7 @@ class Console:
         self.history, self.events, self.past, self.demand = History(), EventLog(), PastTubes(), Demand()
         self.thread, self._snapshot = ThreadPoolExecutor(1), Snapshot(())
         self.password = Password(lambda: self.secret[0], self.sessions.end_all)
-        autoscalers = AutoscalerPoller(
-            None, (), self.known, self._given, self.demand, self.events.add, lambda: self.now, self.thread
-        )
-        self.data = PageData(self._view, self.demand, autoscalers)
+        self.data = PageData(self._view, self.demand, self.thread, self.known, None, lambda _: None)
         self.feeds = Feeds(self.data, lambda: self.now)
         self.guard = self._guard()
 
@@ -91,9 +87,6 @@ class Console:
         if self._snapshot.servers is not self.states:
             self._snapshot = Snapshot(self.states)
         return View(self._snapshot, self.now, MAX_AGE_S, self.history, self.events, self.past)
-
-    def _given(self) -> EvaluationContext:
-        return EvaluationContext(Snapshot(self.states), self.now, MAX_AGE_S)
 
     @asynccontextmanager
     async def browser(self, source: str = "10.0.0.1", base: str = "http://console") -> AsyncIterator["Browser"]:

@@ -175,7 +175,8 @@ def test_a_query_is_returned_as_sent() -> None:
 def test_a_row_names_the_autoscalers_that_use_its_tube() -> None:
     name = ObjectName("shop", "orders")
     linked = replace(
-        view(server(tube("orders"), tube("mail"))), links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}))]
+        view(server(tube("orders"), tube("mail"))),
+        links=[AutoscalerLink(name, Glob(("ord*",)), frozenset({"eu"}), ignores_paused=False)],
     )
     rows = {row["tube"]: row["autoscalers"] for row in overview(linked, Query())["tubes"]}
     assert rows == {"orders": [{"namespace": "shop", "name": "orders", "ignoresPaused": False}], "mail": []}

@@ -132,7 +132,7 @@ def test_an_invalid_field_has_its_reason() -> None:
 
 def test_an_autoscaler_with_several_metrics_is_one() -> None:
     state, name = server(tube(ready=1), second=0), ObjectName("shop", "orders")
-    links = [AutoscalerLink(name, Glob(("orders",)), None, ignores) for ignores in (True, False)]
+    links = [AutoscalerLink(name, Glob(("orders",)), frozenset({"eu"}), ignores) for ignores in (True, False)]
     found = page(replace(view(state, second=1), links=links), state)["tube"]["autoscalers"]
     assert found == [{"namespace": "shop", "name": "orders", "ignoresPaused": True}]
 
