@@ -350,9 +350,11 @@ def _sort_key(view: View, state: ServerState, query: Query) -> Callable[[str], f
 def tube_page(view: View, state: ServerState, tube: str, autoscalers: AutoscalerStore) -> Json:
     """Return everything about one tube of one server, whether it exists or not."""
     links = [link.autoscaler for link in view.links if link.covers(state.server.name, tube)]
-    names = list(dict.fromkeys(links[:_MAX_AUTOSCALERS]))
-    here, history = tube_now(view, state, tube), view.history.series(TubeRef(state.server, tube))
-    last = state.reading.tubes.get(tube) if state.reading else None
+    names = list(dict.fromkeys(links))[:_MAX_AUTOSCALERS]
+    here, reading = tube_now(view, state, tube), state.reading
+    history = view.history.series(here.ref)
+    last = reading.tubes.get(tube) if reading else None
+    jobs_read = {name: number_of(name, last) for name in STATES}
     return {
         "now": round(view.now.unix_s, 3),
         "server": server_json(view, state),
@@ -364,21 +366,9 @@ def tube_page(view: View, state: ServerState, tube: str, autoscalers: Autoscaler
             "drainSeconds": _drain_s(view, here),
         },
         "history": history,
-        "lastRead": _last_read(state, tube),
+        "lastRead": {"t": reading.answered_at(tube).unix_s, **jobs_read} if reading else None,
         "autoscalers": [series for name in names if (series := autoscalers.series(name)) is not None],
         "events": view.events.of(state.server, tube, names, view.now.unix_s, autoscalers.events(names)),
-    }
-
-
-def _last_read(state: ServerState, tube: str) -> Json | None:
-    """Return when the tube was last read, in Unix seconds, and the jobs that it held then; None if it never was."""
-    reading = state.reading
-    if reading is None:
-        return None
-    stats = reading.tubes.get(tube)
-    return {
-        "t": reading.answered_at(tube).unix_s,
-        **{field: number_of(field, stats) for field in STATES},
     }
 
 

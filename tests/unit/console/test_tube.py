@@ -137,6 +137,17 @@ def test_an_autoscaler_with_several_metrics_is_one() -> None:
     assert found == [{"namespace": "shop", "name": "orders", "ignoresPaused": True}]
 
 
+def test_an_autoscaler_with_several_metrics_is_shown_once_beside_others() -> None:
+    state = server(tube(ready=1), second=0)
+    names = [ObjectName("shop", f"orders-{number}") for number in range(11)]
+    links = [
+        AutoscalerLink(name, Glob(("orders",)), frozenset({"eu"}), each) for name in names for each in (True, False)
+    ]
+    given = replace(view(state, second=1), links=links)
+    given.events.add([Event(at(0).unix_s, "rescale", str(name), autoscaler=name) for name in names])
+    assert [each["text"] for each in page(given, state)["events"]] == [str(name) for name in names[:10]]
+
+
 def test_a_tubes_page_has_its_history() -> None:
     state = server(tube(ready=1, buried=2), second=0)
     history = page(view(state, history=sampled((state,))), state)["history"]
