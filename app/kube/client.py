@@ -45,6 +45,10 @@ _HINTS = {
 }
 _PAGE = 500
 """Items of a list in one response."""
+_MAX_PAGE_BYTES = 4 * 2**20
+"""Of such a response, unless it has a single item: parsed, it takes about ten times as much memory."""
+_MAX_BYTES = 32 * 2**20
+"""Of any response: an object has at most a few MiB."""
 _MAX_CLOCK_ERROR_S = 100 * 365 * 86400.0
 """A Date header further away is not from a clock."""
 _INVALID_DATES = frozenset({9, 10})
@@ -74,11 +78,12 @@ class Kubernetes:
         body: object = None,
         content_type: str = "application/json",
         timeout_s: float = 5.0,
+        max_bytes: int = _MAX_BYTES,
     ) -> dict[str, Any]:
         """Send one request and return the JSON object of the response. Raise KubernetesError.
 
         `path` begins with a slash and is already quoted; `content_type` is the body's (PATCH needs one of its own);
-        `timeout_s` bounds connecting, and each wait for bytes.
+        `timeout_s` bounds connecting, and each wait for bytes; `max_bytes` the response.
         """
         call = f"{method} {path}"
         headers = self._headers() | ({} if body is None else {"Content-Type": content_type})
@@ -90,14 +95,26 @@ class Kubernetes:
                 headers=headers,
                 timeout=urllib3.Timeout(total=timeout_s),
                 retries=False,
+                preload_content=False,
             )
+            try:
+                content = response.read(max_bytes + 1)
+            finally:
+                response.close()  # closes the connection only if something is left unread
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(call, error) from error
         with suppress(ValueError, OverflowError):  # a proxy's response may have no date, or an invalid one
             ahead_s = time.time() - parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
             if abs(ahead_s) < _MAX_CLOCK_ERROR_S:
                 self.clock_ahead_s = ahead_s
-        return self._object(call, response.status, response.data)
+        if len(content) > max_bytes:
+            raise _TooLongError(
+                f"{self.server} answered {call} with more than {max_bytes // 2**20} MiB",
+                "delete large objects, or shorten them",
+                status=response.status,
+                reason="TooLong",
+            )
+        return self._object(call, response.status, content)
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Return an object, or None if there is none. Raise KubernetesError."""
@@ -111,13 +128,19 @@ class Kubernetes:
     def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[list[dict[str, Any]], str]]:
         """Yield the items of a list page by page, each with the list's resourceVersion. Raise KubernetesError.
 
-        Status 410 means that the list changed too much meanwhile: list again.
+        Pages get shorter where objects are large. Status 410 means that the list changed too much meanwhile: list
+        again.
         """
-        more = ""
+        more, limit = "", _PAGE
         while True:
-            listed = self.request(
-                "GET", path, query={**(query or {}), "limit": _PAGE, **({"continue": more} if more else {})}
-            )
+            part = {**(query or {}), "limit": limit, **({"continue": more} if more else {})}
+            try:
+                listed = self.request("GET", path, query=part, max_bytes=_MAX_PAGE_BYTES if limit > 1 else _MAX_BYTES)
+            except _TooLongError:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 4)
+                continue
             items, metadata = listed.get("items") or [], listed.get("metadata") or {}
             if not isinstance(metadata, dict) or not isinstance(items, list):
                 raise NotKubernetesError(f"{self.server} answered GET {path} with something other than a list")
@@ -211,6 +234,10 @@ class Kubernetes:
             hint = "check that the server is running, and that its address is correct and reachable from here"
         reason = "ConnectionReset" if isinstance(root, CONNECTION_RESET) else "Unreachable"
         return KubernetesError(f"{self.server} can't be reached for {call}: {cause(error)}", hint, reason=reason)
+
+
+class _TooLongError(KubernetesError):
+    """The response is longer than allowed."""
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:

@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -254,3 +255,33 @@ def test_a_cut_connection_and_an_unreachable_server_are_different_errors(
     with pytest.raises(KubernetesError) as gone:
         kubernetes.request("GET", "/version")
     assert gone.value.reason == "Unreachable"
+
+
+def test_pages_of_large_objects_are_shorter(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    """500 objects of a megabyte would need more memory than a pod has."""
+
+    def page(size: int, more: str) -> Answer:
+        return Answer(body=json.dumps({"metadata": {"continue": more}, "items": [{"x": "x" * size}]}).encode())
+
+    apiserver.answers["/things?limit=500"] = page(300 * 2**20, "")
+    apiserver.answers["/things?limit=125"] = page(5 * 2**20, "")
+    apiserver.answers["/things?limit=31"] = page(3 * 2**20, "c")
+    apiserver.answers["/things?limit=31&continue=c"] = page(5 * 2**20, "")
+    apiserver.answers["/things?limit=7&continue=c"] = page(1, "")
+    tracemalloc.start()
+    try:
+        assert [len(items[0]["x"]) for items, _ in kubernetes.pages("/things")] == [3 * 2**20, 1]
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_response_of_any_length_is_not_read(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    apiserver.answer = Answer(body=b" " * (33 * 2**20))
+    with pytest.raises(KubernetesError, match="answered GET /version with more than 32 MiB; delete large objects"):
+        kubernetes.request("GET", "/version")
+    for _ in range(2):
+        apiserver.asked.clear()
+        with pytest.raises(KubernetesError, match="more than 32 MiB"):
+            list(kubernetes.pages("/things"))
+    assert [asked.line.split()[1] for asked in apiserver.asked][-1] == "/things?limit=1"
