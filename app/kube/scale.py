@@ -30,11 +30,11 @@ class ScaleClient:
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
         self._resources: dict[tuple[str, str], tuple[str, str]] = {}
-        """API version and kind to the path of an API version that has the kind, and to its resource there."""
+        """API group and kind to the path of an API version that has the kind, and to its resource there."""
 
     def read(self, namespace: str, api_version: str, kind: str, name: str) -> ScaleObject:
         """Return the scale. Raises KubernetesError."""
-        key = api_version, kind
+        key = api_version.rpartition("/")[0], kind  # without the version, which an HPA's author may choose freely
         if key not in self._resources:
             self._resources[key] = self._look_up(api_version, kind)
         version, resource = self._resources[key]

@@ -39,3 +39,12 @@ def test_a_kind_is_looked_up_again_once_its_version_is_served_no_longer(
         scales.read("shop", "shop.example/v1alpha1", "Till", "one")
     scale = scales.read("shop", "shop.example/v1alpha1", "Till", "one")
     assert scale.path == f"{GROUP}/v1/namespaces/shop/tills/one/scale"
+
+
+def test_a_kind_is_looked_up_once_whatever_version_its_hpas_name(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
+    """Else each text that an HPA's author writes there would be remembered."""
+    scales = ScaleClient(kubernetes)
+    serve_version(apiserver, "v1")
+    for number in range(5):
+        assert scales.read("shop", f"shop.example/v{number}", "Till", "one").spec_replicas == 3
+    assert len(apiserver.asked) == 2 + 5
