@@ -6,7 +6,7 @@ HPA without any `behavior` follows older rules (`has_behavior`).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -23,6 +23,10 @@ TOLERANCE = 0.1
 """Default of kube-controller-manager's --horizontal-pod-autoscaler-tolerance."""
 DOWN_WINDOW_S = 300
 """Default of kube-controller-manager's --horizontal-pod-autoscaler-downscale-stabilization."""
+MAX_METRICS = 100
+"""Of an HPA with annotations of beanscale: each is evaluated every second."""
+MAX_TEXT = 2**15
+"""Characters of its target, and of its metrics' names and selectors. Kubernetes limits neither."""
 
 
 class TargetKind(StrEnum):
@@ -147,6 +151,7 @@ class Autoscaler:
     is_outdated: bool = False
     """True if the spec has changed since the sync that the status is of."""
     options: ScalingOptions = NO_OPTIONS
+    """Invalid if the HPA is too large for them."""
     uid: str = ""
     """Tells it from an earlier HPA of the same name; empty only in an object that kube-apiserver didn't return."""
 
@@ -160,10 +165,22 @@ class Autoscaler:
         return condition is not None and condition.reason in reasons and kind not in self.left_over
 
     @property
+    def text_length(self) -> int:
+        """The number of characters that its author chose freely."""
+        of_metrics = sum(len(metric.name) + len(metric.selector) for metric in self.metrics)
+        return len(self.workload.api_version) + len(str(self.workload)) + of_metrics
+
+    @property
     def left_over(self) -> frozenset[str]:
         """Types of the conditions that are of an earlier sync, because the last one ended before it set them."""
         able = self.condition("AbleToScale")
         return _LEFT_OVER.get(able.reason if able else "", frozenset())
+
+    @property
+    def status(self) -> object:
+        """What the last sync reported, to compare with that of another version of the HPA."""
+        values = tuple((metric.last_value, metric.failed) for metric in self.metrics)
+        return self.conditions, self.scale, self.desired, self.scaled_at_s, values
 
     @property
     def up_window_s(self) -> int:
@@ -213,7 +230,7 @@ def parse_hpa(hpa: Json) -> Autoscaler:
     # currentMetrics has the order of spec.metrics, with an empty entry for a metric that failed. It is empty if the
     # last sync evaluated no metrics.
     metrics, last = spec.get("metrics") or (), status.get("currentMetrics") or ()
-    return Autoscaler(
+    autoscaler = Autoscaler(
         namespace=hpa["metadata"].get("namespace", "default"),
         name=hpa["metadata"]["name"],
         workload=Workload(reference.get("apiVersion", ""), reference["kind"], reference["name"]),
@@ -235,6 +252,22 @@ def parse_hpa(hpa: Json) -> Autoscaler:
         options=parse_options(hpa["metadata"].get("annotations") or {}),
         uid=hpa["metadata"].get("uid", ""),
     )
+    return _without_excess(autoscaler) if autoscaler.options.requested else autoscaler
+
+
+def _without_excess(autoscaler: Autoscaler) -> Autoscaler:
+    """Return the HPA with invalid options if it is too large for them."""
+    number, length = len(autoscaler.metrics), autoscaler.text_length
+    if number > MAX_METRICS:
+        error = f"the HPA has {number:,} metrics, but with annotations of beanscale at most {MAX_METRICS}"
+    elif length > MAX_TEXT:
+        error = f"the HPA's target and metrics have {length:,} characters, but with annotations of beanscale at most"
+        error += f" {MAX_TEXT:,}"
+    else:
+        return autoscaler
+    error += "; remove metrics, or the annotations"
+    options = replace(autoscaler.options, errors=(*autoscaler.options.errors, error))
+    return replace(autoscaler, options=options)
 
 
 def _metric(metric: Json, last: Json) -> Metric:

@@ -13,6 +13,8 @@ PAUSED = "beanscale/paused"
 _PREFIX = "beanscale/"
 _MAX_QUOTED = 60
 """Characters of an annotation's value in a message."""
+_MAX_UNKNOWN = 3
+"""Unknown annotations that are named; each is reported by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,6 @@ def parse_options(annotations: Mapping[str, str]) -> ScalingOptions:
             value = annotations[ACTIVATION][:_MAX_QUOTED]
             errors.append(f"annotation {ACTIVATION} is {value!r}; write a number of at least 0, like 10")
     known = {IMMEDIATE, SCALE_TO_ZERO, ACTIVATION, PAUSED}
-    unknown = sorted(key for key in annotations if key.startswith(_PREFIX) and key not in known)
+    unknown = sorted(key for key in annotations if key.startswith(_PREFIX) and key not in known)[:_MAX_UNKNOWN]
     errors += [f"annotation {key[:_MAX_QUOTED]} is unknown; valid: {', '.join(sorted(known))}" for key in unknown]
     return ScalingOptions(immediate, idle_s, max(activation, 0), paused, tuple(errors))

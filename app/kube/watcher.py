@@ -36,6 +36,10 @@ class Watcher[Value](ABC):
     def parse(self, found: Json) -> Value | None:
         """Return the value of an object; None: it is of no interest. Raises KubernetesError."""
 
+    def limit(self, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Return those of the values that are kept. The others are seen again with the next list."""
+        return values
+
     @abstractmethod
     def publish(self, values: Mapping[str, Value]) -> None:
         """Take all values by NAMESPACE/NAME; `error` is still that of the attempt before. Raises KubernetesError."""
@@ -68,11 +72,19 @@ class Watcher[Value](ABC):
 
     def _list_and_watch(self, kubernetes: Kubernetes) -> None:
         """Publish the present values, then each change, until a watch ends early or yields something else."""
-        values: dict[str, Value] = {}
-        version = ""
+        values: Mapping[str, Value] = {}
+        version, is_whole = "", True
+
+        def kept(found: Mapping[str, Value]) -> Mapping[str, Value]:
+            nonlocal is_whole
+            limited = self.limit(found)
+            is_whole = is_whole and len(limited) == len(found)
+            return limited
+
         for items, listed_version in kubernetes.pages(self._path, self._query):
             version = listed_version
-            values |= {_key(each): value for each in items if (value := self.parse(each)) is not None}
+            parsed = {_key(each): value for each in items if (value := self.parse(each)) is not None}
+            values = kept({**values, **parsed})
         self._publish(values)
         ends_s = 0.0
         while ends_s <= time.monotonic():  # kube-apiserver ends no watch earlier, but a proxy in between may
@@ -87,12 +99,14 @@ class Watcher[Value](ABC):
                     continue
                 value = None if kind == "DELETED" else self.parse(found)
                 if value is not None:
-                    values = values | {_key(found): value}
+                    values = kept({**values, _key(found): value})
                 elif _key(found) in values:
                     values = {key: each for key, each in values.items() if key != _key(found)}
                 else:
                     continue
                 self._publish(values)
+            if not is_whole:  # there may be room now for what was dropped
+                return
 
     def _publish(self, values: Mapping[str, Value]) -> None:
         self.publish(values)

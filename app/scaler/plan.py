@@ -121,7 +121,8 @@ def _from_zero(situation: Situation) -> Change | None:
     elif exceeded:
         decision = decide_from_zero(autoscaler, ours, situation.now_unix_s)
     elif reading.missing is not None and not options.activation:
-        # Some metrics have no number while no pod runs, such as the time until the jobs are done.
+        # Some metrics have no number while no pod runs, such as the time until the jobs are done. Of those that include
+        # another beanstalkd, which can't be read, it isn't known.
         return Change(Direction.FROM_ZERO, autoscaler.minimum, f"a job is ready, but {reading.missing.why}")
     else:
         return None
@@ -161,6 +162,10 @@ def _up(situation: Situation) -> tuple[Change | None, tuple[Obstacle, ...]]:
         return min(decisions, key=lambda decision: decision.pods)
 
     by_sync = once_per_sync(autoscaler)
+    if situation.changes:
+        # The averages of the last sync may be those of fewer pods. Then they don't show what the model lacks.
+        metrics = tuple(replace(metric, last_value=None) for metric in by_sync.metrics)
+        by_sync = replace(by_sync, metrics=metrics)
     decision = lowest(by_sync)
     if decision.pods > scale.spec_replicas and decision.recommendation is not None:
         return Change(Direction.UP, decision.pods, decision.decided_by.sentence), ()

@@ -19,7 +19,7 @@ from app.metrics.query import (
     UnknownMetricError,
     WantedTubes,
 )
-from app.metrics.resolve import resolve
+from app.metrics.resolve import is_served, resolve
 from app.metrics.rules import Fail, Rules
 from app.metrics.selector import SelectorError, parse_selector
 from app.quantity import milli, parse_quantity
@@ -33,7 +33,7 @@ class Tubes(NamedTuple):
 
     counters: Counters
     waiting: bool
-    """A job is ready or reserved."""
+    """A job is ready or reserved, or may be: not all of the tubes are known now."""
     takeable: bool
     """A job is ready in a tube that isn't paused."""
     oldest_at: Instant
@@ -84,7 +84,8 @@ def queries(autoscaler: Autoscaler) -> tuple[MetricQuery | str | None, ...]:
 
 def is_long(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> bool:
     """Return whether reading the metrics could block an event loop."""
-    return any(resolve(query, context).is_long for query in asked if isinstance(query, MetricQuery))
+    served = (query for query in asked if isinstance(query, MetricQuery) and is_served(query, context.rules))
+    return any(resolve(query, context).is_long for query in served)
 
 
 def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> MetricReading:
@@ -97,6 +98,9 @@ def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationC
             observed.append(NotQueried() if query is None else Missing(query))
             is_fresh = is_fresh and query is None
             continue
+        if not is_served(query, context.rules):
+            observed.append(NotQueried())
+            continue
         metric = resolve(query, context)
         try:
             values = metric.values()
@@ -108,34 +112,59 @@ def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationC
             is_fresh = is_fresh and isinstance(error, NoResultError | TooFewReadingsError)
         else:
             total = sum(milli(parse_quantity(value.quantity)) for value in values)
-            observed.append(Total(total) if values else Missing("the response has no items"))
+            observed.append(Total(total) if values else Missing(f"no value of {query.metric} matches its selector"))
+            is_fresh = is_fresh and bool(values)
         queried.append(metric)
     return MetricReading(tuple(observed), tuple(queried), is_fresh)
 
 
-def read_tubes(metrics: Sequence[Metric]) -> Tubes | None:
-    """Return the tubes of all metrics, which are fresh; None if there are none, or they aren't known now."""
-    if not metrics or any(state.failure for metric in metrics for state in metric.scope.servers):
-        return None  # the values may still be recent enough, but what happened since isn't known
-    tubes = {
-        (server.reading.server_id, tube): server
-        for metric in metrics
-        for server in (ServerReading(state, state.reading) for state in metric.scope.servers if state.reading)
-        for tube in metric.scope.tubes_of(server)
-    }
-    counters, waiting, takeable = [], False, False
-    # Of a pattern, a listing shows which tubes there are.
-    scopes = [metric.scope for metric in metrics]
-    listed = (state.reading for scope in scopes if scope.named is None for state in scope.servers)
-    times = [reading.listed_at for reading in listed if reading]
-    try:
-        for (server_id, tube), server in sorted(tubes.items(), key=lambda item: item[0]):
-            stats = server.reading.tubes.get(tube)
-            times.append(server.reading.answered_at(tube))
+def read_tubes(reading: MetricReading) -> Tubes | None:
+    """Return the tubes of all metrics; None if none of their servers can be read now."""
+    complete = reading.is_fresh
+    tubes: dict[tuple[str, str], tuple[ServerReading, float]] = {}  # with the oldest reply that shows a ready job
+    times: list[Instant] = []
+    for metric in reading.queried:
+        servers, are_all = _readable_servers(metric)
+        complete = complete and are_all
+        if servers and metric.scope.named is None:  # of a pattern, a listing shows which tubes there are
+            times += (server.reading.listed_at for server in servers)
+        oldest_s = metric.context.now.monotonic_s - metric.context.limit_s
+        for server in servers:
+            for tube in _selected_tubes(metric, server):
+                key = server.reading.server_id, tube
+                tubes[key] = server, min(oldest_s, tubes[key][1]) if key in tubes else oldest_s
+    counters, waiting, takeable = [], not complete, False
+    for (server_id, tube), (server, oldest_s) in sorted(tubes.items(), key=lambda item: item[0]):
+        stats = server.reading.tubes.get(tube)
+        times.append(server.reading.answered_at(tube))
+        try:
             counters.append((server_id, tube, stats.total_jobs if stats else 0, stats.cmd_delete if stats else 0))
             if stats:
                 waiting = waiting or bool(stats.current_jobs_ready or stats.current_jobs_reserved)
-                takeable = takeable or bool(stats.current_jobs_ready and not stats.is_paused)
-    except InvalidFieldError:
+                is_recent = times[-1].monotonic_s >= oldest_s
+                takeable = takeable or bool(is_recent and stats.current_jobs_ready and not stats.is_paused)
+        except InvalidFieldError:
+            waiting = True
+    if not times:
         return None
     return Tubes(tuple(counters), waiting, takeable, min(times, key=MONOTONIC), max(times, key=MONOTONIC))
+
+
+def _readable_servers(metric: Metric) -> tuple[Sequence[ServerReading], bool]:
+    """Return the metric's servers that can be read now, and whether these are all."""
+    try:
+        states = metric.scope.servers
+    except MetricError:  # then the metric has no value
+        return (), False
+    # The values of the others may still be recent enough, but what happened since isn't known.
+    readable = [ServerReading(state, state.reading) for state in states if state.reading and not state.failure]
+    return readable, len(readable) == len(states)
+
+
+def _selected_tubes(metric: Metric, server: ServerReading) -> Sequence[str]:
+    """Return the tubes of a server that count for the metric's values."""
+    tubes, definition = metric.scope.tubes_of(server), metric.definition
+    conditions = [part for part in metric.query.selector.requirements if part.key == "tube"]
+    if not conditions or definition is None or "tube" not in definition.per:
+        return tubes
+    return [tube for tube in tubes if all(part.matches({"tube": tube}) for part in conditions)]

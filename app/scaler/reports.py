@@ -24,6 +24,8 @@ _MAX_EVENTS = 1000
 """Events that wait to be created."""
 _SAME_EVENT_S = 600
 """Within so long, the replicas' reports of the same obstacle are one Event."""
+_MAX_LOGGED = 1000
+"""Characters of a sentence in the log: it can quote names and selectors of any length."""
 _VARYING: frozenset[Reason] = frozenset({"condition", "no_value"})
 """Reasons whose sentence has numbers that change."""
 TRANSIENT: frozenset[Reason] = frozenset({"conflict", "unavailable"})
@@ -109,7 +111,7 @@ class Reporter:
             workload=str(hpa.autoscaler.workload),
             hpa=hpa.reference.name,
             reason=obstacle.reason,
-            error=obstacle.sentence,
+            error=obstacle.sentence[:_MAX_LOGGED],
         )
         if obstacle.reason not in TRANSIENT:
             what = {IMMEDIATE: "up ", SCALE_TO_ZERO: "to 0 "}.get(obstacle.annotation, "")

@@ -34,19 +34,19 @@ from app.scaler.history import History
 from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
 from app.scaler.plan import Plan, Situation, make_plan
 from app.scaler.reading import Counters, MetricReading, Tubes, is_long, read_metrics, read_tubes, without_substitutes
-from app.scaler.reports import TRANSIENT, Reporter, describe_failure
+from app.scaler.reports import Reporter, describe_failure
 
 THREADS = 8
 MAX_PENDING = 64
 """Changes that wait for a thread; others are computed again from the next reading."""
 _MAX_REJECTED = 2
-"""Changes of workloads whose last change was rejected: they must not delay those of others."""
+"""Changes of workloads whose last change failed: they must not delay those of others."""
 MIN_PERIOD_S = 1.0
 """Between two changes of one workload."""
 _PAUSE_S = 0.2
 """Between two passes: with several servers, readings come in quick succession."""
-_SLICE = 20
-"""HPAs that are evaluated before others get the event loop."""
+_SLICE_S = 0.005
+"""Evaluating HPAs takes at most about so long before others get the event loop."""
 _REPORT_AFTER_S = 15.0
 """A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
 _MAX_RETRY_S = 30.0
@@ -128,6 +128,8 @@ class Scaler(Collector):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
         self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="scaler-long")
         self._long: asyncio.Task[None] | None = None
+        self._long_now: Sequence[_Target] = ()
+        """Those to evaluate in that thread, by the last pass."""
         self._reporter = Reporter(kubernetes)
         self.running: set[asyncio.Task[None]] = set()
         """The changes in progress."""
@@ -197,7 +199,8 @@ class Scaler(Collector):
             if hpa.autoscaler.options.active:
                 by_workload[hpa.workload].append(hpa.reference.name)
         long: list[_Target] = []
-        for number, target in enumerate([*self._targets.values()], 1):
+        slice_began = now
+        for target in [*self._targets.values()]:
             try:
                 found = _excluded(target.hpa, by_workload[target.hpa.workload])
                 if found is not None:
@@ -210,9 +213,11 @@ class Scaler(Collector):
                     self._evaluate(target, *_read(target.hpa, target.scale, context), now)
             except Exception as error:  # noqa: BLE001 - one HPA's defect must not end all metrics
                 self._fail(target, error)
-            if number % _SLICE == 0:
+            now = self._clock()
+            if slice_began.age_s(now) > _SLICE_S:
                 await asyncio.sleep(0)
-                now = self._clock()
+                slice_began = now = self._clock()
+        self._long_now = long
         if long and (self._long is None or self._long.done()):
             self._long = asyncio.create_task(self._evaluate_long(long))
 
@@ -246,11 +251,13 @@ class Scaler(Collector):
     async def _evaluate_long(self, targets: Iterable[_Target]) -> None:
         """Evaluate metrics of many tubes, each in a thread, and altogether in a fifth of the time."""
         for target in targets:
-            began = self._clock()
+            began, hpa = self._clock(), target.hpa
             try:
-                read = partial(_read, target.hpa, target.scale, self._context(began))
+                read = partial(_read, hpa, target.scale, self._context(began))
                 results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
-                self._evaluate(target, *results, self._clock())
+                # Meanwhile the HPA may have changed, or another one have come for the same workload.
+                if target.hpa is hpa and any(each is target for each in self._long_now):
+                    self._evaluate(target, *results, self._clock())
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail(target, error)
             await asyncio.sleep(4 * began.age_s(self._clock()))
@@ -281,7 +288,7 @@ class Scaler(Collector):
             target.failed, target.conflicts = None, 0
             target.planned = None if target.is_missing_briefly(now) else planned
         elif target.wait_until_s <= now.monotonic_s:
-            is_rejected = target.failed is not None and target.failed.reason not in TRANSIENT
+            is_rejected = target.failed is not None and target.failed.reason != "conflict"
             if len(self.running) >= THREADS + MAX_PENDING or (is_rejected and len(self._rejected) >= _MAX_REJECTED):
                 return
             target.busy = True
@@ -382,7 +389,7 @@ def _update(target: _Target, hpa: Hpa, now: Instant) -> None:
     if hpa.queries != target.hpa.queries:
         target.idle = None
     target.hpa, target.planned = hpa, None
-    if autoscaler.knows_pods:
+    if autoscaler.knows_pods and autoscaler.status != before.status:
         target.scale = autoscaler.scale
     if autoscaler.scaled_at_s != before.scaled_at_s:
         target.history = target.history.seen(autoscaler.desired, now)
@@ -392,7 +399,7 @@ def _read(hpa: Hpa, scale: Scale, context: EvaluationContext) -> tuple[MetricRea
     """Return what the snapshot shows for an HPA; its tubes only if they are needed."""
     reading = read_metrics(hpa.queries, context)
     needs_tubes = hpa.autoscaler.options.idle_s is not None or scale.spec_replicas == 0
-    return reading, read_tubes(reading.queried) if needs_tubes and reading.is_fresh else None
+    return reading, read_tubes(reading) if needs_tubes else None
 
 
 def _idle_for_s(target: _Target, tubes: Tubes | None) -> float:

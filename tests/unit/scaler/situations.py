@@ -37,7 +37,7 @@ def situation(
     """Return the situation of this many pods, by these servers."""
     context = EvaluationContext(Snapshot(servers), at(second), MAX_AGE_S, without_substitutes(rules or Rules()))
     reading = read_metrics(queries(autoscaler), context)
-    tubes = read_tubes(reading.queried) if reading.is_fresh else None
+    tubes = read_tubes(reading)
     scale = Scale(spec, spec if present is None else present)
     return Situation(autoscaler, scale, reading, tubes, idle_for_s, changes, at(second).unix_s)
 

@@ -102,6 +102,16 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def longest_block_s(within_s: float, spent_s: Callable[[], float]) -> float:
+    """Return the most processor time that passed before the event loop came back."""
+    longest, before = 0.0, spent_s()
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+        longest, before = max(longest, spent_s() - before), spent_s()
+    return longest
+
+
 def count(scaler: Scaler, reason: str) -> float:
     (found,) = (each for each in scaler.collect() if each.name == "beanscale_scaler_rejections")
     assert {each.labels["reason"] for each in found.samples} == set(REASONS)
@@ -236,17 +246,18 @@ def test_what_is_not_done_is_named(
     run(service_account, server(tube()), watch)
 
 
-def test_rejected_changes_delay_no_other(shop: Cluster, service_account: Path) -> None:
-    """Anyone who may create HPAs can let the scaler try what it isn't allowed to do."""
+@pytest.mark.parametrize(("status", "reason"), [(403, "forbidden"), (503, "unavailable")])
+def test_failed_changes_delay_no_other(status: int, reason: str, shop: Cluster, service_account: Path) -> None:
+    """Anyone who may create HPAs can let the scaler try what it isn't allowed to do, or what fails by itself."""
     many = [hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(120)]
     for each in many:
         each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
     other = hpa(external("tube-other", averageValue="2"), annotations={"immediate": "true"})
     shop.have(*many, other)
-    shop.apiserver.answer = Answer(403, b"{}", delay_s=0.4)
+    shop.apiserver.answer = Answer(status, b"{}", delay_s=0.4)
 
     async def watch(scaler: Scaler, poller: Poller) -> None:
-        await until(lambda: count(scaler, "forbidden") == len(many))
+        await until(lambda: count(scaler, reason) == len(many))
         poller.snapshot = Snapshot((fresh(server(tube(ready=20), tube("other", ready=20))),))
         began = time.monotonic()
         await until(lambda: shop.requests(f"GET {SCALE}") > 0)
@@ -256,15 +267,78 @@ def test_rejected_changes_delay_no_other(shop: Cluster, service_account: Path) -
 
 
 def test_no_namespace_displaces_the_hpas_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hpas, "MAX_HPAS", 4)
+    monkeypatch.setattr(hpas, "MAX_COST", 8)
     watcher = HpaWatcher()
     found = {}
     for name in ("a/1", "a/2", "a/3", "a/4", "z/1"):
         document = hpa(name=name[2:], annotations={"immediate": "true"})
         document["metadata"]["namespace"] = name[0]
         found[name] = watcher.parse(document)
-    watcher.publish({name: each for name, each in found.items() if each})
-    assert watcher.current.keys() == {"a/1", "a/2", "a/3", "z/1"}
+    kept = watcher.limit({name: each for name, each in found.items() if each})
+    assert kept.keys() == {"a/1", "a/2", "a/3", "z/1"}
+
+
+def test_hpas_for_which_there_was_no_room_are_seen_once_there_is(
+    shop: Cluster, service_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take no memory meanwhile, however many there are."""
+    monkeypatch.setattr(hpas, "MAX_COST", 8)
+    monkeypatch.setattr("app.kube.watcher._FIRST_RETRY_S", 0.1)
+    shop.have(*(hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(9)))
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: len(scaler.hpas.current) == 4)
+        shop.have(hpa(name="last", annotations={"immediate": "true"}))
+        await until(lambda: scaler.hpas.current.keys() == {"shop/last"})
+
+    run(service_account, server(tube()), watch)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "begin"),
+    [
+        (
+            [external(f"tube-t{number}", averageValue="2") for number in range(5000)],
+            "the HPA has 5,000 metrics, but with annotations of beanscale at most 100;",
+        ),
+        (
+            [external("x" * 500_000, averageValue="2")],
+            "the HPA's target and metrics have 500,020 characters, but",
+        ),
+        (
+            [external("tube-t", {"matchLabels": {"x" * 40_000: ""}}, averageValue="2")],
+            "the HPA's target and metrics have",
+        ),
+    ],
+)
+def test_an_hpa_that_is_too_large_is_reported_and_blocks_nothing(
+    metrics: list[Any], begin: str, shop: Cluster, service_account: Path
+) -> None:
+    """Kubernetes accepts HPAs of a megabyte, of any author."""
+    large = [hpa(*metrics, name=f"h{number}", annotations={"immediate": "true"}) for number in range(5)]
+    for each in large:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+    shop.have(*large)
+    many = server(*(tube(f"t{number}", ready=20) for number in range(1000)))
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: len(shop.events()) == len(large))
+        assert all(f"isn't scaled by beanscale: {begin}" in each for each in shop.events())
+        assert count(scaler, "invalid_annotation") == len(large)
+        assert await longest_block_s(2, time.thread_time) < 0.05
+
+    run(service_account, many, watch)
+
+
+def test_an_hpa_cannot_report_any_number_of_annotations(shop: Cluster, service_account: Path) -> None:
+    shop.have(hpa(annotations={f"x{number}": "" for number in range(5000)}))
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: bool(shop.events()))
+        await asyncio.sleep(0.5)
+        assert count(scaler, "invalid_annotation") == len(shop.events()) == 3
+
+    run(service_account, server(tube()), watch)
 
 
 def test_each_invalid_annotation_is_reported(shop: Cluster, service_account: Path) -> None:
@@ -289,14 +363,24 @@ def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, servic
     shop.have(*many)
 
     async def watch(_: Scaler, __: Poller) -> None:
-        longest, before = 0.0, time.process_time()
-        deadline = time.monotonic() + 4
-        while time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-            longest, before = max(longest, time.process_time() - before), time.process_time()
-        assert longest < 0.3
+        assert await longest_block_s(4, time.process_time) < 0.3
 
     run(service_account, server(*(tube(f"t{number}") for number in range(10_000))), watch)
+
+
+def test_many_hpas_take_turns_with_the_event_loop(shop: Cluster, service_account: Path) -> None:
+    many = []
+    for number in range(100):
+        metrics = (external(f"tube-t{at}", averageValue="2") for at in range(100))
+        many.append(hpa(*metrics, name=f"h{number}", annotations={"immediate": "true"}))
+        many[-1]["spec"]["scaleTargetRef"]["name"] = f"h{number}"
+    shop.have(*many)
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: len(scaler.hpas.current) == len(many))
+        assert await longest_block_s(3, time.thread_time) < 0.05
+
+    run(service_account, server(tube()), watch)
 
 
 def test_each_of_many_such_hpas_is_evaluated_often(shop: Cluster, service_account: Path) -> None:

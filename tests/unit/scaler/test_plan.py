@@ -1,5 +1,6 @@
 """When the number of pods is changed, to what, and why not."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.hpa.decision import Total, decide
 from app.metrics.formula import parse_formula
 from app.metrics.rules import Glob, Hold, Rule, Rules
 from app.scaler.plan import Change, Direction, make_plan
-from tests.unit.console.moments import server, tube, unread
+from tests.unit.console.moments import MAX_AGE_S, server, tube, unread
 from tests.unit.hpa.hpas import RULES, condition, external
 from tests.unit.scaler.situations import BOTH, annotated, jobs, names, situation
 
@@ -20,6 +21,7 @@ IMMEDIATE = {"beanscale/immediate": "true"}
 TO_ZERO = {"beanscale/scale-to-zero": "10s"}
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
 MANY = {"scaleUp": {"policies": [{"type": "Pods", "value": 10, "periodSeconds": 15}]}}
+PER_MINUTE_100 = {"scaleUp": {"policies": [{"type": "Pods", "value": 100, "periodSeconds": 60}]}}
 PER_MINUTE = {"scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}]}}
 
 
@@ -122,6 +124,61 @@ def test_a_metric_of_another_adapter_neither_adds_nor_keeps() -> None:
     assert change.replicas == 3
 
 
+@pytest.mark.parametrize("spec", [0, 1])
+@pytest.mark.parametrize(
+    "expression",
+    [{"key": "server", "operator": "NotIn", "values": ["eu"]}, {"key": "tube", "operator": "DoesNotExist"}],
+)
+def test_a_selector_that_no_value_matches_scales_nothing(expression: dict[str, Any], spec: int) -> None:
+    metric = external("beanstalkd_tube_jobs", {"matchExpressions": [expression]}, averageValue="2")
+    plan = make_plan(situation(annotated(BOTH, metric, behavior=MANY), jobs(ready=20), spec=spec, idle_for_s=10.0))
+    assert plan.change is None
+    (obstacle,) = plan.obstacles
+    assert obstacle.reason == "no_value"
+    assert obstacle.sentence.startswith("no value of beanstalkd_tube_jobs matches its selector")
+
+
+def test_tubes_that_a_selector_excludes_neither_keep_nor_add_a_pod() -> None:
+    """Two workloads share all tubes between them."""
+    others = {"matchExpressions": [{"key": "tube", "operator": "NotIn", "values": ["orders"]}]}
+    autoscaler = annotated(TO_ZERO, external("beanstalkd_tube_jobs", others, averageValue="2"))
+    state = server(tube("orders", ready=3), tube("mail"))
+    change = make_plan(situation(autoscaler, state, idle_for_s=10.0)).change
+    assert (change and change.replicas) == 0
+    # The selected tube has only delayed jobs.
+    state = server(tube("orders", ready=3), tube("mail", delayed=3))
+    assert make_plan(situation(autoscaler, state, spec=0)).change is None
+
+
+@pytest.mark.parametrize("length", [10_000, 1_000_000])
+def test_metrics_of_other_adapters_cost_next_to_nothing(length: int) -> None:
+    """Kubernetes doesn't limit a metric's name."""
+    autoscaler = annotated(IMMEDIATE, *(external("x" * length, averageValue="2") for _ in range(5)))
+    autoscaler = replace(autoscaler, options=replace(autoscaler.options, errors=()))  # as if it weren't too large
+    state = server(*(tube(f"t{number}") for number in range(50)))
+    began = time.process_time()
+    make_plan(situation(autoscaler, state))
+    assert time.process_time() - began < 0.1
+
+
+def test_pods_that_start_explain_the_average_of_the_last_sync() -> None:
+    """That sync came after beanscale had scaled from 1 to 10, and before the pods were created: 20 jobs per pod."""
+    found = {"type": "External", "external": {"metric": {"name": "tube-orders"}, "current": {"averageValue": "20"}}}
+    conditions = [
+        condition("AbleToScale", "ReadyForNewScale"),
+        condition("ScalingActive", "ValidMetricFound"),
+        condition("ScalingLimited", "DesiredWithinRange", "False"),
+    ]
+    autoscaler = annotated(
+        IMMEDIATE, maximum=100, current=10, behavior=PER_MINUTE_100, conditions=conditions, current_metrics=[found]
+    )
+    plan = make_plan(situation(autoscaler, jobs(ready=100), spec=10, changes=[(-10.0, 9)]))
+    assert (plan.change and plan.change.replicas, plan.obstacles) == (50, ())
+    # Without an increase, the sync shows that something keeps the controller from scaling.
+    plan = make_plan(situation(autoscaler, jobs(ready=100), spec=10))
+    assert (plan.change, names(plan.obstacles)) == (None, ["condition"])
+
+
 def test_a_value_target_scales_only_from_zero() -> None:
     autoscaler = annotated(BOTH, external(value="5"), behavior=MANY)
     plan = make_plan(situation(autoscaler, jobs(ready=20)))
@@ -187,6 +244,29 @@ def test_from_zero_although_a_metric_has_no_number_yet(
     autoscaler = annotated(TO_ZERO | {"beanscale/activation": activation}, of_tube, behavior=MANY)
     change = make_plan(situation(autoscaler, state, spec=0)).change
     assert (change and change.replicas) == replicas
+
+
+@pytest.mark.parametrize("activation", ["0", "10"])
+@pytest.mark.parametrize("second", [1.0, 16.0])
+def test_from_zero_although_another_beanstalkd_cannot_be_read(activation: str, second: float) -> None:
+    """Its readings still count for maxAge. Then the number of jobs isn't known, but that one is ready."""
+    autoscaler = annotated(TO_ZERO | {"beanscale/activation": activation}, behavior=MANY)
+    here = server(tube(ready=16, second=second), second=second)
+    gone = server(tube(ready=2), name="us", failure="connection refused")
+    change = make_plan(situation(autoscaler, here, gone, spec=0, second=second)).change
+    assert (change and change.replicas) == (9 if second < MAX_AGE_S else None if activation != "0" else 1)
+    idle = server(tube(second=second), second=second)
+    for spec in (0, 1):
+        assert make_plan(situation(autoscaler, idle, gone, spec=spec, second=second, idle_for_s=10.0)).change is None
+
+
+def test_from_zero_by_one_of_two_metrics() -> None:
+    """The other one's beanstalkd can't be read."""
+    of = {name: {"matchLabels": {"tube": "orders", "server": name}} for name in ("eu", "us")}
+    each = (external("beanstalkd_tube_jobs", of[name], averageValue="2") for name in of)
+    gone = unread("us")
+    change = make_plan(situation(annotated(TO_ZERO, *each, behavior=MANY), jobs(ready=20), gone, spec=0)).change
+    assert (change and change.replicas) == 10
 
 
 def test_from_zero_to_a_minimum_that_was_raised_meanwhile() -> None:

@@ -14,7 +14,7 @@ from app.scaler.hpas import read_hpa
 from app.scaler.scaler import Scaler
 from app.settings import Server
 from tests.unit.console.moments import MAX_AGE_S, at, server, tube
-from tests.unit.hpa.hpas import condition, hpa
+from tests.unit.hpa.hpas import condition, external, hpa
 from tests.unit.scaler.situations import BOTH
 
 Json = dict[str, Any]
@@ -143,6 +143,32 @@ async def test_a_job_between_two_readings_begins_the_idle_time_again() -> None:
     assert await world.read(0) == []
     assert await world.read(9, put=1) == []
     assert await world.read(18) == []
+
+
+async def test_an_edit_of_the_hpa_does_not_bring_back_the_pods_of_its_last_sync() -> None:
+    """Until the next sync, the status shows the pod that beanscale removed."""
+    annotations = {"beanscale/scale-to-zero": "10s"}
+    world = World(document(annotations=annotations))
+    assert await world.read(0) == []
+    assert await world.read(10) == [0]
+    world.document = document(annotations=annotations | {"beanscale/activation": "1"})
+    assert await world.read(12, put=2, ready=2) == [1]
+
+
+async def test_an_hpa_that_is_edited_while_many_tubes_are_evaluated() -> None:
+    many = external("beanstalkd_tube_jobs", averageValue="2")
+    world = World(document())
+    world.poller.snapshot = Snapshot((server(*(tube(f"t{number}", ready=1) for number in range(200))),))
+    for metrics in ([many], [many, many]):
+        edited = document()
+        edited["spec"]["metrics"] = metrics
+        world.document = edited
+        await world.evaluate()
+        await asyncio.sleep(0)  # the first evaluation is in its thread now
+    while not world.patches:
+        await world.evaluate()
+        await asyncio.sleep(0.02)
+    assert not any("internal error" in each for each in world.events)
 
 
 async def test_the_idle_time_begins_with_the_pod_that_another_replica_added() -> None:
