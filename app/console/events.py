@@ -11,7 +11,7 @@ from app.explain.events import HpaEvent
 from app.hpa.autoscaler import Autoscaler
 from app.kube.events import COMPONENT
 from app.metrics.built_in import STATES
-from app.metrics.rules import COUNTED
+from app.metrics.fields import COUNTED
 from app.settings import ObjectName, Server
 from app.text import count, duration, shortened
 

@@ -23,11 +23,12 @@ from app.console.history import STEP_S, History, PastTubes
 from app.console.own_changes import OwnChanges
 from app.metrics.built_in import DRAIN, STATES
 from app.metrics.explanation import rounded
+from app.metrics.fields import COUNTED, TIMES, invalid_fields, is_paused, number_of
 from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, NoValueError
 from app.metrics.rates import growth, per_second
 from app.metrics.resolve import resolve
-from app.metrics.rules import COUNTED, TIMES, Rules, invalid_fields, is_paused, number_of
+from app.metrics.rules import Rules
 from app.metrics.selector import Requirement, Selector
 from app.quantity import parse_quantity
 from app.settings import ObjectName

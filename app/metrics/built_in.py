@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-from app.metrics.rules import NEXT_JOB_AGE, FormulaError, Glob, Label, Rule
-from app.quantity import show_number
+from app.metrics.fields import NEXT_JOB_AGE
+from app.metrics.formula import parse_formula
+from app.metrics.rules import Glob, Label, Rule
 
 TUBE_PREFIX = "tube-"
 TUBE_JOBS = "beanstalkd_tube_jobs"
@@ -49,29 +49,13 @@ PER_TUBE: Mapping[str, PerTube] = {
 """By name."""
 
 
-class DrainTime:
-    """The Formula of beanstalkd_tube_drain_seconds."""
-
-    text = "(ready + reserved) / deleted_per_second"
-    fields = frozenset({"ready", "reserved", "deleted_per_second"})
-    unit = "seconds"
-
-    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Return seconds, 0 for an empty tube. Raises FormulaError if jobs are waiting and none was deleted yet."""
-        jobs, pace = fields["ready"] + fields["reserved"], fields["deleted_per_second"]
-        if jobs and not pace:
-            waiting = "1 job is" if jobs == 1 else f"{jobs:,} jobs are"
-            raise FormulaError(f"{waiting} waiting and none was deleted recently: drain time unknown")
-        return jobs / pace if jobs else jobs
-
-    def shown(self, fields: Mapping[str, Fraction]) -> str:
-        """Return the text with numbers in the fields' places."""
-        ready, reserved, pace = (show_number(fields[name]) for name in ("ready", "reserved", "deleted_per_second"))
-        return f"({ready} + {reserved}) / {pace}"
-
-
-DRAIN = Rule("beanstalkd_tube_drain_seconds", ALL_TUBES, DrainTime(), per=frozenset({Label.TUBE}))
-"""The built-in metric that is computed like an operator's rule."""
+DRAIN = Rule(
+    "beanstalkd_tube_drain_seconds",
+    ALL_TUBES,
+    parse_formula("(ready + reserved) / deleted_per_second"),
+    per=frozenset({Label.TUBE}),
+)
+"""The built-in metric that is computed like an operator's rule, by DrainMetric."""
 DRAIN_MEANING = (
     "Seconds until a tube is empty at the present pace of deletions, over all servers; of several tubes, the longest."
 )

@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 from app.beanstalkd.reading import ServerState
+from app.metrics.fields import COUNTED, NEXT_JOB_AGE, RATES, TIMES, invalid_fields, is_paused, number_of
 from app.metrics.freshness import ServerReading
 from app.metrics.query import EvaluationContext, NoValueError
 from app.metrics.rates import growth, next_job_age, per_second
-from app.metrics.rules import COUNTED, NEXT_JOB_AGE, RATES, TIMES, invalid_fields, is_paused, number_of
 
 Json = Mapping[str, Any]
 

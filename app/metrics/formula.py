@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from app.metrics.rules import FIELDS, UNITS, FormulaError
+from app.metrics.fields import FIELDS, UNITS
 from app.quantity import MAX_MILLI, show_number
 from app.settings import SettingError, did_you_mean
 
@@ -52,9 +52,13 @@ _HYPHENATED = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SHOWN = 40
 
 
+class FormulaError(Exception):
+    """A formula has no value for these numbers; `str()` is a clause: "divides by deleted_per_second, which is 0"."""
+
+
 @dataclass(frozen=True)
-class ParsedFormula:
-    """A valid formula."""
+class Formula:
+    """A valid formula over a tube's fields."""
 
     text: str
     """As written."""
@@ -92,7 +96,7 @@ class ParsedFormula:
         return shown + self.text[end:]
 
 
-def parse_formula(text: str) -> ParsedFormula:
+def parse_formula(text: str) -> Formula:
     """Parse a formula over FIELDS. Raises SettingError, with the position of the mistake."""
     if len(text) > MAX_CHARACTERS:
         raise SettingError(f"is {len(text):,} characters long, and a formula has at most {MAX_CHARACTERS:,}")
@@ -102,7 +106,7 @@ def parse_formula(text: str) -> ParsedFormula:
     tree = parser.parse()
     if not parser.named:
         raise SettingError(f"names no field, so it would never change; there are {', '.join(sorted(FIELDS))}")
-    return ParsedFormula(text, tuple(sorted(parser.named)), tree)
+    return Formula(text, tuple(sorted(parser.named)), tree)
 
 
 class _Parser:

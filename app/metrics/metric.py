@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from app.beanstalkd.reading import ServerState
 from app.clock import rfc3339
 from app.metrics.explanation import Json, rounded, server_info, tube_info
+from app.metrics.fields import COUNTED, HELD_BACK
 from app.metrics.freshness import ServerReading
 from app.metrics.query import (
     EvaluationContext,
@@ -25,7 +26,7 @@ from app.metrics.query import (
     UnknownMetricError,
     WantedTubes,
 )
-from app.metrics.rules import COUNTED, HELD_BACK, Glob
+from app.metrics.rules import Glob
 from app.metrics.selection import Scope, selected_pauses
 from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
 from app.text import listing

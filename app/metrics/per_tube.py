@@ -7,11 +7,11 @@ from itertools import product
 
 from app.beanstalkd.protocol import InvalidFieldError
 from app.metrics.built_in import ALL_TUBES, PerTube
+from app.metrics.fields import COUNTED, HELD_BACK, NEXT_JOB_AGE, RATES, UNITS
 from app.metrics.freshness import ServerReading, fresh_servers, invalid, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, MetricValue, TooManyTubesError, WantedTubes
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
-from app.metrics.rules import COUNTED, HELD_BACK, NEXT_JOB_AGE, RATES, UNITS
 from app.metrics.selection import PAUSED, Scope, excludes_tubes, select, selected_pauses, selected_values
 from app.quantity import format_quantity, show_number
 

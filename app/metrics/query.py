@@ -1,6 +1,6 @@
 """A query for a metric, what it is evaluated against, and its result: values or an error.
 
-The lowest module of the package, above rules and selectors.
+All of the package builds on it, except rules and selectors, which it uses.
 """
 
 from collections.abc import Mapping, Sequence

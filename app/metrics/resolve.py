@@ -10,12 +10,13 @@ from operator import itemgetter
 from app.beanstalkd.protocol import is_tube_name
 from app.beanstalkd.reading import Snapshot
 from app.metrics.built_in import DRAIN, NAMES, PER_TUBE, TUBE_JOBS, TUBE_PREFIX
+from app.metrics.fields import NEXT_JOB_AGE
 from app.metrics.longest import LongestMetric
 from app.metrics.metric import Metric, UnresolvedMetric
 from app.metrics.per_tube import PerTubeMetric
 from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
 from app.metrics.rule import DrainMetric, OperatorRuleMetric
-from app.metrics.rules import NEXT_JOB_AGE, Glob, Rules
+from app.metrics.rules import Glob, Rules
 from app.metrics.selection import named_tubes
 from app.metrics.tenancy import access_error, check_access, redacted, visible_snapshot
 from app.metrics.tube_jobs import TubeJobsMetric, find_tube

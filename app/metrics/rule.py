@@ -14,6 +14,8 @@ from app.beanstalkd.protocol import InvalidFieldError
 from app.beanstalkd.reading import ServerState
 from app.clock import MONOTONIC, Instant
 from app.metrics.built_in import DRAIN_MEANING
+from app.metrics.fields import COUNTED, HELD_BACK, NEXT_JOB_AGE, RATES, TIMES
+from app.metrics.formula import FormulaError
 from app.metrics.freshness import ServerReading, describe, fresh_servers, invalid, stale
 from app.metrics.metric import Definition, Metric
 from app.metrics.query import (
@@ -27,20 +29,7 @@ from app.metrics.query import (
     WantedTubes,
 )
 from app.metrics.rates import MAX_AGES, check_number_of_ages, growth, next_job_age, per_second, whole_seconds
-from app.metrics.rules import (
-    COUNTED,
-    HELD_BACK,
-    NEXT_JOB_AGE,
-    RATES,
-    TIMES,
-    FormulaError,
-    Glob,
-    Hold,
-    Label,
-    OnFailure,
-    Rule,
-    Substitute,
-)
+from app.metrics.rules import Glob, Hold, Label, OnFailure, Rule, Substitute
 from app.metrics.selection import Scope, excludes_tubes, select
 from app.quantity import format_quantity
 from app.text import count, duration_value
@@ -162,7 +151,7 @@ class RuleMetric(Metric):
             answers += [age.answered_at for age in ages]
 
         try:
-            quantity = format_quantity(self.rule.formula.value(fields))
+            quantity = format_quantity(self._value(fields))
         except FormulaError as error:
             item = " and ".join(f"{key} {value!r}" for key, value in group.labels.items())
             raise NoResultError(f"{self.rule.name} has no value{item and ' for ' + item}: {error}") from error
@@ -171,6 +160,10 @@ class RuleMetric(Metric):
         over_s = answered_at.age_s(context.now) - context.max_age_s
         held_s = over_s if context.hold_s and over_s > 0 else None
         return MetricValue(self.query.metric, group.labels, quantity, answered_at, window_s, held_s), fields
+
+    def _value(self, fields: Mapping[str, Fraction]) -> Fraction:
+        """Return the value for a group's fields. Raises FormulaError."""
+        return self.rule.formula.value(fields)
 
 
 class DrainMetric(RuleMetric):
@@ -190,6 +183,14 @@ class DrainMetric(RuleMetric):
                         f" {describe(server.state)}, so its {count(held_back, 'ready job')} can't be reserved"
                     )
         return super()._result(group, by_listing=by_listing)
+
+    def _value(self, fields: Mapping[str, Fraction]) -> Fraction:
+        """Return seconds, 0 for an empty tube. Raises FormulaError if jobs are waiting and none was deleted yet."""
+        jobs = fields["ready"] + fields["reserved"]
+        if jobs and not fields["deleted_per_second"]:
+            waiting = "1 job is" if jobs == 1 else f"{jobs:,} jobs are"
+            raise FormulaError(f"{waiting} waiting and none was deleted recently: drain time unknown")
+        return super()._value(fields) if jobs else jobs
 
 
 class OperatorRuleMetric(RuleMetric):

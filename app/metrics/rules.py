@@ -1,4 +1,4 @@
-"""The operator's rules and grants as values, and the patterns and fields that they may name. No I/O."""
+"""The operator's rules and grants as values, with patterns for names. No I/O."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -8,88 +8,12 @@ from fnmatch import fnmatchcase, translate
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import chain
-from operator import attrgetter
 from string import ascii_letters, ascii_lowercase, digits
-from typing import Protocol
 
-from app.beanstalkd.protocol import InvalidFieldError, PartialTubeStats, TubeStats, check_tube_name
+from app.beanstalkd.protocol import check_tube_name
+from app.metrics.formula import Formula
 from app.settings import SettingError, is_dns_label
 from app.text import quoted
-
-COUNTED: Mapping[str, Callable[[TubeStats], int]] = {
-    "ready": attrgetter("current_jobs_ready"),
-    "reserved": attrgetter("current_jobs_reserved"),
-    "delayed": attrgetter("current_jobs_delayed"),
-    "buried": attrgetter("current_jobs_buried"),
-    "urgent": attrgetter("current_jobs_urgent"),
-    "using": attrgetter("current_using"),
-    "watching": attrgetter("current_watching"),
-    "waiting": attrgetter("current_waiting"),
-    "total": attrgetter("total_jobs"),
-    "deleted": attrgetter("cmd_delete"),
-    "pauses": attrgetter("cmd_pause_tube"),
-}
-"""Summed over tubes and servers; a missing tube has 0."""
-
-TIMES: Mapping[str, Callable[[TubeStats], int]] = {
-    "pause": attrgetter("pause"),
-    "pause_left": lambda stats: max(0, stats.pause_time_left),  # below 0 for a moment when a pause ends
-}
-"""Whole seconds, of several tubes or servers the longest."""
-
-
-def number_of(field: str, stats: TubeStats | None) -> int | None:
-    """Return a field of COUNTED or TIMES: 0 of a tube that doesn't exist, None if the field is invalid."""
-    try:
-        return (COUNTED.get(field) or TIMES[field])(stats) if stats else 0
-    except InvalidFieldError:
-        return None
-
-
-def is_paused(stats: TubeStats | None) -> bool:
-    """Return whether the tube is known to be paused: not if it doesn't exist or that field is invalid."""
-    try:
-        return stats is not None and stats.is_paused
-    except InvalidFieldError:
-        return False
-
-
-def invalid_fields(stats: TubeStats | None) -> Mapping[str, str]:
-    """Return why each invalid field of COUNTED and TIMES is invalid: a clause that begins with beanstalkd's name."""
-    invalid: dict[str, str] = {}
-    if not isinstance(stats, PartialTubeStats):
-        return invalid
-    for name, number in (*COUNTED.items(), *TIMES.items()):
-        try:
-            number(stats)
-        except InvalidFieldError as error:
-            invalid[name] = f"{error.invalid.name}: {error.invalid.problem}"
-    return invalid
-
-
-RATES = frozenset({"put_per_second", "deleted_per_second"})
-"""Growth of counters over the rate window, summed."""
-
-NEXT_JOB_AGE = "next_job_age_seconds"
-"""Whole seconds for which the next job could have been taken, of several the longest; 0 if none can be."""
-
-FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
-"""What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""
-
-HELD_BACK = frozenset({"ready", "urgent", "delayed", "buried", "put_per_second", NEXT_JOB_AGE})
-"""Fields about jobs that no worker can reserve while their tube is paused."""
-
-UNITS: Mapping[str, str] = {
-    **dict.fromkeys(COUNTED, "jobs"),
-    "using": "producers",
-    "watching": "workers",
-    "waiting": "workers",
-    "pauses": "pauses",
-    **dict.fromkeys(TIMES, "seconds"),
-    **dict.fromkeys(RATES, "jobs/s"),
-    NEXT_JOB_AGE: "seconds",
-}
-"""Unit of each field."""
 
 MAX_PATTERN = 200
 """Characters of a pattern."""
@@ -130,37 +54,6 @@ def _check_pattern(text: str, kind: str, characters: str) -> str:
     if "[" in _SET.sub("", text):
         raise SettingError(f"{quoted(text)} has a '[' without a ']' that ends its set of characters")
     return text
-
-
-class FormulaError(Exception):
-    """A formula has no value for these numbers; `str()` is a clause: "divides by deletes_per_second, which is 0"."""
-
-
-class Formula(Protocol):
-    """An arithmetic expression over a tube's fields, checked when it was parsed."""
-
-    @property
-    def text(self) -> str:
-        """As written."""
-        ...
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The fields that it names."""
-        ...
-
-    @property
-    def unit(self) -> str | None:
-        """The unit of its value; None if the fields' units don't make it clear."""
-        ...
-
-    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        """Exact, from 0 to what an autoscaler can count. Raises FormulaError."""
-        ...
-
-    def shown(self, fields: Mapping[str, Fraction]) -> str:
-        """The text with numbers in the fields' places: "3 + 0.5 * 4"."""
-        ...
 
 
 class Label(StrEnum):

@@ -31,10 +31,9 @@ from typing import Any
 import yaml
 
 from app.metrics.built_in import TUBE_PREFIX
-from app.metrics.formula import MAX, MAX_DIGITS, parse_formula
+from app.metrics.formula import MAX, MAX_DIGITS, Formula, parse_formula
 from app.metrics.rules import (
     Fail,
-    Formula,
     Glob,
     Grant,
     Hold,

@@ -12,9 +12,9 @@ from app.beanstalkd.demand import Demand
 from app.beanstalkd.poller import Poller
 from app.beanstalkd.reading import Counts
 from app.beanstalkd.session import BUSY_SHARE
+from app.metrics.fields import RATES
 from app.metrics.freshness import ServerReading
 from app.metrics.rates import growth
-from app.metrics.rules import RATES
 from tests.beanstalkd.conftest import Beanstalkd
 from tests.beanstalkd.reading import address, client, fill, first, polling, pretender, reading, until
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from app.cli import cli
-from app.metrics.rules import FIELDS
+from app.metrics.fields import FIELDS
 from tests.chart.conftest import Chart, Manifest, Objects
 
 RULE = {

@@ -1,16 +1,16 @@
-"""Readings, rules and formulas, as tests write them down."""
+"""Readings and rules, as tests write them down."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.beanstalkd.protocol import TubeStats
 from app.beanstalkd.reading import Counts, Failure, NextJob, Reading, ServerState, Snapshot
 from app.clock import Instant
+from app.metrics.formula import parse_formula
 from app.metrics.query import EvaluationContext, MetricQuery, MetricValue
 from app.metrics.resolve import resolve
-from app.metrics.rules import FormulaError, Glob, Grant, Label, Rule, Rules
+from app.metrics.rules import Glob, Grant, Label, Rule, Rules
 from app.metrics.selector import parse_selector
 from app.settings import Server
 
@@ -83,31 +83,5 @@ def next_job(age_s: int | None, asked_s: float = 1) -> NextJob:
     return NextJob(ago(asked_s), age_s)
 
 
-@dataclass(frozen=True)
-class Written:
-    """A Formula, as a function of Python's."""
-
-    text: str
-    fields: frozenset[str]
-    compute: Callable[[Mapping[str, Fraction]], Fraction]
-    unit: str | None = "jobs"
-
-    def value(self, fields: Mapping[str, Fraction]) -> Fraction:
-        try:
-            return self.compute(fields)
-        except ZeroDivisionError:
-            raise FormulaError("divides by 0") from None
-
-    def shown(self, fields: Mapping[str, Fraction]) -> str:
-        return " ".join(str(fields[word]) if word in fields else word for word in self.text.split())
-
-
-def formula(text: str) -> Written:
-    """Of fields, numbers and operators with spaces between them."""
-    words = text.split()
-    names = frozenset(word for word in words if word.isidentifier())
-    return Written(text, names, lambda fields: Fraction(eval(text, {}, dict(fields))))  # noqa: S307 - the test's own
-
-
 def rule(name: str = "backlog", tubes: str = "*", value: str = "ready + reserved", **more: Any) -> Rule:
-    return Rule(name, glob(tubes), formula(value), **more)
+    return Rule(name, glob(tubes), parse_formula(value), **more)

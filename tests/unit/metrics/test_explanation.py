@@ -124,7 +124,7 @@ def test_a_rule_is_shown_as_written() -> None:
         "tubes": ["a", "b-*"],
         "servers": ["eu"],
         "formula": "ready / 2",
-        "unit": "jobs",
+        "unit": None,
         "paused": "count",
         "per": ["tube"],
         "onFailure": "hold 5m",
@@ -173,7 +173,7 @@ def test_a_held_value_has_its_duration_and_server() -> None:
 def test_a_substitute_value_has_the_error_that_it_replaces() -> None:
     for state, value, reason in (
         (unread("eu"), "ready", "beanstalkd 'eu' (eu.example:11300) can't be read"),
-        (server("eu", tube("a", ready=1)), "ready / reserved", "backlog has no value: divides by 0"),
+        (server("eu", tube("a", ready=1)), "ready / reserved", "backlog has no value: divides by reserved, which is 0"),
     ):
         data = explained("backlog", "", known(state, rules=[rule(value=value, on_failure=Substitute(Fraction(10)))]))
         (item,) = data["items"]

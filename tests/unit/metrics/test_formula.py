@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.metrics.formula import MAX, parse_formula
-from app.metrics.rules import FIELDS, Formula, FormulaError
+from app.metrics.fields import FIELDS
+from app.metrics.formula import MAX, FormulaError, parse_formula
 from app.settings import SettingError
 
 LIVE = {name: Fraction(0) for name in FIELDS} | {
@@ -83,7 +83,7 @@ def test_a_formulas_unit_follows_from_its_fields_where_it_is_clear(text: str, un
 
 
 def test_a_formula_has_its_text_and_fields() -> None:
-    formula: Formula = parse_formula("ready + max(ready, 2 * delayed)")
+    formula = parse_formula("ready + max(ready, 2 * delayed)")
     assert formula.text == "ready + max(ready, 2 * delayed)"
     assert formula.fields == {"ready", "delayed"}
 

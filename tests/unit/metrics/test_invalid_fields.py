@@ -1,5 +1,6 @@
 """An invalid field of a tube is an error of what needs this field of this tube, and of nothing else."""
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from tests.unit.metrics.given import (
     asked,
     counts,
     explained,
-    formula,
     known,
     next_job,
     quantities,
@@ -90,7 +90,7 @@ def test_a_metric_fails_if_a_field_that_it_needs_is_invalid_and_only_then(metric
 def test_a_rule_may_name_a_value_instead() -> None:
     given = known(
         reading(current_waiting="counter below zero (-1)"),
-        rules=[rule("waiting", "*", "waiting", on_failure=Substitute(formula("5").value({})))],
+        rules=[rule("waiting", "*", "waiting", on_failure=Substitute(Fraction(5)))],
     )
     assert quantities(asked("waiting", "", given)) == ["5"]
 

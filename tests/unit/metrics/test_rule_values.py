@@ -173,7 +173,9 @@ def test_the_number_of_tubes_in_a_query_of_the_age_is_limited() -> None:
 
 def test_a_formula_without_a_result_names_the_rule_and_the_item() -> None:
     given = known(EU, rules=[rule(tubes="a b-1", value="ready / reserved", per=TUBE)])
-    with pytest.raises(NoResultError, match="backlog has no value for tube 'b-1': divides by 0; onFailure of backlog"):
+    with pytest.raises(
+        NoResultError, match="backlog has no value for tube 'b-1': divides by reserved, which is 0; onFailure"
+    ):
         asked("backlog", "", given)
     assert quantities(asked("backlog", "tube=a", given)) == ["500m"]
 
@@ -221,7 +223,7 @@ def test_any_rule_has_the_value_of_a_plain_loop(
         server(f"s{number}", *[tube(name, ready=ready, reserved=reserved) for name, (ready, reserved) in tubes.items()])
         for number, tubes in enumerate(contents)
     ]
-    asks = rule(tubes=" ".join(of_tubes), value="ready + 3 * reserved - 1", per=per)
+    asks = rule(tubes=" ".join(of_tubes), value="ready + 3 * reserved + 1", per=per)
     got = {
         (value.labels.get("server"), value.labels.get("tube")): value.quantity
         for value in asked("backlog", "", known(*states, rules=[asks]))
@@ -248,7 +250,7 @@ def reference(
     if not sums:  # no tube at all, which each server by itself, or all of them together, answer
         of_none = [f"s{number}" for number in range(len(contents))] if Label.SERVER in per else [None]
         sums = {(key, None): 0 for key in of_none}
-    return {key: number - 1 for key, number in sums.items()}
+    return {key: number + 1 for key, number in sums.items()}
 
 
 def fits(name: str, pattern: str) -> bool:

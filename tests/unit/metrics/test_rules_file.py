@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.metrics.fields import FIELDS
 from app.metrics.formula import parse_formula
-from app.metrics.rules import FIELDS, Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
+from app.metrics.rules import Fail, Glob, Grant, Hold, Label, Rule, Rules, Substitute
 from app.metrics.rules_file import load_rules, parse_rules
 from app.settings import InvalidFileError, SettingError
 
