@@ -33,7 +33,7 @@ class Cluster:
     def server_time(self, now: Instant) -> datetime:
         return datetime.fromtimestamp(now.unix_s - self.clock_ahead_s, UTC)
 
-    def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None) -> Json:
+    def request(self, method: str, path: str, *, query: Mapping[str, str | int] | None = None, **_: object) -> Json:
         assert method == "GET"
         asked = query or {}
         key = path, str(asked.get("labelSelector") or asked.get("continue", ""))
