@@ -127,7 +127,6 @@ class _Asgi:
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         response = self._endpoint(scope["request"])
         if not isinstance(response, Response):
             response = await response

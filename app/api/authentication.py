@@ -42,7 +42,6 @@ class Authentication:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         scope["request"].caller = await self._authenticator.caller(scope)
         await self._app(scope, receive, send)
 

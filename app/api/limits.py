@@ -21,7 +21,7 @@ MAX_FORWARDED = 400
 MAX_DIRECT = 200
 """Requests in flight of all other clients: they can't take up what is needed for what kube-apiserver forwards."""
 _EACH = 2
-"""One user takes at most one in so many of either."""
+"""A user takes at most one in so many of these."""
 DEADLINE_S = 15.0
 """For a response to start: Kubernetes' own clients wait no longer for one request."""
 MAX_UNSENT = 1 << 26

@@ -67,7 +67,7 @@ class Request:
         self.query: bytes = scope["query_string"]
         self.raw_headers: Headers = scope["headers"]
         self.headers: Mapping[bytes, bytes] = dict(reversed(scope["headers"]))
-        """Of several with one name the first."""
+        """The first value of each name."""
         self.audit_id = b""
         self.caller: Caller | None = None
         self.attributes: ResourceAttributes | PathAttributes | None = None

@@ -115,7 +115,6 @@ class ErrorResponses:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         request: Request = scope["request"]
         try:
             scope["path"] = request.decode_path()

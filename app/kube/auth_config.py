@@ -73,9 +73,9 @@ def _anchors(pem: str) -> frozenset[bytes]:
 
 
 def parse(configuration: Mapping[str, str]) -> AuthConfig:
-    """Parse the ConfigMap's `data`; what is absent trusts no client. Raise KubernetesError.
+    """Parse the ConfigMap's `data`; an absent key trusts no client.
 
-    The CAs of what is returned can be used: by OpenSSL, and as anchors.
+    Raise KubernetesError, also if OpenSSL can't use one of the CAs, or `anchor` can't identify it.
     """
     config = AuthConfig(
         client_ca_pem=_bundle(configuration, "client-ca-file"),

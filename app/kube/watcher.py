@@ -49,7 +49,6 @@ class Watcher[Value](ABC):
         """Log why an attempt failed; called once for each error in a row."""
 
     def start(self, kubernetes: Kubernetes) -> threading.Thread:
-        """Start the thread."""
         thread = threading.Thread(target=self._run, args=(kubernetes,), name=type(self).__name__, daemon=True)
         thread.start()
         return thread

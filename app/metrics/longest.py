@@ -39,7 +39,6 @@ class LongestMetric(Metric):
 
     @property
     def definition(self) -> Definition | None:
-        """The description of the metric for people."""
         return self._every.definition
 
     @property

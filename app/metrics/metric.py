@@ -208,20 +208,16 @@ class UnresolvedMetric(Metric):
         self._error = error
 
     def values(self) -> Sequence[MetricValue]:
-        """Raise the error."""
         raise self._error
 
     def wanted(self) -> WantedTubes:
-        """Return no tubes."""
         return WantedTubes()
 
     @property
     def scope(self) -> Scope:
-        """Raises the error."""
         raise self._error
 
     def calculations(self, shown: int) -> tuple[Sequence[MetricValue], Sequence[str]]:  # noqa: ARG002 - of all metrics
-        """Raise the error."""
         raise self._error
 
 

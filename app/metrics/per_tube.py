@@ -35,7 +35,6 @@ class PerTubeMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """The description of the metric for people."""
         measured, unit = self.measured, UNITS[self.measured.fields[0]]
         formula = ", ".join(measured.fields)
         return Definition(measured.name, measured.meaning, ALL_TUBES, formula, self._labels, unit=unit)

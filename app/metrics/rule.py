@@ -63,13 +63,11 @@ class RuleMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """The description of the metric for people."""
         rule = self.rule
         return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per, unit=rule.formula.unit)
 
     @property
     def ignores_paused(self) -> bool:
-        """True if the jobs of a paused tube count only while they are reserved."""
         return self.rule.ignores_paused
 
     def wanted(self) -> WantedTubes:
@@ -227,7 +225,6 @@ class OperatorRuleMetric(RuleMetric):
 
     @property
     def definition(self) -> Definition:
-        """The description of the metric for people."""
         rule = self.rule
         per = " and ".join(sorted(rule.per))
         meaning = f"{rule.formula.text}, {f'for each {per} by itself' if per else 'over all its tubes and servers'}."

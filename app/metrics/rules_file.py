@@ -114,7 +114,6 @@ class _Map:
                 self.error(f"has no {key}")
 
     def error(self, message: str) -> None:
-        """Add an error."""
         self._errors.append(f"{self.where}: {message}")
 
     def get[T, D](self, key: str, parse: Callable[[Any], T], default: D) -> T | D:

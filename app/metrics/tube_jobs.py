@@ -39,7 +39,6 @@ class TubeJobsMetric(Metric):
 
     @property
     def definition(self) -> Definition:
-        """The description of the metric for people."""
         meaning = "Jobs ready and reserved in the tube, over all servers."
         return Definition(self.query.metric, meaning, Glob((self.tube,)), "ready + reserved", ("tube",), unit="jobs")
 
