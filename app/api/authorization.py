@@ -65,9 +65,7 @@ class Authorization:
         """Handle one request. Raises StatusError."""
         request: Request = scope["request"]
         assert request.caller  # noqa: S101 - set by Authentication
-        # An unauthenticated client's query isn't parsed: it is rejected in less time.
-        matched = scope.get("path_params", {})
-        request.attributes = attributes(request, matched, parse_query=request.is_authenticated)
+        request.attributes = attributes(request, scope.get("path_params", {}))
         # Ignoring these headers would do with all rights what the client meant to try with few.
         if b"impersonate" in b"\n".join(request.headers) and any(
             name.replace(b"_", b"-").startswith(b"impersonate-") for name in request.headers
@@ -78,16 +76,17 @@ class Authorization:
         await self._app(scope, receive, send)
 
 
-def attributes(request: Request, matched: Mapping[str, str], *, parse_query: bool) -> Attributes:
+def attributes(request: Request, matched: Mapping[str, str]) -> Attributes:
     """Return what a request is about: a metric if the route matched one, else its path.
 
-    `parse_query`: False for a list without its selector, and a watch as a list, so that the whole list must be allowed.
+    An unauthenticated client's query isn't parsed, so that it is rejected in less time: it must be allowed the whole
+    list, whatever it selects.
     """
     if "metric" not in matched:
         return PathAttributes(request.path, request.method.lower())
     verb = _VERBS.get(request.method, "")
     labels: tuple[Condition, ...] = ()
-    if request.query and parse_query and verb in {"list", "deletecollection"}:
+    if request.query and request.is_authenticated and verb in {"list", "deletecollection"}:
         options = request.options
         if verb == "list" and options.watch:
             verb = "watch"

@@ -36,8 +36,9 @@ class Kubernetes:
 
 
 def what(path: str, query: bytes = b"", method: str = "GET") -> Attributes:
-    matched = {"namespace": "shop", "metric": "tube-a"} if path == METRIC else {}
-    return attributes(request(path, query, method=method), matched, parse_query=True)
+    asked = request(path, query, method=method)
+    asked.caller = by_token(EVE)
+    return attributes(asked, {"namespace": "shop", "metric": "tube-a"} if path == METRIC else {})
 
 
 def by_token(user: User) -> Caller:
