@@ -1,7 +1,7 @@
 """Reviews for requests: in threads of their own, with a deadline, shared by all that wait for the same, cached.
 
-As in servers built on Kubernetes' own library: a result counts for ten seconds, positive or negative; a failure counts
-only for those who waited for it; transient failures are retried with growing pauses.
+As in servers built on Kubernetes' own library, a result counts for ten seconds, positive or negative. A failure counts
+only for those who waited for it, and transient failures are retried with growing pauses.
 Sources in k8s.io/apiserver: pkg/authentication/token/cache, plugin/pkg/authorizer/webhook, pkg/util/webhook and
 pkg/server/options/authentication.go.
 """

@@ -82,8 +82,8 @@ class ClientCertificate:
 class ServingTls:
     """The TLS context for the next handshake.
 
-    Each certificate gets a new context: OpenSSL keeps a certificate for each kind of key in one context and chooses
-    among them, and a certificate that can't be loaded damages the context.
+    Each certificate gets a new context: in one context, OpenSSL keeps a certificate for each kind of key and chooses
+    among them. A certificate that can't be loaded also damages the context.
     """
 
     def __init__(self, min_version: TlsVersion = "1.3") -> None:

@@ -5,8 +5,8 @@ The age is the time for which the job has been ready. beanstalkd doesn't report 
 - Any other was released (with a delay or not), buried and kicked, or lost by a worker that timed out or disconnected,
   at a time that no reply contains. It counts from when it was first seen to be the next one, which is a lower bound.
   Without a request for 5 minutes this is forgotten, and it counts from the next request on.
-Both count from the end of the tube's last pause, or from the start of beanstalkd, if that came later: a binlog keeps
-jobs, but no worker could take them meanwhile. The time before the restart is not added.
+Both count from the end of the tube's last pause, or from the start of beanstalkd, if that came later. A binlog keeps
+jobs over a restart, but no worker could take them meanwhile; the time before the restart is not added.
 
 peek-ready refers to the used tube, and `use` creates a tube and keeps it alive. So each read has its own connection,
 which ends at once, and covers only tubes that have ready jobs. A failure here keeps nothing else from being read.

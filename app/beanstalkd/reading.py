@@ -118,10 +118,10 @@ class Reading:
     def stuck_s(self, tube: str) -> float | None:
         """Return for how many seconds the tube's workers have been stuck, or None if they aren't.
 
-        They are if jobs are ready in a tube that isn't paused, and connections watch it, but for STUCK_AFTER_S none
-        waited for a job, had reserved one or deleted one, and no job on the whole server was released or buried, or
-        timed out: a job may go back within a second, and beanstalkd doesn't say of which tube it was. A worker that is
-        busy with a job of another tube looks the same, and so does a producer that watches the tube.
+        They are stuck if the tube isn't paused, has ready jobs, and is watched, but for STUCK_AFTER_S no connection
+        waited for a job, had reserved one or deleted one. In that time no job on the whole server was released or
+        buried, or timed out, either: a job may go back within a second, and beanstalkd doesn't say to which tube. A
+        worker that is busy with a job of another tube looks the same, and so does a producer that watches the tube.
         """
         since, stats = self.idle.get(tube), self.tubes.get(tube)
         if since is None or stats is None or self.returned_at is None:

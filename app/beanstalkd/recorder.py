@@ -1,7 +1,7 @@
 """Readings of one server, each made from the one before, and what is known from several of them. Pure.
 
 A rate needs two readings. beanstalkd's counters start at 0 with the server and with each tube, and a tube ends with its
-last job and its last connection. A rate doesn't depend on that: a tube that doesn't exist counts as 0, and one that is
+last job and its last connection. A rate doesn't depend on that. A tube that doesn't exist counts as 0; one that is
 created again, also by a restart of the server, continues the counters with which it ended. What is put and deleted in a
 tube that begins and ends between two readings isn't seen.
 """

@@ -1,8 +1,8 @@
 """One configured server: look up its name, connect, read, and retry after a failure.
 
 One name is one beanstalkd. Several addresses are fine if they lead to the same server, as with dual-stack. If they lead
-to different servers, as with a headless Service of several pods, a reading of one would miss the jobs of the others:
-that is an error, and the last reading isn't used either. DNS is checked again while the connection lasts. A failed
+to different servers, as with a headless Service of several pods, a reading of one would miss the jobs of the others.
+That is an error, and the last reading isn't used either. DNS is checked again while the connection lasts. A failed
 lookup then changes nothing, and an address that left DNS is read until another one answers in its place.
 """
 

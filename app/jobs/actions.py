@@ -1,11 +1,11 @@
 """Actions on one tube or its jobs, as the console offers them.
 
-Each action uses one short-lived connection and blocks: run it in a thread. It checks the job or the tube and acts on
-the same connection, because what a user sees is seconds old and job IDs restart when beanstalkd restarts without a
-binlog. A restart ends the connection, so an ID can't come to name another job between check and action. Everything
-else can happen in between, as beanstalkd has no transactions: if another client takes the job, beanstalkd rejects the
-command and the error says what became of the job; if it only changes the job's state, the action applies all the same.
-So each result names the state in which the job was checked.
+Each action uses one short-lived connection and blocks: run it in a thread. It first checks the job or the tube on the
+same connection, because what a user sees is seconds old, and job IDs restart when beanstalkd restarts without a binlog.
+A restart ends the connection, so an ID can't come to name another job between check and action. Everything else can
+happen in between, as beanstalkd has no transactions. If another client takes the job, beanstalkd rejects the command,
+and the error says what became of the job. If it only changes the job's state, the action applies all the same. So each
+result names the state in which the job was checked.
 
 Bulk actions peek at the next job of a state and act on it by its ID, as often as time allows. Reserving the jobs isn't
 faster with one command at a time and is visible: it gets nothing from a paused tube, and counts as a worker. Kicking by

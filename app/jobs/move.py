@@ -3,8 +3,8 @@
 beanstalkd has no command for this, so a move reserves the job, puts a copy, and deletes the job. At any moment the job
 exists at least once, and in the end exactly once wherever that can be known. So the copy is put with a delay that hides
 it from workers, and gets the job's state only once the job is deleted; until then the copy can be deleted. If this
-process dies in between, the copy becomes ready after its delay. beanstalkd's counters show these steps: a moved job has
-been kicked once, or if it is buried, reserved and buried once.
+process dies in between, the copy becomes ready after its delay. The steps stay visible in the counters of the moved
+job: it has been kicked once or, if it is buried, reserved and buried once.
 
 | what fails              | what follows                                                                      |
 |-------------------------|-----------------------------------------------------------------------------------|
@@ -14,8 +14,8 @@ been kicked once, or if it is buried, reserved and buried once.
 | delete's reply is lost  | the job is deleted if it still exists; if a worker has it, the copy is deleted    |
 | the copy's last step    | it is repeated on a new connection; else the copy becomes ready after its delay   |
 
-Two cases can't be detected: a copy whose ID is unknown, behind a job that is delayed for less time (the message says
-so); and a worker that takes and finishes the job in the moment when delete's reply is lost: its copy is done again.
+Two cases can't be detected. A copy whose ID is unknown may wait behind a job that is delayed for less time; the message
+says so. A worker may take and finish the job in the moment when delete's reply is lost; then its copy is done again.
 
 All functions raise TubeNameError, BeanstalkdError, and RefusedError if the job or tube isn't as expected; each message
 says where the job is.

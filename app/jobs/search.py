@@ -1,12 +1,12 @@
 """Find jobs of a tube by text in their bodies, or its newest jobs, without changing anything.
 
 beanstalkd lists no jobs, but it numbers them in the order of their puts, over all tubes. So a search examines IDs
-downwards from the newest: `stats-job` shows whether there is a job with that ID and in which tube, and the jobs of the
+downwards from the newest. `stats-job` shows whether there is a job with that ID and in which tube, and the jobs of the
 tube are peeked. Nothing is reserved.
 
-No command shows the newest ID. `total-jobs` counts the puts since the start: that is too small if a binlog restored
-older jobs (they keep their IDs, the counter restarts at 0) or if puts were aborted (their IDs are lost). The next jobs
-of the tube are lower bounds too. `newest_id` searches upwards from the highest of these.
+No command shows the newest ID. `total-jobs` counts the puts since the start. It is too small if a binlog restored older
+jobs (they keep their IDs, the counter restarts at 0) or if puts were aborted (their IDs are lost). The next jobs of the
+tube are lower bounds too. `newest_id` searches upwards from the highest of these.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """The external metrics adapter that serves all metrics that beanscale doesn't, queried with an account of its own.
 
 Any server of external.metrics.k8s.io will do. It gets a token, so it is verified by its name and its own CA, and a
-redirect is never followed; with that token it could only read external metrics, for ten minutes. A response is checked
+redirect is never followed. With that token it could only read external metrics, for ten minutes. A response is checked
 for status, size and kind; its content is passed through.
 Blocking and thread-safe, like client.py.
 """

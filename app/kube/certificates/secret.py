@@ -1,7 +1,7 @@
 """The Secret with the serving certificate: shared by all replicas, first writer wins; or provided, then only read.
 
-A provided certificate, such as cert-manager's, is checked by what kube-apiserver requires of it (Go's crypto/x509), so
-that what kube-apiserver would reject is reported here first, by name and cause, while the previous one stays served.
+A provided certificate, such as cert-manager's, is checked by what kube-apiserver requires of it (Go's crypto/x509).
+What kube-apiserver would reject is reported by name and cause, and the previous certificate stays served.
 """
 
 import base64
