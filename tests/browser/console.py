@@ -19,7 +19,7 @@ PATIENCE_MS = 30_000
 """A machine that does much else may stand still for seconds."""
 TOASTS_STAY = """{
   const later = setTimeout;
-  window.setTimeout = (what, ms, ...more) => later(what, ms === 8000 ? 600000 : ms, ...more);
+  window.setTimeout = (what, ms, ...more) => later(what, /box\\.remove/.test(what) ? 600000 : ms, ...more);
 }"""
 """Messages of success disappear by themselves; on a slow machine that can be before a test reads them."""
 

@@ -117,6 +117,18 @@ async def test_an_invalid_secret_is_restored_from_memory(
     assert changes == []
 
 
+def test_a_secret_that_is_invalid_when_a_renewal_is_due_is_restored_and_renewed(
+    registration: CertificateTargets,
+) -> None:
+    kubernetes, secret = registration.kubernetes, registration.secret
+    before = reconcile(kubernetes, secret, ["beanscale"], LIFETIMES, now())
+    kubernetes.request("PATCH", path(secret), body={"data": {"tls.key": "AAAA"}}, content_type=MERGE)
+    later = Instant(now().unix_s + 0.7 * LIFETIMES.serving.total_seconds(), 0)
+    after = reconcile(kubernetes, secret, ["beanscale"], LIFETIMES, later, before=before)
+    assert after.changes == ("restored", "renewed")
+    assert after.ring.authority == before.ring.authority
+
+
 async def test_an_invalid_secret_is_recreated_at_start(registration: CertificateTargets) -> None:
     invalid = {"data": {"tls.crt": "AAAA", "mine": "AAAA"}}
     registration.kubernetes.request("PATCH", path(registration.secret), body=invalid, content_type=MERGE)

@@ -110,12 +110,11 @@ def reconcile(  # noqa: PLR0913 - the parts of a certificate, and where it is ke
 
 
 def _changes(stored: KeyRing | None, held: KeyRing | None, ring: KeyRing, *, is_invalid: bool) -> list[str]:
-    if stored is None and ring == held:
-        return ["restored"]
     before = stored or held
     if before is None:
         return ["remade" if is_invalid else "made"]
     happened = {
+        "restored": stored is None,
         "authority-renewed": ring.authority != before.authority,
         "renewed": ring.serving != before.serving,
         "authority-retired": len(ring.former) < len(before.former),
