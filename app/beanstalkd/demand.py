@@ -56,7 +56,8 @@ class _Names:
                 self._number += 1
                 if self._number > MAX_REQUESTED:
                     # So no namespace displaces what others need, however many tubes it asks for.
-                    self._drop_oldest(max(self._requested.values(), key=len))
+                    is_largest = 2 * len(requested) > self._number
+                    self._drop_oldest(requested if is_largest else max(self._requested.values(), key=len))
 
     def current(self, now: Instant) -> tuple[str, ...]:
         for namespace, requested in list(self._requested.items()):

@@ -50,6 +50,9 @@ _HINTS: Mapping[str, str] = {
     "TooManyReplicas": "raise maxReplicas if more pods should run",
     "ScaleUpLimit": "allow more in a behavior.scaleUp policy if it should scale up faster",
 }
+_CONFLICT = "the object has been modified"
+"""In kube-apiserver's response to a change of an older version. Before 1.37, the controller repeats it at its next
+sync."""
 _MAX_QUOTED = 300
 """Characters of a condition's message."""
 _HEALTHY = {"AbleToScale": True, "ScalingActive": True, "ScalingLimited": False}
@@ -76,6 +79,8 @@ def summarize(autoscaler: Autoscaler) -> tuple[ConditionSummary, ...]:
             words = f"at an earlier sync: {words}"
         elif condition.reason == "ScalingDisabled" and scales_from_zero(autoscaler):
             words = f"it is disabled while the workload has 0 pods; beanscale scales it up once {awaited(autoscaler)}"
+        elif condition.reason == "FailedUpdateScale" and had_conflict(autoscaler):
+            words = "something else changed the workload at the same moment, so the next sync tries again"
         elif condition.holds is not _HEALTHY.get(condition.kind, condition.holds) and (
             condition.kind != "ScalingLimited" or condition.reason in _HINTS
         ):
@@ -99,6 +104,12 @@ def confirmed(autoscaler: Autoscaler, kind: str, *reasons: str) -> str:
     if condition is None or not autoscaler.reports(kind, *reasons):
         return ""
     return f"; confirmed by the HPA ({condition.reason})"
+
+
+def had_conflict(autoscaler: Autoscaler) -> bool:
+    """Return whether the last sync failed only because something else changed the workload at the same moment."""
+    able = autoscaler.condition("AbleToScale")
+    return able is not None and able.reason == "FailedUpdateScale" and _CONFLICT in able.message
 
 
 def hint_for(reason: str, namespace: str, name: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.hpa.autoscaler import SYNC_PERIOD_S, Autoscaler, Metric, Scale, Target, TargetKind
-from app.hpa.conditions import confirmed, reported
+from app.hpa.conditions import confirmed, had_conflict, reported
 from app.hpa.scaling import awaited, scales_from_zero
 from app.quantity import plain
 from app.text import count, duration, listing
@@ -146,7 +146,7 @@ def decide(
     if decision.pods == current:
         return decision
     sentence = reported(autoscaler, "AbleToScale")
-    if not autoscaler.reports("AbleToScale", "FailedUpdateScale"):
+    if not autoscaler.reports("AbleToScale", "FailedUpdateScale") or had_conflict(autoscaler):
         same = current == scale.status_replicas == autoscaler.scale.status_replicas == autoscaler.desired
         if not (current and same and autoscaler.reports("AbleToScale", *_EVALUATED)):
             return decision

@@ -128,7 +128,7 @@ class Kubernetes:
     def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[list[dict[str, Any]], str]]:
         """Yield the items of a list page by page, each with the list's resourceVersion. Raise KubernetesError.
 
-        Pages get shorter where objects are large. Status 410 means that the list changed too much meanwhile: list
+        Pages are shorter where objects are large. Status 410 means that the list changed too much meanwhile: list
         again.
         """
         more, limit = "", _PAGE
@@ -141,6 +141,7 @@ class Kubernetes:
                     raise
                 limit = max(1, limit // 4)
                 continue
+            limit = min(_PAGE, 2 * limit)
             items, metadata = listed.get("items") or [], listed.get("metadata") or {}
             if not isinstance(metadata, dict) or not isinstance(items, list):
                 raise NotKubernetesError(f"{self.server} answered GET {path} with something other than a list")

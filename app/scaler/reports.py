@@ -19,6 +19,7 @@ from app.kube.scale import ScaleObject
 from app.ratelimit import RateLimitedWarning
 from app.scaler.hpas import Hpa
 from app.scaler.plan import Change, Direction
+from app.text import shortened
 
 _MAX_EVENTS = 1000
 """Events that wait to be created."""
@@ -111,7 +112,7 @@ class Reporter:
             workload=str(hpa.autoscaler.workload),
             hpa=hpa.reference.name,
             reason=obstacle.reason,
-            error=obstacle.sentence[:_MAX_LOGGED],
+            error=shortened(obstacle.sentence, _MAX_LOGGED),
         )
         if obstacle.reason not in TRANSIENT:
             what = {IMMEDIATE: "up ", SCALE_TO_ZERO: "to 0 "}.get(obstacle.annotation, "")

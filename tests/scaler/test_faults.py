@@ -12,6 +12,7 @@ import greenstalk
 import pytest
 
 from tests.beanstalkd.conftest import Beanstalkd
+from tests.kubernetes.attackers import resident_bytes
 from tests.kubernetes.conftest import Beanscale
 from tests.scaler.cluster import (
     FLEETS,
@@ -37,6 +38,7 @@ KEPT = PROMPT | {"scaleDown": {"selectPolicy": "Disabled"}}
 """So that only the scaler removes pods."""
 AT_REST = 1000
 AT_REST_S = 20
+MIB = 1 << 20
 
 type Jobs = greenstalk.Client[bytes]
 
@@ -265,3 +267,31 @@ def test_a_thousand_hpas_at_rest_cost_only_the_watch(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda each: cluster.delete(HPAS, "horizontalpodautoscalers", each), names))
         list(pool.map(lambda each: cluster.delete(FLEETS, "fleets", each), names))
+
+
+def test_hpas_of_a_megabyte_disturb_no_other(
+    cluster: Cluster, beanstalkd: Beanstalkd, jobs: Jobs, name: str, note: Note
+) -> None:
+    """Whoever may create HPAs in one namespace must not take the memory or the time of the server."""
+    cluster.allow(name)
+    large = [f"{name}-{number}" for number in range(40)]
+    many = [external(f"lag-of-topic-{number}-{'x' * 100}") for number in range(4000)]
+    for number, each in enumerate(large):
+        cluster.hpa(each, *([external("x" * 900_000)] if number % 2 else many), immediate="true")
+    cluster.fleet(name)
+    try:
+        with cluster.server(address(beanstalkd)) as server:
+            cluster.hpa(name, external(f"tube-{name}"), immediate="true")
+            eventually(
+                lambda: cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync"
+            )
+            put(jobs, 20)
+            eventually(lambda: cluster.replicas(name) == 10, "10 replicas", SOON_S)
+            assert writer(cluster.read(FLEETS, "fleets", name)) == SCALER
+            peak = resident_bytes(server, "VmHWM")
+            note(f"{len(large)} HPAs of a megabyte: at most {peak / MIB:.0f} MiB")
+            assert peak < 200 * MIB
+            assert len(logged(server, "but with annotations of beanscale at most")) > 0
+    finally:
+        for each in (*large, name):
+            cluster.delete(HPAS, "horizontalpodautoscalers", each)

@@ -7,6 +7,13 @@ from hypothesis import strategies as st
 Json = dict[str, Any]
 
 
+CONFLICT = (
+    'Operation cannot be fulfilled on deployments.apps "orders": the object has been modified; please apply your'
+    " changes to the latest version and try again"
+)
+"""What kube-apiserver answers to a change of an older version."""
+
+
 def external(name: str = "tube-orders", selector: Json | None = None, **target: Any) -> Json:
     """Return an entry of spec.metrics, with `averageValue="2"` or `value="10"`."""
     kind = "AverageValue" if "averageValue" in target else "Value"

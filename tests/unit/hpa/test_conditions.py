@@ -4,7 +4,7 @@ import pytest
 
 from app.hpa.autoscaler import parse_hpa
 from app.hpa.conditions import summarize
-from tests.unit.hpa.hpas import Json, condition, hpa
+from tests.unit.hpa.hpas import CONFLICT, Json, condition, hpa
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,18 @@ from tests.unit.hpa.hpas import Json, condition, hpa
         ),
         pytest.param(
             condition("ScalingActive", "ScalingDisabled", "False"), "disabled", "scale the workload to 1", id="off"
+        ),
+        pytest.param(
+            condition("AbleToScale", "FailedUpdateScale", "False", "unable to update the target scale: denied"),
+            "can't change the workload's scale",
+            "check the permission",
+            id="denied",
+        ),
+        pytest.param(
+            condition("AbleToScale", "FailedUpdateScale", "False", f"unable to update the target scale: {CONFLICT}"),
+            "so the next sync tries again",
+            "",
+            id="a conflict",
         ),
         pytest.param(
             condition("ScalingLimited", "TooManyReplicas"),

@@ -266,8 +266,8 @@ def test_pages_of_large_objects_are_shorter(kubernetes: Kubernetes, apiserver: A
     apiserver.answers["/things?limit=500"] = page(300 * 2**20, "")
     apiserver.answers["/things?limit=125"] = page(5 * 2**20, "")
     apiserver.answers["/things?limit=31"] = page(3 * 2**20, "c")
-    apiserver.answers["/things?limit=31&continue=c"] = page(5 * 2**20, "")
-    apiserver.answers["/things?limit=7&continue=c"] = page(1, "")
+    apiserver.answers["/things?limit=62&continue=c"] = page(5 * 2**20, "")
+    apiserver.answers["/things?limit=15&continue=c"] = page(1, "")
     tracemalloc.start()
     try:
         assert [len(items[0]["x"]) for items, _ in kubernetes.pages("/things")] == [3 * 2**20, 1]

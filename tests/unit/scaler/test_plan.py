@@ -14,7 +14,7 @@ from app.metrics.formula import parse_formula
 from app.metrics.rules import Glob, Hold, Rule, Rules
 from app.scaler.plan import Change, Direction, make_plan
 from tests.unit.console.moments import MAX_AGE_S, server, tube, unread
-from tests.unit.hpa.hpas import RULES, condition, external
+from tests.unit.hpa.hpas import CONFLICT, RULES, condition, external
 from tests.unit.scaler.situations import BOTH, annotated, jobs, names, situation
 
 IMMEDIATE = {"beanscale/immediate": "true"}
@@ -177,6 +177,15 @@ def test_pods_that_start_explain_the_average_of_the_last_sync() -> None:
     # Without an increase, the sync shows that something keeps the controller from scaling.
     plan = make_plan(situation(autoscaler, jobs(ready=100), spec=10))
     assert (plan.change, names(plan.obstacles)) == (None, ["condition"])
+
+
+@pytest.mark.parametrize(("message", "replicas"), [(CONFLICT, 10), ("denied by an admission webhook", None)])
+def test_a_conflict_of_the_controllers_last_change_is_no_obstacle(message: str, replicas: int | None) -> None:
+    """Beanscale's own change may be the other one. Before Kubernetes 1.37, the controller waits for its next sync."""
+    failed = condition("AbleToScale", "FailedUpdateScale", "False", f"unable to update the target scale: {message}")
+    plan = make_plan(situation(annotated(IMMEDIATE, behavior=MANY, conditions=[failed]), jobs(ready=20)))
+    assert (plan.change and plan.change.replicas) == replicas
+    assert names(plan.obstacles) == ([] if replicas else ["condition"])
 
 
 def test_a_value_target_scales_only_from_zero() -> None:
