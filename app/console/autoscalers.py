@@ -219,7 +219,7 @@ class AutoscalerStore:
         self.reported = {name: known for name, known in self.reported.copy().items() if name in self._tracks}
         for each in result.states:
             exact = collected.get(each.name)
-            value, target = _value_and_target(each.autoscaler, exact.observed if exact else each.observed)
+            value, target = _value_and_target(exact or each)
             if each.late:
                 value = None
             current = (exact.scale if exact else each.autoscaler.scale).status_replicas
@@ -247,7 +247,7 @@ class AutoscalerStore:
         found = self.find(name)
         if found is None:
             return None
-        _, target = _value_and_target(found.autoscaler, found.observed)
+        _, target = _value_and_target(found)
         return {
             "namespace": name.namespace,
             "name": name.name,
@@ -275,11 +275,12 @@ class AutoscalerStore:
         return {"late": self._failed, "failure": self.error if self._failed else None, "ageSeconds": age_s}
 
 
-def _value_and_target(autoscaler: Autoscaler, observed: Sequence[Observed]) -> tuple[float | None, float | None]:
-    position = first_external(autoscaler)
+def _value_and_target(state: AutoscalerState | CollectedAutoscaler) -> tuple[float | None, float | None]:
+    """Return those of the metric that charts show. Between two requests, an HPA may get other metrics, or none."""
+    position = first_external(state.autoscaler)
     if position is None:
         return None, None
-    value, target = observed[position], autoscaler.metrics[position].target.amount / 1000
+    value, target = state.observed[position], state.autoscaler.metrics[position].target.amount / 1000
     return (value.amount / 1000 if isinstance(value, Total) else None), target
 
 

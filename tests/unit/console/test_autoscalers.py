@@ -33,6 +33,9 @@ from tests.unit.hpa.hpas import condition, external, hpa
 
 NAME = ObjectName("shop", "orders")
 ALL = "/apis/autoscaling/v2/horizontalpodautoscalers"
+ONE = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/orders"
+CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+ORDERS = external(averageValue="2")
 RULES = Rules({"backlog": Rule("backlog", Glob(("order-*",)), parse_formula("ready"), frozenset({"eu"}))})
 
 
@@ -65,8 +68,7 @@ def test_an_autoscaler_is_shown_with_its_metric_pods_and_deciding_step() -> None
 
 
 def test_autoscalers_without_an_external_metric_are_omitted() -> None:
-    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
-    assert looked_at(hpa(cpu)).to_json(0)["autoscalers"] == []
+    assert looked_at(hpa(CPU)).to_json(0)["autoscalers"] == []
 
 
 @pytest.mark.parametrize(
@@ -334,6 +336,30 @@ async def test_while_a_page_is_open_the_chart_has_the_served_metric_and_the_work
     series = watch.known.series(NAME)
     assert series is not None
     assert series["current"] == [1, 3, 2]  # as the autoscaler last saw it, as it is, and again as it last saw it
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("listed_metrics", "collected_metrics", "value"),
+    [
+        pytest.param([CPU, ORDERS], [ORDERS], 20, id="added"),
+        pytest.param([ORDERS], [CPU, ORDERS], 20, id="removed"),
+        pytest.param([CPU, ORDERS], [CPU], None, id="no external metric"),
+    ],
+)
+async def test_an_autoscaler_may_get_other_metrics_between_a_page_and_a_poll(
+    listed_metrics: list[dict], collected_metrics: list[dict], value: int | None
+) -> None:
+    watch = Watch(cluster(hpa(*listed_metrics)))
+    await watch.look()
+    judged = watch.known.find(NAME)
+    assert judged is not None
+    watch.cluster.answers |= {(ONE, ""): hpa(*collected_metrics), (ALL, ""): listed(hpa(*listed_metrics, maximum=11))}
+    await watch.watcher.collect(judged)
+    await watch.look()
+    series = watch.known.series(NAME)
+    assert series is not None
+    assert series["value"] == [20, value]
 
 
 def test_the_list_follows_the_condition_of_a_metric_without_a_value() -> None:
