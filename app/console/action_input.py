@@ -15,7 +15,7 @@ from starlette.requests import Request
 from app.beanstalkd.protocol import check_tube_name
 from app.beanstalkd.reading import TubeRef
 from app.console.errors import RequestError
-from app.console.middleware import MAX_BODY
+from app.console.middleware import MAX_BODY, media_type
 from app.jobs.actions import MAX_SECONDS
 from app.settings import Server
 
@@ -127,10 +127,10 @@ class ActionInput:
 
 async def action_input(request: Request) -> ActionInput:
     """Return the parameters in the body. Raises RequestError."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
+    sent = media_type(request.headers)
+    if sent == "multipart/form-data":
         return await _form(request)
-    if media_type != "application/json":
+    if sent != "application/json":
         raise RequestError("an action requires application/json, or multipart/form-data with a file")
     try:
         value = json.loads(await request.body())

@@ -250,9 +250,14 @@ def is_loopback_address(address: str) -> bool:
         return False
 
 
+def media_type(headers: Headers) -> str:
+    """Return the body's media type without parameters; empty if there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _parse_form(headers: Headers, body: bytes) -> Mapping[str, str]:
     """Return an HTML form's fields, none if the body isn't one. Raises RequestError."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if media_type(headers) != "application/x-www-form-urlencoded":
         return {}
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))

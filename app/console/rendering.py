@@ -23,7 +23,8 @@ _MEDIA_TYPES = {
 class StaticFiles:
     """Static files below a version of all of them, so that browsers may cache them forever."""
 
-    def __init__(self, folder: Path = _HERE / "static") -> None:
+    def __init__(self) -> None:
+        folder = _HERE / "static"
         self._files: Mapping[str, bytes] = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))

@@ -4,7 +4,7 @@ import socket
 import sys
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -53,26 +53,26 @@ class ConsoleSettings:
     bind: str
     """An IP address of this machine, or :: for all, or 0.0.0.0 for all of IPv4."""
     port: int
-    auth: Literal["password", "none"] = "password"
-    force_open: bool = False
+    auth: Literal["password", "none"]
+    force_open: bool
     """Allow auth "none" on a non-loopback address."""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[Network, ...]
     """Proxies whose X-Forwarded-For is believed."""
-    password_secret: ObjectName | None = None
-    password_file: Path | None = None
-    read_only: bool = False
-    tls_cert: Path | None = None
+    password_secret: ObjectName | None
+    password_file: Path | None
+    read_only: bool
+    tls_cert: Path | None
     """PEM file with the certificate, and tls_key with its key; None: plain HTTP."""
-    tls_key: Path | None = None
-    path_prefix: str = ""
+    tls_key: Path | None
+    path_prefix: str
     """Empty, or `/x`: the path of the pages on their host."""
-    rules: Rules = field(default_factory=Rules)
-    max_age: float = 15.0
+    rules: Rules
+    max_age: float
     """Seconds; older values are shown as unknown."""
-    kubernetes: bool = True
-    kubeconfig: Path | None = None
-    context: str | None = None
-    namespaces: tuple[str, ...] = ()
+    kubernetes: bool
+    kubeconfig: Path | None
+    context: str | None
+    namespaces: tuple[str, ...]
     """Namespaces of the autoscalers to show; empty: all."""
 
 

@@ -22,7 +22,12 @@ _LABEL = 16
 
 def render(report: Report) -> Iterator[str]:
     """Yield lines without line ends. A line that isn't indented is a heading."""
-    for metric in _queried(report):
+    query = report.collected.query
+    metrics = [metric for each in report.autoscalers for metric in each.collected.autoscaler.metrics]
+    selectors = [metric.selector for metric in metrics if metric.name.lower() == query.metric.lower()]
+    # The selectors that HPAs have: the metric without one is of interest only if none has one.
+    used = [each for each in report.metrics if any(same_selector(each.explanation.selector, one) for one in selectors)]
+    for metric in used or report.metrics:
         yield from _metric(metric)
     for autoscaler in report.autoscalers:
         yield from _autoscaler(autoscaler, report.now_unix_s)
@@ -31,23 +36,9 @@ def render(report: Report) -> Iterator[str]:
         yield from wrapped(str(error))
         yield from wrapped(error.hint, label="→ ")
     elif not report.autoscalers:
-        query = report.collected.query
         selector = f" with the selector {query.selector}" if query.selector else ""
         yield "Autoscalers: none"
         yield from wrapped(f"No HorizontalPodAutoscaler in namespace {query.namespace} uses this metric{selector}.")
-
-
-def _queried(report: Report) -> Sequence[MetricReport]:
-    """Return the metric for the selectors that HPAs have: without a selector it is of interest only if none has one."""
-    name = report.collected.query.metric.lower()
-    metrics = [metric for each in report.autoscalers for metric in each.collected.autoscaler.metrics]
-    selectors = [metric.selector for metric in metrics if metric.name.lower() == name]
-    used = [
-        metric
-        for metric in report.metrics
-        if any(same_selector(metric.explanation.selector, selector) for selector in selectors)
-    ]
-    return used or report.metrics
 
 
 def _metric(report: MetricReport) -> Iterator[str]:

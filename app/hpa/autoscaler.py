@@ -6,12 +6,12 @@ HPA without any `behavior` follows older rules (`has_behavior`).
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.hpa.options import NO_OPTIONS, ScalingOptions, parse_options
+from app.hpa.options import ScalingOptions, parse_options
 from app.quantity import MAX_MILLI, milli, parse_quantity
 
 type Json = Mapping[str, Any]
@@ -140,19 +140,19 @@ class Autoscaler:
     down: ScalingRules
     has_behavior: bool
     """False: no spec.behavior, so `up` doesn't apply, and of `down` only window and tolerance."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition, ...]
     """Empty until the first sync."""
-    scale: Scale = field(default_factory=lambda: Scale(0, 0))
+    scale: Scale
     """As of the last sync, after its change if it made one."""
-    desired: int = 0
+    desired: int
     """status.desiredReplicas, as of the last sync."""
-    scaled_at_s: float | None = None
+    scaled_at_s: float | None
     """Unix seconds of status.lastScaleTime."""
-    is_outdated: bool = False
+    is_outdated: bool
     """True if the spec has changed since the sync that the status is of."""
-    options: ScalingOptions = NO_OPTIONS
+    options: ScalingOptions
     """Invalid if the HPA is too large for them."""
-    uid: str = ""
+    uid: str
     """Tells it from an earlier HPA of the same name; empty only in an object that kube-apiserver didn't return."""
 
     def condition(self, kind: str) -> Condition | None:
@@ -277,8 +277,8 @@ def _metric(metric: Json, last: Json) -> Metric:
     named = content.get("metric") or content
     amounts = ((kind, _amount(kind, content["target"])) for kind in _AMOUNTS)
     target = next((Target(kind, amount) for kind, amount in amounts if amount is not None), None)
-    current = (last.get(key) or {}).get("current") if last.get("type") == source else None
     target = target or Target(TargetKind(content["target"]["type"]), 0)
+    current = (last.get(key) or {}).get("current") if last.get("type") == source else None
     value = _amount(target.kind, current or {})
     failed = "type" in last and not last["type"]
     return Metric(source, named["name"], selector_text(named.get("selector")), target, value, failed)
