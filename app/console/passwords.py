@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
@@ -112,7 +112,7 @@ def from_file(file: Path) -> ReadPassword:
 
 def from_secret(kubernetes: Kubernetes, secret: ObjectName) -> ReadPassword:
     """Return a reader of a Secret's key `password`, generated if missing. Needs get and patch on the Secret."""
-    path = f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+    path = object_path("/api/v1", secret.namespace, "secrets", secret.name)
 
     def read() -> bytes:
         for _ in range(_ATTEMPTS):

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from app.explain.events import HpaEvents, list_events
 from app.hpa.autoscaler import EXTERNAL, Autoscaler, Metric, Scale, parse_hpa
 from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.hpa.obstacles import Obstacle
 from app.kube.checks import CheckFailedError, ask, check_available
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.kube.upstream import GROUP, GROUP_VERSION, VERSION
 from app.metrics.selector import SelectorError, parse_selector
@@ -25,6 +24,7 @@ type SelectorKey = frozenset[tuple[str, str, frozenset[str]]]
 FIRST_READ_S = 1.5
 """The server reads requested tubes every second."""
 _APISERVICE = f"{VERSION}.{GROUP}"
+_AUTOSCALING = "/apis/autoscaling/v2"
 _CHECK_APISERVER = (
     "check that kube-apiserver is running and that this is the right cluster: kubectl get --raw /readyz?verbose"
 )
@@ -261,7 +261,7 @@ def collect(kubernetes: Kubernetes, query: ExplainQuery) -> Collected:
     """Collect about a metric and its HPAs. Raises CheckFailedError if the metric can't be queried; SelectorError."""
     metrics = MetricClient(kubernetes, query.namespace)
     asked = metrics.explanation(query.metric, query.selector)
-    path = f"/apis/autoscaling/v2/namespaces/{quote(query.namespace, safe='')}/horizontalpodautoscalers"
+    path = object_path(_AUTOSCALING, query.namespace, "horizontalpodautoscalers")
     hints = {
         401: _LOG_IN,
         403: "this account must be allowed to list horizontalpodautoscalers.autoscaling in namespace"
@@ -291,8 +291,7 @@ def collect_autoscaler(kubernetes: Kubernetes, autoscaler: Autoscaler, events: H
     `events`: its Events, if they have been read just before.
     """
     metrics = MetricClient(kubernetes, autoscaler.namespace)
-    namespace, name = quote(autoscaler.namespace, safe=""), quote(autoscaler.name, safe="")
-    path = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"
+    path = object_path(_AUTOSCALING, autoscaler.namespace, "horizontalpodautoscalers", autoscaler.name)
     # Its status of some seconds ago beside the workload's scale of now would be of two different moments.
     with suppress(KubernetesError):
         autoscaler = parse_hpa(kubernetes.request("GET", path))
@@ -315,8 +314,7 @@ def _autoscaler(
     if workload.api_version != "apps/v1" or workload.kind not in _SCALABLE:
         scale_error = f"{workload} is of another kind"
     else:
-        namespace, name = quote(autoscaler.namespace, safe=""), quote(workload.name, safe="")
-        path = f"/apis/apps/v1/namespaces/{namespace}/{_SCALABLE[workload.kind]}/{name}"
+        path = object_path("/apis/apps/v1", autoscaler.namespace, _SCALABLE[workload.kind], workload.name)
         try:
             found = kubernetes.request("GET", path)
             status = found.get("status") or {}
@@ -386,8 +384,7 @@ class MetricClient:
         return self._results[key]
 
     def _query(self, metric: str, selector: str) -> Explanation | Total:
-        namespace, name = quote(self._namespace, safe=""), quote(metric.lower(), safe="")
-        path = f"/apis/{GROUP_VERSION}/namespaces/{namespace}/{name}"
+        path = object_path(f"/apis/{GROUP_VERSION}", self._namespace, metric.lower())
         hints = {
             401: _LOG_IN,
             403: f"this account must be allowed to get and list {metric} of external.metrics.k8s.io in namespace"

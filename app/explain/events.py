@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from app.clock import now
 from app.hpa.autoscaler import Autoscaler
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.kube.events import COMPONENT
 from app.text import printable, shortened
@@ -71,7 +70,7 @@ class HpaEvents:
 
 def list_events(kubernetes: Kubernetes, autoscaler: Autoscaler) -> HpaEvents:
     """Return the newest Events of an HPA."""
-    path = f"/api/v1/namespaces/{quote(autoscaler.namespace, safe='')}/events"
+    path = object_path("/api/v1", autoscaler.namespace, "events")
     selected = {"kind": "HorizontalPodAutoscaler", "name": autoscaler.name, "uid": autoscaler.uid}
     selector = ",".join(f"involvedObject.{field}={value}" for field, value in selected.items() if value)
     found: list[HpaEvent] = []

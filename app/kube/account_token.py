@@ -6,7 +6,7 @@ Source: k8s.io/api/authentication/v1, TokenRequest.
 import threading
 import time
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError, NotKubernetesError
 from app.settings import ObjectName
 
@@ -47,7 +47,7 @@ class AccountToken:
         return self._issued[0]
 
     def _request(self) -> tuple[str, float]:
-        path = f"/api/v1/namespaces/{self._account.namespace}/serviceaccounts/{self._account.name}/token"
+        path = object_path("/api/v1", self._account.namespace, "serviceaccounts", self._account.name, "token")
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import urllib3
 
@@ -239,6 +239,14 @@ class Kubernetes:
 
 class _TooLongError(KubernetesError):
     """The response is longer than allowed."""
+
+
+def object_path(api: str, namespace: str, *parts: str) -> str:
+    """Return the path of what is in a namespace: `parts` are the resource, and then an object's name, a subresource.
+
+    `api` is `/api/v1` or `/apis/GROUP/VERSION`.
+    """
+    return "/".join((f"{api}/namespaces", *(quote(part, safe="") for part in (namespace, *parts))))
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> Kubernetes:

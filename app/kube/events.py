@@ -4,9 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from urllib.parse import quote
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 
 COMPONENT = "beanscale"
@@ -64,7 +63,7 @@ def create_event(  # noqa: PLR0913, PLR0917 - the parts of an Event
         "count": 1,
     }
     try:
-        kubernetes.request("POST", f"/api/v1/namespaces/{quote(about.namespace, safe='')}/events", body=event)
+        kubernetes.request("POST", object_path("/api/v1", about.namespace, "events"), body=event)
     except KubernetesError as error:
         if error.status != 409:
             raise

@@ -6,9 +6,8 @@ Blocking and thread-safe.
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 
 _GROUP = re.compile(r"[a-z0-9.-]*")
@@ -38,7 +37,7 @@ class ScaleClient:
         if key not in self._resources:
             self._resources[key] = self._look_up(api_version, kind)
         version, resource = self._resources[key]
-        path = f"{version}/namespaces/{quote(namespace, safe='')}/{resource}/{quote(name, safe='')}/scale"
+        path = object_path(version, namespace, resource, name, "scale")
         try:
             return _parse(path, self._kubernetes.request("GET", path))
         except KubernetesError as error:

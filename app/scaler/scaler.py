@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import quote
 
 import structlog
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -24,7 +23,7 @@ from app.clock import Instant
 from app.hpa.autoscaler import SYNC_PERIOD_S, Scale
 from app.hpa.decision import pods
 from app.hpa.obstacles import REASONS, Obstacle, Reason, obstacles
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.kube.scale import ScaleClient, ScaleObject
 from app.metrics.query import EvaluationContext
@@ -318,9 +317,9 @@ class Scaler(Collector):
     def _apply(self, hpa: Hpa, history: History, situation: Situation) -> _Outcome:
         """Plan again with what is there now, and change the workload. Raises KubernetesError."""
         of = hpa.reference
-        path = f"/apis/{of.api_version}/namespaces/{quote(of.namespace, safe='')}/horizontalpodautoscalers"
+        path = object_path(f"/apis/{of.api_version}", of.namespace, "horizontalpodautoscalers", of.name)
         try:
-            present = read_hpa(self._kubernetes.request("GET", f"{path}/{quote(of.name, safe='')}"))
+            present = read_hpa(self._kubernetes.request("GET", path))
         except KubernetesError as error:
             if error.status != 404:
                 raise

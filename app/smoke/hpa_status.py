@@ -8,7 +8,7 @@ from app.hpa.autoscaler import EXTERNAL, TargetKind, parse_hpa
 from app.hpa.conditions import hint_for
 from app.hpa.scaling import awaited, scales_from_zero
 from app.kube.checks import CheckFailedError, ask
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.quantity import format_quantity
 from app.settings import ObjectName
 from app.text import count
@@ -16,7 +16,7 @@ from app.text import count
 
 def check_hpa(kubernetes: Kubernetes, hpa: ObjectName) -> str:
     """Return the HPA's status for people. Raise CheckFailedError if it doesn't scale by its external metrics."""
-    path = f"/apis/autoscaling/v2/namespaces/{hpa.namespace}/horizontalpodautoscalers/{hpa.name}"
+    path = object_path("/apis/autoscaling/v2", hpa.namespace, "horizontalpodautoscalers", hpa.name)
     hints = {
         403: "allow this account to get that HorizontalPodAutoscaler: the chart's RoleBinding RELEASE-smoke of"
         f" namespace {hpa.namespace} does",

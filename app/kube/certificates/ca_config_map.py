@@ -2,7 +2,7 @@
 
 import structlog
 
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
@@ -16,7 +16,7 @@ def publish(kubernetes: Kubernetes, config_map: ObjectName, bundle: bytes) -> No
 
     Raise KubernetesError.
     """
-    path = f"/api/v1/namespaces/{config_map.namespace}/configmaps/{config_map.name}"
+    path = object_path("/api/v1", config_map.namespace, "configmaps", config_map.name)
     found = kubernetes.find(path)
     if found is None:
         raise KubernetesError(

@@ -25,7 +25,7 @@ from app.kube.certificates.authority import (
     load_certificates,
 )
 from app.kube.certificates.renewal import KeyRing, Lifetimes, next_key_ring, read, write
-from app.kube.client import Kubernetes
+from app.kube.client import Kubernetes, object_path
 from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 from app.text import listing
@@ -255,4 +255,4 @@ def _data(found: dict[str, Any]) -> Mapping[str, bytes]:
 
 
 def _path(secret: ObjectName) -> str:
-    return f"/api/v1/namespaces/{secret.namespace}/secrets/{secret.name}"
+    return object_path("/api/v1", secret.namespace, "secrets", secret.name)
