@@ -113,7 +113,6 @@ def _values(request: Request, client: tuple[str, int] | None, duration_s: float)
             "api_group": what.group,
             "resource": what.resource,
             "namespace": what.namespace,
-            "name": what.name,
         }
     else:
         values |= {"verb": request.method.lower(), "path": request.path}

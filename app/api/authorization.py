@@ -140,18 +140,13 @@ class Authorizer:
 
 def forbidden(user: User, what: Attributes, reason: str) -> StatusError:
     """Return the error that kube-apiserver would return."""
-    why = f": {reason}" if reason else ""
+    who, why = f"User {_quoted(user.name)} cannot {what.verb}", f": {reason}" if reason else ""
     if isinstance(what, PathAttributes):
-        message = f"forbidden: User {_quoted(user.name)} cannot {what.verb} path {_quoted(what.path)}{why}"
-        return StatusError("Forbidden", message, {})
-    scope = f"in the namespace {_quoted(what.namespace)}"
-    kind, group = shortened(what.resource, _MAX_QUOTED), _quoted(what.group)
-    return StatusError(
-        "Forbidden",
-        f"{kind}.{what.group}{f' {_quoted(what.name)}' if what.name else ''} is forbidden:"
-        f" User {_quoted(user.name)} cannot {what.verb} resource {_quoted(kind)} in API group {group} {scope}{why}",
-        {**({"name": what.name} if what.name else {}), "group": what.group, "kind": kind},
-    )
+        return StatusError("Forbidden", f"forbidden: {who} path {_quoted(what.path)}{why}", {})
+    group, kind = what.group, shortened(what.resource, _MAX_QUOTED)
+    scope = f"in API group {_quoted(group)} in the namespace {_quoted(what.namespace)}"
+    message = f"{kind}.{group} is forbidden: {who} resource {_quoted(kind)} {scope}{why}"
+    return StatusError("Forbidden", message, {"group": group, "kind": kind})
 
 
 def _quoted(text: str) -> str:

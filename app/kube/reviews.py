@@ -38,15 +38,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ResourceAttributes:
-    """A request for a Kubernetes resource; `""` for what it doesn't have."""
+    """A request for a Kubernetes resource without a name, such as a list."""
 
     namespace: str
     verb: str
     group: str
     version: str
     resource: str
-    subresource: str = ""
-    name: str = ""
     labels: tuple[Condition, ...] = ()
     """The label selector: some authorizers allow a part of a list where they don't allow all of it (KEP-4601)."""
 
@@ -111,8 +109,6 @@ def review_access(kubernetes: Kubernetes, user: User, attributes: ResourceAttrib
             "group": attributes.group,
             "version": attributes.version,
             "resource": attributes.resource,
-            "subresource": attributes.subresource,
-            "name": attributes.name,
         }
         if attributes.labels:
             resource["labelSelector"] = {

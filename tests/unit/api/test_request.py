@@ -56,7 +56,7 @@ async def test_a_metric_is_a_resource(
 ) -> None:
     what = await authorized(method, path, query)
     assert isinstance(what, ResourceAttributes)
-    assert (what.verb, what.namespace, what.resource, what.name) == (verb, namespace, metric, "")
+    assert (what.verb, what.namespace, what.resource) == (verb, namespace, metric)
     assert (what.group, what.version) == ("external.metrics.k8s.io", "v1beta1")
 
 

@@ -37,7 +37,7 @@ def asked(apiserver: Apiserver) -> dict[str, Any]:
 def test_a_review_contains_all_fields_of_user_and_resource(kubernetes: Kubernetes, apiserver: Apiserver) -> None:
     answer(apiserver, ACCESS_REVIEW, status={"allowed": True, "reason": "because", "evaluationError": "no role x"})
     labels = (Condition("a", "In", ("b", "c")), Condition("d", "Exists"))
-    attributes = ResourceAttributes("shop", "list", "g", "v1", "things", "status", "one", labels)
+    attributes = ResourceAttributes("shop", "list", "g", "v1", "things", labels)
     assert review_access(kubernetes, EVE, attributes) == Decision(True, "because", "no role x")
     assert asked(apiserver) == {
         "user": "eve",
@@ -50,8 +50,6 @@ def test_a_review_contains_all_fields_of_user_and_resource(kubernetes: Kubernete
             "group": "g",
             "version": "v1",
             "resource": "things",
-            "subresource": "status",
-            "name": "one",
             "labelSelector": {
                 "requirements": [
                     {"key": "a", "operator": "In", "values": ["b", "c"]},
