@@ -32,7 +32,7 @@ from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
 from app.text import listing
 
 FEW_TUBES = 100
-"""Tubes that are evaluated within about a millisecond."""
+"""Tubes that are evaluated within a few milliseconds."""
 MAX_EXPLAINED = 100
 """Tubes, and values, that an explanation shows."""
 _JOBS_HELD_BACK = HELD_BACK & COUNTED.keys()
@@ -111,15 +111,20 @@ class Metric(ABC):
         return Glob(tuple(self.wanted().tubes))
 
     @property
-    def is_long(self) -> bool:
-        """True if evaluation can take much more than a millisecond, so that it shouldn't block an event loop."""
+    def breadth(self) -> int:
+        """The number of tubes, those of each server counted, that evaluation looks at; 0 if the query is invalid."""
         try:
             scope = self.scope
         except MetricError:
-            return False
+            return 0
         if scope.named is not None:
-            return len(scope.named) > FEW_TUBES
-        return any(len(state.reading.names) > FEW_TUBES for state in scope.servers if state.reading)
+            return len(scope.named) * len(scope.servers)
+        return sum(len(state.reading.names) for state in scope.servers if state.reading)
+
+    @property
+    def is_long(self) -> bool:
+        """True if evaluation can take some milliseconds, so that it shouldn't block an event loop."""
+        return self.breadth > FEW_TUBES
 
     @property
     def ignores_paused(self) -> bool:

@@ -9,7 +9,7 @@ from app.clock import MONOTONIC, Instant
 from app.hpa.autoscaler import EXTERNAL, Autoscaler
 from app.hpa.decision import Missing, NotQueried, Observed, Total
 from app.metrics.freshness import ServerReading
-from app.metrics.metric import Metric
+from app.metrics.metric import FEW_TUBES, Metric
 from app.metrics.query import (
     EvaluationContext,
     MetricError,
@@ -85,7 +85,7 @@ def queries(autoscaler: Autoscaler) -> tuple[MetricQuery | str | None, ...]:
 def is_long(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> bool:
     """Return whether reading the metrics could block an event loop."""
     served = (query for query in asked if isinstance(query, MetricQuery) and is_served(query, context.rules))
-    return any(resolve(query, context).is_long for query in served)
+    return sum(resolve(query, context).breadth for query in served) > FEW_TUBES
 
 
 def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationContext) -> MetricReading:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter, itemgetter
 
 import structlog
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -46,6 +47,10 @@ _PAUSE_S = 0.2
 """Between two passes: with several servers, readings come in quick succession."""
 _SLICE_S = 0.005
 """Evaluating HPAs takes at most about so long before others get the event loop."""
+_PASS_S = 0.5
+"""A pass over the HPAs ends after this time, and the next one begins with the others: 5,000 HPAs take less."""
+_LONG_PASS_S = 5.0
+"""The same for metrics of many tubes."""
 _REPORT_AFTER_S = 15.0
 """A metric without a value is reported after a sync period: after a start, some need readings over several seconds."""
 _MAX_RETRY_S = 30.0
@@ -67,6 +72,12 @@ class _Target:
     """The counters of its tubes, and since when they have been these without a job ready or reserved."""
     missing_since: Instant | None = None
     """Since when a metric has had no value."""
+    is_long: bool = False
+    """Evaluation takes too long for the event loop."""
+    visited_s: float = 0.0
+    """Monotonic seconds of the last pass that got to it."""
+    long_visited_s: float = 0.0
+    """The same of passes over metrics of many tubes."""
     planned: object = None
     """What the last plan was made from; the same leads to the same plan."""
     reported: Mapping[str, Reason] = field(default_factory=dict)
@@ -127,8 +138,6 @@ class Scaler(Collector):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
         self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="scaler-long")
         self._long: asyncio.Task[None] | None = None
-        self._long_now: Sequence[_Target] = ()
-        """Those to evaluate in that thread, by the last pass."""
         self._reporter = Reporter(kubernetes)
         self.running: set[asyncio.Task[None]] = set()
         """The changes in progress."""
@@ -190,25 +199,26 @@ class Scaler(Collector):
         yield from self._reporter.collect()
 
     async def evaluate_all(self) -> None:
-        """Plan for all HPAs once, by the present snapshot, and start the changes."""
-        now = self._clock()
+        """Plan for all HPAs, or as many as there is time for, by the present snapshot, and start the changes."""
+        began = now = self._clock()
         self._take_hpas(now)
         by_workload: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
         for hpa in (target.hpa for target in self._targets.values()):
             if hpa.autoscaler.options.active:
                 by_workload[hpa.workload].append(hpa.reference.name)
-        long: list[_Target] = []
         slice_began = now
-        for target in [*self._targets.values()]:
+        for turn, target in _in_turns(self._targets.values(), attrgetter("visited_s")):
+            if turn and began.age_s(now) > _PASS_S:
+                break
+            target.visited_s = now.monotonic_s
             try:
                 found = _excluded(target.hpa, by_workload[target.hpa.workload])
+                target.is_long = found is None and is_long(target.hpa.queries, context := self._context(now))
                 if found is not None:
                     target.idle = target.planned = None
                     target.failed = found[0] if target.hpa.autoscaler.options.active else None
                     self._report(target, found, now)
-                elif is_long(target.hpa.queries, context := self._context(now)):
-                    long.append(target)
-                else:
+                elif not target.is_long:
                     self._evaluate(target, *_read(target.hpa, target.scale, context), now)
             except Exception as error:  # noqa: BLE001 - one HPA's defect must not end all metrics
                 self._fail(target, error)
@@ -216,7 +226,7 @@ class Scaler(Collector):
             if slice_began.age_s(now) > _SLICE_S:
                 await asyncio.sleep(0)
                 slice_began = now = self._clock()
-        self._long_now = long
+        long = [target for target in self._targets.values() if target.is_long]
         if long and (self._long is None or self._long.done()):
             self._long = asyncio.create_task(self._evaluate_long(long))
 
@@ -249,13 +259,17 @@ class Scaler(Collector):
 
     async def _evaluate_long(self, targets: Iterable[_Target]) -> None:
         """Evaluate metrics of many tubes, each in a thread, and altogether in a fifth of the time."""
-        for target in targets:
+        pass_began = self._clock()
+        for turn, target in _in_turns(targets, attrgetter("long_visited_s")):
             began, hpa = self._clock(), target.hpa
+            if turn and pass_began.age_s(began) > _LONG_PASS_S:
+                break
+            target.long_visited_s = began.monotonic_s
             try:
                 read = partial(_read, hpa, target.scale, self._context(began))
                 results = await asyncio.get_running_loop().run_in_executor(self._long_thread, read)
                 # Meanwhile the HPA may have changed, or another one have come for the same workload.
-                if target.hpa is hpa and any(each is target for each in self._long_now):
+                if target.hpa is hpa and target.is_long:
                     self._evaluate(target, *results, self._clock())
             except Exception as error:  # noqa: BLE001 - as above
                 self._fail(target, error)
@@ -369,6 +383,20 @@ class Scaler(Collector):
             _log.error("scaler failed", hpa=target.hpa.reference.name, exc_info=error)
         target.failed = failure
         self._reporter.obstacle(target.hpa, failure, now)
+
+
+def _in_turns(targets: Iterable[_Target], visited_s: Callable[[_Target], float]) -> Sequence[tuple[int, _Target]]:
+    """Return the targets so that namespaces take turns, each with those first that have waited longest.
+
+    Each comes with its place among those of its namespace.
+    """
+    before: Tally[str] = Tally()
+    places: list[tuple[int, _Target]] = []
+    for target in sorted(targets, key=visited_s):
+        namespace = target.hpa.reference.namespace
+        places.append((before[namespace], target))
+        before[namespace] += 1
+    return sorted(places, key=itemgetter(0))
 
 
 def _excluded(hpa: Hpa, same_workload: Sequence[str]) -> Sequence[Obstacle] | None:

@@ -368,6 +368,41 @@ def test_metrics_of_many_tubes_do_not_block_the_event_loop(shop: Cluster, servic
     run(service_account, server(*(tube(f"t{number}") for number in range(10_000))), watch)
 
 
+@pytest.mark.parametrize("tubes", [90, 150])
+def test_hpas_of_many_tubes_delay_those_of_no_other_namespace(tubes: int, shop: Cluster, service_account: Path) -> None:
+    """All of them take minutes."""
+    everything = [external("beanstalkd_tube_jobs", averageValue="1k") for _ in range(80)]
+    hpas = [hpa(*everything, name=f"h{number}", annotations={"immediate": "true"}) for number in range(100)]
+    # The last one, in both orders.
+    hpas.append(hpa(everything[0], external(averageValue="2"), name="z", annotations={"immediate": "true"}))
+    for each in hpas:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+        each["metadata"]["namespace"] = "zoo" if each["metadata"]["name"] == "z" else "shop"
+    shop.have(*hpas)
+    idle = [tube(f"t{number}") for number in range(tubes)]
+
+    async def watch(scaler: Scaler, poller: Poller) -> None:
+        await until(lambda: len(scaler.hpas.current) == len(hpas))
+        await asyncio.sleep(2)
+        poller.snapshot = Snapshot((fresh(server(*idle, tube(ready=20))),))
+        began = time.monotonic()
+        await until(lambda: shop.requests("GET /apis/autoscaling/v2/namespaces/zoo/") > 0)
+        assert time.monotonic() - began < 12
+
+    run(service_account, server(*idle), watch)
+
+
+def test_an_hpa_of_many_metrics_does_not_block_the_event_loop(shop: Cluster, service_account: Path) -> None:
+    everything = [external("beanstalkd_tube_jobs", averageValue="1k") for _ in range(100)]
+    shop.have(hpa(*everything, annotations={"immediate": "true"}))
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: len(scaler.hpas.current) == 1)
+        assert await longest_block_s(2, time.thread_time) < 0.05
+
+    run(service_account, server(*(tube(f"t{number}") for number in range(90))), watch)
+
+
 def test_many_hpas_take_turns_with_the_event_loop(shop: Cluster, service_account: Path) -> None:
     many = []
     for number in range(100):
