@@ -85,7 +85,7 @@ class ServerPoller:
         demand: Demand,
         own_connections: OwnConnections,
         clock: Callable[[], Instant],
-        look_up: LookUp = look_up,
+        look_up: LookUp,
     ) -> None:
         self.server = server
         self._demand = demand

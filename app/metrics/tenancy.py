@@ -122,7 +122,7 @@ def redacted(snapshot: Snapshot) -> Snapshot:
 
 
 def outages(context: EvaluationContext) -> str | None:
-    """Return a clause about all servers that can't be read, for unauthenticated clients; None if there are none."""
+    """Return a clause about all servers that can't be read, or None. With tenancy it names no tube, for any user."""
     snapshot = redacted(context.snapshot) if context.rules.tenancy else context.snapshot
     failed = [f"{state.server.name!r}: {state.failure.message}" for state in snapshot.servers if state.failure]
     return f"can't be read: {'; '.join(failed)}" if failed else None
