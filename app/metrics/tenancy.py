@@ -1,4 +1,4 @@
-"""Tenancy: what a namespace can't access is removed from the snapshot before evaluation. Nothing else knows about it.
+"""Tenancy: what a namespace can't access is removed from the snapshot, so evaluation needn't know about it.
 
 `Rules.visible_tubes_of` decides which tubes a namespace can access. A tube that exists and one that doesn't lead to the
 same result, and no error names a tube of another namespace.
