@@ -62,11 +62,6 @@ class RuleMetric(Metric):
         return select(self.rule.name, self.query.selector, self.servers, self.rule.tubes, labels)
 
     @property
-    def definition(self) -> Definition:
-        rule = self.rule
-        return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per, unit=rule.formula.unit)
-
-    @property
     def ignores_paused(self) -> bool:
         return self.rule.ignores_paused
 
@@ -166,6 +161,11 @@ class RuleMetric(Metric):
 
 class DrainMetric(RuleMetric):
     """The drain time of each tube."""
+
+    @property
+    def definition(self) -> Definition:
+        rule = self.rule
+        return Definition(rule.name, DRAIN_MEANING, rule.tubes, rule.formula.text, rule.per, unit=rule.formula.unit)
 
     def _result(self, group: _Group, *, by_listing: bool) -> tuple[MetricValue, Mapping[str, Fraction]]:
         """Raises NoResultError too, if a pause holds back jobs: the deletions before it say nothing about them."""
