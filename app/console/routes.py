@@ -1,6 +1,6 @@
 """The console's routes: pages, their JSON, their feeds, signing in, and static files."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,8 +33,8 @@ class Routes:
         """Return the application of all routes, below the path prefix; `more`: those of actions and jobs."""
         application = Starlette(
             routes=[
-                *(Route(path, self._page(name)) for name, path in PAGES.items()),
-                *(Route(f"/api/{name}", self._json(name)) for name in PAGES),
+                *(Route(path, partial(self._page, name)) for name, path in PAGES.items()),
+                *(Route(f"/api/{name}", partial(self._json, name)) for name in PAGES),
                 Route("/events", self.feeds, methods=["GET"]),
                 Route("/login", self.login.page),
                 Route("/login", self.login.sign_in, methods=["POST"]),
@@ -48,19 +48,13 @@ class Routes:
         application.router.redirect_slashes = False  # it doesn't know the path prefix, and trusts the Host header
         return application
 
-    def _page(self, name: str) -> Callable[[Request], Awaitable[Response]]:
-        async def respond(request: Request) -> Response:
-            page = await self.data.get(name, dict(request.query_params))
-            return await self.data.run(partial(self.rendering.page, name, initial=page.data, **self._user(request)))
+    async def _page(self, name: str, request: Request) -> Response:
+        page = await self.data.get(name, dict(request.query_params))
+        return await self.data.run(partial(self.rendering.page, name, initial=page.data, **self._user(request)))
 
-        return respond
-
-    def _json(self, name: str) -> Callable[[Request], Awaitable[Response]]:
-        async def respond(request: Request) -> Response:
-            page = await self.data.get(name, dict(request.query_params))
-            return Response(page.json, media_type="application/json")
-
-        return respond
+    async def _json(self, name: str, request: Request) -> Response:
+        page = await self.data.get(name, dict(request.query_params))
+        return Response(page.json, media_type="application/json")
 
     def _error(self, request: Request, status: int, message: str) -> Response:
         user = self._user(request)

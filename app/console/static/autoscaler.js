@@ -85,14 +85,13 @@ function updateStep(element, step, when) {
 }
 
 function newCondition() {
-  return h("div", {}, h("dt"), h("dd", { class: "said name" }), h("dd", { class: "quiet name" }), h("dd", { class: "fix name" }));
+  return h("div", {}, h("dt"), h("dd", { class: "quiet name" }), h("dd", { class: "fix name" }));
 }
 
 // A condition with a hint is marked as an error.
 function updateCondition(element, condition) {
-  const [title, words, message, fix] = element.children;
-  setText(title, `${capital(condition.words)}`);
-  setText(words, "");
+  const [title, message, fix] = element.children;
+  setText(title, capital(condition.words));
   setText(message, condition.fix && condition.message ? `${condition.type}: “${condition.message}”` : condition.type);
   setText(fix, condition.fix ? `→ ${capital(condition.fix)}` : "");
   setClass(element, "bad", Boolean(condition.fix));

@@ -19,10 +19,11 @@ export class WhatIf {
 
   // Created once the current target is known; later updates only change the result.
   show(autoscaler, series) {
-    const target = Number(series?.target ?? autoscaler?.metrics.find(({ source }) => source === "External")?.target.amount);
+    const external = autoscaler?.metrics.find(({ source }) => source === "External");
+    const target = Number(series?.target ?? external?.target.amount);
     if (!(target > 0)) return setText(this.place, "This autoscaler has no metric with a target to try.");
     this.target = target;
-    this.label = labelOf(series?.unit, autoscaler?.metrics.find(({ source }) => source === "External")?.target.type);
+    this.label = labelOf(series?.unit, external?.target.type);
     this.pods = autoscaler?.decision.pods;
     if (!this.slider) this.make(target);
     setText(this.place.firstElementChild, this.label);
