@@ -57,7 +57,7 @@ class ActionRequest:
     """One action with all its parameters."""
 
     kind: str
-    """Of its event."""
+    """Kind of its event."""
     act: Callable[[], Done]
     """Blocking. Raises TubeNameError, BeanstalkdError, RefusedError."""
     target: TubeRef | None = None

@@ -42,11 +42,11 @@ from app.settings import ObjectName
 MAX_AUTOSCALERS = 500
 POLL_EVERY_S = 5.0
 COLLECTED_AGE_S = 2.0
-"""For so long, what was collected of one autoscaler serves every page that shows it."""
+"""Seconds for which one collection serves all pages of an autoscaler."""
 EVENTS_AGE_S = 5.0
-"""For so long, the Events of one autoscaler serve every page: kube-apiserver reads a whole namespace's to list them."""
+"""Seconds for which one list of an autoscaler's Events serves all pages: kube-apiserver reads all of its namespace."""
 ENABLED_AGE_S = 60.0
-"""For so long, what the server said about its scaler counts."""
+"""Seconds after which `scaling.enabled` is read from the server again."""
 MAX_COLLECTED = 50
 _MAX_LOOK_UPS = 10
 """Autoscalers whose Events are read after one poll."""
@@ -63,7 +63,7 @@ class AutoscalerLink:
     autoscaler: ObjectName
     tubes: Glob
     servers: frozenset[str]
-    """By name."""
+    """Names of the servers."""
     ignores_paused: bool
     """Whether the jobs of a paused tube that aren't reserved don't count."""
 
@@ -325,7 +325,7 @@ class AutoscalerPoller:
     store: AutoscalerStore
     context: Callable[[], EvaluationContext]
     demand: Demand
-    """Of the context's poller."""
+    """Demand of the poller whose snapshots `context` has."""
     add_events: Callable[[Sequence[Event]], None]
     clock: Callable[[], Instant]
     thread: Executor

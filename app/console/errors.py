@@ -37,7 +37,7 @@ _STATUS: Mapping[type[Exception], int] = {
     RefusedError: 409,
     BeanstalkdError: 503,
 }
-"""Of exceptions that other packages raise."""
+"""HTTP status of each exception that other packages raise."""
 
 type ErrorPage = Callable[[Request, int, str], Response]
 """Renders status and sentence for people."""

@@ -22,7 +22,7 @@ RESTARTS = frozenset({"restart", "loss"})
 _MAX_TEXT = 200
 """Characters of an Event's message."""
 _REPORTED_S = 5.0
-"""Between an action and the reading that shows its outcome."""
+"""Most seconds between an action and the reading that shows its outcome."""
 
 
 class Event(NamedTuple):

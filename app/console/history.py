@@ -27,7 +27,7 @@ POINTS = 720
 SPARK_POINTS = 60
 MAX_TRACKS = 10_000
 MAX_PAST = 10_000
-"""Past tubes of one server; beyond it the one that went first is forgotten."""
+"""Past tubes of one server; one more forgets the one that went first."""
 RECORD_EVERY_S = 1.0
 CHECK_EVERY_S = 0.1
 """Seconds after which a server that can't be read any more, or again, is noticed."""

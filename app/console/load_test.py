@@ -29,14 +29,14 @@ from app.text import count, measured
 MAX_JOBS = 100_000
 MAX_PER_SECOND = 1_000
 MAX_S = 3600
-"""Duration, even if beanstalkd is slow."""
+"""Longest duration, even if beanstalkd is slow."""
 MAX_BYTES = 65_535
-"""Of each job: beanstalkd's default limit."""
+"""Largest job, which is beanstalkd's default limit."""
 _TICK_S = 0.05
 _MAX_BURST = round(2 * MAX_PER_SECOND * _TICK_S)
 """Jobs per tick: after beanstalkd was slow it catches up, but not all at once."""
 _STOP_TIMEOUT_S = 6.0
-"""For the last reply of a beanstalkd that hangs."""
+"""Seconds that stopping waits for beanstalkd's last reply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,15 @@ from app.console.rendering import Rendering
 from app.ratelimit import TokenBucket
 
 LIFETIME_S = 12 * 3600.0
-"""Of a session."""
+"""Seconds that a session lasts."""
 MAX_SESSIONS = 1000
-"""Beyond it the oldest session ends."""
+"""One session more ends the oldest."""
 BROWSER_LIFETIME_S = 90 * 86400
-"""For how long a browser that signed in has its own limit of guesses."""
+"""Seconds for which a browser that signed in has its own limit of guesses."""
 GUESSES = (10, 6.0)
 """Wrong passwords at once, and the seconds until one more: of one address, or of one browser that signed in before."""
 ALL_GUESSES = (100, 0.6)
-"""The same for all addresses together: an attacker may have many."""
+"""Wrong passwords at once, and the seconds until one more, of all addresses: an attacker may have many."""
 MAX_SOURCES = 10_000
 WRONG_PASSWORD_S = 1.0
 """Delay of the response to a wrong password."""
@@ -104,7 +104,7 @@ class Sessions:
 
 
 class LoginLimiter:
-    """Limits wrong passwords. A browser that signed in before has its own limit, which nobody else can use up."""
+    """Limits wrong passwords. A browser that signed in before has its own limit, which no other client can use up."""
 
     def __init__(self, now_s: float) -> None:
         self._all = TokenBucket(*ALL_GUESSES, now_s)

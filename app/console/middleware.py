@@ -39,7 +39,7 @@ HEADERS: Mapping[str, str] = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Of every response that doesn't set them itself."""
+"""Headers of every response, unless it sets them itself."""
 _MAX_UPLOADS = 16
 """Bodies in flight: each may take MAX_BODY of memory."""
 _MAX_FIELDS = 10
@@ -178,7 +178,7 @@ class SecurityMiddleware:
             **state["audit"],
         }
         if session is None and status >= 400 and status != 401:
-            # any client can cause these without limit; of wrong passwords (401) there is one
+            # any client can cause these, as many as it likes; wrong passwords (401) are limited
             self._rejections.warning("audit", **values)
         else:
             _log.info("audit", **values)

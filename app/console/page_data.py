@@ -24,7 +24,7 @@ from app.hpa.decision import Missing
 from app.settings import ObjectName
 
 SHARED_S = 1.0
-"""For how long a page is shared while no new reading comes."""
+"""Seconds for which a page is shared while no new reading comes."""
 _MAX_SHARED = 100
 _TIMES = frozenset({"now", "ageSeconds", "lastRead"})
 
@@ -40,7 +40,7 @@ class Page:
     json: bytes
     """`data`, serialized."""
     essence: bytes
-    """The same without the times that always differ: equal as long as nothing happened."""
+    """`json` without the times that always differ: equal as long as nothing happened."""
 
     @classmethod
     def of(cls, compute: Callable[[], Json]) -> "Page":

@@ -20,7 +20,7 @@ from app.kube.errors import KubernetesError
 from app.settings import ObjectName
 
 KEY = "password"
-"""Of the Secret's data."""
+"""Key of the password in the Secret's data."""
 MIN_PASSWORD = 12
 """Characters. Guesses are limited to one in 0.6 s: 12 characters can't be guessed, unless they are a word."""
 MAX_PASSWORD = 1024
@@ -39,7 +39,7 @@ class PasswordError(Exception):
 
 
 class NoPasswordError(PasswordError):
-    """There is no password (any more): whoever removed it wants nobody signed in with it."""
+    """There is no password (any more): removing it signs everyone out."""
 
 
 def make_password() -> bytes:

@@ -28,7 +28,7 @@ class Load:
     jobs: int
     per_second: float
     delay_s: int = 0
-    """Of each job: until then the metric doesn't count it."""
+    """Delay of each job: until it ends, the metric doesn't count the job."""
 
     def ready_by(self, after_s: float) -> int:
         """Return how many jobs have become ready `after_s` seconds after the start."""
@@ -43,7 +43,7 @@ class Situation:
     observed: tuple[Observed, ...]
     """The value of each of its metrics."""
     position: int
-    """Of the metric that the load raises."""
+    """Position of the metric that the load raises."""
     deleted_per_pod: float
     """Jobs that one pod deletes per second; 0 if unknown."""
 

@@ -39,7 +39,7 @@ from app.metrics.rules import Rules
 from app.settings import Network, ObjectName, Server, SettingError, host_port
 
 SHUTDOWN_S = 2.0
-"""For requests in flight after a signal."""
+"""Seconds that requests in flight may still take after a signal."""
 _MAX_ACTIONS = 8
 
 _log = structlog.get_logger()

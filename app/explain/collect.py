@@ -43,7 +43,7 @@ class RuleInfo:
     """Globs."""
     formula: str
     unit: str | None
-    """Of its values; None if it isn't known."""
+    """Unit of its values; None if it isn't known."""
     on_failure: str
     max_age_s: float | None
 
@@ -80,7 +80,7 @@ class TubeInfo:
     ignored: bool
     """True if it counts less because it is paused: of its jobs, only reserved ones."""
     stuck_s: float | None
-    """For how long no watching worker has taken a ready job; None: they do, or none is ready."""
+    """Seconds for which no watching worker has taken a ready job; None: they do, or none is ready."""
 
     def count(self, name: str) -> int | None:
         """Return a field as an integer; None if the server reported none, or an invalid one."""
@@ -231,7 +231,7 @@ class CollectedAutoscaler:
     observed: tuple[Observed, ...]
     """One for each of the autoscaler's metrics."""
     explanations: tuple[Explanation | None, ...]
-    """The same; None: beanscale doesn't serve the metric, or can't be queried."""
+    """One for each of the autoscaler's metrics; None: beanscale doesn't serve it, or can't be queried."""
     events: HpaEvents
 
 

@@ -108,7 +108,7 @@ class Decision:
         """Return `1 pod now → 10`, `1 pod, no change`, or only `no change` if a condition decides."""
         if self.pods != current:
             return f"{pods(current)} now → {self.pods}"
-        # the number may be of an earlier sync: the workload may not even exist
+        # the number may be of an earlier sync, and the workload may not exist any more
         return "no change" if self.decided_by.stage is Stage.CONDITION else f"{pods(current)}, no change"
 
     def verdict_from(self, current: int) -> str:
@@ -134,11 +134,11 @@ def decide(
 ) -> Decision:
     """Return the decision for `scale`, with one observed value for each of the autoscaler's metrics, in their order.
 
-    `changes` count for the scaling policies; None: those that the HPA's status shows will, at the next sync.
+    `changes` count for the scaling policies; None: the one that the HPA's status shows, with its age at the next sync.
     """
     current = scale.spec_replicas
     if autoscaler.is_outdated and not autoscaler.reports("AbleToScale", "FailedGetScale"):
-        # Of another spec, nothing holds but who scaled to 0. Without a scale, no sync reports which spec it read.
+        # Of another spec's conditions, only ScaledToZero still holds. A sync without a scale doesn't report its spec.
         kept = tuple(each for each in autoscaler.conditions if each.kind == "ScaledToZero")
         metrics = tuple(replace(metric, failed=False) for metric in autoscaler.metrics)
         autoscaler = replace(autoscaler, conditions=kept, metrics=metrics)
