@@ -29,7 +29,7 @@ from app.kube.errors import KubernetesError
 from app.kube.scale import ScaleClient, ScaleObject
 from app.metrics.query import EvaluationContext
 from app.metrics.rules import Rules
-from app.ratelimit import backoff
+from app.ratelimit import TokenBucket, backoff
 from app.scaler.history import History
 from app.scaler.hpas import Hpa, HpaWatcher, read_hpa
 from app.scaler.plan import Plan, Situation, make_plan
@@ -39,8 +39,10 @@ from app.scaler.reports import Reporter, describe_failure
 THREADS = 8
 MAX_PENDING = 64
 """Changes that wait for a thread; others are computed again from the next reading."""
-_MAX_REJECTED = 2
-"""Changes of workloads whose last change failed: they must not delay those of others."""
+_RETRY_THREADS = 2
+"""For workloads whose last change failed: they must not delay others."""
+_RETRIES_PER_S = 30
+"""Of these: anyone who may create HPAs can have thousands that fail."""
 MIN_PERIOD_S = 1.0
 """Between two changes of one workload."""
 _PAUSE_S = 0.2
@@ -136,13 +138,15 @@ class Scaler(Collector):
         self._followed = False
         """All HPAs have been seen once, so that others are new."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scaler")
+        self._retry_threads = ThreadPoolExecutor(_RETRY_THREADS, thread_name_prefix="scaler-retry")
         self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="scaler-long")
         self._long: asyncio.Task[None] | None = None
         self._reporter = Reporter(kubernetes)
         self.running: set[asyncio.Task[None]] = set()
         """The changes in progress."""
-        self._rejected: set[asyncio.Task[None]] = set()
-        """Those of them whose last attempt was rejected."""
+        self._retrying: set[asyncio.Task[None]] = set()
+        """Those of them whose last attempt failed."""
+        self._retries = TokenBucket(_RETRIES_PER_S, 1 / _RETRIES_PER_S, clock().monotonic_s)
 
     async def run(self) -> None:
         """Scale until cancelled."""
@@ -158,7 +162,7 @@ class Scaler(Collector):
                     await self.evaluate_all()
                 await asyncio.sleep(max(_PAUSE_S, 2 * began.age_s(self._clock())))
         finally:
-            for threads in (self._threads, self._long_thread):
+            for threads in (self._threads, self._retry_threads, self._long_thread):
                 threads.shutdown(wait=False, cancel_futures=True)
             self._reporter.close()
 
@@ -301,19 +305,21 @@ class Scaler(Collector):
             target.failed, target.conflicts = None, 0
             target.planned = None if target.is_missing_briefly(now) else planned
         elif target.wait_until_s <= now.monotonic_s:
-            is_rejected = target.failed is not None and target.failed.reason != "conflict"
-            if len(self.running) >= THREADS + MAX_PENDING or (is_rejected and len(self._rejected) >= _MAX_REJECTED):
+            is_retry = target.failed is not None and target.failed.reason != "conflict"
+            pending = len(self._retrying) if is_retry else len(self.running) - len(self._retrying) - THREADS
+            if pending >= MAX_PENDING or (is_retry and not self._retries.take(now.monotonic_s)):
                 return
             target.busy = True
-            task = asyncio.create_task(self._change(target, situation))
-            for tasks in (self.running, self._rejected) if is_rejected else (self.running,):
+            threads = self._retry_threads if is_retry else self._threads
+            task = asyncio.create_task(self._change(target, situation, threads))
+            for tasks in (self.running, self._retrying) if is_retry else (self.running,):
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
-    async def _change(self, target: _Target, situation: Situation) -> None:
+    async def _change(self, target: _Target, situation: Situation, threads: ThreadPoolExecutor) -> None:
         apply = partial(self._apply, target.hpa, target.history, situation)
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._threads, apply)
+            outcome = await asyncio.get_running_loop().run_in_executor(threads, apply)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(target, error)
             return

@@ -266,6 +266,32 @@ def test_failed_changes_delay_no_other(status: int, reason: str, shop: Cluster, 
     run(service_account, BUSY, watch)
 
 
+@pytest.mark.parametrize("status", [403, 503])
+def test_many_hpas_that_failed_go_on_soon(status: int, shop: Cluster, service_account: Path) -> None:
+    """Nor do they cost kube-apiserver much while they fail."""
+    many = [hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(100)]
+    for each in many:
+        each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
+    shop.have(*many)
+    shop.apiserver.answer = Answer(status, b"{}")
+
+    async def watch(scaler: Scaler, _: Poller) -> None:
+        await until(lambda: count(scaler, "forbidden" if status == 403 else "unavailable") == len(many))
+        before = shop.requests(f"GET {HPA}")
+        await asyncio.sleep(3)
+        assert 0 < shop.requests(f"GET {HPA}") - before < 150
+        for each in many:
+            name = each["metadata"]["name"]
+            shop.apiserver.answers[SCALE.replace("orders", name)] = shop.apiserver.answers[SCALE]
+            shop.answer(
+                PATCH.replace("orders", name),
+                {"metadata": {"resourceVersion": "8"}, "spec": {"replicas": 4}, "status": {"replicas": 1}},
+            )
+        await until(lambda: shop.requests("PATCH") >= len(many))
+
+    run(service_account, BUSY, watch)
+
+
 def test_no_namespace_displaces_the_hpas_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hpas, "MAX_COST", 8)
     watcher = HpaWatcher()
