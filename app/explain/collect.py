@@ -145,7 +145,7 @@ class Explanation:
 
 
 def parse_explanation(document: Json) -> Explanation:
-    """Return the explanation as values. Raises QuantityError, KeyError or TypeError if it isn't one."""
+    """Return the explanation as values. Raise QuantityError, AttributeError, KeyError or TypeError if it isn't one."""
     rule, error, scaling = document.get("rule"), document.get("error"), document.get("scaling") or {}
     return Explanation(
         metric=document["metric"],
@@ -396,12 +396,13 @@ class MetricClient:
         try:
             parameters = {"explain": "true"} | ({"labelSelector": selector} if selector else {})
             document = ask(self._kubernetes, path, hints, parameters)
-            if (document.get("error") or {}).get("firstRead"):
+            error = document.get("error")
+            if isinstance(error, Mapping) and error.get("firstRead"):
                 # Some values are read only for who asks for them. The HPA may have asked another replica of the server.
                 time.sleep(FIRST_READ_S)
                 document = ask(self._kubernetes, path, hints, parameters)
-        except CheckFailedError as error:
-            if isinstance(error.__cause__, KubernetesError) and error.__cause__.status in {404, 503}:
+        except CheckFailedError as failure:
+            if isinstance(failure.__cause__, KubernetesError) and failure.__cause__.status in {404, 503}:
                 self._check_apiservice()
             raise
         try:
@@ -409,11 +410,11 @@ class MetricClient:
                 return parse_explanation(document)
             if document.get("kind") == "ExternalMetricValueList" and (items := document.get("items")):
                 return Total(min(sum(milli(parse_quantity(str(item["value"]))) for item in items), MAX_MILLI))
-        except (QuantityError, KeyError, TypeError) as error:
+        except (QuantityError, AttributeError, KeyError, TypeError) as failure:
+            why = f"is invalid: {failure}" if isinstance(failure, QuantityError) else "has an unexpected structure"
             raise CheckFailedError(
-                f"the response about {metric} is invalid: {error}",
-                "check that this program and the server have the same version",
-            ) from error
+                f"the response about {metric} {why}", "check that this program and the server have the same version"
+            ) from failure
         raise _not_explained()
 
     def _check_apiservice(self) -> None:

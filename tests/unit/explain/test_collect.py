@@ -219,6 +219,19 @@ def test_autoscalers_that_cannot_be_listed_leave_the_metric_explained() -> None:
         pytest.param(
             {(ORDERS, ""): explanation(items=[item("lots")])}, "'lots' isn't a quantity", "same version", id="strange"
         ),
+        *(
+            pytest.param({(ORDERS, ""): document}, "has an unexpected structure", "same version", id=f"misshapen {at}")
+            for at, document in enumerate(
+                [
+                    explanation(items=["4"]),
+                    explanation(error="no value"),
+                    explanation(scaling=[True]),
+                    explanation(servers=[None]),
+                    explanation(tubes=[{}]),
+                    {"kind": "ExternalMetricValueList", "items": [{}]},
+                ]
+            )
+        ),
     ],
 )
 def test_a_metric_that_cannot_be_queried_is_one_sentence_and_a_hint(
