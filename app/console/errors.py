@@ -39,7 +39,7 @@ _STATUS: Mapping[type[Exception], int] = {
 }
 """HTTP status of each exception that other packages raise."""
 
-type ErrorPage = Callable[[Request, int, str], Response]
+type ErrorPage = Callable[[int, str], Response]
 """Renders status and sentence for people."""
 
 
@@ -51,7 +51,7 @@ def error_handlers(page: ErrorPage) -> dict[Any, Callable[[Request, Exception], 
         request.scope["state"]["audit"]["error"] = message
         if request.scope["path"].startswith(FOR_SCRIPTS):
             return error_response(message, status)
-        return page(request, status, sentence(message))
+        return page(status, sentence(message))
 
     return dict.fromkeys((RequestError, *_STATUS, HTTPException, Exception), respond)
 

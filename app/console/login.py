@@ -280,9 +280,7 @@ class LoginRoutes:
         return "Nobody can sign in yet, see the console log." if unknown else ""
 
     def _page(self, target: str, status: int, message: str) -> Response:
-        return self.rendering.page(
-            "login", status, csrf="", signed_in=False, initial=None, message=message, next=local_path(target)
-        )
+        return self.rendering.page("login", status, message=message, next=local_path(target))
 
     def _redirect(self, path: str) -> Response:
         return RedirectResponse(f"{self.prefix}{path}", status_code=303)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -50,18 +49,14 @@ class Routes:
 
     async def _page(self, name: str, request: Request) -> Response:
         page = await self.data.get(name, dict(request.query_params))
-        return await self.data.run(partial(self.rendering.page, name, initial=page.data, **self._user(request)))
+        session: Session = request.scope["state"]["session"]
+        signed_in = self.login.password is not None
+        render = partial(self.rendering.page, name, csrf=session.token, signed_in=signed_in, initial=page.data)
+        return await self.data.run(render)
 
     async def _json(self, name: str, request: Request) -> Response:
         page = await self.data.get(name, dict(request.query_params))
         return Response(page.json, media_type="application/json")
 
-    def _error(self, request: Request, status: int, message: str) -> Response:
-        user = self._user(request)
-        return self.rendering.page("error", status, initial=None, message=message, status=status, **user)
-
-    def _user(self, request: Request) -> dict[str, Any]:
-        """Return what templates need to know of the user."""
-        session: Session | None = request.scope["state"]["session"]
-        signed_in = session is not None and self.login.password is not None
-        return {"csrf": session.token if session else "", "signed_in": signed_in}
+    def _error(self, status: int, message: str) -> Response:
+        return self.rendering.page("error", status, message=message, status=status)

@@ -13,7 +13,7 @@ from app.console.errors import error_handlers
 
 def with_errors(routes: Sequence[BaseRoute], audits: list[dict[str, Any]] | None = None) -> ASGIApp:
     """Return an application that responds to errors as the console does; `audits` gets what each request logs."""
-    handlers = error_handlers(lambda _request, status, message: PlainTextResponse(message, status))
+    handlers = error_handlers(lambda status, message: PlainTextResponse(message, status))
     inner = Starlette(routes=routes, exception_handlers=handlers)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
