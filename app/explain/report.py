@@ -85,9 +85,7 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
     autoscalers = []
     enabled = collected.scaling_enabled
     for known in collected.autoscalers:
-        autoscaler = effective(known.autoscaler, enabled)
-        one = replace(known, autoscaler=autoscaler)
-        conditions = summarize(autoscaler)
+        one = replace(known, autoscaler=effective(known.autoscaler, enabled))
         # beanscale has just queried the metric itself, so it knows more than the condition.
         hint = "beanscale has no value either, see above"
         if not any(isinstance(observed, Missing) for observed in one.observed):
@@ -97,10 +95,10 @@ def make_report(collected: Collected, now_unix_s: float) -> Report:
             )
         conditions = tuple(
             replace(each, hint=hint) if each.condition.reason == "FailedGetExternalMetric" else each
-            for each in conditions
+            for each in summarize(one.autoscaler)
         )
-        decision = decide(autoscaler, one.scale, one.observed, now_unix_s)
-        plan, failure = _plan(one, now_unix_s), collected.scaling_failure(autoscaler)
+        decision = decide(one.autoscaler, one.scale, one.observed, now_unix_s)
+        plan, failure = _plan(one, now_unix_s), collected.scaling_failure(one.autoscaler)
         found = plan.obstacles if failure is None else (failure, *plan.obstacles)
         scaling = report_scaling(known.autoscaler, enabled, found)
         change = plan.change if enabled and failure is None else None
