@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 
 import structlog
@@ -44,20 +44,24 @@ class Slots:
     def __init__(self, most: int, each: int) -> None:
         self._most = most
         self._each = each
-        self._taken: Counter[Hashable] = Counter()
+        self._of_client: dict[Hashable, int] = {}
+        self._taken = 0
 
     def take(self, client: Hashable) -> bool:
         """Take a slot. Return False if none is left for this client."""
-        if self._taken.total() >= self._most or self._taken[client] >= self._each:
+        of_client = self._of_client.get(client, 0)
+        if self._taken >= self._most or of_client >= self._each:
             return False
-        self._taken[client] += 1
+        self._of_client[client] = of_client + 1
+        self._taken += 1
         return True
 
     def release(self, client: Hashable) -> None:
         """Return a slot that was taken."""
-        self._taken[client] -= 1
-        if not self._taken[client]:
-            del self._taken[client]
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
+        self._taken -= 1
 
 
 class FairQueue[Item]:

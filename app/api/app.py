@@ -4,15 +4,14 @@ What a route matched is what is authorized and then handled: ErrorResponses deco
 and handlers use only that. A path without a route is authorized too, before the response lists what there is.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from starlette.middleware import Middleware
 from starlette.responses import Response
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match, Route, Router
+from starlette.types import Receive, Scope, Send
 
 from app.api import discovery, openapi
 from app.api.audit import Audit
@@ -60,12 +59,12 @@ class Api:
     def application(self) -> Router:
         """Return the ASGI application."""
 
-        async def metric(request: Request) -> Response:
+        def metric(request: Request) -> Awaitable[Response]:
             what = request.attributes
             assert isinstance(what, ResourceAttributes)  # noqa: S101 - this is the route of a metric
             if self.forwarding is not None and self.forwarding.accepts(request, what):
-                return await self.forwarding.respond(request, what)
-            return await self.external_metrics.respond(request, what, self.context())
+                return self.forwarding.respond(request, what)
+            return self.external_metrics.respond(request, what, self.context())
 
         def names() -> list[str]:
             context = self.context()
@@ -115,9 +114,10 @@ class Api:
 class _Route(Route):
     """A route that matches to the letter: Starlette's patterns would also match before a final line break."""
 
-    def __init__(self, path: str, endpoint: ASGIApp, middleware: Sequence[Middleware]) -> None:
-        super().__init__(path, endpoint, middleware=middleware)
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the path matches, and its parameters."""
+        found = self.path_regex.fullmatch(scope["path"])
+        return (Match.FULL, {"path_params": found.groupdict()}) if found else (Match.NONE, {})
 
 
 class _Asgi:

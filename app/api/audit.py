@@ -63,10 +63,11 @@ class Audit:
             async def send_audited(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     request.status = message["status"]
-                    headers = message["headers"]
-                    headers.append((b"audit-id", request.audit_id))
-                    if not any(name == b"cache-control" for name, _ in headers):
+                    # Not into the message's own list: a cached response has the same one again.
+                    headers = [*message["headers"], (b"audit-id", request.audit_id)]
+                    if b"cache-control" not in dict(headers):
                         headers.append(_NO_CACHE)
+                    message = {**message, "headers": headers}
                 await send(message)
 
             await app(scope, receive, send_audited)

@@ -7,7 +7,6 @@ Source: k8s.io/apiserver/pkg/authentication/authenticatorfactory/delegating.go.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache, partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -67,14 +66,14 @@ class Authenticator:
         """Return the caller. Raises StatusError: 401, 429 or 503 if the token can't be reviewed now."""
         request: Request = scope["request"]
         certificate: ClientCertificate | None = scope["extensions"][EXTENSION]["client_certificate"]
+        by_certificate = self._caller_by_certificate(scope, certificate)
+        if by_certificate is not None:
+            return by_certificate
         # Source: pkg/authentication/request/bearertoken/bearertoken.go; two spaces before a token leave none.
         scheme, *rest = request.headers.get(b"authorization", b"").strip().split(b" ", 2)
         token = rest[0] if rest and scheme.lower() == b"bearer" else b""
         if certificate is None and not token:
             return _ANONYMOUS  # also before the configuration is loaded: the kubelet's probes have no credential
-        by_certificate = self._caller_by_certificate(scope, certificate)
-        if by_certificate is not None:
-            return by_certificate
         unauthorized = StatusError("Unauthorized", "Unauthorized")
         if certificate is not None:
             unauthorized.add_note(_why_not(certificate, self._auth_config.current))
@@ -102,10 +101,10 @@ class Authenticator:
         if certificate.signed_by(config.proxy_anchors) and _is_allowed_proxy(certificate, config):
             names, prefixes = config.user_headers, config.extra_header_prefixes
             headers = tuple([each for each in scope["headers"] if each[0] in names or each[0].startswith(prefixes)])
-            is_short = sum(len(name) + len(value) for name, value in headers) <= _MAX_CACHED
-            user = (_cached_user if is_short else _user_of_headers)(headers, config)
-            if user is not None:
-                return Caller(user, "front-proxy")
+            is_short = sum([len(name) + len(value) for name, value in headers]) <= _MAX_CACHED
+            caller = (_cached_caller if is_short else _caller_of_headers)(headers, config)
+            if caller is not None:
+                return caller
         return _caller_of_certificate(certificate) if certificate.signed_by(config.client_anchors) else None
 
 
@@ -140,8 +139,8 @@ def _caller_of_certificate(certificate: ClientCertificate) -> Caller | None:
     return Caller(_with_authenticated_group(user), "client-certificate")
 
 
-def _user_of_headers(headers: Headers, config: AuthConfig) -> User | None:
-    """Return the user that the front proxy describes, or None without a name.
+def _caller_of_headers(headers: Headers, config: AuthConfig) -> Caller | None:
+    """Return the caller whom the front proxy describes, or None without a name.
 
     Source: pkg/authentication/request/headerrequest/requestheader.go.
     """
@@ -161,10 +160,11 @@ def _user_of_headers(headers: Headers, config: AuthConfig) -> User | None:
                 text = key.decode("latin-1") if decoded is None else decoded
                 extra.setdefault(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), []).extend(listed)
     several = tuple((key, tuple(listed)) for key, listed in extra.items())
-    return _with_authenticated_group(User(username, groups, _first(values, config.uid_headers), several))
+    user = User(username, groups, _first(values, config.uid_headers), several)
+    return Caller(_with_authenticated_group(user), "front-proxy")
 
 
-_cached_user = lru_cache(maxsize=1024)(_user_of_headers)  # the aggregator forwards for few users, thousands of times
+_cached_caller = lru_cache(maxsize=1024)(_caller_of_headers)  # the aggregator forwards for few users again and again
 
 
 def _first(values: Mapping[bytes, list[str]], headers: tuple[bytes, ...]) -> str:
@@ -174,4 +174,4 @@ def _first(values: Mapping[bytes, list[str]], headers: tuple[bytes, ...]) -> str
 def _with_authenticated_group(user: User) -> User:
     if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
         return user
-    return replace(user, groups=(*user.groups, AUTHENTICATED))
+    return user._replace(groups=(*user.groups, AUTHENTICATED))

@@ -67,7 +67,7 @@ class Authorization:
         assert request.caller  # noqa: S101 - set by Authentication
         request.attributes = attributes(request, scope.get("path_params", {}))
         # Ignoring these headers would do with all rights what the client meant to try with few.
-        if b"impersonate" in b"\n".join(request.headers) and any(
+        if b"\n".join(request.headers).count(b"impersonate") and any(
             name.replace(b"_", b"-").startswith(b"impersonate-") for name in request.headers
         ):
             message = "impersonation is not supported here: remove the Impersonate-* headers, or use kube-apiserver"

@@ -5,7 +5,6 @@ Responses are cached until a new snapshot is published: the HPAs of one tube all
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,14 +31,7 @@ MAX_CACHED_BODY = 1 << 12
 """Bytes of one."""
 _MAX_CACHED_KEY = 1024
 """Bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _CachedResponse:
-    fresh_until_s: float
-    """Monotonic seconds; a reading in it is too old afterwards."""
-    body: bytes
-    media_type: str | None
+_NOTHING = None, -math.inf
 
 
 class ResponseCache:
@@ -47,22 +39,21 @@ class ResponseCache:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._responses: dict[Hashable, _CachedResponse] = {}
+        self._responses: dict[Hashable, tuple[Response, float]] = {}
+        """Each with the monotonic seconds from which on a reading in it is too old."""
 
     def get(self, key: Hashable, context: EvaluationContext) -> Response | None:
         """Return the response to the same query of the same snapshot, or None."""
         if context.snapshot is not self._snapshot:  # it is newer: queries arrive with the latest
             self._snapshot, self._responses = context.snapshot, {}
-        found = self._responses.get(key)
-        if found is None or context.now.monotonic_s >= found.fresh_until_s:
-            return None
-        return Response(found.body, media_type=found.media_type)
+        response, fresh_until_s = self._responses.get(key, _NOTHING)
+        return response if context.now.monotonic_s < fresh_until_s else None
 
     def put(self, key: Hashable, context: EvaluationContext, response: Response, fresh_until_s: float) -> None:
         """Cache a response, unless it is large or a newer snapshot has been queried since."""
         is_small = len(response.body) <= MAX_CACHED_BODY and len(self._responses) < MAX_CACHED
         if is_small and context.snapshot is self._snapshot:
-            self._responses[key] = _CachedResponse(fresh_until_s, bytes(response.body), response.media_type)
+            self._responses[key] = response, fresh_until_s
 
 
 class ExternalMetrics:
@@ -87,8 +78,7 @@ class ExternalMetrics:
         """Return the values of the metric that was authorized. Raises StatusError."""
         accept = request.header(b"accept")
         key = (what.resource, what.namespace, request.query, accept, request.wants_indent)
-        is_short = len(what.resource) + len(what.namespace) + len(request.query) + len(accept) <= _MAX_CACHED_KEY
-        cached = self._cache.get(key, context) if is_short else None
+        cached = self._cache.get(key, context)
         if cached is not None:
             return cached
         form = negotiate(accept, table.KINDS)
@@ -101,7 +91,7 @@ class ExternalMetrics:
             response, fresh_until_s = await self._thread.run(user, partial(build, metric, form, request))
         else:
             response, fresh_until_s = build(metric, form, request)
-        if is_short:
+        if len(what.resource) + len(what.namespace) + len(request.query) + len(accept) <= _MAX_CACHED_KEY:
             self._cache.put(key, context, response, fresh_until_s)
         return response
 

@@ -100,7 +100,7 @@ class Request:
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None if it is absent."""
-        if name.encode() not in self.query:
+        if not self.query.count(name.encode()):
             return None
         return self.parameters.get(name, [None])[0]
 

@@ -63,9 +63,10 @@ class ReviewCache[Result]:
         `client`: whose request it is. Raises KubernetesError, also after DEADLINE_S, and StatusError 429 if too many of
         this client's reviews, or too many at all, are pending.
         """
-        found = self._results.get(key)
-        if found is not None:
-            return found[0]
+        try:
+            return self._results[key][0]
+        except KeyError:
+            pass
         review = self._pending.get(key)
         if review is not None:
             result = await asyncio.shield(review)

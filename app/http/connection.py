@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.http.server import HttpServer
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """What a connection waits for. The value is the reason by which beanscale_connections_ended counts timeouts."""
 
     HANDSHAKE = "handshake"
@@ -311,8 +311,11 @@ class HttpConnection(asyncio.Protocol):
 
     def _pause_or_resume_reading(self) -> None:
         """Read on unless received bytes wait for a response to be sent, or for the application to read the body."""
-        waits = self.writable is not None or self.phase in {Phase.IDLE, Phase.RESPONSE}
-        pause = bool(self._buffer) and waits and not self._body_wanted
+        pause = (
+            bool(self._buffer)
+            and (self.writable is not None or self.phase in {Phase.IDLE, Phase.RESPONSE})
+            and not self._body_wanted
+        )
         if pause != self._reading_paused and self.phase is not Phase.CLOSING:
             self._reading_paused = pause
             if pause:
@@ -353,7 +356,7 @@ class HttpConnection(asyncio.Protocol):
             raise InvalidRequestError(414, f"the request's target is longer than {self._limits.target >> 10} KiB")
         if self._target.count(b"&") >= MAX_PARAMETERS:
             raise InvalidRequestError(400, f"the request's query has more than {MAX_PARAMETERS} parameters")
-        if b"%" in self._target:
+        if self._target.count(b"%"):  # faster than `in`, which tries an integer first
             path, _ = path_and_query(self._target)
             if path.count(b"%") > MAX_ESCAPES:
                 raise InvalidRequestError(400, f"the request's path has more than {MAX_ESCAPES:,} escapes")
@@ -363,16 +366,16 @@ class HttpConnection(asyncio.Protocol):
         for name, value in self._headers:
             if name in found:
                 found[name].append(value.lower())
-        if found[b"transfer-encoding"] not in ([], [b"chunked"]):
+        hosts, codings, expectations = found.values()
+        if codings and codings != [b"chunked"]:
             raise InvalidRequestError(501, "unsupported Transfer-Encoding: only chunked is")
         if self._version not in {"1.0", "1.1"}:
             raise InvalidRequestError(505, "unsupported HTTP version: only 1.0 and 1.1 are")
-        hosts, expectations = found[b"host"], found[b"expect"]
         if len(hosts) > 1 or (not hosts and self._version == "1.1"):
             raise InvalidRequestError(400, "a request needs exactly one Host header")
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise InvalidRequestError(400, "invalid Host header")
-        if expectations not in ([], [b""], [b"100-continue"]):
+        if expectations and expectations not in ([b""], [b"100-continue"]):
             raise InvalidRequestError(417, "unsupported Expect header: only 100-continue is")
         if expectations == [b"100-continue"]:
             # No 100 Continue is sent, so the body may never arrive: close afterwards, as Go does.
@@ -384,7 +387,7 @@ class HttpConnection(asyncio.Protocol):
             **self._scope,
             "http_version": self._version,
             "method": method.decode(),
-            "path": unquote(path.decode()) if b"%" in path else path.decode(),
+            "path": unquote(path.decode()),
             "raw_path": path,
             "query_string": query,
             "headers": self._headers,

@@ -168,13 +168,12 @@ class PacedTransport(asyncio.Protocol, asyncio.Transport):
         """Send, unless it was closed."""
         if self.is_closing():
             return
-        if self._tls is None:
-            self._tcp.write(data)
-            return
-        written = self._tls.write(data)
-        while written < len(data):  # one record at a time
-            written += self._tls.write(memoryview(data)[written:])
-        self._flush()
+        if self._tls is not None:
+            written = self._tls.write(data)
+            while written < len(data):  # one record at a time
+                written += self._tls.write(memoryview(data)[written:])
+            data = self._outgoing.read()
+        self._tcp.write(data)
 
     def pause_reading(self) -> None:
         """Stop processing what the client sends."""

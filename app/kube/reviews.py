@@ -6,7 +6,7 @@ Source: plugin/pkg/authenticator/token/webhook and plugin/pkg/authorizer/webhook
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.kube.client import Kubernetes
 from app.kube.errors import NotKubernetesError
@@ -15,8 +15,7 @@ _TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a
 _ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """A user as Kubernetes knows it."""
 
     name: str
@@ -26,8 +25,7 @@ class User:
     """Keys, each once, with their values; authorizers may use them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """One requirement of a selector."""
 
     key: str
@@ -36,8 +34,7 @@ class Condition:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceAttributes:
+class ResourceAttributes(NamedTuple):
     """A request for a Kubernetes resource without a name, such as a list."""
 
     namespace: str
@@ -49,8 +46,7 @@ class ResourceAttributes:
     """The label selector: some authorizers allow a part of a list where they don't allow all of it (KEP-4601)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathAttributes:
+class PathAttributes(NamedTuple):
     """A request for anything else, such as `/metrics`."""
 
     path: str

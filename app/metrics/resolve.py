@@ -37,11 +37,11 @@ def resolve(query: MetricQuery, context: EvaluationContext) -> Metric:
     rule = rules.rule_for(namespace, name) if rules.metrics else None
     if rule is not None:
         if rules.tenancy:  # the rule itself says which namespaces see its tubes
-            context = context.with_snapshot(redacted(context.snapshot))
+            context = context._replace(snapshot=redacted(context.snapshot))
         return OperatorRuleMetric(query, context, rule)
     visible = rules.visible_tubes_of(namespace)
     if visible is not None:
-        context = context.with_snapshot(visible_snapshot(context.snapshot, visible))
+        context = context._replace(snapshot=visible_snapshot(context.snapshot, visible))
     try:
         if name.startswith(TUBE_PREFIX) and is_tube_name(name[len(TUBE_PREFIX) :]):
             return _tube_jobs(query, context, visible)

@@ -4,7 +4,6 @@ A rule's fields are combined over tubes and servers first; its formula is comput
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
@@ -200,7 +199,7 @@ class OperatorRuleMetric(RuleMetric):
     def __init__(self, query: MetricQuery, context: EvaluationContext, rule: Rule) -> None:
         max_age_s = context.max_age_s if rule.max_age_s is None else rule.max_age_s
         hold_s = rule.on_failure.seconds if isinstance(rule.on_failure, Hold) else 0.0
-        super().__init__(query, replace(context, max_age_s=max_age_s, hold_s=hold_s), rule)
+        super().__init__(query, context._replace(max_age_s=max_age_s, hold_s=hold_s), rule)
 
     @property
     def servers(self) -> Sequence[ServerState]:

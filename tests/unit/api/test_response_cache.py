@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ def asking() -> Asking:
 
 
 def later(given: EvaluationContext, seconds: float) -> EvaluationContext:
-    return replace(given, now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
+    return given._replace(now=Instant(given.now.unix_s + seconds, given.now.monotonic_s + seconds))
 
 
 async def test_a_cached_response_is_served_again(asking: Asking) -> None:

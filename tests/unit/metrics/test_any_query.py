@@ -109,7 +109,7 @@ def test_no_result_depends_on_hidden_tubes(
     seen = of.rules.visible_tubes_of("shop")
     assert seen is not None
     question = MetricQuery(metric, "shop", parse_selector(selector))
-    without = replace(of, snapshot=Snapshot(tuple(_only(seen, state) for state in states)))
+    without = of._replace(snapshot=Snapshot(tuple(_only(seen, state) for state in states)))
     assert _all_that_is_said(question, selector, of) == _all_that_is_said(question, selector, without)
 
 
