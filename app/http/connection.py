@@ -112,7 +112,7 @@ def without_mapping(address: tuple[Any, ...]) -> tuple[str, int]:
 class HttpConnection(asyncio.Protocol):
     """HTTP/1.1 over TCP or TLS. Called by asyncio, the parser (`on_…`), the server, and the current exchange."""
 
-    transport: asyncio.Transport
+    transport: PacedTransport
 
     def __init__(self, server: "HttpServer", peer: str = "") -> None:
         self.server = server

@@ -19,11 +19,10 @@ _READ = 1 << 16
 """Bytes; no TLS record has more."""
 
 
-class PacedTransport(asyncio.Protocol, asyncio.Transport):
+class PacedTransport(asyncio.Protocol):
     """The protocol of a TCP transport, and the transport of an HttpConnection."""
 
     def __init__(self, connection: "HttpConnection", context: ssl.SSLContext | None) -> None:
-        super().__init__()
         self._connection = connection
         self._context = context
         self._tcp: Any = None  # until it is connected
