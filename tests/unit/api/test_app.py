@@ -180,6 +180,15 @@ async def test_any_request_gets_a_well_formed_response(
     assert list(problems(got)) == []
 
 
+async def test_each_response_from_the_cache_has_only_its_own_audit_id() -> None:
+    context = known(eu=[tube("checkout", ready=3)])
+    to = replace(ALLOWING_API, context=lambda: context).application()
+    for audit_id in (b"first", b"second"):
+        headers = [(b"authorization", b"Bearer me"), (b"audit-id", audit_id)]
+        got = await answer(to, "GET", METRICS + b"tube-checkout", b"", headers)
+        assert (got.code, got.header(b"audit-id")) == (200, audit_id)
+
+
 def problems(got: Answer) -> Iterator[str]:
     """What is wrong with its form."""
     if not all(HARMLESS.issuperset(name + value) for name, value in got.headers):
