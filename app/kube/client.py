@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -86,23 +86,10 @@ class Kubernetes:
         `timeout_s` bounds connecting, and each wait for bytes; `max_bytes` the response.
         """
         call = f"{method} {path}"
-        headers = self._headers() | ({} if body is None else {"Content-Type": content_type})
-        try:
-            response = self._pool.current().request(
-                method,
-                self._url(path, query),
-                body=None if body is None else json.dumps(body).encode(),
-                headers=headers,
-                timeout=urllib3.Timeout(total=timeout_s),
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                content = response.read(max_bytes + 1)
-            finally:
-                response.close()  # closes the connection only if something is left unread
-        except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(call, error) from error
+        headers, encoded = ({}, None) if body is None else ({"Content-Type": content_type}, json.dumps(body).encode())
+        timeout = urllib3.Timeout(total=timeout_s)
+        with self._sent(call, method, self._url(path, query), headers, body=encoded, timeout=timeout) as response:
+            content = response.read(max_bytes + 1)
         with suppress(ValueError, OverflowError):  # a proxy's response may have no date, or an invalid one
             ahead_s = time.time() - parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
             if abs(ahead_s) < _MAX_CLOCK_ERROR_S:
@@ -160,30 +147,19 @@ class Kubernetes:
         Raise KubernetesError, with status 410 and reason `Expired` if the resourceVersion is too old: list again.
         """
         call = f"WATCH {path}"
-        try:
-            response = self._pool.current().request(
-                "GET",
-                self._url(path, {**(query or {}), "watch": "true", "timeoutSeconds": math.ceil(timeout_s)}),
-                headers=self._headers(),
-                timeout=urllib3.Timeout(connect=5.0, read=timeout_s + 5.0),  # longer than the server's own timeout
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                if response.status >= 300:
-                    self._object(call, response.status, response.read())
-                pending = b""
-                for chunk in response.stream(2**16):
-                    *lines, pending = (pending + chunk).split(b"\n")
-                    for line in filter(None, lines):
-                        event = self._object(call, 200, line)
-                        if event.get("type") == "ERROR":
-                            raise self._rejected(call, event.get("object"), 500)
-                        yield event
-            finally:
-                response.close()  # an unread stream can't go back to the pool
-        except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(call, error) from error
+        url = self._url(path, {**(query or {}), "watch": "true", "timeoutSeconds": math.ceil(timeout_s)})
+        timeout = urllib3.Timeout(connect=5.0, read=timeout_s + 5.0)  # longer than the server's own timeout
+        with self._sent(call, "GET", url, {}, timeout=timeout) as response:
+            if response.status >= 300:
+                self._object(call, response.status, response.read())
+            pending = b""
+            for chunk in response.stream(2**16):
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    event = self._object(call, 200, line)
+                    if event.get("type") == "ERROR":
+                        raise self._rejected(call, event.get("object"), 500)
+                    yield event
 
     def server_time(self, now: Instant) -> datetime:
         """Return the server's time at `now`, by the last response; this machine's if there was none."""
@@ -192,10 +168,24 @@ class Kubernetes:
     def _url(self, path: str, query: Query | None) -> str:
         return f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"
 
-    def _headers(self) -> dict[str, str]:
-        authorization = self.authorization()
-        headers = {"Accept": "application/json", "User-Agent": "beanscale"}
-        return headers | ({"Authorization": authorization} if authorization else {})
+    @contextmanager
+    def _sent(
+        self, call: str, method: str, url: str, headers: Mapping[str, str], **options: Any
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Send a request, and close its response in the end. Raise KubernetesError, also for what fails until then."""
+        headers = {"Accept": "application/json", "User-Agent": "beanscale", **headers}
+        if authorization := self.authorization():
+            headers["Authorization"] = authorization
+        try:
+            response = self._pool.current().request(
+                method, url, headers=headers, retries=False, preload_content=False, **options
+            )
+            try:
+                yield response
+            finally:
+                response.close()  # closes the connection only if something is left unread
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(call, error) from error
 
     def _object(self, call: str, http_status: int, content: bytes) -> dict[str, Any]:
         """Return the JSON object in `content`. Raise KubernetesError if there is none, or the status is 300 or more."""
