@@ -269,7 +269,7 @@ def test_failed_changes_delay_no_other(status: int, reason: str, shop: Cluster, 
 @pytest.mark.parametrize("status", [403, 503])
 def test_many_hpas_that_failed_go_on_soon(status: int, shop: Cluster, service_account: Path) -> None:
     """Nor do they cost kube-apiserver much while they fail."""
-    many = [hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(100)]
+    many = [hpa(name=f"h{number}", annotations={"immediate": "true"}) for number in range(60)]
     for each in many:
         each["spec"]["scaleTargetRef"]["name"] = each["metadata"]["name"]
     shop.have(*many)
