@@ -269,6 +269,12 @@ def test_a_thousand_hpas_at_rest_cost_only_the_watch(
         list(pool.map(lambda each: cluster.delete(FLEETS, "fleets", each), names))
 
 
+def has_value(cluster: Cluster, name: str) -> bool:
+    """Return whether the controller got a value of the HPA's metric: before, the scaler waits too."""
+    conditions = cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions", ())
+    return any((each["type"], each["status"]) == ("ScalingActive", "True") for each in conditions)
+
+
 def test_hpas_of_a_megabyte_disturb_no_other(
     cluster: Cluster, beanstalkd: Beanstalkd, jobs: Jobs, name: str, note: Note
 ) -> None:
@@ -282,9 +288,7 @@ def test_hpas_of_a_megabyte_disturb_no_other(
     try:
         with cluster.server(address(beanstalkd)) as server:
             cluster.hpa(name, external(f"tube-{name}"), immediate="true")
-            eventually(
-                lambda: cluster.read(HPAS, "horizontalpodautoscalers", name)["status"].get("conditions"), "a sync"
-            )
+            eventually(lambda: has_value(cluster, name), "a sync with a value", 60)
             put(jobs, 20)
             eventually(lambda: cluster.replicas(name) == 10, "10 replicas", SOON_S)
             assert writer(cluster.read(FLEETS, "fleets", name)) == SCALER
