@@ -178,7 +178,7 @@ class Autoscaler:
 
     @property
     def status(self) -> object:
-        """What the last sync reported, to compare with that of another version of the HPA."""
+        """Return what the last sync reported, to compare with that of another version of the HPA."""
         values = tuple((metric.last_value, metric.failed) for metric in self.metrics)
         return self.conditions, self.scale, self.desired, self.scaled_at_s, values
 
