@@ -32,7 +32,7 @@ from app.kube.checks import CheckFailedError
 from app.kube.client import Kubernetes
 from app.kube.errors import KubernetesError
 from app.metrics.metric import Metric as ExternalMetric
-from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes
+from app.metrics.query import EvaluationContext, MetricError, MetricQuery, UnknownMetricError, WantedTubes, total
 from app.metrics.resolve import resolve
 from app.metrics.rules import Glob
 from app.metrics.selector import SelectorError, parse_selector
@@ -81,7 +81,7 @@ class AutoscalerState:
     """One for each of its metrics."""
     decision: Decision
     units: tuple[str | None, ...]
-    """What each of its metrics counts, in the plural; None if unknown."""
+    """Unit of each of its metrics, in the plural; None if unknown."""
     late: bool
     """Whether a server of the metric that charts show is late: their line then has a gap."""
     scaling: ScalingReport | None
@@ -178,7 +178,7 @@ def _observe(autoscaler: Autoscaler, metric: Metric, resolved: ExternalMetric | 
     if no_value and metric.last_value is None:  # the HPA's value is of beanscale's server, not of this console
         return Missing(reported(autoscaler, "ScalingActive"))
     try:
-        return Total(sum(milli(parse_quantity(value.quantity)) for value in resolved.values()))
+        return Total(total(resolved.values()))
     except UnknownMetricError:
         return NotQueried()  # another adapter's, or a rule that this console doesn't have
     except MetricError as error:

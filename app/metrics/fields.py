@@ -63,7 +63,7 @@ NEXT_JOB_AGE = "next_job_age_seconds"
 """Whole seconds for which the next job could have been taken, of several the longest; 0 if none can be."""
 
 FIELDS = frozenset({*COUNTED, *TIMES, *RATES, NEXT_JOB_AGE})
-"""What a formula can name: a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube) by short names."""
+"""Names that a formula can use, of a tube's numbers (beanstalkd's doc/protocol.txt, stats-tube)."""
 
 HELD_BACK = frozenset({"ready", "urgent", "delayed", "buried", "put_per_second", NEXT_JOB_AGE})
 """Fields about jobs that no worker can reserve while their tube is paused."""

@@ -25,10 +25,11 @@ from app.metrics.query import (
     TooFewReadingsError,
     UnknownMetricError,
     WantedTubes,
+    total,
 )
 from app.metrics.rules import Glob
 from app.metrics.selection import Scope, selected_pauses
-from app.quantity import MAX_MILLI, format_quantity, milli, parse_quantity
+from app.quantity import MAX_MILLI, format_quantity
 from app.text import listing
 
 FEW_TUBES = 100
@@ -191,9 +192,8 @@ class Metric(ABC):
             values, arithmetic = self.calculations(MAX_EXPLAINED)
             explained["items"] = [_item(value, how) for value, how in zip(values, arithmetic, strict=False)]
             explained["itemsOmitted"] = len(values) - len(explained["items"])
-            if values:  # added up as an autoscaler does: in thousandths, each rounded up
-                total = sum(milli(parse_quantity(value.quantity)) for value in values)
-                explained["total"] = format_quantity(Fraction(min(total, MAX_MILLI), 1000))
+            if values:
+                explained["total"] = format_quantity(Fraction(min(total(values), MAX_MILLI), 1000))
             else:
                 _ = self.scope  # why the selector matches nothing
         except MetricError as error:

@@ -3,7 +3,7 @@
 All of the package builds on it, except rules and selectors, which it uses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ from app.beanstalkd.reading import Snapshot
 from app.clock import Instant
 from app.metrics.rules import Rules
 from app.metrics.selector import EVERYTHING, Selector
+from app.quantity import milli, parse_quantity
 
 _NO_RULES = Rules()
 
@@ -56,6 +57,11 @@ class MetricValue(NamedTuple):
     """Window of a rate in whole seconds, of several the longest; None if it isn't a rate."""
     held_s: float | None = None
     """Seconds for which `onFailure: {hold: …}` has kept this value beyond its maximum age; None if it is fresh."""
+
+
+def total(values: Iterable[MetricValue]) -> int:
+    """Return the sum in thousandths, each value rounded up, as an autoscaler adds them."""
+    return sum(milli(parse_quantity(value.quantity)) for value in values)
 
 
 class WantedTubes(NamedTuple):

@@ -18,11 +18,11 @@ from app.metrics.query import (
     TooFewReadingsError,
     UnknownMetricError,
     WantedTubes,
+    total,
 )
 from app.metrics.resolve import is_served, resolve
 from app.metrics.rules import Fail, Rules
 from app.metrics.selector import SelectorError, parse_selector
-from app.quantity import milli, parse_quantity
 
 type Counters = tuple[tuple[str, str, int, int], ...]
 """(id of the server, tube, jobs put, jobs deleted) of each tube. They differ if a tube or its server began anew."""
@@ -111,8 +111,9 @@ def read_metrics(asked: Sequence[MetricQuery | str | None], context: EvaluationC
             observed.append(Missing(str(error)))
             is_fresh = is_fresh and isinstance(error, NoResultError | TooFewReadingsError)
         else:
-            total = sum(milli(parse_quantity(value.quantity)) for value in values)
-            observed.append(Total(total) if values else Missing(f"no value of {query.metric} matches its selector"))
+            observed.append(
+                Total(total(values)) if values else Missing(f"no value of {query.metric} matches its selector")
+            )
             is_fresh = is_fresh and bool(values)
         queried.append(metric)
     return MetricReading(tuple(observed), tuple(queried), is_fresh)

@@ -1,4 +1,4 @@
-"""What the scaler reports of an HPA: Events, log lines and counters."""
+"""Reports of the scaler about an HPA: Events, log lines and counters."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
